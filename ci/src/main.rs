@@ -1,0 +1,2 @@
+//! The lanes of CI and the tidy test
+fn main() {}

@@ -1,0 +1,1 @@
+//! What an engine of agreement owes the node

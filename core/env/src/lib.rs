@@ -1,0 +1,1 @@
+//! The world as traits, and what a node owes it

@@ -1,0 +1,1 @@
+//! etcd's MVCC semantics on redb
