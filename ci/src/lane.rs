@@ -1,0 +1,96 @@
+//! What each lane runs.
+
+use crate::need;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A named list of checks.
+pub(crate) struct Lane {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// Runs it; the error says which command failed.
+    pub(crate) run: fn() -> Result<(), String>,
+}
+
+/// All lanes, the quickest to fail first.
+pub(crate) const LANES: &[Lane] = &[
+    Lane { name: "check", run: check },
+    Lane { name: "test", run: test },
+    Lane { name: "sim", run: sim },
+    Lane { name: "second", run: second },
+    Lane { name: "docs", run: docs },
+];
+
+/// The lanes with these names, or all; or the first name that is none.
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Lane>, String> {
+    if names.is_empty() {
+        return Ok(LANES.iter().collect());
+    }
+    names.iter().map(|n| LANES.iter().find(|l| l.name == n).ok_or_else(|| n.clone())).collect()
+}
+
+/// The repository's root: this crate lies one folder below it.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Runs a command from the root; its output goes where ours goes.
+pub(crate) fn sh(words: &[&str]) -> Result<(), String> {
+    sh_in(&root(), words)
+}
+
+fn sh_in(folder: &Path, words: &[&str]) -> Result<(), String> {
+    println!("$ {}", words.join(" "));
+    let status = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(folder)
+        .status()
+        .map_err(|e| format!("`{}` can't be started: {e}", words[0]))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", words.join(" "))) }
+}
+
+fn check() -> Result<(), String> {
+    sh(&["cargo", "fmt", "--all", "--check"])?;
+    sh(&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    need::cargo_deny()?;
+    sh(&["cargo", "deny", "--offline", "check", "--hide-inclusion-graph"])
+}
+
+/// One profile for tests and simulation, so that everything is compiled once.
+const PROFILE: &str = "sim";
+
+fn test() -> Result<(), String> {
+    need::debian(&[("etcdctl", "etcd-client")])?;
+    need::python_clients(&root())?;
+    sh(&["cargo", "build", "--workspace", "--bins", "--profile", PROFILE, "--locked"])?;
+    sh(&["cargo", "test", "--workspace", "--profile", PROFILE, "--locked", "--no-fail-fast"])
+}
+
+fn sim() -> Result<(), String> {
+    let dwcp = root().join("target").join(PROFILE).join("dwcp");
+    sh(&["cargo", "build", "-p", "dwcp", "--profile", PROFILE, "--locked"])?;
+    let dwcp = dwcp.to_string_lossy().into_owned();
+    sh(&[&dwcp, "sim", "gate", "--seeds", "300"])?;
+    sh(&[
+        "cargo",
+        "test",
+        "-p",
+        "dwcp-scenarios",
+        "--features",
+        "planted-bugs,planted-leaks",
+        "--profile",
+        PROFILE,
+        "--locked",
+    ])
+}
+
+fn second() -> Result<(), String> {
+    for workspace in ["ci/madsim", "ci/turmoil"] {
+        sh_in(&root().join(workspace), &["cargo", "test", "--locked"])?;
+    }
+    Ok(())
+}
+
+fn docs() -> Result<(), String> {
+    sh(&["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+}
