@@ -1,1 +1,3 @@
 //! Histories and their checkers
+pub mod history;
+pub mod linearizable;
