@@ -166,6 +166,8 @@ pub struct Outputs<R> {
     pub jobs: Vec<Job>,
     /// When to wake if nothing else happens; replaces the wish of the step before.
     pub wake_at: Option<Instant>,
+    /// The peers this node wants links to, with their addresses, when that has changed.
+    pub peers: Option<Vec<(NodeId, alloc::string::String)>>,
     /// The node has ended: well (after `Stop`), or because it can't go on.
     pub stopped: Option<Stopped>,
 }
@@ -189,6 +191,7 @@ impl<R> Outputs<R> {
             replies: Vec::new(),
             jobs: Vec::new(),
             wake_at: None,
+            peers: None,
             stopped: None,
         }
     }
@@ -199,6 +202,7 @@ impl<R> Outputs<R> {
         self.replies.clear();
         self.jobs.clear();
         self.wake_at = None;
+        self.peers = None;
         self.stopped = None;
     }
     /// Asks to be woken at `at` or earlier.
