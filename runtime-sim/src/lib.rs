@@ -1,1 +1,4 @@
 //! The seeded world
+pub mod fault;
+pub mod net;
+pub mod plan;

@@ -1,0 +1,3 @@
+//! Links.
+mod matrix;
+pub use matrix::{Matrix, Path};
