@@ -1,1 +1,3 @@
 //! openraft behind the engine trait
+
+pub mod runtime;
