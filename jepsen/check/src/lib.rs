@@ -1,3 +1,24 @@
-//! Histories and their checkers
+//! Histories and their checkers: one mind that judges both worlds.
+//!
+//! A run, simulated or real, leaves a [`history`]. The checkers here answer, of the history
+//! alone and without knowing anything of how the system works, whether what clients were
+//! told can be true. They are pure: no clock, no thread, no randomness; the same history
+//! gets the same verdict and the same words everywhere.
+//!
+//! | question | checker | cost |
+//! |---|---|---|
+//! | is there one order that explains single-object operations, in real time? | [`linearizable`] | near linear on written workloads, bounded always |
+//!
+//! # Invariants
+//! 1. A refusal is always right: it names operations that contradict each other, and the
+//!    reader can check them by hand.
+//! 2. What cannot be decided within bounds is *unknown*, never passed.
+//! 3. An operation whose outcome the client does not know never counts against the system.
+//!
+//! # Rejected
+//! The linearizability checkers at hand keep a bit set per configuration and die of memory
+//! at ten thousand operations of one key; of the transaction checkers at hand Elle needs a
+//! JVM. Both serve as second opinions in the tests instead.
+
 pub mod history;
 pub mod linearizable;

@@ -110,20 +110,20 @@ pub struct Contradiction {
 /// What a check may spend, in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Looks at an operation; about 5 ns each. One key gets at most half of what is left
+    /// Looks at an operation; 5 to 20 ns each. One key gets at most half of what is left
     /// (the last key all of it), so that a hard key does not starve the others.
     pub steps: u64,
     /// Configurations remembered at one time, 16 bytes each.
     pub states: usize,
 }
 
+/// Looks at operations, for each operation of a key, after which a key counts as hard.
+const STEPS_IF_EASY: u64 = 200;
+
 impl Default for Budget {
-    /// About ten seconds and one GiB.
+    /// Ten to twenty seconds and 1.3 GiB at the very worst.
     fn default() -> Self {
-        Self {
-            steps: 2_000_000_000,
-            states: 1 << 25,
-        }
+        Self { steps: 1_000_000_000, states: 1 << 25 }
     }
 }
 
@@ -200,11 +200,7 @@ impl fmt::Display for Verdict {
 
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = if self.from_beginning {
-            "from its beginning"
-        } else {
-            "whatever it held before"
-        };
+        let start = if self.from_beginning { "from its beginning" } else { "whatever it held before" };
         let count = self.operations.len();
         let key = self.key;
         writeln!(f, "key {key}, {start}: these {count} have no order")?;
@@ -228,10 +224,7 @@ pub fn check<M: Model>(model: &M, operations: &[Operation<M::Op>], budget: &Budg
     for (at, (key, indices)) in keys.into_iter().enumerate() {
         let last = at + 1 == count;
         let steps = if last { left.steps } else { left.steps / 2 };
-        let mut fuel = Fuel {
-            steps,
-            states: left.states,
-        };
+        let mut fuel = Fuel { steps, states: left.states };
         let verdict = check_key(model, operations, key, indices, &mut search, &mut fuel);
         left.steps -= steps - fuel.steps;
         match verdict {
@@ -273,16 +266,8 @@ fn check_key<M: Model>(
     if !indices.is_sorted_by_key(|at| operations[*at as usize].call) {
         indices.sort_by_key(|at| operations[*at as usize].call);
     }
-    let ops: Vec<&Operation<M::Op>> = indices
-        .iter()
-        .map(|at| &operations[*at as usize])
-        .collect();
-    let report = Report {
-        model,
-        key,
-        indices: &indices,
-        ops: &ops,
-    };
+    let ops: Vec<&Operation<M::Op>> = indices.iter().map(|at| &operations[*at as usize]).collect();
+    let report = Report { model, key, indices: &indices, ops: &ops };
     let machine = match model.compile(&ops) {
         Ok(machine) => machine,
         Err(contradiction) => return report.contradiction(contradiction),
@@ -296,20 +281,7 @@ fn check_key<M: Model>(
             ret: operation.ret.max(operation.call),
         })
         .collect();
-    match search.run(&machine, &spans, machine.initial(), fuel) {
-        Found::Order => Verdict::Linearizable,
-        Found::Spent(spent) => Verdict::Unknown {
-            key,
-            why: match spent {
-                Spent::Steps => "the step budget ran out".to_owned(),
-                Spent::States => "the memory budget ran out".to_owned(),
-            },
-        },
-        Found::None { stuck } => {
-            let window = window::minimise(&machine, &spans, stuck, search, fuel.states);
-            report.window(&machine, &window)
-        }
-    }
+    report.search(&machine, &spans, search, fuel)
 }
 
 /// Turns what the search knows by position into what the caller knows by index.
@@ -321,6 +293,38 @@ struct Report<'a, M: Model> {
 }
 
 impl<M: Model> Report<'_, M> {
+    /// An easy history is judged at once. For a hard one short windows are asked first
+    /// whether they already refuse it, before the whole budget goes into the search.
+    fn search(&self, machine: &M::Machine, spans: &[Span], search: &mut Search, fuel: &mut Fuel) -> Verdict {
+        let easy = fuel.steps.min(STEPS_IF_EASY * spans.len() as u64 + 100_000);
+        let mut first = Fuel { steps: easy, ..*fuel };
+        let mut found = search.run(machine, spans, machine.initial(), &mut first);
+        fuel.steps -= easy - first.steps;
+        if let Found::Spent { stuck, .. } = found {
+            let hint = (stuck, false);
+            if let Some(window) = window::minimise(machine, spans, hint, search, fuel.states) {
+                return self.window(machine, &window);
+            }
+            found = search.run(machine, spans, machine.initial(), fuel);
+        }
+        match found {
+            Found::Order => Verdict::Linearizable,
+            Found::Spent { why, .. } => Verdict::Unknown {
+                key: self.key,
+                why: match why {
+                    Spent::Steps => "the step budget ran out".to_owned(),
+                    Spent::States => "the memory budget ran out".to_owned(),
+                },
+            },
+            Found::None { stuck } => {
+                let hint = (stuck, true);
+                let window = window::minimise(machine, spans, hint, search, fuel.states);
+                let window = window.expect("a refused whole has a refused window");
+                self.window(machine, &window)
+            }
+        }
+    }
+
     fn operation(&self, at: usize, certain: bool) -> WitnessOperation {
         let operation = self.ops[at];
         let what = self.model.describe(&operation.op);
@@ -330,11 +334,7 @@ impl<M: Model> Report<'_, M> {
         } else {
             format!("[{call}..  ] client {process}: {what} (no answer)")
         };
-        WitnessOperation {
-            index: self.indices[at] as usize,
-            certain,
-            text,
-        }
+        WitnessOperation { index: self.indices[at] as usize, certain, text }
     }
 
     fn contradiction(&self, found: Contradiction) -> Verdict {

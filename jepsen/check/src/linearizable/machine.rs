@@ -9,7 +9,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 ///
 /// # Contract
 /// * `step` is a function: the same state and operation give the same answer.
-/// * `observes(op)` promises that no `step` of it from a *known* state changes the state.
+/// * `passive(op)` promises that the operation helps nobody: without it, any valid order
+///   is still valid. Reads and refused conditions are passive; so is a write of a value
+///   that nobody looks for.
 /// * `unknown()` stands for every state at once. From it, `step` must allow whatever some
 ///   state allows, and lead to a state that stands for at least all outcomes.
 /// * `needs`, `makes` and `value` speak of the same dense numbers below `values()`: an
@@ -28,8 +30,8 @@ pub trait Machine {
     }
     /// The state after `op`, or `None` where `op` cannot have had its result.
     fn step(&self, op: usize, state: &Self::State) -> Option<Self::State>;
-    /// Whether `op` never changes a known state.
-    fn observes(&self, op: usize) -> bool;
+    /// Whether `op` helps nobody.
+    fn passive(&self, op: usize) -> bool;
     /// 128 bits that differ where states differ.
     fn fingerprint(&self, state: &Self::State) -> u128;
     /// The value `op` must find.
@@ -48,9 +50,8 @@ pub trait Machine {
     fn values(&self) -> usize {
         0
     }
-    /// Whether an operation that never returned and makes a value that nobody needs can
-    /// be left out without changing any verdict.
-    fn idle_writes_are_void(&self) -> bool {
+    /// Whether any operation that makes a value that no other needs is passive.
+    fn idle_writes_are_passive(&self) -> bool {
         false
     }
     /// The state in words.
@@ -66,7 +67,7 @@ pub enum Need {
     Is(u32),
     /// Any value but this one.
     Not(u32),
-    /// One of two values.
+    /// One of two values, of which the second serves nobody whom the first does not.
     Either(u32, u32),
 }
 
@@ -87,6 +88,8 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// One cell that holds one of a finite set of values: registers, one key of a map, a
 /// mutex and an append-only list all compile to it.
+///
+/// Values that no operation looks for are one value, *junk*: nobody can tell them apart.
 #[derive(Debug)]
 pub struct Cell {
     ops: Vec<CellOp>,
@@ -99,14 +102,31 @@ impl Cell {
     /// A cell over `values` values, numbered from 0, that starts as value 0. `names` are
     /// for people; a value without a name shows its number.
     #[must_use]
-    pub fn new(ops: Vec<CellOp>, values: usize, names: Vec<String>) -> Self {
-        let has_not = ops.iter().any(|op| matches!(op.need, Need::Not(_)));
-        Self {
-            ops,
-            names,
-            values,
-            has_not,
+    pub fn new(mut ops: Vec<CellOp>, values: usize, names: Vec<String>) -> Self {
+        let mut wanted = vec![false; values];
+        wanted[0] = true;
+        for op in &ops {
+            match op.need {
+                Need::Any => {}
+                Need::Is(v) | Need::Not(v) => wanted[v as usize] = true,
+                Need::Either(a, b) => {
+                    wanted[a as usize] = true;
+                    wanted[b as usize] = true;
+                }
+            }
         }
+        let junk = values as u32;
+        for op in &mut ops {
+            if op.make != KEEP && !wanted[op.make as usize] {
+                op.make = junk;
+            }
+        }
+        let has_not = ops.iter().any(|op| matches!(op.need, Need::Not(_)));
+        Self { ops, names, values: values + 1, has_not }
+    }
+
+    fn junk(&self) -> u32 {
+        self.values as u32 - 1
     }
 }
 
@@ -134,9 +154,12 @@ impl Machine for Cell {
         Some(if make == KEEP { found } else { make })
     }
 
+    /// A write of junk only makes the value before it go, which can help nobody but one
+    /// who needs a value to be gone. A condition that is met and leaves junk is passive too.
     #[inline]
-    fn observes(&self, op: usize) -> bool {
-        self.ops[op].make == KEEP
+    fn passive(&self, op: usize) -> bool {
+        let make = self.ops[op].make;
+        make == KEEP || make == self.junk() && !self.has_not
     }
 
     #[inline]
@@ -169,13 +192,16 @@ impl Machine for Cell {
 
     /// A value can only be useful to somebody who needs it, or to somebody who needs
     /// another value to be gone.
-    fn idle_writes_are_void(&self) -> bool {
+    fn idle_writes_are_passive(&self) -> bool {
         !self.has_not
     }
 
     fn describe_state(&self, state: &u32) -> String {
         if *state == UNKNOWN {
             return "anything".to_owned();
+        }
+        if *state == self.junk() {
+            return "a value that nobody looks for".to_owned();
         }
         let name = self.names.get(*state as usize);
         name.cloned().unwrap_or_else(|| format!("#{state}"))

@@ -59,7 +59,7 @@ impl Machine for Fifo {
         Some(after)
     }
 
-    fn observes(&self, op: usize) -> bool {
+    fn passive(&self, op: usize) -> bool {
         self.ops[op] == QueueAction::Dequeue(None)
     }
 

@@ -69,7 +69,7 @@ impl Machine for Transactions {
         Some(after)
     }
 
-    fn observes(&self, op: usize) -> bool {
+    fn passive(&self, op: usize) -> bool {
         let write = |step: &Step| matches!(step, Step::Write(..));
         !self.ops[op].iter().any(write)
     }
@@ -132,11 +132,7 @@ impl Model for Registers {
             compiled.push(steps);
         }
         let start = names.iter().map(|name| self.initial.get(name).copied());
-        Ok(Transactions {
-            start: start.collect(),
-            names,
-            ops: compiled,
-        })
+        Ok(Transactions { start: start.collect(), names, ops: compiled })
     }
 
     fn describe(&self, op: &Vec<Access>) -> String {

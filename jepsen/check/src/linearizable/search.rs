@@ -7,9 +7,10 @@
 //! choice is undone.
 //!
 //! # Reductions
-//! (a) An enabled operation that changes nothing is taken at once, and no alternative to
-//!     it is tried: any order that takes it later stays valid if it is moved to here.
-//!     A *write of the current value* is not such an operation: somebody may need it later.
+//! (a) A passive operation that is enabled and changes nothing now is taken at once, and
+//!     no alternative to it is tried: an order that takes it later is valid without it,
+//!     and hence with it here. A *write of the current value* is not passive in general:
+//!     somebody may need it later.
 //! (b) A value that an operation still to come needs, and that no operation still to come
 //!     makes, is never overwritten. "To come" counts all that are not yet lifted, in
 //!     progress or not; only those that returned can need.
@@ -61,7 +62,10 @@ pub(crate) enum Found {
     None {
         stuck: u64,
     },
-    Spent(Spent),
+    Spent {
+        why: Spent,
+        stuck: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,12 +167,7 @@ impl Search {
             self.returns.push((span.ret, at as u32));
         }
         self.returns.sort_unstable();
-        let blank = Entry {
-            next: 0,
-            prev: 0,
-            tag: END,
-            mate: 0,
-        };
+        let blank = Entry { next: 0, prev: 0, tag: END, mate: 0 };
         self.entries.clear();
         self.entries.push(blank);
         self.places.clear();
@@ -185,10 +184,7 @@ impl Search {
                 continue;
             }
             self.places[at] = self.entries.len() as u32;
-            self.entries.push(Entry {
-                tag: (at as u32) << 1,
-                ..blank
-            });
+            self.entries.push(Entry { tag: (at as u32) << 1, ..blank });
         }
         for &(_, of) in returns {
             Self::place_return(&mut self.entries, &self.places, of);
@@ -208,12 +204,7 @@ impl Search {
         assert_ne!(call, 0, "an operation returns before its call");
         let mate = entries.len() as u32;
         entries[call as usize].mate = mate;
-        entries.push(Entry {
-            next: 0,
-            prev: 0,
-            tag: of << 1 | 1,
-            mate: 0,
-        });
+        entries.push(Entry { next: 0, prev: 0, tag: of << 1 | 1, mate: 0 });
     }
 
     #[inline]
@@ -233,10 +224,10 @@ impl Search {
 
 /// Whether an operation that never returned cannot matter.
 fn is_void<M: Machine>(machine: &M, wanted: &[bool], op: usize) -> bool {
-    if machine.observes(op) {
+    if machine.passive(op) {
         return true;
     }
-    machine.idle_writes_are_void() && machine.makes(op).is_some_and(|v| !wanted[v as usize])
+    machine.idle_writes_are_passive() && machine.makes(op).is_some_and(|v| !wanted[v as usize])
 }
 
 /// Whether `span` of `spans` can be left out of a report on them, being optional and
@@ -247,9 +238,8 @@ pub(crate) fn is_idle<M: Machine>(machine: &M, spans: &[Span], span: Span) -> bo
     }
     let wants = |other: &Span, v| *other != span && machine.needs(other.op as usize) == Some(v);
     let wanted = |v| spans.iter().any(|other| wants(other, v));
-    machine.observes(span.op as usize)
-        || machine.idle_writes_are_void()
-            && machine.makes(span.op as usize).is_some_and(|v| !wanted(v))
+    machine.passive(span.op as usize)
+        || machine.idle_writes_are_passive() && machine.makes(span.op as usize).is_some_and(|v| !wanted(v))
 }
 
 struct Walk<'s, M: Machine> {
@@ -265,18 +255,21 @@ struct Walk<'s, M: Machine> {
 
 impl<M: Machine> Walk<'_, M> {
     fn walk(mut self, fuel: &mut Fuel) -> Found {
-        let mut from = self.observe(fuel);
+        let mut from = self.take_passive(fuel);
         loop {
             if self.required == 0 {
                 return Found::Order;
             }
             match self.choose(from, fuel) {
-                Err(spent) => return Found::Spent(spent),
+                Err(why) => {
+                    let stuck = self.stuck;
+                    return Found::Spent { why, stuck };
+                }
                 Ok(Some((entry, after))) => {
                     let before = Some(std::mem::replace(&mut self.state, after));
                     self.lift(entry);
                     self.frames.push(Frame { entry, before });
-                    from = self.observe(fuel);
+                    from = self.take_passive(fuel);
                 }
                 Ok(None) => match self.undo() {
                     Some(entry) => from = self.search.entries[entry as usize].next,
@@ -295,15 +288,15 @@ impl<M: Machine> Walk<'_, M> {
 
     /// Reduction (a): one pass suffices, since none of these changes the state. A return
     /// reached belongs to an operation that the pass has already looked at.
-    fn observe(&mut self, fuel: &mut Fuel) -> u32 {
+    fn take_passive(&mut self, fuel: &mut Fuel) -> u32 {
         let mut at = self.search.entries[HEAD as usize].next;
         let mut looked = 0;
         while let Some(span) = self.call(at) {
             looked += 1;
             let op = self.spans[span].op as usize;
             let next = self.search.entries[at as usize].next;
-            let same = self.machine.observes(op)
-                && self.machine.step(op, &self.state).as_ref() == Some(&self.state);
+            let same =
+                self.machine.passive(op) && self.machine.step(op, &self.state).as_ref() == Some(&self.state);
             if same {
                 let prev = self.search.entries[at as usize].prev;
                 self.lift(at);

@@ -1,10 +1,15 @@
 //! A map of strings: put, append (concatenation), get. Keys begin as the empty string.
-//! This is the key-value model of Porcupine's recorded histories.
+//! This is the key-value model of Porcupine's recorded histories. Witnesses reach back to
+//! the beginning: an append to an unknown string says nothing.
 //!
-//! States are a length and two residues of a rolling hash, so that an append costs O(1)
-//! and a get compares in O(1), however long the string. Two different strings of equal
-//! length agree in both residues with chance about 2^-122; contrary to the search's
-//! fingerprints this could also turn "not" into "linearizable".
+//! # States
+//! Only strings that somebody read matter. They form a tree of prefixes; a state is a
+//! node of that tree, or *dead*: a string that no string read begins with. All dead
+//! strings are one state, since nobody can tell them apart: only a put leads out of it.
+//! So the machine is exact, and permutations of appends that nobody saw cost nothing.
+//!
+//! Memory: 12 bytes a byte of tree; appends are looked for in every string read, so keep
+//! to logs of some thousand operations.
 
 use super::machine::Machine;
 use super::visited::scatter;
@@ -36,121 +41,124 @@ pub struct TextOp {
     pub action: TextAction,
 }
 
-/// The Mersenne prime 2^61 - 1.
-const PRIME: u64 = (1 << 61) - 1;
-/// Two fixed bases below it; larger than a byte so that every byte counts.
-const BASES: [u64; 2] = [0x0b_1234_5678_9abc_d1, 0x1d_0fed_cba9_8765_43 % PRIME];
+/// The state of all strings that no string read begins with.
+const DEAD: u32 = u32::MAX;
 
-/// A string in 24 bytes. [`Digest::UNKNOWN`] stands for all strings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest {
-    len: u64,
-    residues: [u64; 2],
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    byte: u8,
+    child: u32,
+    sibling: u32,
 }
 
-fn times(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) % u128::from(PRIME)) as u64
+/// The strings read, as a tree of bytes. Node 0 is the empty string.
+#[derive(Debug)]
+struct Tree {
+    nodes: Vec<Node>,
 }
 
-impl Digest {
-    const EMPTY: Self = Self {
-        len: 0,
-        residues: [0, 0],
-    };
-    const UNKNOWN: Self = Self {
-        len: u64::MAX,
-        residues: [0, 0],
-    };
+impl Tree {
+    const ROOT: Node = Node { byte: 0, child: DEAD, sibling: DEAD };
 
-    fn of(text: &str) -> Self {
-        let mut residues = [0, 0];
+    fn child(&self, node: u32, byte: u8) -> u32 {
+        let mut at = self.nodes[node as usize].child;
+        while at != DEAD && self.nodes[at as usize].byte != byte {
+            at = self.nodes[at as usize].sibling;
+        }
+        at
+    }
+
+    fn walk(&self, from: u32, text: &str) -> u32 {
+        let step = |at, byte| match at {
+            DEAD => DEAD,
+            at => self.child(at, byte),
+        };
+        text.bytes().fold(from, step)
+    }
+
+    fn insert(&mut self, text: &str) {
+        let mut at = 0;
         for byte in text.bytes() {
-            for (residue, base) in residues.iter_mut().zip(BASES) {
-                *residue = (times(*residue, base) + u64::from(byte) + 1) % PRIME;
+            let mut next = self.child(at, byte);
+            if next == DEAD {
+                next = self.nodes.len() as u32;
+                self.nodes.push(Node { byte, child: DEAD, sibling: self.nodes[at as usize].child });
+                self.nodes[at as usize].child = next;
             }
-        }
-        Self {
-            len: text.len() as u64,
-            residues,
-        }
-    }
-
-    fn then(self, piece: &Piece) -> Self {
-        let mut residues = self.residues;
-        for (at, residue) in residues.iter_mut().enumerate() {
-            *residue = (times(*residue, piece.powers[at]) + piece.digest.residues[at]) % PRIME;
-        }
-        Self {
-            len: self.len + piece.digest.len,
-            residues,
+            at = next;
         }
     }
 }
 
-/// A string to be appended, with the bases to the power of its length.
-#[derive(Debug, Clone, Copy)]
-pub struct Piece {
-    digest: Digest,
-    powers: [u64; 2],
-}
-
-impl Piece {
-    fn of(text: &str) -> Self {
-        let power = |base| text.bytes().fold(1, |power, _| times(power, base));
-        Self {
-            digest: Digest::of(text),
-            powers: BASES.map(power),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Step {
-    Put(Digest),
-    Append(Piece),
-    Get(Digest),
+    Put(u32),
+    Append { piece: Box<str>, seen: bool },
+    Get(u32),
 }
 
 /// The strings of one key, compiled.
 #[derive(Debug)]
 pub struct Strings {
+    tree: Tree,
     steps: Vec<Step>,
 }
 
 impl Machine for Strings {
-    type State = Digest;
+    type State = u32;
 
-    fn initial(&self) -> Digest {
-        Digest::EMPTY
+    fn initial(&self) -> u32 {
+        0
     }
 
-    fn unknown(&self) -> Option<Digest> {
-        Some(Digest::UNKNOWN)
-    }
-
-    fn step(&self, op: usize, state: &Digest) -> Option<Digest> {
+    fn step(&self, op: usize, state: &u32) -> Option<u32> {
         match &self.steps[op] {
-            Step::Put(digest) => Some(*digest),
-            Step::Append(_) if *state == Digest::UNKNOWN => Some(*state),
-            Step::Append(piece) => Some(state.then(piece)),
-            Step::Get(seen) => (*state == *seen || *state == Digest::UNKNOWN).then_some(*seen),
+            Step::Put(node) => Some(*node),
+            Step::Append { seen: false, .. } => Some(DEAD),
+            Step::Append { piece, .. } => Some(self.tree.walk(*state, piece)),
+            Step::Get(node) => (state == node).then_some(*node),
         }
     }
 
-    fn observes(&self, op: usize) -> bool {
-        matches!(self.steps[op], Step::Get(_))
+    /// An append that nobody saw leads from anywhere to the dead state, where whatever
+    /// follows it up to the next put can also be done without it.
+    fn passive(&self, op: usize) -> bool {
+        matches!(self.steps[op], Step::Get(_) | Step::Append { seen: false, .. })
     }
 
-    fn fingerprint(&self, state: &Digest) -> u128 {
-        let [a, b] = state.residues;
-        scatter(state.len ^ 1 << 41) ^ scatter(a ^ 1 << 62) ^ scatter(b ^ 1 << 63)
+    fn fingerprint(&self, state: &u32) -> u128 {
+        scatter(u64::from(*state) ^ 1 << 41)
     }
 
-    fn describe_state(&self, state: &Digest) -> String {
-        if *state == Digest::UNKNOWN {
-            return "anything".to_owned();
+    fn describe_state(&self, state: &u32) -> String {
+        match state {
+            &DEAD => "a string that nobody read".to_owned(),
+            state => short(&self.text(*state)),
         }
-        format!("another string, of {} bytes", state.len)
+    }
+}
+
+impl Strings {
+    /// The string of a node; only for reports, hence by search.
+    fn text(&self, node: u32) -> String {
+        let mut bytes = Vec::new();
+        let mut at = node;
+        while at != 0 {
+            bytes.push(self.tree.nodes[at as usize].byte);
+            let mut older = at;
+            at = loop {
+                let parent = |n: &Node| n.child == older || n.sibling == older;
+                let Some(found) = self.tree.nodes.iter().position(parent) else {
+                    break 0;
+                };
+                if self.tree.nodes[found].child == older {
+                    break found as u32;
+                }
+                older = found as u32;
+            };
+        }
+        bytes.reverse();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -163,14 +171,24 @@ impl Model for Text {
     }
 
     fn compile(&self, ops: &[&Operation<TextOp>]) -> Result<Strings, Contradiction> {
-        let compile = |operation: &&Operation<TextOp>| match &operation.op.action {
-            TextAction::Put(text) => Step::Put(Digest::of(text)),
-            TextAction::Append(text) => Step::Append(Piece::of(text)),
-            TextAction::Get(text) => Step::Get(Digest::of(text)),
+        let read = |operation: &&'_ Operation<TextOp>| match &operation.op.action {
+            TextAction::Get(text) if operation.returned() => Some(text.clone()),
+            TextAction::Get(_) | TextAction::Put(_) | TextAction::Append(_) => None,
         };
-        Ok(Strings {
-            steps: ops.iter().map(compile).collect(),
-        })
+        let read: Vec<Box<str>> = ops.iter().filter_map(read).collect();
+        let mut tree = Tree { nodes: vec![Tree::ROOT] };
+        for text in &read {
+            tree.insert(text);
+        }
+        let compile = |operation: &&Operation<TextOp>| match &operation.op.action {
+            TextAction::Put(text) => Step::Put(tree.walk(0, text)),
+            TextAction::Get(text) => Step::Get(tree.walk(0, text)),
+            TextAction::Append(piece) => {
+                Step::Append { piece: piece.clone(), seen: read.iter().any(|text| text.contains(&**piece)) }
+            }
+        };
+        let steps = ops.iter().map(compile).collect();
+        Ok(Strings { tree, steps })
     }
 
     fn describe(&self, op: &TextOp) -> String {
@@ -202,10 +220,7 @@ fn short(text: &str) -> String {
 ///
 /// # Errors
 /// Malformed histories; unknown functions; values that are not strings.
-pub fn operations(
-    history: &History,
-    names: &mut Interner,
-) -> Result<Vec<Operation<TextOp>>, HistoryError> {
+pub fn operations(history: &History, names: &mut Interner) -> Result<Vec<Operation<TextOp>>, HistoryError> {
     let mut operations = Vec::new();
     for pair in history.pair()? {
         if pair.done.is_some_and(|(_, done)| done.kind == crate::history::Kind::Fail) {

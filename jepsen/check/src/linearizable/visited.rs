@@ -40,11 +40,7 @@ const SMALLEST: usize = 1 << 10;
 
 impl Visited {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: vec![0; SMALLEST],
-            len: 0,
-            most: 0,
-        }
+        Self { slots: vec![0; SMALLEST], len: 0, most: 0 }
     }
 
     /// Empties the set and bounds it to `most` configurations. Slots are kept only while
@@ -58,10 +54,6 @@ impl Visited {
         }
         self.len = 0;
         self.most = most;
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// True if `key` is new.
@@ -117,7 +109,7 @@ mod tests {
         for x in 0..5_000 {
             assert_eq!(set.insert(scatter(x)), Ok(false));
         }
-        assert_eq!(set.len(), 5_000);
+        assert_eq!(set.len, 5_000);
         set.reset(2, 10);
         assert_eq!(set.insert(scatter(7)), Ok(true));
         assert_eq!(set.insert(scatter(8)), Ok(true));

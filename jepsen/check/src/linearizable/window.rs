@@ -13,16 +13,22 @@
 //! | an operation open at that instant need not return | its order is still allowed, and more |
 //! | drop everything that returned before an instant, start from the *unknown* state | the unknown state allows what the dropped ones led to |
 //! | an operation open at that first instant need not happen | it may have happened before |
-//! | drop an observation | it never changed anything |
+//! | drop a passive operation | by its definition |
 //! | an operation that returned need not happen | as above |
 //! | drop an optional operation that makes a value nobody wants | it helped nobody |
 //!
 //! # Order of work
-//! Windows around the return at which the search was stuck, four times as long each time,
-//! until one is refused; then the earliest end, the latest start (both by bisection: a
-//! longer window of a refused one is refused), then single operations. What is left is
-//! proved by [`prove`]: every configuration remembered whole, no hashing, and of the
-//! reductions of the search only the two that look at nothing but the present state.
+//! Windows around the return at which the search was stuck, four times as long each time;
+//! then short windows all over the history (the cause often lies far from where the
+//! search noticed: reduction (b) of the search looks ahead); then longer and longer ones
+//! up to the whole. In the first that is refused: the earliest end, the latest start (both
+//! by bisection: what contains a refused window is refused), then single operations. What
+//! is left is proved by [`prove`]: every configuration remembered whole, no hashing, and of
+//! the reductions of the search only the two that look at nothing but the present state.
+//!
+//! The same short windows rescue the search: a history of a million operations with one
+//! stale read is refused by two of them, while the search would first try every order of
+//! everything before.
 
 use super::machine::Machine;
 use super::search::{Found, Fuel, NEVER, Search, Span, is_idle};
@@ -41,61 +47,97 @@ pub(crate) struct Window<S> {
 /// Single operations are tried away only in windows of at most this many.
 const REFINE_AT_MOST: usize = 256;
 
-/// Entries that one trial of a cut may look at.
-const STEPS_A_TRIAL: u64 = 20_000_000;
+/// Entries that one trial may look at, for windows of up to a thousand operations and per
+/// thousand beyond. A trial that ends here counts as accepted: the window stays larger.
+const STEPS_A_TRIAL: u64 = 2_000_000;
+
+/// Entries that all trials together may look at, about half a second.
+const STEPS_IN_ALL: u64 = 100_000_000;
+
+/// Operations on each side of where the search was stuck, at first and at most before
+/// short windows all over are tried.
+const REACH: std::ops::Range<usize> = 16..2_048;
+
+/// Lengths of the short windows; each starts half a length after the one before.
+const LENGTHS: [usize; 3] = [64, 512, 4_096];
 
 struct Cutter<'a, M: Machine> {
     machine: &'a M,
-    spans: &'a [Span],
-    /// All returns, sorted.
+    base: Vec<Span>,
+    /// Whether `base` starts from the object's true beginning.
+    from_beginning: bool,
+    /// All returns of `base`, sorted.
     returns: Vec<u64>,
     search: &'a mut Search,
     states: usize,
+    steps: u64,
 }
 
-/// The smallest refused window found, given that the whole is refused and that the search
-/// was last stuck at the return `stuck`.
+/// The smallest refused window found in `spans`; the search was last stuck at the return
+/// `stuck`. `None` if none is found in time, unless the whole is `refused`: then at worst
+/// the whole.
 pub(crate) fn minimise<M: Machine>(
     machine: &M,
     spans: &[Span],
-    stuck: u64,
+    (stuck, refused): (u64, bool),
     search: &mut Search,
     states: usize,
-) -> Window<M::State> {
-    let mut returns: Vec<u64> = spans.iter().map(|span| span.ret).collect();
-    returns.retain(|ret| *ret != NEVER);
-    returns.sort_unstable();
+) -> Option<Window<M::State>> {
     let mut cutter = Cutter {
         machine,
-        spans,
-        returns,
+        base: Vec::new(),
+        from_beginning: true,
+        returns: Vec::new(),
         search,
         states,
+        steps: STEPS_IN_ALL + 100 * spans.len() as u64,
     };
-    let Some((first, last)) = cutter.locate(stuck) else {
-        return cutter.cut(0, cutter.returns.len() - 1);
+    cutter.rebase(spans.to_vec(), true);
+    let near = cutter.around(stuck, REACH.start, REACH.end);
+    let short = near.or_else(|| LENGTHS.iter().find_map(|length| cutter.scan(*length)));
+    let found = match short {
+        None if refused => cutter.around(stuck, REACH.end, usize::MAX),
+        short => short,
     };
-    let (first, last) = cutter.tighten(first, last);
-    let mut window = cutter.cut(first, last);
+    let Some(found) = found else {
+        return refused.then(|| cutter.cut(0, cutter.returns.len() - 1));
+    };
+    cutter.rebase(found.spans, found.from_beginning);
+    let mut window = cutter.tighten();
     if window.spans.len() <= REFINE_AT_MOST {
         cutter.refine(&mut window);
     }
-    window
+    Some(window)
 }
 
 impl<M: Machine> Cutter<'_, M> {
+    fn rebase(&mut self, base: Vec<Span>, from_beginning: bool) {
+        self.returns.clear();
+        self.returns.extend(base.iter().map(|span| span.ret));
+        self.returns.retain(|ret| *ret != NEVER);
+        self.returns.sort_unstable();
+        self.base = base;
+        self.from_beginning = from_beginning;
+    }
+
     /// The window from the call of span `first` to the return `last` (both by rank).
     fn cut(&self, first: usize, last: usize) -> Window<M::State> {
-        let end = self.returns[last];
-        let unknown = self.machine.unknown().filter(|_| first > 0);
-        let from_beginning = unknown.is_none();
-        let begin = if from_beginning {
-            0
-        } else {
-            self.spans[first].call
-        };
+        let cut = first > 0 && self.machine.unknown().is_some();
+        let begin = if cut { self.base[first].call } else { 0 };
+        let open = self.base.iter();
+        self.window(open, begin, self.returns[last], self.from_beginning && !cut)
+    }
+
+    /// The operations of `from` (sorted by call) between two instants.
+    fn window<'s>(
+        &self,
+        from: impl Iterator<Item = &'s Span>,
+        begin: u64,
+        end: u64,
+        from_beginning: bool,
+    ) -> Window<M::State> {
         let mut spans = Vec::new();
-        for span in self.spans.iter().take_while(|span| span.call <= end) {
+        for span in from.take_while(|span| span.call <= end) {
             if span.ret < begin {
                 continue;
             }
@@ -103,52 +145,68 @@ impl<M: Machine> Cutter<'_, M> {
             let ret = if open { NEVER } else { span.ret };
             spans.push(Span { ret, ..*span });
         }
-        Window {
-            spans,
-            start: unknown.unwrap_or_else(|| self.machine.initial()),
-            from_beginning,
-        }
+        let start = self.machine.unknown().filter(|_| !from_beginning);
+        Window { spans, start: start.unwrap_or_else(|| self.machine.initial()), from_beginning }
     }
 
     fn refused(&mut self, window: &Window<M::State>) -> bool {
-        let mut fuel = Fuel {
-            steps: STEPS_A_TRIAL,
-            states: self.states,
-        };
+        let size = window.spans.len() as u64 / 1_000 + 1;
+        let steps = self.steps.min(STEPS_A_TRIAL * size);
+        let mut fuel = Fuel { steps, states: self.states };
         let start = window.start.clone();
-        let found = self
-            .search
-            .run(self.machine, &window.spans, start, &mut fuel);
+        let found = self.search.run(self.machine, &window.spans, start, &mut fuel);
+        self.steps -= steps - fuel.steps;
         matches!(found, Found::None { .. })
     }
 
-    /// A refused window around `stuck`, by doubling its reach; `None` if only the whole
-    /// is known to be refused.
-    fn locate(&mut self, stuck: u64) -> Option<(usize, usize)> {
+    /// A refused window around `stuck` that reaches from `reach` operations to fewer than
+    /// `most` on each side.
+    fn around(&mut self, stuck: u64, mut reach: usize, most: usize) -> Option<Window<M::State>> {
         let at = self.returns.partition_point(|ret| *ret < stuck);
-        let call = self.spans.partition_point(|span| span.call < stuck);
-        let mut reach = 16;
-        loop {
+        let call = self.base.partition_point(|span| span.call < stuck);
+        while reach < most {
             let first = call.saturating_sub(reach);
-            let last = (at + reach).min(self.returns.len() - 1);
-            let whole = first == 0 && last == self.returns.len() - 1;
+            let last = (at.saturating_add(reach)).min(self.returns.len() - 1);
             let window = self.cut(first, last);
             if self.refused(&window) {
-                return Some((first, last));
+                return Some(window);
             }
-            if whole {
+            if first == 0 && last == self.returns.len() - 1 {
                 return None;
             }
-            reach *= 4;
+            reach = reach.saturating_mul(4);
         }
+        None
     }
 
-    /// The earliest end, then the latest start.
-    fn tighten(&mut self, first: usize, last: usize) -> (usize, usize) {
-        let (mut low, mut last) = (0, last);
+    /// The first refused window of `length` operations anywhere.
+    fn scan(&mut self, length: usize) -> Option<Window<M::State>> {
+        self.machine.unknown()?;
+        let mut open: Vec<Span> = Vec::new();
+        let mut first = 0;
+        while first < self.base.len() && self.steps > 0 {
+            let begin = self.base[first].call;
+            let until = (first + length).min(self.base.len());
+            let end = self.base[until - 1].call;
+            open.retain(|span| span.ret >= begin);
+            let inside = open.iter().chain(&self.base[first..until]);
+            let window = self.window(inside, begin, end, false);
+            if self.refused(&window) {
+                return Some(window);
+            }
+            let next = (first + length / 2).min(self.base.len());
+            open.extend_from_slice(&self.base[first..next]);
+            first = next;
+        }
+        None
+    }
+
+    /// The earliest end of the base, then its latest start.
+    fn tighten(&mut self) -> Window<M::State> {
+        let (mut low, mut last) = (0, self.returns.len() - 1);
         while low < last {
             let middle = low + (last - low) / 2;
-            let window = self.cut(first, middle);
+            let window = self.cut(0, middle);
             if self.refused(&window) {
                 last = middle;
             } else {
@@ -156,11 +214,11 @@ impl<M: Machine> Cutter<'_, M> {
             }
         }
         if self.machine.unknown().is_none() {
-            return (0, last);
+            return self.cut(0, last);
         }
         // Where even a start one operation later is accepted, the beginning itself
-        // carries the contradiction; the bisection then ends at `first`.
-        let (mut first, mut high) = (first, self.spans.len());
+        // carries the contradiction; the bisection then ends at 0.
+        let (mut first, mut high) = (0, self.base.len());
         while first + 1 < high {
             let middle = first + (high - first) / 2;
             let window = self.cut(middle, last);
@@ -170,7 +228,7 @@ impl<M: Machine> Cutter<'_, M> {
                 high = middle;
             }
         }
-        (first, last)
+        self.cut(first, last)
     }
 
     /// Tries each operation away, and each obligation, until nothing more goes.
@@ -198,7 +256,7 @@ impl<M: Machine> Cutter<'_, M> {
             return;
         };
         let whole = window.spans.clone();
-        if self.machine.observes(span.op as usize) {
+        if self.machine.passive(span.op as usize) {
             window.spans.remove(at);
         } else if span.ret != NEVER {
             window.spans[at].ret = NEVER;
@@ -227,8 +285,8 @@ pub(crate) enum Proof<S> {
 const PROOF_AT_MOST: usize = 400_000;
 
 /// Searches a small window without hashing. Written apart from the search that it checks;
-/// shared are only the machine, and the arguments that an enabled observation can go
-/// first and that an optional operation without effect can be left out.
+/// shared are only the machine, and the arguments that a passive operation without
+/// effect can go first and that an optional operation without effect can be left out.
 pub(crate) fn prove<M: Machine>(machine: &M, window: &Window<M::State>) -> Proof<M::State> {
     let spans = &window.spans;
     let none = vec![0_u64; spans.len().div_ceil(64)];
@@ -248,7 +306,7 @@ pub(crate) fn prove<M: Machine>(machine: &M, window: &Window<M::State>) -> Proof
             match machine.step(op, &state) {
                 None => {}
                 Some(after) if after == state && optional => {}
-                Some(after) if after == state && machine.observes(op) => {
+                Some(after) if after == state && machine.passive(op) => {
                     next = vec![(at, after)];
                     break;
                 }
@@ -274,8 +332,5 @@ pub(crate) fn prove<M: Machine>(machine: &M, window: &Window<M::State>) -> Proof
             return Proof::TooLarge;
         }
     }
-    Proof::None {
-        blocked: farthest.1,
-        states: farthest.2.into_iter().collect(),
-    }
+    Proof::None { blocked: farthest.1, states: farthest.2.into_iter().collect() }
 }
