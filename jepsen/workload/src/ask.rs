@@ -1,0 +1,72 @@
+//! What a client asks of a node and what it is told, free of any door.
+
+use dwcp_env::NodeId;
+use dwcp_store::api::{LeaseId, Op, OpError, RangeRequest, Response, Revision, Stamp, WatchEvent};
+
+/// A question.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ask {
+    /// A linearizable read.
+    Range(RangeRequest),
+    /// A command.
+    Do {
+        /// What makes its retry safe.
+        stamp: Option<Stamp>,
+        /// The command.
+        op: Op,
+    },
+    /// More life for a lease.
+    KeepAlive(LeaseId),
+    /// The changes of all keys with a prefix, from a revision on. Answered many times.
+    Watch {
+        /// First key.
+        key: bytes::Bytes,
+        /// The end of the range.
+        range_end: bytes::Bytes,
+        /// The first revision wanted.
+        from: Revision,
+    },
+}
+
+impl Ask {
+    /// Whether it may be answered more than once.
+    #[must_use]
+    pub const fn is_stream(&self) -> bool {
+        matches!(self, Self::Watch { .. })
+    }
+    /// Whether it can change anything.
+    #[must_use]
+    pub const fn is_write(&self) -> bool {
+        matches!(self, Self::Do { .. })
+    }
+}
+
+/// A good answer.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// To a range or a command.
+    Said(Response),
+    /// To a keep-alive: what is left, in seconds; nothing is left of a lease that is gone.
+    Alive(i64),
+    /// To a watch: changes, complete up to a revision.
+    Changes {
+        /// In the order of their revisions.
+        events: Vec<WatchEvent>,
+        /// The store's revision when they were sent.
+        revision: Revision,
+    },
+}
+
+/// A bad one.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Refusal {
+    /// It certainly was not done here; another node may know better.
+    NotDone {
+        /// Where to ask instead, if known.
+        hint: Option<NodeId>,
+    },
+    /// It may have been done, or may still be.
+    Unknown,
+    /// The store refused it.
+    Op(OpError),
+}
