@@ -27,7 +27,7 @@ pub const NODES_MAX: usize = 1_024;
 pub struct Plan {
     /// The root of all draws.
     pub seed: Seed,
-    /// The nodes that boot at the start.
+    /// The nodes.
     pub nodes: Vec<NodePlan>,
     /// How far apart the regions are.
     pub latency: Latency,
@@ -72,13 +72,16 @@ pub struct NodePlan {
     /// The version of the program that boots first.
     #[serde(default)]
     pub version: u32,
+    /// When it boots; a spare that joins later boots later.
+    #[serde(default)]
+    pub boot_at: Instant,
 }
 
 impl NodePlan {
-    /// A node in a region, version zero.
+    /// A node in a region, version zero, there from the start.
     #[must_use]
     pub fn new(id: u64, region: &str) -> Self {
-        Self { id: NodeId(id), region: region.to_owned(), version: 0 }
+        Self { id: NodeId(id), region: region.to_owned(), version: 0, boot_at: Instant::ZERO }
     }
 }
 
@@ -282,8 +285,11 @@ impl Plan {
             return Err(PlanError::Stranger(*n));
         }
         for (index, fault) in self.faults.iter().enumerate() {
-            check_fault(fault, &known)
-                .map_err(|why| PlanError::Fault { index, fault: fault.to_string(), why })?;
+            check_fault(fault, &known).map_err(|why| PlanError::Fault {
+                index,
+                fault: fault.to_string(),
+                why,
+            })?;
         }
         if self.disk.sync_min > self.disk.sync_max {
             return Err(PlanError::Setting("disk.sync_min is over disk.sync_max"));
@@ -299,9 +305,7 @@ impl Plan {
 
     fn check_latency(&self) -> Result<(), PlanError> {
         match &self.latency {
-            Latency::Uniform { min, max } if min > max => {
-                Err(PlanError::Setting("latency: min is over max"))
-            }
+            Latency::Uniform { min, max } if min > max => Err(PlanError::Setting("latency: min is over max")),
             Latency::Uniform { .. } => Ok(()),
             Latency::Measured(name) => {
                 let m = Matrix::named(name).ok_or_else(|| PlanError::Matrix(name.clone()))?;
@@ -446,8 +450,10 @@ mod tests {
         assert!(broken(&|p| p.nodes[0].region = "mars".into()).contains("no region \"mars\""));
         assert!(broken(&|p| p.core.push(NodeId(9))).contains("n9 is no node"));
         assert!(broken(&|p| p.latency = Latency::Measured("x".into())).contains("aws-2020"));
-        let fault = |e, t| move |p: &mut Plan| {
-            p.faults.push(Fault { at: at(1), until: at(2), target: t, effect: e });
+        let fault = |e, t| {
+            move |p: &mut Plan| {
+                p.faults.push(Fault { at: at(1), until: at(2), target: t, effect: e });
+            }
         };
         let text = |f: Box<dyn FnOnce(&mut Plan)>| {
             let mut p = plan();

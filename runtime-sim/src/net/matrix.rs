@@ -71,7 +71,10 @@ impl Matrix {
     /// If a number is not one of [`Matrix::region`]'s.
     #[must_use]
     pub fn path(&self, from: usize, to: usize) -> Path {
-        assert!(from < self.regions.len() && to < self.regions.len(), "regions are numbered by Matrix::region");
+        assert!(
+            from < self.regions.len() && to < self.regions.len(),
+            "regions are numbered by Matrix::region"
+        );
         self.paths[from * self.regions.len() + to]
     }
 }
