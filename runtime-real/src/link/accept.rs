@@ -1,0 +1,195 @@
+//! Who comes to our port, and what is believed of it.
+//!
+//! **Promise.** Whoever speaks garbage, shows no certificate of our authority, or is slow, is
+//! closed with a reason in the log and in a counter (`dwcp_link_refused_total`), at no cost to
+//! the links that stand. At most [`CONNECTIONS`] sockets are open at once; before a stranger has
+//! shown a certificate it costs one of them for at most [`ATTEMPT`](super::dial::ATTEMPT).
+//! Lines about strangers are limited to [`LINES_PER_SECOND`], the rest are only counted.
+
+use super::fault::LinkError;
+use super::session::{self, FrameReader};
+use super::{Deliver, Listener, Shared, quic, tcp, tls};
+use crate::authority::Name;
+use dwcp_env::{Event, Lane, NodeId, Probe};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+/// Connections accepted at once: fifteen voters on three lanes, their successors while they
+/// reconnect, and room for strangers to be turned away.
+pub const CONNECTIONS: usize = 512;
+/// Log lines a second about connections that were turned away.
+pub const LINES_PER_SECOND: u64 = 10;
+
+/// What an accepted connection is judged and served by.
+pub(crate) struct Door {
+    shared: Arc<Shared>,
+    deliver: Arc<dyn Deliver>,
+    probe: Probe,
+    places: Arc<Semaphore>,
+    /// The connection that serves each peer's lane; telling it ends it.
+    serving: Mutex<BTreeMap<(NodeId, Lane), (u64, oneshot::Sender<()>)>>,
+    next_connection: AtomicU64,
+    lines: Mutex<(std::time::Instant, u64)>,
+}
+
+pub(crate) fn spawn(shared: Arc<Shared>, listener: Listener, deliver: Arc<dyn Deliver>, probe: Probe) {
+    let door = Arc::new(Door {
+        shared,
+        deliver,
+        probe,
+        places: Arc::new(Semaphore::new(CONNECTIONS)),
+        serving: Mutex::default(),
+        next_connection: AtomicU64::new(0),
+        lines: Mutex::new((std::time::Instant::now(), 0)),
+    });
+    match listener {
+        Listener::Tcp(l) => {
+            tokio::spawn(accept_tcp(door, l));
+        }
+        Listener::Quic(endpoint) => {
+            tokio::spawn(quic::accept(door, endpoint));
+        }
+    }
+}
+
+async fn accept_tcp(door: Arc<Door>, listener: tokio::net::TcpListener) {
+    let config = match tls::server(&door.shared.settings.identity) {
+        Ok(config) => Arc::new(config),
+        Err(e) => return tracing::error!("no peer can reach this node: {e}"),
+    };
+    let mut ending = door.shared.ending.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ending.wait_for(|e| *e) => return,
+        };
+        let (socket, address) = match accepted {
+            Ok(pair) => pair,
+            Err(e) => {
+                // Out of descriptors, most likely: those that are open must be able to close.
+                door.turned_away(None, &LinkError::Network(format!("accept: {e}")));
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = door.places.clone().try_acquire_owned() else {
+            door.turned_away(Some(address), &full());
+            continue;
+        };
+        let (door, acceptor) = (door.clone(), TlsAcceptor::from(config.clone()));
+        tokio::spawn(async move {
+            let _place = place;
+            let mut ending = door.shared.ending.subscribe();
+            let result = tokio::select! {
+                result = tcp::admit(&door, acceptor, socket) => result,
+                _ = ending.wait_for(|e| *e) => Err(LinkError::Ending),
+            };
+            if let Err(e) = result {
+                door.turned_away(Some(address), &e);
+            }
+        });
+    }
+}
+
+pub(crate) fn full() -> LinkError {
+    LinkError::Network(format!("{CONNECTIONS} connections are open already"))
+}
+
+impl Door {
+    pub(crate) fn us(&self) -> Name {
+        self.shared.us
+    }
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+    pub(crate) fn places(&self) -> &Arc<Semaphore> {
+        &self.places
+    }
+
+    /// Serves one lane of one peer until it ends; the error says why it did.
+    pub(crate) async fn serve<R, W>(
+        &self,
+        from: Result<NodeId, LinkError>,
+        r: R,
+        mut w: W,
+    ) -> Result<(), LinkError>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let from = match from {
+            Ok(from) => from,
+            Err(e) => {
+                session::refuse(&mut w, &e).await;
+                return Err(e);
+            }
+        };
+        let mut reader = FrameReader::new(from, r);
+        let lane = session::welcome(self.us(), from, &mut reader, &mut w).await?;
+        if let Some(remote) = self.shared.remotes.read().unwrap_or_else(PoisonError::into_inner).get(&from) {
+            remote.poke.notify_waiters();
+        }
+        let (id, mut replaced) = self.take_over(from, lane);
+        let why = tokio::select! {
+            why = session::receive(from, lane, reader, &mut w, &*self.deliver) => why,
+            _ = &mut replaced => LinkError::Replaced,
+        };
+        self.leave(from, lane, id);
+        if let LinkError::Fault(_) = &why {
+            session::refuse(&mut w, &why).await;
+        }
+        if why.is_quiet() { Ok(()) } else { Err(why) }
+    }
+
+    fn take_over(&self, from: NodeId, lane: Lane) -> (u64, oneshot::Receiver<()>) {
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let (replace, replaced) = oneshot::channel();
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, older)) = serving.insert((from, lane), (id, replace)) {
+            let _gone = older.send(());
+        }
+        (id, replaced)
+    }
+
+    fn leave(&self, from: NodeId, lane: Lane, id: u64) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if serving.get(&(from, lane)).is_some_and(|(current, _)| *current == id) {
+            serving.remove(&(from, lane));
+        }
+    }
+
+    /// Counts and tells why a connection was closed.
+    pub(crate) fn turned_away(&self, address: Option<SocketAddr>, why: &LinkError) {
+        if why.is_quiet() {
+            return;
+        }
+        let help = "Connections that were turned away or closed for cause, by class of cause.";
+        self.shared.registry.counter("dwcp_link_refused_total", help, &[("cause", why.class())]).count();
+        if let LinkError::Fault(fault) = why {
+            use dwcp_env::PeerFault as F;
+            let (F::Frame { from, .. } | F::Body { from, .. } | F::Cluster { from, .. }) = fault;
+            self.probe.event(&Event::PeerFaulted { from: *from, why: fault.to_string() });
+        }
+        if self.may_speak() {
+            match address {
+                Some(a) => tracing::warn!(from = %a, "connection closed: {why}"),
+                None => tracing::warn!("no connection: {why}"),
+            }
+        }
+    }
+
+    fn may_speak(&self) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = std::time::Instant::now();
+        if now.duration_since(lines.0).as_secs() >= 1 {
+            *lines = (now, 0);
+        }
+        lines.1 += 1;
+        lines.1 <= LINES_PER_SECOND
+    }
+}

@@ -1,0 +1,158 @@
+//! Links over QUIC: one connection a peer, one stream a lane, the more urgent lane first.
+//!
+//! Streams share congestion control but neither order nor flow control: a bulk stream that its
+//! reader holds back fills its own window of [`STREAM_WINDOW`], and the connection's windows are
+//! larger than all three together, so it can't take a heartbeat's room.
+
+use super::accept::{Door, full};
+use super::dial::{LinkEnd, attempt, drive, resolve};
+use super::fault::LinkError;
+use super::tcp::listen_error;
+use super::{Listener, Remote, Shared, tls};
+use crate::authority::{Identity, IdentityError};
+use crate::node::StartError;
+use dwcp_env::Lane;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ConnectionError, Endpoint, IdleTimeout, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Bytes in flight that one lane's reader has not yet taken: 100 ms at 40 MiB/s.
+pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// More than three lanes' windows.
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+const LANES: u32 = 3;
+
+fn transport() -> Arc<TransportConfig> {
+    let mut t = TransportConfig::default();
+    let silence = u32::try_from(super::session::SILENCE.as_millis()).unwrap_or(u32::MAX);
+    t.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(silence))))
+        .max_concurrent_bidi_streams(VarInt::from_u32(LANES))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW));
+    Arc::new(t)
+}
+
+pub(crate) fn bind(address: SocketAddr, identity: &Identity) -> Result<Listener, StartError> {
+    let unusable = |e: &dyn std::fmt::Display| IdentityError::Pem {
+        what: "this node's certificate".into(),
+        why: e.to_string(),
+    };
+    let crypto = QuicServerConfig::try_from(tls::server(identity)?).map_err(|e| unusable(&e))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(transport()).migration(false);
+    Endpoint::server(config, address).map(Listener::Quic).map_err(|e| listen_error(address, &e))
+}
+
+fn connection_error(e: ConnectionError) -> LinkError {
+    match e {
+        ConnectionError::TimedOut => {
+            LinkError::Deadline { what: "packet", seconds: super::session::SILENCE.as_secs() }
+        }
+        ConnectionError::LocallyClosed => LinkError::Ending,
+        ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => LinkError::Closed,
+        // 0x100 to 0x1ff are TLS alerts: RFC 9001, section 4.8.
+        ConnectionError::ConnectionClosed(c) => {
+            let code = u64::from(c.error_code);
+            match u8::try_from(code.wrapping_sub(0x100)) {
+                Ok(alert) => LinkError::from(&rustls::Error::AlertReceived(alert.into())),
+                Err(_) if code == 0 => LinkError::Closed,
+                Err(_) => LinkError::Network(c.to_string()),
+            }
+        }
+        other => LinkError::Network(other.to_string()),
+    }
+}
+
+/// All lanes to one peer, from the first packet to the end of the first of them.
+pub(crate) async fn link(shared: &Shared, remote: &Remote, endpoint: &Endpoint) -> LinkEnd {
+    let connect = async {
+        let address = resolve(&remote.peer.address).await?;
+        let dial = tls::client(&shared.settings.identity, remote.peer.node)?;
+        let crypto =
+            QuicClientConfig::try_from(dial.config).map_err(|e| LinkError::Tls(format!("QUIC: {e}")))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(transport());
+        let connecting = endpoint
+            .connect_with(config, address, tls::PLACEHOLDER)
+            .map_err(|e| LinkError::Network(e.to_string()))?;
+        connecting.await.map_err(|e| dial.found.get().cloned().unwrap_or_else(|| connection_error(e)))
+    };
+    let connection = match attempt(connect).await {
+        Ok(connection) => connection,
+        Err(e) => return e.into(),
+    };
+    let lane = async |lane: Lane| {
+        let (w, r) = match connection.open_bi().await {
+            Ok(pair) => pair,
+            Err(e) => return connection_error(e).into(),
+        };
+        // Higher is more urgent; a stream's priority can only be refused once it is closed.
+        let _open = w.set_priority(-(lane as i32));
+        drive(shared, remote, lane, r, w).await
+    };
+    let mut end = tokio::select! {
+        end = lane(Lane::Control) => end,
+        end = lane(Lane::Data) => end,
+        end = lane(Lane::Bulk) => end,
+    };
+    // What the stream saw is often only that the connection broke; the connection knows why.
+    if let (LinkError::Network(_) | LinkError::Closed, Some(why)) = (&end.why, connection.close_reason()) {
+        end.why = connection_error(why);
+    }
+    connection.close(0_u32.into(), b"");
+    end
+}
+
+/// Accepts connections until the endpoint is closed.
+pub(crate) async fn accept(door: Arc<Door>, endpoint: Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        let address = incoming.remote_address();
+        let Ok(place) = door.places().clone().try_acquire_owned() else {
+            door.turned_away(Some(address), &full());
+            incoming.refuse();
+            continue;
+        };
+        let door = door.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(e) = admit(&door, incoming).await {
+                door.turned_away(Some(address), &e);
+            }
+        });
+    }
+}
+
+async fn admit(door: &Arc<Door>, incoming: quinn::Incoming) -> Result<(), LinkError> {
+    let address = incoming.remote_address();
+    let connection = attempt(async { incoming.await.map_err(connection_error) }).await?;
+    let chain = connection.peer_identity().and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let from = tls::dialler(door.us(), chain.as_deref().map(Vec::as_slice));
+    let mut ending = door.shared().ending.subscribe();
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..LANES {
+        let (w, r) = tokio::select! {
+            stream = attempt(async { connection.accept_bi().await.map_err(connection_error) }) => stream?,
+            _ = ending.wait_for(|e| *e) => return Ok(()),
+        };
+        let (door, from) = (door.clone(), from.clone());
+        lanes.spawn(async move { door.serve(from, r, w).await });
+    }
+    // The first lane to end ends the link: the dialler makes all of them anew.
+    while let Some(result) = lanes.join_next().await {
+        match result {
+            Ok(Ok(())) => break,
+            Ok(Err(e)) => {
+                connection.close(1_u32.into(), b"a lane broke the protocol");
+                return Err(e);
+            }
+            Err(e) => tracing::error!(from = %address, "serving a lane panicked: {e}"),
+        }
+    }
+    connection.close(0_u32.into(), b"");
+    Ok(())
+}

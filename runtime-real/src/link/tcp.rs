@@ -1,0 +1,67 @@
+//! Links over TCP with TLS 1.3: one connection a lane.
+
+use super::accept::Door;
+use super::dial::{LinkEnd, attempt, drive, resolve};
+use super::fault::LinkError;
+use super::{Listener, Remote, Shared, tls};
+use crate::node::StartError;
+use dwcp_env::Lane;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// What to do about a port that can't be had.
+pub(crate) fn listen_error(address: SocketAddr, e: &std::io::Error) -> StartError {
+    let advice = match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process has that port: stop it, or give this node another one"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address: correct `listen`"
+        }
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: take a higher one",
+        _ => "correct `listen` in the configuration",
+    };
+    StartError::Listen { address, why: e.to_string(), advice }
+}
+
+pub(crate) fn bind(address: SocketAddr) -> Result<Listener, StartError> {
+    let bind = || {
+        let socket = std::net::TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    };
+    bind().map(Listener::Tcp).map_err(|e| listen_error(address, &e))
+}
+
+/// One lane to one peer, from the first packet to the end.
+pub(crate) async fn link(shared: &Shared, remote: &Remote, lane: Lane) -> LinkEnd {
+    let connect = async {
+        let address = resolve(&remote.peer.address).await?;
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let dial = tls::client(&shared.settings.identity, remote.peer.node)?;
+        let connector = TlsConnector::from(Arc::new(dial.config));
+        connector
+            .connect(tls::placeholder(), tcp)
+            .await
+            .map_err(|e| dial.found.get().cloned().unwrap_or_else(|| LinkError::from(e)))
+    };
+    match attempt(connect).await {
+        Ok(stream) => {
+            let (r, w) = tokio::io::split(stream);
+            drive(shared, remote, lane, r, w).await
+        }
+        Err(e) => e.into(),
+    }
+}
+
+/// What one accepted socket is, once its certificate has been judged.
+pub(crate) async fn admit(door: &Door, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), LinkError> {
+    tcp.set_nodelay(true)?;
+    let stream = attempt(async { Ok(acceptor.accept(tcp).await?) }).await?;
+    let from = tls::dialler(door.us(), stream.get_ref().1.peer_certificates());
+    let (r, w) = tokio::io::split(stream);
+    door.serve(from, r, w).await
+}

@@ -1,0 +1,395 @@
+//! The loop: one thread that runs [`Machine::step`], fed by one queue.
+//!
+//! **Promise.** The contract of [`dwcp_env::contract`], invariants 1, 2, 3 and 5: one step at a
+//! time on a clock that never goes back; nothing that names a ticket leaves before the ticket is
+//! durable, or at all if it failed; disk requests in order, each completed once; awake at
+//! `wake_at`.
+//!
+//! **Model.** The thread takes what waits (most urgent first), steps once for each item, and
+//! carries out the outputs at once: sends to the [`Carrier`], disk requests to the disk's
+//! thread, jobs to the jobs' threads, answers to the doors. Sends and answers that name a
+//! ticket wait in order of tickets until its completion is taken. When nothing waits it wakes
+//! the carrier's writers and sleeps until something comes or `wake_at`.
+//!
+//! **Holding back.** The disk has [`DISK_BACKLOG`] requests of room and the jobs
+//! [`JOB_BACKLOG`]. Over that the loop takes no more work or bulk; over four times that no
+//! control messages either; completions always. So queues fill from the disk outwards, and at
+//! the end doors say "overloaded" and connections are not read.
+//!
+//! **The end.** After `Stopped`, or at the deadline of a stop, or when `step` panics, the loop
+//! closes its queue, lets the disk finish what it was given, and says how it ended.
+//! Whoever still waits is told [`DoorError::Stopped`].
+
+use crate::clock::Clock;
+use crate::disk::DiskThread;
+use crate::door::{Answer, DoorError, Place};
+use crate::inbox::{Inbox, Level, Taken};
+use crate::jobs::JobThreads;
+use bytes::Bytes;
+use dwcp_env::contract::Stopped;
+use dwcp_env::{
+    DiskError, Duration, Input, Instant, JobId, JobResult, Lane, Machine, NodeId, Outputs, Reply, RequestId,
+    Send as ToPeer, Ticket,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Disk requests that may wait before the loop takes no more work.
+pub const DISK_BACKLOG: usize = 1_024;
+/// Jobs that may wait before the loop takes no more work.
+pub const JOB_BACKLOG: usize = 256;
+/// Over this many times a backlog control messages are held back as well.
+const HARD: usize = 4;
+/// Steps after which the carrier's writers are woken even if more waits.
+const STEPS_PER_FLUSH: u32 = 32;
+/// Disk requests that may fail before a node that does not stop by itself is stopped.
+const FAILURES_MAX: usize = 65_536;
+/// How often requests past their deadline are looked for.
+const SWEEP: Duration = Duration::millis(100);
+
+/// Where sends go: the links, or a test's ear.
+pub trait Carrier: Send + Sync + 'static {
+    /// Takes one message. Never waits; what can't be kept is dropped and counted.
+    fn carry(&self, send: ToPeer);
+    /// What was carried since the last call may now be written.
+    fn flush(&self);
+}
+
+/// What waits for the loop.
+pub(crate) enum Entry<Q, R> {
+    Message { from: NodeId, lane: Lane, body: Bytes },
+    Disk { ticket: Ticket, result: Result<(), DiskError> },
+    Job { job: JobId, result: JobResult },
+    Request { id: RequestId, deadline: Instant, request: Q, answer: Answer<R>, place: Place },
+    Cancel { id: RequestId },
+    Stop { deadline: Instant },
+}
+
+/// How a node ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It was asked to, and everything is in order.
+    Well,
+    /// It was asked to, but the time it was given was not enough. Nothing acknowledged is lost.
+    Late,
+    /// Its environment failed it: what happened and what to do.
+    Failed(String),
+    /// A broken invariant of ours: a panic, or a probe's `always`.
+    Broken(String),
+}
+
+/// Requests are numbered: spreading their bits is all the hash they need.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+struct Waiting<R> {
+    answer: Answer<R>,
+    deadline: Instant,
+    _place: Place,
+}
+
+/// What becomes of an output that may name a ticket.
+enum Gate {
+    Open,
+    Wait(Ticket),
+    /// Its ticket failed.
+    Never,
+}
+
+enum Gated<R> {
+    Send(ToPeer),
+    Reply(Reply<R>),
+}
+
+/// What the loop is built from.
+pub(crate) struct Parts<Q, R> {
+    pub(crate) inbox: Arc<Inbox<Entry<Q, R>>>,
+    pub(crate) clock: Clock,
+    pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) disk: DiskThread,
+    pub(crate) jobs: JobThreads,
+}
+
+/// The loop's own state; lives on its thread.
+pub(crate) struct Shard<M: Machine> {
+    machine: M,
+    parts: Parts<M::Request, M::Response>,
+    taken: Taken<Entry<M::Request, M::Response>>,
+    out: Outputs<M::Response>,
+    waiting: HashMap<RequestId, Waiting<M::Response>, BuildHasherDefault<Spread>>,
+    /// By ticket, then in the order the node asked.
+    gated: BTreeMap<Ticket, Vec<Gated<M::Response>>>,
+    /// The last ticket asked for.
+    asked: Option<Ticket>,
+    /// Disk requests up to this one have completed, well or not.
+    completed: Option<Ticket>,
+    /// Those that completed badly.
+    failed: BTreeSet<Ticket>,
+    /// Streams that were cut because their reader fell behind; the node is yet to be told.
+    cut: VecDeque<RequestId>,
+    /// Sent, not completed.
+    disk_waiting: usize,
+    jobs_waiting: usize,
+    wake_at: Option<Instant>,
+    next_sweep: Instant,
+    stop_by: Option<Instant>,
+    ended: Option<Ended>,
+    steps_since_flush: u32,
+}
+
+impl<M: Machine> Shard<M> {
+    pub(crate) fn new(machine: M, parts: Parts<M::Request, M::Response>) -> Self {
+        Self {
+            taken: Taken::attach(&parts.inbox),
+            machine,
+            parts,
+            out: Outputs::new(),
+            waiting: HashMap::default(),
+            gated: BTreeMap::new(),
+            asked: None,
+            completed: None,
+            failed: BTreeSet::new(),
+            cut: VecDeque::new(),
+            disk_waiting: 0,
+            jobs_waiting: 0,
+            wake_at: None,
+            next_sweep: Instant::FAR,
+            stop_by: None,
+            ended: None,
+            steps_since_flush: 0,
+        }
+    }
+
+    /// Runs until the node has ended.
+    pub(crate) fn run(&mut self) -> Ended {
+        // A node may have work to do right after its boot: its first step is a wake.
+        self.step(Input::Wake);
+        loop {
+            if let Some(ended) = self.ended.take() {
+                self.parts.carrier.flush();
+                return ended;
+            }
+            self.wake_if_due();
+            while let Some(id) = self.cut.pop_front() {
+                self.step(Input::Cancel { id });
+            }
+            let least = self.least();
+            if let Some(entry) = self.taken.next(&self.parts.inbox, least) {
+                self.take(entry);
+                if self.steps_since_flush >= STEPS_PER_FLUSH {
+                    self.flush();
+                }
+            } else {
+                self.flush();
+                let limit = self.next_time().map(|at| at.since(self.parts.clock.mono()).to_std());
+                self.taken.sleep(&self.parts.inbox, least, limit);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.steps_since_flush = 0;
+        self.parts.carrier.flush();
+    }
+
+    /// The least urgent level the loop takes now.
+    fn least(&self) -> Level {
+        if self.disk_waiting >= HARD * DISK_BACKLOG || self.jobs_waiting >= HARD * JOB_BACKLOG {
+            Level::Completion
+        } else if self.disk_waiting >= DISK_BACKLOG || self.jobs_waiting >= JOB_BACKLOG {
+            Level::Control
+        } else {
+            Level::Bulk
+        }
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        let sweep = (!self.waiting.is_empty()).then_some(self.next_sweep);
+        [self.wake_at, sweep, self.stop_by].into_iter().flatten().min()
+    }
+
+    fn wake_if_due(&mut self) {
+        let Some(at) = self.next_time() else { return };
+        let now = self.parts.clock.mono();
+        if now < at {
+            return;
+        }
+        if self.stop_by.is_some_and(|by| now >= by) {
+            self.ended = Some(Ended::Late);
+            return;
+        }
+        if self.wake_at.is_some_and(|w| now >= w) {
+            self.step(Input::Wake);
+        }
+        if !self.waiting.is_empty() && now >= self.next_sweep {
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.next_sweep = now + SWEEP;
+        let late: Vec<RequestId> =
+            self.waiting.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(Waiting { answer: Answer::Once(to), .. }) = self.waiting.remove(&id) {
+                let _nobody_waits = to.send(Err(DoorError::Deadline));
+            }
+            self.step(Input::Cancel { id });
+        }
+    }
+
+    fn take(&mut self, entry: Entry<M::Request, M::Response>) {
+        let input = match entry {
+            Entry::Message { from, lane, body } => Input::Message { from, lane, body },
+            Entry::Disk { ticket, result } => {
+                self.complete(ticket, result.is_ok());
+                Input::Disk { ticket, result }
+            }
+            Entry::Job { job, result } => {
+                self.jobs_waiting -= 1;
+                Input::Job { job, result }
+            }
+            Entry::Request { id, deadline, request, answer, place } => {
+                if self.waiting.is_empty() {
+                    self.next_sweep = self.parts.clock.mono() + SWEEP;
+                }
+                self.waiting.insert(id, Waiting { answer, deadline, _place: place });
+                Input::Request { id, deadline, request }
+            }
+            Entry::Cancel { id } => {
+                // A request that was answered in the meantime needs no cancel.
+                if self.waiting.remove(&id).is_none() {
+                    return;
+                }
+                Input::Cancel { id }
+            }
+            Entry::Stop { deadline } => {
+                if self.stop_by.is_some_and(|by| by <= deadline) {
+                    return;
+                }
+                self.stop_by = Some(deadline);
+                Input::Stop { deadline }
+            }
+        };
+        self.step(input);
+    }
+
+    /// Opens what waited for `ticket`, or drops it for good.
+    fn complete(&mut self, ticket: Ticket, well: bool) {
+        assert!(self.completed < Some(ticket), "{ticket} completed after {:?}", self.completed);
+        self.completed = Some(ticket);
+        self.disk_waiting -= 1;
+        let gated = self.gated.remove(&ticket).unwrap_or_default();
+        if !well {
+            self.failed.insert(ticket);
+            if self.failed.len() > FAILURES_MAX {
+                self.ended = Some(Ended::Failed(format!(
+                    "{FAILURES_MAX} disk requests have failed and the node went on; see the log for the first"
+                )));
+            }
+            return;
+        }
+        for g in gated {
+            match g {
+                Gated::Send(send) => self.parts.carrier.carry(send),
+                Gated::Reply(reply) => self.answer(reply),
+            }
+        }
+    }
+
+    fn gate(&mut self, after: Option<Ticket>) -> Gate {
+        let Some(t) = after else { return Gate::Open };
+        assert!(Some(t) <= self.asked, "waits for {t}, and only {:?} was asked", self.asked);
+        if Some(t) > self.completed {
+            Gate::Wait(t)
+        } else if self.failed.contains(&t) {
+            Gate::Never
+        } else {
+            Gate::Open
+        }
+    }
+
+    fn answer(&mut self, reply: Reply<M::Response>) {
+        let Reply { id, response, end, .. } = reply;
+        let Some(waiting) = self.waiting.get(&id) else { return };
+        match &waiting.answer {
+            Answer::Once(_) => {
+                if let Some(Waiting { answer: Answer::Once(to), .. }) = self.waiting.remove(&id) {
+                    let _nobody_waits = to.send(Ok(response));
+                }
+            }
+            Answer::Stream { to, lagged } => {
+                let full = matches!(to.try_send(response), Err(TrySendError::Full(_)));
+                if full {
+                    lagged.store(true, Ordering::Release);
+                    self.cut.push_back(id);
+                }
+                if full || end {
+                    self.waiting.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input<M::Request>) {
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        self.machine.step(self.parts.clock.now(), input, &mut out);
+        self.steps_since_flush += 1;
+        self.wake_at = out.wake_at;
+        for request in out.disk.drain(..) {
+            assert!(self.asked < Some(request.ticket), "{} asked after {:?}", request.ticket, self.asked);
+            self.asked = Some(request.ticket);
+            self.disk_waiting += 1;
+            self.parts.disk.send(request);
+        }
+        for send in out.sends.drain(..) {
+            match self.gate(send.after) {
+                Gate::Open => self.parts.carrier.carry(send),
+                Gate::Wait(t) => self.gated.entry(t).or_default().push(Gated::Send(send)),
+                Gate::Never => {}
+            }
+        }
+        for reply in out.replies.drain(..) {
+            match self.gate(reply.after) {
+                Gate::Open => self.answer(reply),
+                Gate::Wait(t) => self.gated.entry(t).or_default().push(Gated::Reply(reply)),
+                Gate::Never => {}
+            }
+        }
+        for job in out.jobs.drain(..) {
+            self.jobs_waiting += 1;
+            self.parts.jobs.send(job);
+        }
+        match out.stopped.take() {
+            Some(Stopped::Asked) => self.ended = Some(Ended::Well),
+            Some(Stopped::Failed(why)) => self.ended = Some(Ended::Failed(why)),
+            None => {}
+        }
+        self.out = out;
+    }
+
+    /// Closes the queue and lets the threads end; `wait` until what was asked of them is done.
+    pub(crate) fn wind_up(mut self, wait: bool) {
+        drop(self.parts.inbox.close());
+        if wait {
+            self.parts.disk.finish();
+            self.parts.jobs.finish();
+        }
+    }
+}
