@@ -1,0 +1,235 @@
+//! From a connection to a call, from a call's path to its service.
+//!
+//! Short calls run on their connection's task; streams and waits for others get a task of
+//! their own, which ends with its client.
+
+use super::backend::Backend;
+use super::convert;
+use super::grpc::{self, Call, Limit};
+use super::message as pb;
+use super::status::{self, Code, Status};
+use dwcp_env::GroupId;
+use dwcp_node::{Answer, Ask, AskError, Request};
+use dwcp_store::api;
+use http::{Method, Response, StatusCode, header, request};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout_at;
+
+/// Connections served at once; more wait in the listener's queue.
+pub const CONNECTIONS: usize = 8_192;
+/// How long accepting rests after the operating system refused (out of file descriptors).
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// The metadata that names a keyspace.
+const KEYSPACE: &str = "dwcp-keyspace";
+/// The metadata with which etcd's clients ask for an error when no leader is known.
+const REQUIRE_LEADER: &str = "hasleader";
+
+/// The etcd door to a node.
+#[derive(Clone, Debug)]
+pub struct Door<B> {
+    pub(super) backend: B,
+}
+
+/// What every call has besides its message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    /// The group of the keyspace meant.
+    pub(super) group: GroupId,
+    /// When the call must have ended.
+    pub(super) limit: Limit,
+}
+
+impl<B: Backend> Door<B> {
+    /// A door to this node.
+    pub const fn new(backend: B) -> Self {
+        Self { backend }
+    }
+
+    /// Serves whoever connects, until `closing` turns true; then lets calls end.
+    pub async fn serve(self, listener: TcpListener, mut closing: watch::Receiver<bool>) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut accepting = closing.clone();
+        let accept = async {
+            loop {
+                let Ok(seat) = Arc::clone(&room).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((socket, _)) => {
+                        // A socket that can't be told loses speed, not answers.
+                        let _slower = socket.set_nodelay(true);
+                        let (door, closing) = (self.clone(), closing.clone());
+                        tokio::spawn(async move {
+                            door.connection(socket, closing).await;
+                            drop(seat);
+                        });
+                    }
+                    // Out of file descriptors, or the client was gone before we looked.
+                    Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = accept => {}
+            _ = accepting.wait_for(|closing| *closing) => {}
+        }
+        // All seats back: every connection has ended, at the latest after the drain of each.
+        let _all = room.acquire_many(CONNECTIONS as u32).await;
+        let _ended = closing.borrow_and_update();
+    }
+
+    /// Serves one connection; for doors behind TLS and for tests.
+    pub async fn connection<IO>(&self, io: IO, closing: watch::Receiver<bool>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        grpc::serve(io, |call| self.clone().handle(call), closing).await;
+    }
+
+    async fn handle(self, call: Call) {
+        match call.head.uri.path() {
+            "/etcdserverpb.KV/Put" => self.unary(call, |c, r| self.put(c, r)).await,
+            "/etcdserverpb.KV/Range" => self.unary(call, |c, r| self.range(c, r)).await,
+            "/etcdserverpb.KV/Txn" => self.unary(call, |c, r| self.txn(c, r)).await,
+            "/etcdserverpb.KV/DeleteRange" => self.unary(call, |c, r| self.delete_range(c, r)).await,
+            _ => {
+                tokio::spawn(self.handle_rarer(call));
+            }
+        }
+    }
+
+    async fn handle_rarer(self, call: Call) {
+        let path = call.head.uri.path().to_owned();
+        let Some((service, method)) = path.strip_prefix('/').and_then(|p| p.split_once('/')) else {
+            return refuse_path(call);
+        };
+        match service {
+            "etcdserverpb.KV" if method == "Compact" => self.unary(call, |c, r| self.compact(c, r)).await,
+            "etcdserverpb.Watch" if method == "Watch" => self.watch(call).await,
+            "etcdserverpb.Lease" => self.lease_service(call, method).await,
+            "etcdserverpb.Cluster" => self.cluster_service(call, method).await,
+            "etcdserverpb.Maintenance" => self.maintenance_service(call, method).await,
+            "etcdserverpb.Auth" => self.auth_service(call, method).await,
+            "v3lockpb.Lock" => self.lock_service(call, method).await,
+            "v3electionpb.Election" => self.election_service(call, method).await,
+            "grpc.health.v1.Health" if method == "Check" => {
+                self.unary(call, |_, _: pb::HealthCheckRequest| async {
+                    Ok(pb::HealthCheckResponse { status: pb::HEALTH_SERVING })
+                })
+                .await;
+            }
+            _ => refuse_path(call),
+        }
+    }
+
+    /// A call with one message each way.
+    pub(super) async fn unary<Q, A, F>(&self, mut call: Call, work: impl FnOnce(Context, Q) -> F)
+    where
+        Q: prost::Message + Default,
+        A: prost::Message,
+        F: Future<Output = Result<A, Status>>,
+    {
+        let result = match self.context(&call.head) {
+            Ok(context) => match timeout_at(context.limit.at, call.inbound.only()).await {
+                Ok(Ok(message)) => work(context, message).await,
+                Ok(Err(status)) => Err(status),
+                Err(_) => Err(context.limit.passed()),
+            },
+            Err(status) => Err(status),
+        };
+        grpc::answer(&mut call.respond, result);
+    }
+
+    /// Reads what every call carries.
+    pub(super) fn context(&self, head: &request::Parts) -> Result<Context, Status> {
+        Ok(Context { group: self.group(head)?, limit: Limit::of(&head.headers) })
+    }
+
+    /// The group meant by a call.
+    pub(super) fn group(&self, head: &request::Parts) -> Result<GroupId, Status> {
+        let name = head.headers.get(KEYSPACE).map_or(Some(""), |v| v.to_str().ok());
+        name.and_then(|n| self.backend.group(n)).ok_or_else(|| {
+            Status::told(
+                Code::NotFound,
+                format!(
+                    "dwcp: no keyspace {:?}; leave the metadata {KEYSPACE} out for the default one",
+                    name.unwrap_or("(not text)")
+                ),
+            )
+        })
+    }
+
+    /// Whether the client wants an error when no leader is known.
+    pub(super) fn requires_leader(head: &request::Parts) -> bool {
+        head.headers.get(REQUIRE_LEADER).is_some_and(|v| v == "true")
+    }
+
+    /// The header of an answer.
+    pub(super) fn header(&self, group: GroupId, revision: api::Revision) -> pb::ResponseHeader {
+        let (cluster_id, member_id) = self.backend.identity();
+        pb::ResponseHeader { cluster_id, member_id, revision, raft_term: self.backend.term(group) }
+    }
+
+    /// Asks the node.
+    pub(super) async fn ask(&self, context: Context, ask: Ask) -> Result<Answer, Status> {
+        let request = Request { group: context.group, ask };
+        match self.backend.call(request, context.limit.at.into_std()).await {
+            Ok(answer) => Ok(answer),
+            Err(AskError::Unknown | AskError::Deadline) if context.limit.is_past() => {
+                Err(context.limit.passed())
+            }
+            Err(e) => Err(convert::refusal(&e)),
+        }
+    }
+
+    /// Asks for a command to be done.
+    pub(super) async fn write(&self, context: Context, op: api::Op) -> Result<api::Response, Status> {
+        convert::written(self.ask(context, Ask::Write { session: None, op }).await?)
+    }
+
+    /// Asks for keys.
+    pub(super) async fn read(
+        &self,
+        context: Context,
+        range: api::RangeRequest,
+        serializable: bool,
+    ) -> Result<(api::Revision, api::RangeResponse), Status> {
+        match self.ask(context, Ask::Range { range, serializable }).await? {
+            Answer::Range { revision, range } => Ok((revision, range)),
+            other => Err(convert::mismatch("a range", &other)),
+        }
+    }
+
+    /// Asks how the node sees the group.
+    pub(super) async fn group_status(&self, context: Context) -> Result<dwcp_node::GroupStatus, Status> {
+        match self.ask(context, Ask::Status).await? {
+            Answer::Status(status) => Ok(status),
+            other => Err(convert::mismatch("a status", &other)),
+        }
+    }
+}
+
+/// Answers a call to nobody.
+pub(super) fn refuse_path(mut call: Call) {
+    let grpc = call
+        .head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    if call.head.method == Method::POST && grpc {
+        let path = call.head.uri.path();
+        let status = Status::told(Code::Unimplemented, format!("unknown method {path}"));
+        return grpc::refuse(&mut call.respond, &status);
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let _left = call.respond.send_response(response, true);
+}
+
+/// A message that must be there inside another.
+pub(super) fn required<T>(field: Option<T>) -> Result<T, Status> {
+    field.ok_or(status::MISSING_LEADER_KEY)
+}
