@@ -8,10 +8,11 @@
 //! |---|---|---|
 //! | read of n elements | n | n |
 //! | append of the element at place p (from 0) | p | p + 1 |
-//! | append of an element that no read shows | longest, or beyond | beyond |
+//! | append of an element that no read shows | any | beyond, where nobody needs to be |
 //!
-//! The compilation is exact: an element that is missing from the longest list cannot have
-//! been appended before the last of that list, since nothing is ever removed.
+//! The compilation is exact: since nothing is ever removed, an element that is missing from
+//! the longest list was appended after the last of that list, and after every read. Here it
+//! leads to where neither a read nor an append with a place is possible, which says the same.
 
 use super::machine::{Cell, CellOp, KEEP, Need};
 use super::{Contradiction, Model, Operation};
@@ -98,7 +99,7 @@ impl Model for List {
                     }
                     match places.get(element) {
                         Some(&place) => CellOp { need: Need::Is(place), make: place + 1 },
-                        None => CellOp { need: Need::Either(end, end + 1), make: end + 1 },
+                        None => CellOp { need: Need::Any, make: end + 1 },
                     }
                 }
             });

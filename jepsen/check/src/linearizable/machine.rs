@@ -67,8 +67,6 @@ pub enum Need {
     Is(u32),
     /// Any value but this one.
     Not(u32),
-    /// One of two values, of which the second serves nobody whom the first does not.
-    Either(u32, u32),
 }
 
 /// An operation on one cell: a condition and, perhaps, a new value.
@@ -109,10 +107,6 @@ impl Cell {
             match op.need {
                 Need::Any => {}
                 Need::Is(v) | Need::Not(v) => wanted[v as usize] = true,
-                Need::Either(a, b) => {
-                    wanted[a as usize] = true;
-                    wanted[b as usize] = true;
-                }
             }
         }
         let junk = values as u32;
@@ -147,9 +141,8 @@ impl Machine for Cell {
         let found = match need {
             Need::Is(v) if *state == v || *state == UNKNOWN => v,
             Need::Not(v) if *state != v => *state,
-            Need::Either(a, b) if *state == a || *state == b || *state == UNKNOWN => *state,
             Need::Any => *state,
-            Need::Is(_) | Need::Not(_) | Need::Either(..) => return None,
+            Need::Is(_) | Need::Not(_) => return None,
         };
         Some(if make == KEEP { found } else { make })
     }
@@ -171,7 +164,7 @@ impl Machine for Cell {
     fn needs(&self, op: usize) -> Option<u32> {
         match self.ops[op].need {
             Need::Is(v) => Some(v),
-            Need::Any | Need::Not(_) | Need::Either(..) => None,
+            Need::Any | Need::Not(_) => None,
         }
     }
 

@@ -334,3 +334,39 @@ pub(crate) fn prove<M: Machine>(machine: &M, window: &Window<M::State>) -> Proof
     }
     Proof::None { blocked: farthest.1, states: farthest.2.into_iter().collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearizable::machine::{Cell, CellOp, Need};
+
+    /// Who overlaps an edge of the window need not have happened inside it.
+    #[test]
+    fn a_cut_weakens() {
+        let write = CellOp { need: Need::Any, make: 0 };
+        let machine = Cell::new(vec![write; 5], 1, Vec::new());
+        let times = [(0, 5), (3, 8), (6, 9), (7, NEVER), (10, 12), (13, 14)];
+        let span = |(op, (call, ret)): (usize, (u64, u64))| Span { op: op as u32, call, ret };
+        let mut cutter = Cutter {
+            machine: &machine,
+            base: Vec::new(),
+            from_beginning: true,
+            returns: Vec::new(),
+            search: &mut Search::new(),
+            states: 10,
+            steps: 10,
+        };
+        cutter.rebase(times.into_iter().enumerate().map(span).collect(), true);
+        let show = |window: Window<u32>| {
+            let pair = |span: &Span| (span.op, (span.ret != NEVER).then_some(span.ret));
+            let spans: Vec<_> = window.spans.iter().map(pair).collect();
+            (spans, window.from_beginning)
+        };
+        let from_call_6_to_return_9 = show(cutter.cut(2, 2));
+        let expected = vec![(1, None), (2, Some(9)), (3, None)];
+        assert_eq!(from_call_6_to_return_9, (expected, false));
+        let all_to_return_8 = show(cutter.cut(0, 1));
+        let expected = vec![(0, Some(5)), (1, Some(8)), (2, None), (3, None)];
+        assert_eq!(all_to_return_8, (expected, true));
+    }
+}
