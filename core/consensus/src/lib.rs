@@ -205,7 +205,7 @@ pub trait Engine {
 /// What an engine drives. Deterministic: the same commands give the same state and answers.
 pub trait StateMachine: Send + 'static {
     /// What a command is answered.
-    type Response: Send + 'static;
+    type Response: Send + Sync + 'static;
 
     /// The last position applied, and the engine's own record of the members then (opaque here).
     fn applied(&self) -> (Option<Position>, Bytes);
