@@ -26,6 +26,8 @@ pub use mutex::{Guard, Lock};
 pub use oneshot::{Dropped, OneReceiver, OneSender, Oneshot};
 pub use watch::{Value, Watch, WatchReceiver, WatchSender};
 
+pub(crate) use oneshot::channel as one;
+
 use dwcp_env::exec::{Executor, Pick, Sleep, Spawner};
 use dwcp_env::{Duration, Instant, Purpose, Seed};
 use openraft::AsyncRuntime;
@@ -77,11 +79,6 @@ impl Context {
     pub(crate) fn draw(&self) -> u64 {
         let n = self.drawn.fetch_add(1, Ordering::Relaxed);
         self.seed.draw(DRAWS, n, Instant::ZERO, 0)
-    }
-
-    /// The handle for tasks and timers.
-    pub(crate) fn spawner(&self) -> &Spawner {
-        &self.spawner
     }
 }
 

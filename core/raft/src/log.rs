@@ -1,0 +1,342 @@
+//! A group's log and vote on the node's shared write-ahead log.
+//!
+//! **Promise.** openraft is told that an entry or a vote is safe once the record is durable, and
+//! not before; entries not yet purged are in memory, sharing their bytes with the disk's queue
+//! and the peers' messages.
+//!
+//! **Invariants.**
+//! 1. Records are appended in the order openraft asks for them; the write-ahead log makes them
+//!    durable in that order. So a note of the committed index is never durable before what it
+//!    speaks of.
+//! 2. Memory holds exactly (purged, last], without a hole.
+//!
+//! The committed index is not worth a sync: its note rides on the next append. After a crash the
+//! state then begins a little earlier, and no reader behind a barrier can tell.
+
+use crate::config::{GroupConfig, bug};
+use crate::types::{Ballot, Entry, LogId, Types, Vote, log_id, payload, payload_bytes, position};
+use bytes::Bytes;
+use dwcp_consensus::Position;
+use dwcp_env::bound::REPLICATION_BATCH_MAX;
+use dwcp_env::{GroupId, Probe, wire};
+use dwcp_wal::{GroupLog, Record, Wal, WalError};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use spin::Mutex;
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// The node's write-ahead log as its groups share it. Callbacks run while it is locked.
+pub type SharedWal = Arc<Mutex<Wal>>;
+
+/// Half of the batch's bound: what goes into one append besides its last entry.
+const READ_BYTES: u64 = REPLICATION_BATCH_MAX.0 / 2;
+
+/// Why a group's log can't be used as it is.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LogError {
+    /// All copies of the latest vote are lost.
+    #[error(
+        "the vote of {0} is lost to the disk: remove this node from the group and let it join under a new id"
+    )]
+    VoteLost(GroupId),
+    /// A record that passed its checksum makes no sense: written by another version, or a bug.
+    #[error("the log of {group} holds {what} at index {index}: start the version that wrote it")]
+    Foreign {
+        /// Whose log.
+        group: GroupId,
+        /// What is wrong.
+        what: &'static str,
+        /// Where; 0 for the vote and the note.
+        index: u64,
+    },
+}
+
+#[derive(Default)]
+struct State {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    /// The committed index of the last note.
+    noted: Option<LogId>,
+    purged: Option<LogId>,
+    entries: VecDeque<Entry>,
+    /// Payload bytes in `entries`.
+    bytes: u64,
+    /// More bytes than this ask for a snapshot.
+    ask_at: u64,
+}
+
+impl State {
+    fn first(&self) -> u64 {
+        self.entries.front().map_or_else(|| self.purged.map_or(0, |p| p.index + 1), |e| e.log_id.index)
+    }
+    fn last(&self) -> Option<LogId> {
+        self.entries.back().map(|e| e.log_id).or(self.purged)
+    }
+    fn push(&mut self, entry: Entry, size: usize) {
+        let next = self.last().map(|l| l.index + 1);
+        assert!(next.is_none_or(|n| n == entry.log_id.index), "a hole in the log before {:?}", entry.log_id);
+        self.bytes += size as u64;
+        self.entries.push_back(entry);
+    }
+    fn forget(&mut self, entry: Option<Entry>) {
+        if let Some(e) = entry {
+            self.bytes -= size_of_payload(&e);
+        }
+    }
+}
+
+fn size_of_payload(entry: &Entry) -> u64 {
+    payload_bytes(&entry.payload).len() as u64
+}
+
+/// A group's log, and a reader of it.
+pub(crate) struct Log<R> {
+    group: GroupId,
+    wal: SharedWal,
+    state: Arc<Mutex<State>>,
+    config: Arc<GroupConfig>,
+    probe: Probe,
+    /// Where groups say that their logs have grown too long.
+    grown: Grown,
+    response: PhantomData<fn() -> R>,
+}
+
+/// Groups whose logs have grown too long since they last said so.
+pub(crate) type Grown = Arc<Mutex<Vec<GroupId>>>;
+
+impl<R> Clone for Log<R> {
+    fn clone(&self) -> Self {
+        Self {
+            group: self.group,
+            wal: self.wal.clone(),
+            state: self.state.clone(),
+            config: self.config.clone(),
+            probe: self.probe.clone(),
+            grown: self.grown.clone(),
+            response: PhantomData,
+        }
+    }
+}
+
+impl<R> Log<R> {
+    /// The log as the disk gave it back. What follows a hole is cut off, here and on the disk: it
+    /// comes again from the leader. Tells whether there was one.
+    pub(crate) fn open(
+        group: GroupId,
+        config: Arc<GroupConfig>,
+        wal: SharedWal,
+        probe: Probe,
+        grown: Grown,
+        found: GroupLog,
+    ) -> Result<(Self, bool), LogError> {
+        if found.vote_lost {
+            return Err(LogError::VoteLost(group));
+        }
+        let foreign = |what, index| LogError::Foreign { group, what, index };
+        let bound = config.snapshot_bytes.0;
+        let mut state = State { ask_at: if bound == 0 { u64::MAX } else { bound }, ..State::default() };
+        if let Some(bytes) = &found.vote {
+            let ballot: Ballot =
+                wire::decode(bytes).map_err(|_| foreign("a vote that does not decode", 0))?;
+            state.vote = Some(ballot.into());
+        }
+        state.purged = found.purged.and_then(|(term, index)| log_id(Position { term, index }));
+        let mut holed = false;
+        for e in found.entries {
+            let id = log_id(Position { term: e.term, index: e.index }).ok_or(foreign("an entry", 0))?;
+            if id.index != state.last().map_or(0, |l| l.index + 1) {
+                holed = true;
+                break;
+            }
+            let size = e.payload.len();
+            let payload = payload(e.payload).map_err(|what| foreign(what, e.index))?;
+            state.push(Entry { log_id: id, payload }, size);
+        }
+        if holed {
+            let after = position(state.last().as_ref()).index;
+            wal.lock().append(group, Record::Truncate { after: (after > 0).then_some(after) });
+            probe.reachable("raft.log_cut_at_a_hole");
+        }
+        if let Some(bytes) = &found.note {
+            let noted: Position =
+                wire::decode(bytes).map_err(|_| foreign("a note that does not decode", 0))?;
+            // Behind a cut the note may speak of entries that are gone; they come again.
+            state.noted = log_id(noted).filter(|n| Some(*n) <= state.last());
+            state.committed = state.noted;
+        }
+        let state = Arc::new(Mutex::new(state));
+        Ok((Self { group, wal, state, config, probe, grown, response: PhantomData }, holed))
+    }
+
+    /// Whether nothing was ever written.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.vote.is_none() && state.last().is_none()
+    }
+
+    /// States that what the disk lost is restored.
+    pub(crate) fn healed(&self) {
+        self.wal.lock().healed(self.group);
+    }
+
+    fn note_committed(&self, state: &mut State, wal: &mut Wal) {
+        if state.committed > state.noted {
+            state.noted = state.committed;
+            let note = wire::encode(&position(state.committed.as_ref()));
+            wal.append(self.group, Record::Note(note.into()));
+        }
+    }
+}
+
+fn failed(error: WalError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl<R: Send + Sync + 'static> RaftLogReader<Types<R>> for Log<R> {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let state = self.state.lock();
+        let first = state.first();
+        let from = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => i + 1,
+            Bound::Unbounded => first,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(i) => i + 1,
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => u64::MAX,
+        };
+        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let take = usize::try_from(to.saturating_sub(from.max(first))).unwrap_or(usize::MAX);
+        Ok(state.entries.iter().skip(skip).take(take).cloned().collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let state = self.state.lock();
+        let skip = usize::try_from(start.saturating_sub(state.first())).unwrap_or(usize::MAX);
+        let take = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let within = |e: &&Entry| {
+            let before = bytes;
+            bytes += size_of_payload(e);
+            before < READ_BYTES
+        };
+        Ok(state.entries.iter().skip(skip).take(take).take_while(within).cloned().collect())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.state.lock().vote)
+    }
+}
+
+impl<R: Send + Sync + 'static> RaftLogStorage<Types<R>> for Log<R> {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types<R>>, io::Error> {
+        let state = self.state.lock();
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.state.lock().vote = Some(*vote);
+        if bug!(self.config, vote_not_saved) {
+            return Ok(());
+        }
+        let (done, durable) = crate::runtime::one();
+        {
+            let mut wal = self.wal.lock();
+            let ballot = Bytes::from(wire::encode(&Ballot::from(vote)));
+            let lsn = wal.append(self.group, Record::Vote(ballot));
+            wal.on_durable(lsn, Box::new(move |result| drop(done.give(result))));
+        }
+        durable.await.unwrap_or(Err(WalError::Closed)).map_err(failed)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let mut state = self.state.lock();
+        state.committed = state.committed.max(committed);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.state.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types<R>>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut entries = entries.into_iter().peekable();
+        let mut state = self.state.lock();
+        let mut wal = self.wal.lock();
+        self.note_committed(&mut state, &mut wal);
+        let mut lsn = wal.last();
+        while let Some(entry) = entries.next() {
+            let at = position(Some(&entry.log_id));
+            let bytes = payload_bytes(&entry.payload);
+            let size = bytes.len();
+            if !(bug!(self.config, entry_not_logged) && entries.peek().is_none()) {
+                lsn =
+                    wal.append(self.group, Record::Entry { index: at.index, term: at.term, payload: bytes });
+            }
+            state.push(entry, size);
+        }
+        if state.bytes >= state.ask_at {
+            state.ask_at = state.bytes + self.config.snapshot_bytes.0;
+            self.grown.lock().push(self.group);
+        }
+        drop(state);
+        if bug!(self.config, ack_append_before_durable) {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
+        wal.on_durable(lsn, Box::new(move |result| callback.io_completed(result.map_err(failed))));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let mut state = self.state.lock();
+        let keep = last.map_or(0, |l| l.index + 1);
+        let mut cut = false;
+        while state.entries.back().is_some_and(|e| e.log_id.index >= keep) {
+            let gone = state.entries.pop_back();
+            state.forget(gone);
+            cut = true;
+        }
+        self.probe.sometimes("raft.conflicting_suffix_truncated", cut);
+        if cut {
+            let after = (keep > 0).then_some(keep);
+            self.wal.lock().append(self.group, Record::Truncate { after });
+        }
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let mut state = self.state.lock();
+        if state.purged >= Some(upto) {
+            return Ok(());
+        }
+        while state.entries.front().is_some_and(|e| e.log_id.index <= upto.index) {
+            let gone = state.entries.pop_front();
+            state.forget(gone);
+        }
+        state.purged = Some(upto);
+        state.ask_at = state.ask_at.min(state.bytes.saturating_add(self.config.snapshot_bytes.0.max(1)));
+        let at = position(Some(&upto));
+        self.wal.lock().append(self.group, Record::Purge { term: at.term, index: at.index });
+        Ok(())
+    }
+}
