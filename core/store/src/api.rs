@@ -9,6 +9,7 @@
 //! Numbers are signed because etcd's are; the store itself never makes a negative one.
 
 use bytes::Bytes;
+use dwcp_env::wire::WireError;
 use dwcp_env::{Duration, WallTime};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -53,18 +54,27 @@ pub struct Command {
     pub op: Op,
 }
 
+/// The first byte of every command in the log.
+pub const COMMAND_VERSION: u8 = 1;
+
 impl Command {
-    /// The bytes that go into the log.
+    /// The bytes that go into the log: the version, then the body.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        dwcp_env::wire::encode(self).into()
+        let mut out = vec![COMMAND_VERSION];
+        dwcp_env::wire::encode_into(self, &mut out);
+        out.into()
     }
-    /// From the log's bytes.
+    /// From the log's bytes. Ask before proposing what came from outside.
     ///
     /// # Errors
-    /// They are not a command of this version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, dwcp_env::wire::WireError> {
-        dwcp_env::wire::decode(bytes)
+    /// `Version` if it was written by a newer build; `Body` if it is no command at all.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        match bytes.split_first() {
+            Some((&COMMAND_VERSION, body)) => dwcp_env::wire::decode(body),
+            Some((version, _)) if *version > COMMAND_VERSION => Err(WireError::Version(*version)),
+            _ => Err(WireError::Body("a command without a version")),
+        }
     }
 }
 
