@@ -5,11 +5,19 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod batch;
+mod boot;
 mod config;
 mod error;
+mod format;
+mod item;
+mod live;
 mod log;
+mod merge;
 mod record;
 mod recovered;
+mod replay;
+mod scan;
 
 #[cfg(feature = "planted-bugs")]
 pub use config::WalBugs;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use core::fmt;
 use dwcp_env::bound::WAL_RECORD_MAX;
 
-/// The order of records: rises by one with each [`append`](crate::Wal::append), and goes on
-/// rising over restarts. Zero is before the first.
+/// The order of the records appended in one incarnation: rises by one with each
+/// [`append`](crate::Wal::append). Zero is before the first: what recovery found is durable.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
 

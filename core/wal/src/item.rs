@@ -1,0 +1,106 @@
+//! What is written for one record, and the state of a group that heads each segment.
+
+use crate::format::{Kind, u32_at, u64_at};
+use crate::record::Record;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A record as it waits to be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Item {
+    Record(Record),
+    Healed,
+}
+
+impl Item {
+    /// Kind, term, index and payload as the format has them.
+    pub(crate) fn parts(&self) -> (Kind, u64, u64, &[u8]) {
+        match self {
+            Self::Record(Record::Entry { index, term, payload }) => (Kind::Entry, *term, *index, payload),
+            Self::Record(Record::Truncate { after: Some(after) }) => (Kind::Truncate, 1, *after, &[]),
+            Self::Record(Record::Truncate { after: None }) => (Kind::Truncate, 0, 0, &[]),
+            Self::Record(Record::Purge { term, index }) => (Kind::Purge, *term, *index, &[]),
+            Self::Record(Record::Vote(payload)) => (Kind::Vote, 0, 0, payload),
+            Self::Record(Record::Note(payload)) => (Kind::Note, 0, 0, payload),
+            Self::Healed => (Kind::Healed, 0, 0, &[]),
+        }
+    }
+}
+
+/// The `after` of a truncation, from its term and index fields.
+pub(crate) const fn truncate_after(term: u64, index: u64) -> Option<u64> {
+    if term == 0 { None } else { Some(index) }
+}
+
+/// All that is known of a group but its entries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) note: Option<Bytes>,
+    pub(crate) purged: Option<(u64, u64)>,
+    /// The last index of the log.
+    pub(crate) last: Option<u64>,
+    /// Entries above this one that come earlier in the log are void.
+    pub(crate) keep: Option<u64>,
+    pub(crate) vote_lost: bool,
+    /// Acknowledged records may be lost without a trace.
+    pub(crate) suspect: bool,
+    /// Entries were lost, and perhaps not all repaired.
+    pub(crate) holed: bool,
+}
+
+impl State {
+    const HEAD: usize = 48;
+
+    /// Flags, lengths of vote and note, zero (4 bytes each); term and index purged, last, keep
+    /// (8 each); vote; note.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let vote = self.vote.as_deref().unwrap_or_default();
+        let note = self.note.as_deref().unwrap_or_default();
+        let flags = [
+            self.vote.is_some(),
+            self.note.is_some(),
+            self.purged.is_some(),
+            self.last.is_some(),
+            self.keep.is_some(),
+            self.vote_lost,
+            self.suspect,
+            self.holed,
+        ];
+        let flags = flags.iter().enumerate().fold(0, |f, (i, set)| f | u32::from(*set) << i);
+        let mut out = Vec::with_capacity(Self::HEAD + vote.len() + note.len());
+        for n in [flags, vote.len() as u32, note.len() as u32, 0] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        let (term, index) = self.purged.unwrap_or_default();
+        for n in [term, index, self.last.unwrap_or_default(), self.keep.unwrap_or_default()] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        out.extend_from_slice(vote);
+        out.extend_from_slice(note);
+        out
+    }
+    /// The state in a payload that has been checked; `None` if its lengths do not fit.
+    pub(crate) fn decode(payload: &Bytes) -> Option<Self> {
+        if payload.len() < Self::HEAD {
+            return None;
+        }
+        let flags = u32_at(payload, 0);
+        let set = |i: u32| flags & (1 << i) != 0;
+        let vote_end = Self::HEAD.checked_add(u32_at(payload, 4) as usize)?;
+        let note_end = vote_end.checked_add(u32_at(payload, 8) as usize)?;
+        if note_end != payload.len() {
+            return None;
+        }
+        Some(Self {
+            vote: set(0).then(|| payload.slice(Self::HEAD..vote_end)),
+            note: set(1).then(|| payload.slice(vote_end..note_end)),
+            purged: set(2).then(|| (u64_at(payload, 16), u64_at(payload, 24))),
+            last: set(3).then(|| u64_at(payload, 32)),
+            keep: set(4).then(|| u64_at(payload, 40)),
+            vote_lost: set(5),
+            suspect: set(6),
+            holed: set(7),
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! From the history to the groups: what each record did, and what a missing one may have done.
+//!
+//! | missing | what is done |
+//! |---|---|
+//! | entry | it is a hole, and takes the place of an older entry of its index |
+//! | truncation, purge | done all the same: the index of the next batch says all of it |
+//! | vote, both copies | the group must not vote until a later vote is found |
+//! | note | the older one counts |
+//! | state, both copies | the group is suspect; its vote too if nothing earlier told it |
+//! | unidentified | every group is suspect until a later state tells what it had |
+
+use crate::format::{Ident, Kind};
+use crate::item::{State, truncate_after};
+use crate::merge::{Place, Step};
+use crate::record::LogEntry;
+use crate::recovered::{Damage, GroupLog, Lost};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use dwcp_env::GroupId;
+
+/// An entry, and where it lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) term: u64,
+    pub(crate) payload: Bytes,
+    pub(crate) segment: u64,
+    /// Whether the segment is proven to hold it durably.
+    pub(crate) proven: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    term: u64,
+    crc: u32,
+    place: Place,
+}
+
+/// One group being replayed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) state: State,
+    pub(crate) entries: BTreeMap<u64, Held>,
+    /// The lowest truncation in the tail: proven entries above it are void, and the tail, which
+    /// is about to be, no longer says so.
+    fence: Option<Option<u64>>,
+    holes: BTreeMap<u64, Hole>,
+    vote_lost_at: Option<Place>,
+}
+
+/// All groups being replayed.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) damage: Vec<(Option<GroupId>, Lost, Option<Place>)>,
+    pub(crate) records: u64,
+    /// Something unidentified was lost.
+    pub(crate) unknown: bool,
+    /// Anything was lost.
+    lossy: bool,
+}
+
+impl Replay {
+    fn group(&mut self, id: GroupId) -> &mut Group {
+        let suspect = self.unknown;
+        let fresh = || Group { state: State { suspect, ..State::default() }, ..Group::default() };
+        self.groups.entry(id).or_insert_with(fresh)
+    }
+    /// Takes one step of the history.
+    pub(crate) fn step(&mut self, step: Step) {
+        match step {
+            Step::Read { found, proven } => {
+                self.records += 1;
+                let payload = found.payload.unwrap_or_default();
+                self.read(&found.id, payload, found.segment, found.offset, proven);
+            }
+            Step::Lost { id, place } => {
+                self.lossy = true;
+                self.lost(&id, place);
+            }
+            Step::Unknown { records, place } => {
+                (self.lossy, self.unknown) = (true, true);
+                self.groups.values_mut().for_each(|g| g.state.suspect = true);
+                self.damage.push((None, Lost::Unknown { records }, Some(place)));
+            }
+        }
+    }
+    fn read(&mut self, id: &Ident, payload: Bytes, segment: u64, offset: u64, proven: bool) {
+        let group = self.group(id.group);
+        match id.kind {
+            Kind::Entry => {
+                let held = Held { term: id.term, payload, segment, proven };
+                group.entry(id.index, held);
+            }
+            Kind::Truncate => group.truncate(truncate_after(id.term, id.index), proven),
+            Kind::Purge => group.purge(id.term, id.index),
+            Kind::Vote => {
+                group.state.vote = Some(payload);
+                group.state.vote_lost = false;
+            }
+            Kind::Note => group.state.note = Some(payload),
+            Kind::Healed => (group.state.suspect, group.state.holed) = (false, false),
+            Kind::State => match State::decode(&payload) {
+                Some(state) => group.set_state(state, Place { segment, offset }),
+                None => self.lost(id, Place { segment, offset }),
+            },
+        }
+    }
+    fn lost(&mut self, id: &Ident, place: Place) {
+        let known = self.groups.contains_key(&id.group);
+        let group = self.group(id.group);
+        match id.kind {
+            Kind::Entry => {
+                group.entries.remove(&id.index);
+                group.holes.insert(id.index, Hole { term: id.term, crc: id.sum, place });
+                group.state.last = group.state.last.max(Some(id.index));
+            }
+            Kind::Truncate => group.truncate(truncate_after(id.term, id.index), true),
+            Kind::Purge => group.purge(id.term, id.index),
+            Kind::Vote => {
+                group.state.vote_lost = true;
+                group.vote_lost_at = Some(place);
+            }
+            Kind::State => {
+                group.state.suspect = true;
+                if !known {
+                    group.state.vote_lost = true;
+                    group.vote_lost_at = Some(place);
+                }
+            }
+            Kind::Note | Kind::Healed => {}
+        }
+    }
+    /// Ends the replay: notes what is missing for good in each group.
+    pub(crate) fn finish(&mut self) {
+        for (id, group) in &mut self.groups {
+            let before = self.damage.len();
+            if self.lossy || group.state.holed || group.state.suspect {
+                group.gaps(*id, &mut self.damage);
+            }
+            group.state.holed = self.damage.len() > before;
+            if group.state.vote_lost {
+                self.damage.push((Some(*id), Lost::Vote, group.vote_lost_at));
+            }
+        }
+    }
+}
+
+impl Group {
+    fn entry(&mut self, index: u64, held: Held) {
+        self.holes.remove(&index);
+        self.entries.insert(index, held);
+        self.state.last = self.state.last.max(Some(index));
+    }
+    fn keep(&mut self, after: Option<u64>) {
+        let from = after.map_or(Some(0), |after| after.checked_add(1));
+        if let Some(from) = from {
+            self.entries.split_off(&from);
+            self.holes.split_off(&from);
+        }
+    }
+    fn truncate(&mut self, after: Option<u64>, proven: bool) {
+        if !proven {
+            self.fence = Some(self.fence.map_or(after, |fence| fence.min(after)));
+        }
+        self.keep(after);
+        self.state.last = self.state.last.min(after);
+    }
+    fn purge(&mut self, term: u64, index: u64) {
+        match index.checked_add(1) {
+            Some(next) => {
+                self.entries = self.entries.split_off(&next);
+                self.holes = self.holes.split_off(&next);
+            }
+            None => {
+                self.entries.clear();
+                self.holes.clear();
+            }
+        }
+        self.state.last = self.state.last.max(Some(index));
+        if self.state.purged.is_none_or(|(_, i)| i <= index) {
+            self.state.purged = Some((term, index));
+        }
+    }
+    fn set_state(&mut self, state: State, place: Place) {
+        if let Some((term, index)) = state.purged {
+            self.purge(term, index);
+        }
+        self.keep(state.keep);
+        self.vote_lost_at = state.vote_lost.then_some(self.vote_lost_at.unwrap_or(place));
+        self.state = state;
+    }
+    /// The state to write at the head of the next segment.
+    pub(crate) fn head(&self) -> State {
+        let keep = self.fence.map_or(self.state.last, |fence| fence.min(self.state.last));
+        State { keep, ..self.state.clone() }
+    }
+    /// Notes every index that should be there and is not.
+    fn gaps(&self, id: GroupId, damage: &mut Vec<(Option<GroupId>, Lost, Option<Place>)>) {
+        let Some(last) = self.state.last else { return };
+        let first = [self.entries.keys().next(), self.holes.keys().next()].into_iter().flatten().min();
+        let begin = match self.state.purged {
+            Some((_, index)) => index.checked_add(1),
+            None => Some(first.copied().unwrap_or(last)),
+        };
+        let Some(mut next) = begin else { return };
+        let mut missing = |from: u64, to: u64| {
+            damage.extend((from..to).map(|index| match self.holes.get(&index) {
+                Some(h) => {
+                    let lost = Lost::Entry { index, term: Some(h.term), crc: Some(h.crc) };
+                    (Some(id), lost, Some(h.place))
+                }
+                None => (Some(id), Lost::Entry { index, term: None, crc: None }, None),
+            }));
+        };
+        for index in self.entries.keys() {
+            missing(next, *index);
+            next = index.saturating_add(1);
+        }
+        missing(next, last.saturating_add(1));
+    }
+    /// The group as the caller gets it. Payloads are copied, so that the segments they were read
+    /// from can be let go.
+    pub(crate) fn log(&self) -> GroupLog {
+        let own = |b: &Option<Bytes>| b.as_deref().map(Bytes::copy_from_slice);
+        let entry = |(index, h): (&u64, &Held)| LogEntry {
+            index: *index,
+            term: h.term,
+            payload: Bytes::copy_from_slice(&h.payload),
+        };
+        GroupLog {
+            vote: own(&self.state.vote),
+            vote_lost: self.state.vote_lost,
+            note: own(&self.state.note),
+            purged: self.state.purged,
+            last: self.state.last,
+            suspect: self.state.suspect,
+            entries: self.entries.iter().map(entry).collect(),
+        }
+    }
+}
+
+/// A damage as the caller gets it.
+pub(crate) fn told(damage: &(Option<GroupId>, Lost, Option<Place>)) -> Damage {
+    let (group, lost, place) = *damage;
+    Damage {
+        group,
+        lost,
+        file: place.map(|p| crate::log::segment_name(p.segment).as_str().into()),
+        offset: place.map_or(0, |p| p.offset),
+    }
+}
