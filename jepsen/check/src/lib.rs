@@ -20,5 +20,6 @@
 //! at ten thousand operations of one key; of the transaction checkers at hand Elle needs a
 //! JVM. Both serve as second opinions in the tests instead.
 
+pub mod append;
 pub mod history;
 pub mod linearizable;

@@ -1,0 +1,238 @@
+//! Transactions of appends and reads of lists: is there a serial order that explains them?
+//!
+//! Source: Kingsbury and Alvaro, *Elle* (VLDB 2020); Adya's thesis (1999) for the names.
+//! A list that is only appended to tells its whole past to whoever reads it. So the order
+//! of the writes of a key need not be guessed: the longest list read *is* that order, and
+//! dependencies between transactions follow without search.
+//!
+//! | edge | from | to |
+//! |---|---|---|
+//! | ww | who appended an element | who appended the next one of that key |
+//! | wr | who appended the last element of a list read | who read it |
+//! | rw | who read a list | who appended the element after its last |
+//! | process | a client's transaction | its next one |
+//! | realtime | a transaction that returned | any that was called later |
+//!
+//! A cycle is a contradiction; its edges say what kind:
+//!
+//! | anomaly | what it is | forbidden from |
+//! |---|---|---|
+//! | duplicate, incompatible, unwritten | a list shows an element twice; two lists disagree; an element nobody appended | every level |
+//! | G0 | a cycle of ww | read uncommitted |
+//! | G1a, G1b | an element of an aborted transaction; an element that its own transaction covered | read committed |
+//! | G1c | a cycle of ww and wr | read committed |
+//! | internal | a transaction does not see its own past | serializable |
+//! | G-single | a cycle with exactly one rw | serializable |
+//! | G2 | a cycle with several rw | serializable |
+//! | -process, -realtime | a cycle that needs such edges | strong session, strict serializable |
+//!
+//! Where we go beyond Elle: an acknowledged append that no list shows was appended after
+//! the longest list read, hence rw from each reader of that list. So a *lost append* is
+//! found as a G-single-realtime cycle, as soon as somebody reads later.
+//!
+//! # Invariants
+//! 1. Every edge is certain: it holds in every serial order that explains the history. So
+//!    a cycle is a proof, whatever else was not seen.
+//! 2. Of one strongly connected component one cycle is reported, of the most severe kind
+//!    found, the shortest of its kind within [`cycles`](self#limits)' bounds.
+//! 3. A transaction of unknown outcome counts only if one of its elements was read.
+//!
+//! # Limits
+//! Elements are unique a key; a workload that appends one twice is reported as such and
+//! nothing else is looked at. A verdict is linear in the history; the search for the
+//! *shortest* cycle looks at a bounded number of edges (2 million a kind) and may then
+//! report a longer one. At most 2^29 transactions. Of each kind of non-cyclic anomaly the
+//! first 8 are told.
+//!
+//! Order of reading: `orders` (what lists tell), `graph` (edges), `cycles`, `words`.
+
+mod cycles;
+mod graph;
+mod orders;
+mod read;
+mod words;
+
+pub use read::transactions;
+
+use crate::history::Value;
+use std::fmt;
+
+/// One step of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Adds an element to the end of a list.
+    Append {
+        /// Which list.
+        key: Value,
+        /// The element, unique for the key.
+        element: Value,
+    },
+    /// Reads a whole list.
+    Read {
+        /// Which list.
+        key: Value,
+        /// What it showed; `None` if the answer was never seen.
+        list: Option<Box<[Value]>>,
+    },
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Acknowledged.
+    Committed,
+    /// Refused: it has no effect.
+    Aborted,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A transaction with its results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// The client.
+    pub process: u64,
+    /// When it was called.
+    pub call: u64,
+    /// When it returned; counts only for committed ones.
+    pub ret: u64,
+    /// How it ended.
+    pub status: Status,
+    /// What it did, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What a history is held to. Each level forbids all that the ones before it forbid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Writes are ordered.
+    ReadUncommitted,
+    /// And nobody reads what was aborted, intermediate or mutual.
+    ReadCommitted,
+    /// There is one serial order.
+    Serializable,
+    /// And it respects the order within each client.
+    StrongSession,
+    /// And it respects real time.
+    StrictSerializable,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The workload appended an element twice: no verdict is possible.
+    RepeatedAppend,
+    /// A list shows an element twice.
+    DuplicateElement,
+    /// Two lists of one key of which neither begins the other.
+    IncompatibleOrder,
+    /// A list shows what nobody appended.
+    UnwrittenElement,
+    /// A cycle of ww.
+    G0,
+    /// A read of an aborted transaction's element.
+    G1a,
+    /// A read of an element that its own transaction covered with a later one.
+    G1b,
+    /// A cycle of ww and wr.
+    G1c,
+    /// A transaction that does not see its own past.
+    Internal,
+    /// A cycle with exactly one rw.
+    GSingle,
+    /// A cycle with several rw.
+    G2,
+}
+
+/// Which order besides that of the data a cycle needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Through {
+    /// None.
+    Data,
+    /// That of a client's transactions.
+    Process,
+    /// Real time.
+    Realtime,
+}
+
+/// A contradiction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anomaly {
+    /// Its kind.
+    pub kind: Kind,
+    /// For cycles: which order it needs.
+    pub through: Through,
+    /// The transactions concerned, by index; for cycles in the order of the cycle.
+    pub transactions: Vec<usize>,
+    /// What happened, in words.
+    pub text: String,
+}
+
+impl Anomaly {
+    /// The usual name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let kind = match self.kind {
+            Kind::RepeatedAppend => "repeated-append",
+            Kind::DuplicateElement => "duplicate-element",
+            Kind::IncompatibleOrder => "incompatible-order",
+            Kind::UnwrittenElement => "unwritten-element",
+            Kind::G0 => "G0",
+            Kind::G1a => "G1a",
+            Kind::G1b => "G1b",
+            Kind::G1c => "G1c",
+            Kind::Internal => "internal",
+            Kind::GSingle => "G-single",
+            Kind::G2 => "G2",
+        };
+        let through = match self.through {
+            Through::Data => "",
+            Through::Process => "-process",
+            Through::Realtime => "-realtime",
+        };
+        format!("{kind}{through}")
+    }
+
+    /// The weakest level that forbids it.
+    #[must_use]
+    pub fn forbidden_from(&self) -> Level {
+        match (self.through, self.kind) {
+            (Through::Realtime, _) => Level::StrictSerializable,
+            (Through::Process, _) => Level::StrongSession,
+            (_, Kind::G1a | Kind::G1b | Kind::G1c) => Level::ReadCommitted,
+            (_, Kind::Internal | Kind::GSingle | Kind::G2) => Level::Serializable,
+            (
+                _,
+                Kind::RepeatedAppend
+                | Kind::DuplicateElement
+                | Kind::IncompatibleOrder
+                | Kind::UnwrittenElement
+                | Kind::G0,
+            ) => Level::ReadUncommitted,
+        }
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name(), self.text)
+    }
+}
+
+/// All contradictions to `level` that were found, most severe first; none if the history
+/// satisfies it.
+#[must_use]
+pub fn check(transactions: &[Transaction], level: Level) -> Vec<Anomaly> {
+    assert!(transactions.len() < 1 << 29, "too many transactions");
+    let mut anomalies = Vec::new();
+    if let Some(orders) = orders::Orders::of(transactions, &mut anomalies) {
+        let graph = graph::Graph::of(transactions, &orders, level);
+        let words = words::Words { transactions, orders: &orders };
+        for cycle in cycles::find(&graph, level) {
+            anomalies.push(words.cycle(&cycle));
+        }
+    }
+    anomalies.retain(|anomaly| anomaly.forbidden_from() <= level);
+    anomalies.sort_by_key(|anomaly| (anomaly.through, anomaly.kind));
+    anomalies
+}
