@@ -243,12 +243,7 @@ pub trait Machine {
     /// Takes all that has arrived together as one turn, in order. A machine overrides it to pay
     /// once for what it would do after each input (run its engines, group its log writes); what
     /// it then does must be what some sequence of steps could have done.
-    fn turn(
-        &mut self,
-        now: Now,
-        inputs: &mut Vec<Input<Self::Request>>,
-        out: &mut Outputs<Self::Response>,
-    ) {
+    fn turn(&mut self, now: Now, inputs: &mut Vec<Input<Self::Request>>, out: &mut Outputs<Self::Response>) {
         for input in inputs.drain(..) {
             self.step(now, input, out);
         }

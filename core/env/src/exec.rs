@@ -225,7 +225,6 @@ impl Spawner {
         Instant::from_nanos(self.0.now_nanos.load(Ordering::Relaxed))
     }
     /// Completes when the clock reaches `at`.
-    #[must_use]
     pub fn sleep_until(&self, at: Instant) -> Sleep {
         Sleep { spawner: self.clone(), at, key: None }
     }

@@ -32,9 +32,9 @@ impl ByteCount {
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            n if n >= 1 << 30 => write!(f, "{}.{} GiB", n >> 30, (n & ((1 << 30) - 1)) * 10 >> 30),
-            n if n >= 1 << 20 => write!(f, "{}.{} MiB", n >> 20, (n & ((1 << 20) - 1)) * 10 >> 20),
-            n if n >= 1 << 10 => write!(f, "{}.{} KiB", n >> 10, (n & ((1 << 10) - 1)) * 10 >> 10),
+            n if n >= 1 << 30 => write!(f, "{}.{} GiB", n >> 30, ((n & ((1 << 30) - 1)) * 10) >> 30),
+            n if n >= 1 << 20 => write!(f, "{}.{} MiB", n >> 20, ((n & ((1 << 20) - 1)) * 10) >> 20),
+            n if n >= 1 << 10 => write!(f, "{}.{} KiB", n >> 10, ((n & ((1 << 10) - 1)) * 10) >> 10),
             n => write!(f, "{n} B"),
         }
     }

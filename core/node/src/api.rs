@@ -39,6 +39,20 @@ pub struct WatchRequest {
     pub progress: bool,
 }
 
+impl WatchRequest {
+    /// As the store takes it.
+    pub(crate) fn spec(self) -> dwcp_store::WatchRequest {
+        dwcp_store::WatchRequest {
+            key: self.key,
+            range_end: self.range_end,
+            start_revision: self.start_revision,
+            prev_kv: self.prev_kv,
+            no_put: self.no_put,
+            no_delete: self.no_delete,
+        }
+    }
+}
+
 /// A lease as its group's leader knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LeaseStatus {
@@ -168,7 +182,7 @@ pub enum Answer {
     Done,
     /// A hash of the content.
     Hash {
-        /// The hash.
+        /// The first 64 bits of a BLAKE3 over all that can still be read up to the revision.
         hash: u64,
         /// The revision it is of.
         revision: Revision,

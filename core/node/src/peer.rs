@@ -92,6 +92,13 @@ pub enum PeerMessage {
     CheckpointLater,
 }
 
+/// Who sent a message, and about which group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct About {
+    pub(crate) from: NodeId,
+    pub(crate) group: GroupId,
+}
+
 /// A body taken apart.
 pub(crate) enum Body {
     /// For the group's engine.

@@ -173,6 +173,13 @@ impl<R> Log<R> {
         Ok((Self { group, wal, state, config, probe, grown, response: PhantomData }, holed))
     }
 
+    /// The entry at an index counted from 1, if it is still here.
+    pub(crate) fn entry(&self, index: u64) -> Option<Entry> {
+        let state = self.state.lock();
+        let skip = index.checked_sub(1)?.checked_sub(state.first())?;
+        state.entries.get(usize::try_from(skip).ok()?).cloned()
+    }
+
     /// Whether nothing was ever written.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();
@@ -334,7 +341,9 @@ impl<R: Send + Sync + 'static> RaftLogStorage<Types<R>> for Log<R> {
             state.forget(gone);
         }
         state.purged = Some(upto);
-        state.ask_at = state.ask_at.min(state.bytes.saturating_add(self.config.snapshot_bytes.0.max(1)));
+        if self.config.snapshot_bytes.0 > 0 {
+            state.ask_at = state.ask_at.min(state.bytes + self.config.snapshot_bytes.0);
+        }
         let at = position(Some(&upto));
         self.wal.lock().append(self.group, Record::Purge { term: at.term, index: at.index });
         Ok(())

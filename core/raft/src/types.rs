@@ -275,6 +275,9 @@ impl EngineRecord {
     pub(crate) fn set_members(&mut self, at: Position, m: &Membership) {
         (self.members_at, self.members) = (at, members(m));
     }
+    pub(crate) fn into_members(self) -> Members {
+        self.members
+    }
     pub(crate) fn stored(&self) -> StoredMembership {
         let m = membership(&self.members).unwrap_or_default();
         StoredMembership::new(log_id(self.members_at), m)

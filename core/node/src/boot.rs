@@ -1,0 +1,199 @@
+//! From what the last incarnation made durable to a node that serves.
+//!
+//! The log and the stores are read, compared, and each group is started, repaired, or (when it may have
+//! promised what it can't remember) refused with the operator's next step.
+
+use crate::config::NodeConfig;
+use crate::group::Group;
+use crate::node::{Node, Out};
+use crate::repair::{Fetch, Missing, Repair, begin_log_at};
+use dwcp_consensus::StateMachine as _;
+use dwcp_env::exec::Pick;
+use dwcp_env::{Event, GroupId, NodeId, Now, Purpose, World};
+use dwcp_raft::{GroupConfig, RaftHost};
+use dwcp_store::{LeaseClock, Store, StoreError, StoreOptions, Watchers};
+use dwcp_wal::{GroupLog, Lost, Recovered, Wal, WalError};
+use spin::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a node does not start. Each ends with what to do; the disk is as it was.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum BootError {
+    /// The write-ahead log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node may have promised what it can't remember.
+    #[error(
+        "{group}: durable records of this node's votes are lost to the disk, so it may not vote again; remove {node} with \
+         `dwcp member remove`, empty its data directory, and let it join under a new id"
+    )]
+    Amnesia {
+        /// Which group.
+        group: GroupId,
+        /// This node.
+        node: NodeId,
+    },
+    /// An engine refused what was recovered.
+    #[error("{group}: {why}")]
+    Engine {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        why: String,
+    },
+}
+
+const TOKENS: Purpose = Purpose::named("node.tokens");
+const ENGINES: Purpose = Purpose::named("node.engines");
+
+/// Ready tasks run in the order of waking; where the world allows mischief, in a drawn one.
+fn pick(world: &World) -> Pick {
+    if world.probe.buggify("exec.drawn_order") { Pick::Drawn(world.seed) } else { Pick::Fifo }
+}
+
+impl Node {
+    /// Recovers from the world's storage and starts.
+    ///
+    /// # Errors
+    /// See [`BootError`]; nothing has been changed on the disk then.
+    pub fn boot(config: NodeConfig, world: &World) -> Result<Self, BootError> {
+        let (wal, mut recovered) = Wal::open(world, config.wal)?;
+        let wal = Arc::new(Mutex::new(wal));
+        let host = RaftHost::new(
+            pick(world),
+            world.seed.part(ENGINES, config.node.0),
+            wal.clone(),
+            world.probe.clone(),
+        );
+        // Tokens name calls to peers: those of an earlier incarnation must not be mistaken for ours.
+        let first_token = (world.seed.part(TOKENS, config.node.0).0 >> 33) << 32;
+        tell_damage(world, &recovered);
+        let records = recovered.records;
+        let specs = config.groups.clone();
+        let mut node = Self::new(config, world.probe.clone(), wal, host, first_token);
+        for spec in specs {
+            let log = recovered.groups.remove(&spec.id).unwrap_or_default();
+            let forgotten = recovered.unknown_lost && log == GroupLog::default();
+            if forgotten || log.vote_lost {
+                return Err(BootError::Amnesia { group: spec.id, node: node.config.node });
+            }
+            let (store, whole) = open_store(&node.config, spec.id, world)?;
+            let mut group = Group {
+                id: spec.id,
+                keyspace: spec.keyspace.clone(),
+                store: Arc::new(Mutex::new(store)),
+                repair: None,
+                seen_leader: (0, None),
+                leases: LeaseClock::new(),
+                leases_term: 0,
+                watchers: Watchers::default(),
+                watches: BTreeMap::new(),
+                more_to_watch: false,
+            };
+            let repair = plan_repair(&node, &group, log, &recovered, whole);
+            let clean = repair.fetch.is_none() && repair.missing.is_empty();
+            if clean {
+                node.groups.insert(spec.id, group);
+                node.start_group(world.now, spec.id, repair.log)
+                    .map_err(|why| BootError::Engine { group: spec.id, why })?;
+            } else {
+                group.repair = Some(Box::new(repair));
+                node.groups.insert(spec.id, group);
+            }
+        }
+        world.probe.event(&Event::NodeStarted { records, took: dwcp_env::Duration::ZERO });
+        Ok(node)
+    }
+
+    /// Starts the engine of a group whose state and log are whole.
+    pub(crate) fn start_group(&mut self, now: Now, group: GroupId, log: GroupLog) -> Result<(), String> {
+        let spec = self.config.groups.iter().find(|s| s.id == group);
+        let initial = spec.and_then(|s| s.initial.clone());
+        let initial = initial.map(|m| m.nodes);
+        let config = GroupConfig { node: self.config.node, initial, ..self.config.engine.clone() };
+        let store = self.groups.get(&group).map(|g| g.store.clone());
+        let Some(store) = store else { return Err("no such group".into()) };
+        self.host.add_group(now, group, config, store, log).map_err(|e| e.to_string())
+    }
+
+    /// Tells the world which links the group's members call for.
+    pub(crate) fn tell_peers(&mut self, group: GroupId, out: &mut Out) {
+        let members = self.engine_status(group).members;
+        let me = self.config.node;
+        let peers: Vec<(NodeId, String)> = members
+            .nodes
+            .iter()
+            .filter(|(id, m)| **id != me && !m.peer_address.is_empty())
+            .map(|(id, m)| (*id, m.peer_address.clone()))
+            .collect();
+        if !peers.is_empty() {
+            out.peers = Some(peers);
+        }
+    }
+}
+
+fn tell_damage(world: &World, recovered: &Recovered) {
+    if let Some(cut) = &recovered.tail_cut {
+        world.probe.event(&Event::WalTailCut { bytes: cut.bytes });
+    }
+    for damage in &recovered.damage {
+        let file = damage.file.clone().unwrap_or_else(|| "wal".into());
+        world.probe.event(&Event::CorruptionFound { file, offset: damage.offset });
+    }
+}
+
+/// The group's store; a corrupt one is put aside and comes back empty, to be filled from a peer.
+fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Store, bool), BootError> {
+    let options = StoreOptions {
+        cluster: config.cluster,
+        group,
+        cache: config.store_cache,
+        #[cfg(feature = "planted-bugs")]
+        bugs: config.bugs.store,
+        #[cfg(not(feature = "planted-bugs"))]
+        bugs: dwcp_store::StoreBugs::default(),
+    };
+    match Store::open(options.clone(), world.storage.clone(), world.probe.clone()) {
+        Ok(store) => Ok((store, true)),
+        Err(StoreError::Corrupt { file, .. }) => {
+            world.probe.event(&Event::CorruptionFound { file, offset: 0 });
+            Ok((Store::reset(options, world.storage.clone(), world.probe.clone())?, false))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// What is missing of a group, given what its log and its store still have.
+fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered, whole: bool) -> Repair {
+    let (applied, record) = group.store().applied();
+    let mut fetch = None;
+    let mut missing = BTreeMap::new();
+    for damage in recovered.damage.iter().filter(|d| d.group == Some(group.id)) {
+        match damage.lost {
+            Lost::Entry { index, .. } if applied.is_some_and(|a| a.index >= index) => {}
+            Lost::Entry { index, term: Some(term), crc } => {
+                missing.insert(index, Missing { term, crc });
+            }
+            Lost::Entry { .. } => fetch = log.last.map(Fetch::reaching),
+            Lost::Vote | Lost::Unknown { .. } => {}
+        }
+    }
+    if !whole && fetch.is_none() {
+        // An empty log needs no state either, unless it was purged up to some index.
+        fetch = log.purged.map(|(_, index)| Fetch::reaching(index));
+    }
+    let me = node.config.node;
+    let spec = node.config.groups.iter().find(|s| s.id == group.id);
+    let members = dwcp_raft::members_of(&record).or_else(|| spec.and_then(|s| s.initial.clone()));
+    let peers = members.map(|m| m.nodes.into_keys().filter(|n| *n != me).collect()).unwrap_or_default();
+    let mut repair = Repair::new(log, fetch, missing, peers);
+    if let Some(applied) = applied {
+        begin_log_at(&mut repair, applied);
+    }
+    repair
+}

@@ -1,0 +1,84 @@
+//! What a node is told at boot.
+//!
+//! Two kinds of settings. *Cluster-wide* ones (cluster, groups, timing) must agree on all nodes;
+//! *per process* ones (sizes, caches) are free. None changes while the node runs.
+
+use dwcp_consensus::Members;
+use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
+use dwcp_raft::GroupConfig;
+use dwcp_wal::WalConfig;
+
+/// Everything a node is told at boot.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Its own name: given once, never reused.
+    pub node: NodeId,
+    /// The groups it hosts.
+    pub groups: Vec<GroupSpec>,
+    /// How the engines keep time, and when they checkpoint; timings are cluster-wide. Its members are
+    /// replaced by each group's own.
+    pub engine: GroupConfig,
+    /// The log's settings.
+    pub wal: WalConfig,
+    /// Memory for pages of each store's file: 64 MiB suits a node, 1 MiB a simulation.
+    pub store_cache: ByteCount,
+    /// Known bugs, for the simulator's own test.
+    #[cfg(feature = "planted-bugs")]
+    pub bugs: NodeBugs,
+}
+
+/// A group to host.
+#[derive(Clone, Debug)]
+pub struct GroupSpec {
+    /// Its number, the same on all nodes.
+    pub id: GroupId,
+    /// The keyspace it holds.
+    pub keyspace: String,
+    /// Who forms it, the same on all of them; `None` on a node that joins a formed one.
+    pub initial: Option<Members>,
+}
+
+/// Known bugs that a test of the tests puts back in.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeBugs {
+    /// Linearizable reads are answered from local state without a barrier.
+    pub read_without_barrier: bool,
+    /// A write whose outcome is unknown is proposed again without its session.
+    pub blind_retry: bool,
+    /// The stores' own.
+    pub store: dwcp_store::StoreBugs,
+}
+
+/// How long a question waits before it looks again for a leader, or asks a silent one again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Patience {
+    pub(crate) look_again: Duration,
+    pub(crate) ask_again: Duration,
+}
+
+impl NodeConfig {
+    /// A node without groups, set up for regions far apart.
+    #[must_use]
+    pub fn new(cluster: ClusterId, node: NodeId) -> Self {
+        Self {
+            cluster,
+            node,
+            groups: Vec::new(),
+            engine: GroupConfig::wan(node),
+            wal: WalConfig { cluster, ..WalConfig::default() },
+            store_cache: ByteCount::mib(64),
+            #[cfg(feature = "planted-bugs")]
+            bugs: NodeBugs::default(),
+        }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            look_again: self.engine.heartbeat,
+            ask_again: self.engine.election_max + self.engine.heartbeat * 4,
+        }
+    }
+}

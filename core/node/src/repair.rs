@@ -1,0 +1,391 @@
+//! What was lost to the disk is fetched from peers, exactly; until then the group stands still here.
+//!
+//! **Why.** A log entry that rots after it was acknowledged must not be forgotten: its acknowledgement was counted
+//! in a quorum. Cutting the log there and voting on is how data that was safe gets lost
+//! (Alagappan et al., *Protocol-Aware Recovery*, FAST 2018). So a damaged group neither votes nor
+//! acknowledges before it is whole.
+//!
+//! | lost | made good by | safe because |
+//! |---|---|---|
+//! | entries of known (term, index) | the same entry from any peer | Log Matching: term and index name one entry for ever; its checksum is compared too |
+//! | entries of unknown term | a peer's checkpoint that reaches the last index our log ever had | all we acknowledged that was decided is inside |
+//! | the state's file | a peer's checkpoint that reaches our log's beginning | the log goes on from it |
+//! | the vote, or records nobody can name | nothing: the operator removes this node and joins a new one | it may have promised what it can't remember |
+//!
+//! **Model.** One [`Repair`] per damaged group. First the checkpoint, if one is needed, piece by piece from one
+//! peer (another if it falls silent); then the entries still missing. Then the log is written anew where it
+//! was damaged, and when that is durable the engine starts.
+//!
+//! **Rejected**: serving reads meanwhile (state may be behind without knowing), repairing in the background under a
+//! running engine (the engine may send the hole to a follower).
+
+use crate::node::{Node, Out};
+use crate::peer::{About, PeerMessage, peer_body};
+use crate::serve::{NodeJob, piece_of};
+use bytes::Bytes;
+use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine as _};
+use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now, PeerFault, Send};
+use dwcp_wal::{GroupLog, LogEntry, Lsn};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How long a peer may be silent before another is asked.
+const SILENCE: Duration = Duration::millis(500);
+/// Entries asked for at once.
+const ASKED_AT_ONCE: usize = 64;
+
+/// An entry that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Missing {
+    pub(crate) term: u64,
+    pub(crate) crc: Option<u32>,
+}
+
+/// A checkpoint that is needed, and how much of it has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    /// It must reach this index.
+    pub(crate) at_least: u64,
+    /// From whom, which, and where the next piece begins.
+    receiving: Option<(NodeId, Checkpointed, Option<Bytes>)>,
+    /// A job writes the last piece, or swaps the whole in.
+    busy: bool,
+}
+
+impl Fetch {
+    pub(crate) const fn reaching(at_least: u64) -> Self {
+        Self { at_least, receiving: None, busy: false }
+    }
+}
+
+/// The repair of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Repair {
+    pub(crate) log: GroupLog,
+    pub(crate) fetch: Option<Fetch>,
+    pub(crate) missing: BTreeMap<u64, Missing>,
+    found: BTreeMap<u64, LogEntry>,
+    peers: Vec<NodeId>,
+    turn: usize,
+    ask_at: Instant,
+    /// Present once all is found: the engine starts when this is durable.
+    written: Option<Lsn>,
+}
+
+/// A piece on its way to a peer.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) checkpoint: Checkpointed,
+    pub(crate) cursor: Bytes,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this node is repairing the group from its peers:")?;
+        if let Some(fetch) = &self.fetch {
+            write!(f, " it needs state up to index {}", fetch.at_least)?;
+        }
+        if !self.missing.is_empty() {
+            write!(f, " {} damaged log entries are missing", self.missing.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl Repair {
+    pub(crate) fn new(
+        log: GroupLog,
+        fetch: Option<Fetch>,
+        missing: BTreeMap<u64, Missing>,
+        peers: Vec<NodeId>,
+    ) -> Self {
+        Self {
+            log,
+            fetch,
+            missing,
+            found: BTreeMap::new(),
+            peers,
+            turn: 0,
+            ask_at: Instant::ZERO,
+            written: None,
+        }
+    }
+
+    fn peer(&mut self) -> Option<NodeId> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        self.turn = (self.turn + 1) % self.peers.len();
+        self.peers.get(self.turn).copied()
+    }
+}
+
+impl Node {
+    /// Goes on with every repair: asks whom it is time to ask, starts what is whole.
+    pub(crate) fn run_repairs(&mut self, now: Now, out: &mut Out) {
+        let ids: Vec<GroupId> =
+            self.groups.iter().filter(|(_, g)| g.repair.is_some()).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.finish_repair(now, id, out);
+            let Some(repair) = self.groups.get_mut(&id).and_then(|g| g.repair.as_mut()) else { continue };
+            if repair.written.is_none() && repair.ask_at <= now.mono {
+                repair.ask_at = now.mono + SILENCE;
+                let asks = questions_for(repair);
+                for (to, message) in asks {
+                    out.sends.push(Send { to, lane: Lane::Bulk, body: peer_body(id, &message), after: None });
+                }
+            }
+            if let Some(repair) = self.groups.get(&id).and_then(|g| g.repair.as_ref()) {
+                out.wake_by(repair.ask_at.max(now.mono + Duration::millis(1)));
+            }
+        }
+    }
+
+    // --- asking ---------------------------------------------------------------------------
+
+    pub(crate) fn on_repair_answer(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        group: GroupId,
+        message: PeerMessage,
+        out: &mut Out,
+    ) {
+        match message {
+            PeerMessage::Entry { at, payload } => self.on_entry(from, group, at, payload),
+            PeerMessage::EntryGone { at, checkpoint } => self.on_entry_gone(now, group, at, checkpoint),
+            PeerMessage::Piece { checkpoint, cursor, piece } => {
+                self.on_piece(now, About { from, group }, checkpoint, &cursor, piece, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_entry(&mut self, from: NodeId, group: GroupId, at: Position, payload: Bytes) {
+        let Some(repair) = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut()) else { return };
+        let Some(wanted) = repair.missing.get(&at.index).copied().filter(|m| m.term == at.term) else {
+            return;
+        };
+        if wanted.crc.is_some_and(|crc| crc != crc32fast::hash(&payload)) {
+            let why = format!("its entry at term {} index {} is not the one we had", at.term, at.index);
+            let fault = PeerFault::Body { from, what: "log entry", why };
+            self.probe.event(&Event::PeerFaulted { from, why: fault.to_string() });
+            return;
+        }
+        repair.missing.remove(&at.index);
+        repair.found.insert(at.index, LogEntry { index: at.index, term: at.term, payload });
+        let what = format!("log entry {} of {group}", at.index);
+        self.probe.event(&Event::Repaired { what, from });
+        self.probe.reachable("repair.entry_from_peer");
+    }
+
+    /// The peer no longer has the entry, but state that includes it.
+    fn on_entry_gone(&mut self, now: Now, group: GroupId, at: Position, checkpoint: Option<Position>) {
+        let Some(repair) = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut()) else { return };
+        let covered = checkpoint.is_some_and(|c| c.index >= at.index);
+        if covered && repair.missing.contains_key(&at.index) && repair.fetch.is_none() {
+            repair.fetch = Some(Fetch::reaching(at.index));
+            repair.ask_at = now.mono;
+        }
+    }
+
+    fn on_piece(
+        &mut self,
+        now: Now,
+        about: About,
+        checkpoint: Checkpointed,
+        cursor: &Bytes,
+        piece: Piece,
+        out: &mut Out,
+    ) {
+        let Some(g) = self.groups.get_mut(&group) else { return };
+        let store = g.store.clone();
+        let Some(repair) = g.repair.as_mut() else { return };
+        let Some(fetch) = repair.fetch.as_mut().filter(|f| !f.busy && checkpoint.at.index >= f.at_least)
+        else {
+            return;
+        };
+        let mut store = store.lock();
+        match &fetch.receiving {
+            Some((peer, which, Some(next))) if *peer == from && *which == checkpoint && next == cursor => {}
+            _ if cursor.is_empty() => store.begin_install(checkpoint.clone()),
+            _ => return,
+        }
+        fetch.receiving = Some((from, checkpoint, piece.next));
+        fetch.busy = true;
+        repair.ask_at = now.mono + SILENCE * 4;
+        let work = store.install_piece(piece.data);
+        drop(store);
+        self.start_job(NodeJob::InstallPiece { group }, work, out);
+    }
+
+    pub(crate) fn on_piece_installed(&mut self, now: Now, group: GroupId, result: JobResult, out: &mut Out) {
+        let Some(g) = self.groups.get_mut(&group) else { return };
+        let store = g.store.clone();
+        let Some(repair) = g.repair.as_mut() else { return };
+        let Some(fetch) = repair.fetch.as_mut() else { return };
+        fetch.busy = false;
+        let taken = result.and_then(|r| r.downcast::<Result<(), String>>().ok());
+        let last = matches!(fetch.receiving, Some((_, _, None)));
+        match taken.map(|t| *t) {
+            Some(Ok(())) if last => {
+                fetch.busy = true;
+                let work = store.lock().finish_install();
+                self.start_job(NodeJob::Install { group }, work, out);
+            }
+            Some(Ok(())) => repair.ask_at = now.mono,
+            _ => {
+                // A piece that fails its checks: from the beginning, from somebody else.
+                fetch.receiving = None;
+                repair.ask_at = now.mono;
+            }
+        }
+    }
+
+    pub(crate) fn on_installed(&mut self, now: Now, group: GroupId, result: JobResult, out: &mut Out) {
+        let Some(g) = self.groups.get_mut(&group) else { return };
+        let store = g.store.clone();
+        let Some(repair) = g.repair.as_mut() else { return };
+        let Some(Fetch { receiving: Some((from, checkpoint, _)), .. }) = repair.fetch.clone() else { return };
+        match store.lock().install_done(result) {
+            Ok(()) => {
+                repair.fetch = None;
+                begin_log_at(repair, checkpoint.at);
+                self.probe.reachable("repair.state_from_peer");
+                self.probe.event(&Event::Repaired { what: format!("state of {group}"), from });
+            }
+            Err(_) => repair.fetch = repair.fetch.as_ref().map(|f| Fetch::reaching(f.at_least)),
+        }
+        repair.ask_at = now.mono;
+        out.wake_by(now.mono);
+    }
+
+    /// Once nothing is missing the log is written anew where it was damaged; once that is durable the engine starts.
+    fn finish_repair(&mut self, now: Now, group: GroupId, out: &mut Out) {
+        let Some(g) = self.groups.get_mut(&group) else { return };
+        let Some(repair) = g.repair.as_mut() else { return };
+        if repair.fetch.is_some() || !repair.missing.is_empty() {
+            return;
+        }
+        let mut wal = self.wal.lock();
+        let written = *repair.written.get_or_insert_with(|| {
+            let found = std::mem::take(&mut repair.found);
+            for (index, entry) in found {
+                wal.repair(group, index, entry.term, entry.payload.clone());
+                repair.log.entries.push(entry);
+            }
+            repair.log.entries.sort_by_key(|e| e.index);
+            wal.healed(group)
+        });
+        let durable = wal.durable() >= written;
+        drop(wal);
+        if durable {
+            let log = std::mem::take(&mut repair.log);
+            g.repair = None;
+            if let Err(why) = self.start_group(now, group, log) {
+                self.fail(why, out);
+            }
+        }
+    }
+
+    // --- answering ------------------------------------------------------------------------
+
+    pub(crate) fn on_entry_wanted(&mut self, from: NodeId, group: GroupId, at: Position, out: &mut Out) {
+        if self.repairing(group) {
+            return;
+        }
+        let message = match self.host.group(group).and_then(|g| g.entry(at.index)) {
+            Some((term, payload)) if term == at.term => PeerMessage::Entry { at, payload },
+            _ => {
+                let checkpoint = self.groups.get(&group).and_then(|g| g.store().current_checkpoint());
+                PeerMessage::EntryGone { at, checkpoint: checkpoint.map(|c| c.at) }
+            }
+        };
+        out.sends.push(Send { to: from, lane: Lane::Bulk, body: peer_body(group, &message), after: None });
+    }
+
+    pub(crate) fn on_checkpoint_wanted(
+        &mut self,
+        now: Now,
+        about: About,
+        at: Option<Position>,
+        at_least: u64,
+        cursor: Bytes,
+        out: &mut Out,
+    ) {
+        let About { from, group } = about;
+        if self.repairing(group) {
+            return;
+        }
+        let Some(g) = self.groups.get(&group) else { return };
+        let newest = g.store().current_checkpoint();
+        let fits = newest.filter(|c| at.map_or(c.at.index >= at_least, |at| c.at == at));
+        let work = fits.as_ref().and_then(|c| g.store().read_piece(c.at, cursor.clone()));
+        if let (Some(checkpoint), Some(work)) = (fits, work) {
+            let serving = Serving { checkpoint, cursor };
+            return self.start_job(NodeJob::PeerPiece { to: from, group, serving }, work, out);
+        }
+        let reached = self.engine_status(group).applied.is_some_and(|a| a.index >= at_least);
+        if reached
+            && at.is_none()
+            && let Some(token) = self.own_question(group, crate::Ask::Snapshot, now.mono + Duration::secs(30))
+        {
+            self.host.snapshot(group, token);
+        }
+        let body = peer_body(group, &PeerMessage::CheckpointLater);
+        out.sends.push(Send { to: from, lane: Lane::Bulk, body, after: None });
+    }
+
+    pub(crate) fn on_peer_piece(
+        &mut self,
+        to: NodeId,
+        group: GroupId,
+        serving: Serving,
+        result: JobResult,
+        out: &mut Out,
+    ) {
+        if let Ok(piece) = piece_of(result) {
+            let message =
+                PeerMessage::Piece { checkpoint: serving.checkpoint, cursor: serving.cursor, piece };
+            out.sends.push(Send { to, lane: Lane::Bulk, body: peer_body(group, &message), after: None });
+        }
+    }
+}
+
+/// Whom to ask what next.
+fn questions_for(repair: &mut Repair) -> Vec<(NodeId, PeerMessage)> {
+    if let Some(fetch) = repair.fetch.clone() {
+        if fetch.busy {
+            return Vec::new();
+        }
+        let (to, at, cursor) = match fetch.receiving {
+            Some((from, checkpoint, Some(next))) => (Some(from), Some(checkpoint.at), next),
+            _ => (repair.peer(), None, Bytes::new()),
+        };
+        let ask = PeerMessage::CheckpointWanted { at, at_least: fetch.at_least, cursor };
+        // Should this peer fall silent, the next question begins anew with another.
+        if let Some(f) = &mut repair.fetch {
+            f.receiving = f.receiving.take().filter(|_| at.is_some());
+        }
+        return to.map(|to| (to, ask)).into_iter().collect();
+    }
+    let wanted: Vec<Position> = repair
+        .missing
+        .iter()
+        .take(ASKED_AT_ONCE)
+        .map(|(index, m)| Position { term: m.term, index: *index })
+        .collect();
+    let Some(to) = repair.peer() else { return Vec::new() };
+    wanted.into_iter().map(|at| (to, PeerMessage::EntryWanted { at })).collect()
+}
+
+/// The log now begins behind a checkpoint: what lies before is no longer needed, damaged or not.
+pub(crate) fn begin_log_at(repair: &mut Repair, at: Position) {
+    repair.log.entries.retain(|e| e.index > at.index);
+    repair.missing.retain(|index, _| *index > at.index);
+    repair.found.retain(|index, _| *index > at.index);
+    let further = repair.log.purged.is_none_or(|(_, index)| index < at.index);
+    if further {
+        repair.log.purged = Some((at.term, at.index));
+    }
+}

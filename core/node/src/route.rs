@@ -1,0 +1,266 @@
+//! Where a question goes: to this node's engine, to the leader, or back.
+
+use crate::api::{Ask, AskError, Response};
+use crate::node::{Node, Out};
+use crate::peer::{About, Call, PeerMessage, peer_body};
+use crate::question::{Origin, Question, Waits};
+use dwcp_consensus::{EngineError, Token};
+use dwcp_env::bound::FRAME_BODY_MAX;
+use dwcp_env::wire;
+use dwcp_env::{Duration, Event, GroupId, Instant, Lane, NodeId, Now, Reply, RequestId, Send};
+use dwcp_store::api::Command;
+
+impl Node {
+    /// A client's question, at this node's door.
+    pub(crate) fn on_request(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        deadline: Instant,
+        group: GroupId,
+        ask: Ask,
+        out: &mut Out,
+    ) {
+        if self.stopping.is_some() {
+            return reply(out, id, Err(AskError::Stopping), true);
+        }
+        if !self.groups.contains_key(&group) {
+            return reply(out, id, Err(AskError::NoGroup(group)), true);
+        }
+        match ask {
+            Ask::Watch(watch) => self.begin_watch(id, group, watch, out),
+            Ask::Status | Ask::Members | Ask::HashKv(_) | Ask::Range { serializable: true, .. } => {
+                let response = self.answer_locally(group, &ask);
+                reply(out, id, response, true);
+            }
+            ask => match self.questions.open(group, ask, Origin::Client(id), deadline) {
+                Ok(token) => self.route(now, token, None, out),
+                Err(refused) => {
+                    self.probe.event(&Event::Overloaded { in_flight: self.questions.len() as u64 });
+                    reply(out, id, Err(refused), true);
+                }
+            },
+        }
+    }
+
+    /// A peer's question, in its client's place.
+    pub(crate) fn on_asked(
+        &mut self,
+        now: Now,
+        about: About,
+        call: Call,
+        time_left: Duration,
+        ask: Ask,
+        out: &mut Out,
+    ) {
+        let About { from, group } = about;
+        let refuse = |node: &Self, error, out: &mut Out| {
+            let leader = node.leader(group);
+            send_answer(out, from, group, call, Err(error), leader);
+        };
+        if !ask.forwards() || self.stopping.is_some() {
+            return refuse(self, AskError::NoLeader, out);
+        }
+        let deadline = now.mono + time_left;
+        match self.questions.open(group, ask, Origin::Peer(from, call), deadline) {
+            Ok(token) => self.route(now, token, None, out),
+            Err(error) => refuse(self, error, out),
+        }
+    }
+
+    /// Sends a question where it can be answered now, or lets it wait. `hint` names a likelier leader than the
+    /// one this node knows.
+    pub(crate) fn route(&mut self, now: Now, token: Token, hint: Option<NodeId>, out: &mut Out) {
+        let Some(q) = self.questions.get(token) else { return };
+        let (group, origin, repairing) = (q.group, q.origin, self.repairing(q.group));
+        if matches!(q.ask, Ask::Snapshot) {
+            return self.begin_snapshot(now, token, out);
+        }
+        let me = self.config.node;
+        let leader = if repairing { None } else { self.leader(group) };
+        match (hint.filter(|h| *h != me).or(leader), origin) {
+            (Some(l), _) if l == me => self.give_to_engine(now, token),
+            (_, Origin::Peer(..)) => self.answer(token, Err(AskError::NoLeader), out),
+            (Some(l), _) => self.give_to_peer(now, token, l, out),
+            (None, _) => self.questions.wait(token, Waits::Leader, now.mono + self.patience.look_again),
+        }
+    }
+
+    pub(crate) fn give_to_engine(&mut self, now: Now, token: Token) {
+        let Some(q) = self.questions.get(token) else { return };
+        let (group, far) = (q.group, Instant::FAR);
+        match &q.ask {
+            Ask::Write { session, op } => {
+                let command = Command { session: *session, time: now.wall, op: op.clone() }.encode();
+                self.host.propose(group, token, &command);
+            }
+            Ask::ChangeMembers(change) => {
+                self.host.change_members(group, token, change.clone());
+            }
+            Ask::MoveLeader(to) => {
+                self.host.transfer_leader(group, token, *to);
+            }
+            _ => {
+                self.host.barrier(group, token);
+            }
+        }
+        self.questions.wait(token, Waits::Engine, far);
+    }
+
+    fn give_to_peer(&mut self, now: Now, token: Token, leader: NodeId, out: &mut Out) {
+        let Some(q) = self.questions.get(token) else { return };
+        let message = PeerMessage::Ask {
+            call: Call(token.0),
+            time_left: q.deadline.since(now.mono),
+            ask: q.ask.clone(),
+        };
+        let body = peer_body(q.group, &message);
+        let again = if q.ask.repeatable() { now.mono + self.patience.ask_again } else { Instant::FAR };
+        out.sends.push(Send { to: leader, lane: Lane::Data, body, after: None });
+        self.questions.wait(token, Waits::Peer(leader), again);
+    }
+
+    /// A peer's answer to a question of ours.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        call: Call,
+        response: Response,
+        leader: Option<NodeId>,
+        out: &mut Out,
+    ) {
+        let token = Token(call.0);
+        let Some(q) = self.questions.get(token) else { return };
+        if q.waits != Waits::Peer(from) {
+            // Late: the question has gone elsewhere meanwhile. If it can't be repeated it has not.
+            return;
+        }
+        let repeatable = q.ask.repeatable();
+        match response {
+            Err(AskError::NoLeader) => {
+                self.probe.reachable("node.asked_a_follower");
+                self.questions.not_done(token);
+                match leader.filter(|l| *l != from) {
+                    Some(hint) => self.route(now, token, Some(hint), out),
+                    None => self.questions.wait(token, Waits::Leader, now.mono + self.patience.look_again),
+                }
+            }
+            Err(AskError::Unknown | AskError::Overloaded | AskError::Stopping) if repeatable => {
+                self.questions.wait(token, Waits::Leader, now.mono + self.patience.look_again);
+            }
+            response => self.answer(token, response, out),
+        }
+    }
+
+    /// The engine could not do it.
+    pub(crate) fn on_engine_error(&mut self, now: Now, token: Token, error: EngineError, out: &mut Out) {
+        let Some(q) = self.questions.get(token) else { return };
+        let (group, repeatable, from_peer) =
+            (q.group, q.ask.repeatable(), matches!(q.origin, Origin::Peer(..)));
+        let retry = now.mono + self.patience.look_again;
+        match error {
+            EngineError::NotLeader { leader } => {
+                self.questions.not_done(token);
+                let elsewhere = leader.filter(|l| *l != self.config.node);
+                match elsewhere {
+                    _ if from_peer => {
+                        let call = self.questions.close(token).map(|q| q.origin);
+                        if let Some(Origin::Peer(to, call)) = call {
+                            send_answer(out, to, group, call, Err(AskError::NoLeader), elsewhere);
+                        }
+                    }
+                    Some(_) => self.route(now, token, elsewhere, out),
+                    None => self.questions.wait(token, Waits::Leader, retry),
+                }
+            }
+            EngineError::Unknown if repeatable && !from_peer => {
+                self.probe.reachable("node.retried_unknown");
+                self.questions.wait(token, Waits::Leader, retry);
+            }
+            #[cfg(feature = "planted-bugs")]
+            EngineError::Unknown if self.config.bugs.blind_retry && !from_peer => {
+                self.questions.wait(token, Waits::Leader, retry);
+            }
+            EngineError::Unknown => self.answer(token, Err(AskError::Unknown), out),
+            EngineError::Refused(why) => self.answer(token, Err(AskError::Refused(why)), out),
+            EngineError::Stopped(why) => {
+                let sent = self.questions.get(token).is_some_and(|q| q.sent && !q.ask.repeatable());
+                let error = if sent { AskError::Unknown } else { AskError::Refused(why) };
+                self.answer(token, Err(error), out);
+            }
+        }
+    }
+
+    /// The alarm of a question has rung: its deadline, or the time to try again.
+    pub(crate) fn on_alarm(&mut self, now: Now, token: Token, out: &mut Out) {
+        let Some(q) = self.questions.get(token) else { return };
+        if now.mono >= q.deadline {
+            let changes = !matches!(q.ask, Ask::Range { .. } | Ask::Leases | Ask::LeaseTimeToLive { .. });
+            let error = match q.waits {
+                _ if q.sent && changes => AskError::Unknown,
+                Waits::Leader => AskError::NoLeader,
+                _ => AskError::Deadline,
+            };
+            return self.answer(token, Err(error), out);
+        }
+        match q.waits {
+            Waits::Leader => self.route(now, token, None, out),
+            Waits::Peer(_) if q.ask.repeatable() => {
+                self.probe.reachable("node.asked_again");
+                self.route(now, token, None, out);
+            }
+            Waits::Peer(_) | Waits::Engine | Waits::Job => {}
+        }
+    }
+
+    /// A group's leader has changed: whoever waits for one, or for the old one, is looked at again.
+    pub(crate) fn on_leader(&mut self, now: Now, group: GroupId, leader: NodeId, out: &mut Out) {
+        for token in self.questions.waiting(group, |w| match w {
+            Waits::Leader => true,
+            Waits::Peer(asked) => asked != leader,
+            Waits::Engine | Waits::Job => false,
+        }) {
+            let Some(q) = self.questions.get(token) else { continue };
+            if matches!(q.waits, Waits::Leader) || q.ask.repeatable() {
+                self.route(now, token, None, out);
+            } else {
+                // The old leader may have it decided or not: say so at once instead of at the deadline.
+                self.answer(token, Err(AskError::Unknown), out);
+            }
+        }
+    }
+
+    /// Gives a question its last answer.
+    pub(crate) fn answer(&mut self, token: Token, response: Response, out: &mut Out) {
+        let Some(q) = self.questions.close(token) else { return };
+        let Question { group, origin, .. } = q;
+        match origin {
+            Origin::Client(id) => reply(out, id, response, true),
+            Origin::Peer(to, call) => send_answer(out, to, group, call, response, self.leader(group)),
+            Origin::Node => {}
+        }
+    }
+}
+
+/// An answer to a client at this node's door.
+pub(crate) fn reply(out: &mut Out, id: RequestId, response: Response, end: bool) {
+    out.replies.push(Reply { id, response, end, after: None });
+}
+
+fn send_answer(
+    out: &mut Out,
+    to: NodeId,
+    group: GroupId,
+    call: Call,
+    response: Response,
+    leader: Option<NodeId>,
+) {
+    let mut body = peer_body(group, &PeerMessage::Answer { call, response, leader });
+    if body.len() as u64 > FRAME_BODY_MAX.0 - wire::HEADER as u64 {
+        let why = "the answer is larger than a message between nodes may be; use a limit, or ask the leader's own door";
+        let response = Err(AskError::Refused(why.to_string()));
+        body = peer_body(group, &PeerMessage::Answer { call, response, leader });
+    }
+    out.sends.push(Send { to, lane: Lane::Data, body, after: None });
+}

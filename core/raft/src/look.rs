@@ -1,0 +1,29 @@
+//! What a node's repair reads of a group from outside: entries for peers, members of a stored record.
+
+use crate::group::RaftGroup;
+use crate::types::{EngineRecord, payload_bytes, position};
+use bytes::Bytes;
+use dwcp_consensus::{Members, StateMachine};
+use openraft::async_runtime::watch::WatchReceiver as _;
+
+/// The members in an engine record, as the state machine keeps it; `None` if it knows none yet.
+#[must_use]
+pub fn members_of(record: &Bytes) -> Option<Members> {
+    let members = EngineRecord::decode(record).ok()?.into_members();
+    (!members.nodes.is_empty()).then_some(members)
+}
+
+impl<SM: StateMachine> RaftGroup<SM> {
+    /// Term and payload of an entry, if the log still holds it here.
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<(u64, Bytes)> {
+        let entry = self.0.log.entry(index)?;
+        Some((position(Some(&entry.log_id)).term, payload_bytes(&entry.payload)))
+    }
+
+    /// Why the engine can't go on, if so.
+    #[must_use]
+    pub fn fatal(&self) -> Option<String> {
+        self.0.metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string)
+    }
+}
