@@ -50,6 +50,9 @@ impl<R> ClientEvent<R> {
             Heard::Broken | Heard::Expired => true,
         }
     }
+    pub(crate) const fn heard_reply(&self) -> bool {
+        matches!(self.heard, Heard::Reply { .. })
+    }
 }
 
 /// Why [`crate::SimWorld::advance`] came back.

@@ -25,7 +25,10 @@
 //! | module | holds |
 //! |---|---|
 pub mod atlas;
+mod catch;
 pub mod client;
+mod clock;
+mod disk;
 pub mod fault;
 pub mod fingerprint;
 pub mod net;
@@ -33,7 +36,10 @@ pub mod plan;
 mod queue;
 pub mod swarm;
 pub mod trace;
+mod watch;
+pub mod world;
 pub use client::{Advance, ClientEvent, Heard};
 pub use fault::{Effect, Fault, FaultKind, Fired, Target};
 pub use plan::{Latency, NodePlan, Plan, PlanError};
 pub use trace::{Keep, Violation};
+pub use world::{SimWorld, Stats, View};

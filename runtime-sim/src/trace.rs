@@ -5,7 +5,7 @@
 //! Sends and deliveries share a message number, so that arrows can be drawn.
 
 use crate::fault::FaultKind;
-use dwcp_env::{Instant, Lane, NodeId, RequestId, Ticket};
+use dwcp_env::{Instant, NodeId, RequestId, Ticket};
 use serde::{Deserialize, Serialize};
 
 /// One event.
@@ -311,9 +311,4 @@ impl std::fmt::Display for Violation {
         }
         write!(f, ": {}", self.detail)
     }
-}
-
-/// The lane as the trace writes it.
-pub(crate) const fn lane_code(lane: Lane) -> u8 {
-    lane as u8
 }

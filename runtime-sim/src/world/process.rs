@@ -1,0 +1,292 @@
+//! A node's process: booting, taking turns, ending.
+
+use super::{INCARNATION, Next, SimWorld};
+use crate::disk::storage::SimStorage;
+use crate::fault::FaultKind;
+use crate::trace::{Lost, What};
+use bytes::Bytes;
+use dwcp_env::bound::INPUT_QUEUE;
+use dwcp_env::contract::Stopped;
+use dwcp_env::{Input, Instant, Lane, Machine, World};
+use std::sync::Arc;
+
+/// A timer set for a moment that has passed fires this much later: a node that asks for it
+/// again and again makes no progress, but time does.
+const WAKE_SOON: u64 = 1_000;
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// With the power: what was not synced meets its fate.
+    Power { torn: bool },
+    /// Alone: the disk keeps what was written.
+    Killed,
+    /// With its disk.
+    Wiped,
+}
+
+impl<M: Machine> SimWorld<M> {
+    // --- inputs ---
+
+    pub(super) fn deliver(&mut self, to: u16, from: u16, lane: Lane, body: Bytes, digest: u64, message: u64) {
+        let i = to as usize;
+        let (sender, receiver) = (self.hosts[from as usize].id, self.hosts[i].id);
+        let host = &self.hosts[i];
+        let lost = if host.machine.is_none() {
+            Some(Lost::Down)
+        } else if host.inbox.len() >= INPUT_QUEUE {
+            Some(Lost::Inbox)
+        } else {
+            None
+        };
+        if let Some(why) = lost {
+            self.note(message, || What::Drop { message, from: sender, to: receiver, why });
+            return;
+        }
+        self.note(digest ^ message, || What::Deliver { message, from: sender, to: receiver, lane: lane as u8 });
+        self.arrive(i, Input::Message { from: sender, lane, body });
+    }
+
+    /// Gives a node its input: at once if it is free and steps take no time, else to its inbox.
+    pub(super) fn arrive(&mut self, i: usize, input: Input<M::Request>) {
+        let host = &mut self.hosts[i];
+        if host.machine.is_none() {
+            return;
+        }
+        let timed = self.plan.process.turn.as_nanos() | self.plan.process.input.as_nanos() != 0;
+        if timed || host.must_wait(self.now) {
+            host.inbox.push_back(input);
+            self.schedule_resume(i);
+        } else {
+            self.inputs.push(input);
+            self.turn(i);
+        }
+    }
+
+    /// The inbox is looked at when the process is free and its work is done.
+    pub(super) fn schedule_resume(&mut self, i: usize) {
+        let work = self.plan.process.turn + self.plan.process.input;
+        let host = &mut self.hosts[i];
+        if host.resume_scheduled || host.pauses > 0 || host.inbox.is_empty() {
+            return;
+        }
+        host.resume_scheduled = true;
+        let at = host.busy_until.max(self.now).saturating_add(work.as_nanos());
+        self.queue.push(at, Next::Resume { node: i as u16, life: host.life });
+    }
+
+    pub(super) fn resume(&mut self, i: usize, life: u32) {
+        let host = &mut self.hosts[i];
+        if host.life != life {
+            return;
+        }
+        host.resume_scheduled = false;
+        if host.pauses > 0 || host.inbox.is_empty() {
+            return;
+        }
+        let n = host.inbox.len().min(self.plan.process.turn_inputs as usize);
+        self.inputs.extend(host.inbox.drain(..n));
+        let more = self.plan.process.input * (n as u64 - 1);
+        host.busy_until = self.now + more.as_nanos();
+        self.turn(i);
+        self.schedule_resume(i);
+    }
+
+    /// One turn with what is in `inputs`.
+    pub(super) fn turn(&mut self, i: usize) {
+        self.stats.turns += 1;
+        let host = &mut self.hosts[i];
+        let Some(machine) = &mut host.machine else { return };
+        let now = host.clock.now(self.now);
+        assert!(now.mono.as_nanos() >= host.last_mono, "the clock of {} went back", host.id);
+        host.last_mono = now.mono.as_nanos();
+        for kind in host.unseen.drain(..) {
+            self.fired.count(kind);
+        }
+        let mut out = std::mem::take(&mut self.out);
+        let inputs = &mut self.inputs;
+        let result = crate::catch::catch(|| machine.turn(now, inputs, &mut out));
+        self.inputs.clear();
+        if let Err(said) = result {
+            let node = host.id;
+            self.violate("panic", format!("{node}: {said}"), Some(node));
+            self.end(i, End::Killed);
+            out.clear();
+            self.out = out;
+            return;
+        }
+        let spent = host.disk.take_spent();
+        if spent > 0 {
+            host.busy_until = host.busy_until.max(self.now) + spent;
+        }
+        let wake_at = out.wake_at;
+        self.carry_out(i, &mut out);
+        self.arm(i, wake_at);
+        let stopped = out.stopped.take();
+        out.clear();
+        self.out = out;
+        if let Some(why) = stopped {
+            self.ended_itself(i, why);
+        }
+    }
+
+    // --- timers ---
+
+    /// Sets the node's timer: replaces the wish of the turn before.
+    fn arm(&mut self, i: usize, wake_at: Option<Instant>) {
+        let host = &mut self.hosts[i];
+        host.wake_at = wake_at.map(Instant::as_nanos);
+        let Some(at) = host.wake_at else { return };
+        let due = host.clock.when(at);
+        if due == u64::MAX {
+            return;
+        }
+        let due = due.max(self.now + WAKE_SOON);
+        // An event that comes earlier anyway will look again.
+        if host.wake_event.is_some_and(|e| e <= due) {
+            return;
+        }
+        host.wake_event = Some(due);
+        host.wake_generation += 1;
+        let generation = host.wake_generation;
+        self.queue.push(due, Next::Wake { node: i as u16, generation });
+    }
+
+    /// A clock was bent: its timer comes at another time.
+    pub(super) fn rearm(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        host.wake_event = None;
+        host.wake_generation += 1;
+        let wish = host.wake_at.map(Instant::from_nanos);
+        self.arm(i, wish);
+    }
+
+    pub(super) fn wake(&mut self, i: usize, generation: u32) {
+        let host = &mut self.hosts[i];
+        if host.wake_generation != generation {
+            return;
+        }
+        host.wake_event = None;
+        let Some(at) = host.wake_at else { return };
+        if host.clock.mono(self.now) < at {
+            // The wish was put off since.
+            self.arm(i, Some(Instant::from_nanos(at)));
+            return;
+        }
+        host.wake_at = None;
+        let node = host.id;
+        self.note(at, || What::Wake { node });
+        self.arrive(i, Input::Wake);
+    }
+
+    // --- life ---
+
+    pub(super) fn boot_due(&mut self, i: usize, life: u32) {
+        if self.hosts[i].life == life && self.hosts[i].may_boot() {
+            self.boot(i);
+        }
+    }
+
+    pub(super) fn boot(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        host.incarnation += 1;
+        host.stopping = false;
+        let (node, version, incarnation) = (host.id, host.version, host.incarnation);
+        let storage = {
+            let mut disk = host.disk.lock();
+            disk.begin_work(self.now);
+            Arc::new(SimStorage::new(host.disk.clone(), disk.incarnation))
+        };
+        let entity = node.0 << 32 | u64::from(incarnation);
+        let now = host.clock.now(self.now);
+        host.last_mono = now.mono.as_nanos();
+        let world =
+            World { now, storage, probe: self.witness.probe(node), seed: self.plan.seed.part(INCARNATION, entity) };
+        let boot = &mut self.boot;
+        let result = crate::catch::catch(|| boot(node, world, version));
+        let host = &mut self.hosts[i];
+        let spent = host.disk.lock().end_work();
+        match result {
+            Ok(Ok(machine)) => {
+                host.machine = Some(machine);
+                host.boot_failures = 0;
+                host.busy_until = self.now + spent;
+                self.note(u64::from(incarnation), || What::Boot { node, incarnation, version });
+                self.arrive(i, Input::Wake);
+                self.strike_within(i, self.now, self.now + spent);
+            }
+            Ok(Err(why)) => {
+                host.boot_failures += 1;
+                host.life += 1;
+                host.disk.lock().kill();
+                self.note(u64::from(incarnation), || What::BootFailed { node, why });
+                self.start_again_later(i);
+            }
+            Err(said) => {
+                host.life += 1;
+                host.disk.lock().kill();
+                self.violate("panic", format!("boot of {node}: {said}"), Some(node));
+            }
+        }
+    }
+
+    fn start_again_later(&mut self, i: usize) {
+        let after = self.plan.process.restart_after.as_nanos();
+        let host = &self.hosts[i];
+        if after > 0 && !host.stopping {
+            self.queue.push(self.now.saturating_add(after), Next::Boot { node: i as u16, life: host.life });
+        }
+    }
+
+    fn ended_itself(&mut self, i: usize, why: Stopped) {
+        let node = self.hosts[i].id;
+        let asked = why == Stopped::Asked;
+        self.note(u64::from(asked), || What::Stopped { node, asked });
+        self.end(i, End::Killed);
+        if !asked {
+            self.start_again_later(i);
+        }
+    }
+
+    pub(super) fn ask_to_stop(&mut self, i: usize, deadline: u64) {
+        let host = &mut self.hosts[i];
+        if host.machine.is_none() {
+            return;
+        }
+        if host.stopping && self.now >= deadline {
+            // Its time is up.
+            let node = host.id;
+            self.note(1, || What::Stopped { node, asked: true });
+            self.end(i, End::Killed);
+            return;
+        }
+        host.stopping = true;
+        let at = Instant::from_nanos(host.clock.mono(deadline.max(self.now)));
+        self.queue.push(deadline.max(self.now), Next::Stop { node: i as u16, deadline });
+        self.arrive(i, Input::Stop { deadline: at });
+    }
+
+    /// Ends a node's process, if there is one; whether there was, and what its disk says.
+    pub(super) fn end(&mut self, i: usize, how: End) -> Option<crate::disk::CrashReport> {
+        let host = &mut self.hosts[i];
+        let was_up = host.machine.is_some();
+        let mut disk = host.disk.lock();
+        let mut report = crate::disk::CrashReport::default();
+        host.requests.cut(self.now, &mut disk);
+        match how {
+            End::Power { torn } => report = disk.crash(torn),
+            End::Killed => disk.kill(),
+            End::Wiped => {
+                if disk.wipe() {
+                    self.fired.count(FaultKind::Wipe);
+                }
+            }
+        }
+        drop(disk);
+        let machine = host.end();
+        self.connections_break(i);
+        // Its handles are of an incarnation that has ended: dropping it does nothing.
+        drop(machine);
+        was_up.then_some(report)
+    }
+}
