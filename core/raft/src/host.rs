@@ -242,6 +242,12 @@ impl<SM: StateMachine> RaftHost<SM> {
         self.jobs.lock().done(job, result)
     }
 
+    /// How often a task has been polled: the measure of work.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.executor.as_ref().map_or(0, Executor::polls)
+    }
+
     /// Runs until nothing is ready; adds to `out`; says when it wants to run again.
     pub fn run(&mut self, now: Now, out: &mut Vec<(GroupId, EngineOutput<SM::Response>)>) -> Option<Instant> {
         let mut wake = self.run_only(now);

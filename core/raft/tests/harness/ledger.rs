@@ -1,0 +1,131 @@
+//! A state machine that remembers every command: what replicas must agree on, in the open.
+
+use super::disk::{MemDisk, read};
+use bytes::Bytes;
+use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine, Work};
+use dwcp_env::disk::{FileName, replace};
+use dwcp_env::{Duration, GroupId, JobResult, wire};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
+
+/// Bytes of a piece: small, so that a checkpoint has many.
+const PIECE: usize = 64;
+
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq, Eq, Debug)]
+pub(crate) struct State {
+    pub(crate) at: Position,
+    record: Bytes,
+    pub(crate) commands: Vec<Bytes>,
+}
+
+/// Checkpoints are the whole state in one file.
+pub(crate) struct Ledger {
+    disk: MemDisk,
+    file: FileName,
+    pub(crate) state: State,
+    durable: Option<Checkpointed>,
+    incoming: Option<(Checkpointed, Arc<Mutex<Vec<u8>>>)>,
+}
+
+fn work<T: Send + 'static>(name: &'static str, run: impl FnOnce() -> T + Send + 'static) -> Work {
+    Work { name, cost: Duration::millis(2), run: Box::new(move || Box::new(run())) }
+}
+
+impl Ledger {
+    /// The state as its last durable checkpoint holds it.
+    pub(crate) fn open(disk: MemDisk, group: GroupId) -> Self {
+        let file = FileName::new(&format!("ledger-{}", group.0)).unwrap();
+        let state: Option<State> = read(&disk, &file).map(|b| wire::decode(&b).unwrap());
+        let durable = state.as_ref().map(|s| Checkpointed { at: s.at, engine_record: s.record.clone() });
+        Self { disk, file, state: state.unwrap_or_default(), durable, incoming: None }
+    }
+    fn checkpointed(&self) -> Checkpointed {
+        Checkpointed { at: self.state.at, engine_record: self.state.record.clone() }
+    }
+}
+
+impl StateMachine for Ledger {
+    type Response = u64;
+
+    fn applied(&self) -> (Option<Position>, Bytes) {
+        ((self.state.at.index > 0).then_some(self.state.at), self.state.record.clone())
+    }
+    fn apply(&mut self, at: Position, command: &Bytes) -> u64 {
+        assert!(at > self.state.at, "{at:?} is applied behind {:?}", self.state.at);
+        self.state.at = at;
+        self.state.commands.push(command.clone());
+        self.state.commands.len() as u64
+    }
+    fn note(&mut self, at: Position, engine_record: Option<Bytes>) {
+        assert!(at > self.state.at, "{at:?} is noted behind {:?}", self.state.at);
+        self.state.at = at;
+        if let Some(record) = engine_record {
+            self.state.record = record;
+        }
+    }
+    fn blank_response(&self) -> u64 {
+        0
+    }
+    fn checkpoint(&mut self) -> Option<Work> {
+        if self.durable.as_ref().is_some_and(|d| d.at >= self.state.at) {
+            return None;
+        }
+        let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
+        let taken = self.checkpointed();
+        Some(work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| taken)))
+    }
+    fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
+        let result = result.ok_or("lost")?;
+        let done = result.downcast::<Result<Checkpointed, dwcp_env::DiskError>>().map_err(|_| "type")?;
+        let done = done.map_err(|e| e.to_string())?;
+        self.durable = Some(done.clone());
+        Ok(done)
+    }
+    fn current_checkpoint(&self) -> Option<Checkpointed> {
+        self.durable.clone()
+    }
+    fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
+        if self.durable.as_ref()?.at != at {
+            return None;
+        }
+        let (disk, file) = (self.disk.clone(), self.file.clone());
+        Some(work("read_piece", move || {
+            let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
+            let whole = read(&disk, &file).ok_or(String::from("gone"))?;
+            let end = (start + PIECE).min(whole.len());
+            let next = (end < whole.len()).then(|| Bytes::from(wire::encode(&end)));
+            Ok::<_, String>(Piece { data: whole.slice(start..end), next })
+        }))
+    }
+    fn begin_install(&mut self, incoming: Checkpointed) {
+        self.incoming = Some((incoming, Arc::default()));
+    }
+    fn install_piece(&mut self, piece: Bytes) -> Work {
+        let into = self.incoming.as_ref().map(|(_, bytes)| bytes.clone());
+        work("install_piece", move || {
+            into.ok_or("no transfer")?.lock().unwrap().extend_from_slice(&piece);
+            Ok::<(), String>(())
+        })
+    }
+    fn finish_install(&mut self) -> Work {
+        let incoming = self.incoming.as_ref().map(|(c, bytes)| (c.clone(), bytes.clone()));
+        let (disk, file) = (self.disk.clone(), self.file.clone());
+        work("finish_install", move || {
+            let (checkpoint, bytes) = incoming.ok_or("no transfer")?;
+            let bytes = bytes.lock().unwrap().clone();
+            let state: State = wire::decode(&bytes).map_err(|e| e.to_string())?;
+            if state.at != checkpoint.at {
+                return Err(String::from("another checkpoint than was announced"));
+            }
+            replace(&disk, &file, &bytes).map_err(|e| e.to_string())?;
+            Ok(state)
+        })
+    }
+    fn install_done(&mut self, result: JobResult) -> Result<(), String> {
+        let state = *result.ok_or("lost")?.downcast::<Result<State, String>>().map_err(|_| "type")?;
+        self.state = state?;
+        self.durable = Some(self.checkpointed());
+        self.incoming = None;
+        Ok(())
+    }
+}
