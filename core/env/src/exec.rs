@@ -334,8 +334,7 @@ mod tests {
                 ex.spawner().spawn(async move { say(n) });
             }
             ex.run(Instant::ZERO);
-            let order = log.lock().clone();
-            order
+            std::mem::take(&mut *log.lock())
         };
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));

@@ -198,6 +198,7 @@ impl Node {
         piece: Piece,
         out: &mut Out,
     ) {
+        let About { from, group } = about;
         let Some(g) = self.groups.get_mut(&group) else { return };
         let store = g.store.clone();
         let Some(repair) = g.repair.as_mut() else { return };
