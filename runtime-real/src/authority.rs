@@ -222,7 +222,10 @@ impl Authority {
     pub fn create() -> Result<Self, IdentityError> {
         let key = KeyPair::generate().map_err(|e| made(&e))?;
         let mut params = CertificateParams::new(Vec::new()).map_err(|e| made(&e))?;
-        params.distinguished_name.push(DnType::CommonName, "dwcp development authority");
+        // Named after its key: two authorities of one name are hard to tell apart in an error.
+        let raw = key.public_key_raw();
+        let id: String = raw[raw.len() - 4..].iter().map(|b| format!("{b:02x}")).collect();
+        params.distinguished_name.push(DnType::CommonName, format!("dwcp development authority {id}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let cert = params.self_signed(&key).map_err(|e| made(&e))?.pem();

@@ -128,7 +128,7 @@ impl Executor {
     /// the old file. The node's contract is that the log's files are only reached here.
     fn file(&mut self, file: &FileName) -> Result<&RealFile, DiskError> {
         if !self.open.contains_key(file) {
-            let f = self.storage.open_file(file, OFlags::CREATE)?;
+            let f = self.storage.open_file(file, OFlags::empty())?;
             self.keep(file, f);
         }
         self.open.get(file).ok_or_else(|| DiskError::NotFound(file.as_str().into()))

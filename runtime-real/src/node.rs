@@ -258,14 +258,14 @@ where
     let (booted, boot_result) = oneshot::channel();
     let (tell_end, end) = oneshot::channel();
     let run = move || {
-        let machine = match catch_unwind(AssertUnwindSafe(|| boot(world))) {
-            Ok(Ok(machine)) => machine,
-            Ok(Err(e)) => {
-                let _gone = booted.send(Err(e.to_string()));
-                return;
-            }
-            Err(panic) => {
-                let _gone = booted.send(Err(format!("its boot panicked: {}", panic_text(&*panic))));
+        let machine = match catch_unwind(AssertUnwindSafe(|| boot(world).map_err(|e| e.to_string())))
+            .unwrap_or_else(|panic| Err(format!("its boot panicked: {}", panic_text(&*panic))))
+        {
+            Ok(machine) => machine,
+            Err(why) => {
+                // Whoever is told may start another node on the directory at once.
+                parts.wind_up();
+                let _gone = booted.send(Err(why));
                 return;
             }
         };

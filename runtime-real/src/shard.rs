@@ -125,6 +125,14 @@ pub(crate) struct Parts<Q, R> {
     pub(crate) jobs: JobThreads,
 }
 
+impl<Q, R> Parts<Q, R> {
+    /// Waits until the threads have done what was asked of them, and lets go of everything.
+    pub(crate) fn wind_up(mut self) {
+        self.disk.finish();
+        self.jobs.finish();
+    }
+}
+
 /// The loop's own state; lives on its thread.
 pub(crate) struct Shard<M: Machine> {
     machine: M,
@@ -385,11 +393,10 @@ impl<M: Machine> Shard<M> {
     }
 
     /// Closes the queue and lets the threads end; `wait` until what was asked of them is done.
-    pub(crate) fn wind_up(mut self, wait: bool) {
+    pub(crate) fn wind_up(self, wait: bool) {
         drop(self.parts.inbox.close());
         if wait {
-            self.parts.disk.finish();
-            self.parts.jobs.finish();
+            self.parts.wind_up();
         }
     }
 }

@@ -41,11 +41,11 @@ const META_TEMP: &str = ".dwcp.toml.tmp";
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It can't be made, opened or read.
-    #[error("data directory {}: {why}; check that it exists and that this user may read and write it", dir.display())]
+    #[error("data directory {} can't be used: {why}", dir.display())]
     Unusable {
         /// Which directory.
         dir: PathBuf,
-        /// What the operating system said.
+        /// What the operating system said, and what to do.
         why: String,
     },
     /// Another process has it.
@@ -158,8 +158,7 @@ impl RealStorage {
     /// # Errors
     /// See [`OpenError`]; the directory is then as it was.
     pub fn open(path: &Path, cluster: ClusterId, node: NodeId) -> Result<Self, OpenError> {
-        let unusable =
-            |why: &dyn fmt::Display| OpenError::Unusable { dir: path.into(), why: why.to_string() };
+        let unusable = |why: &dyn fmt::Display| unusable(path, why);
         std::fs::create_dir_all(path).map_err(|e| unusable(&e))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| unusable(&e))?;
@@ -174,7 +173,9 @@ impl RealStorage {
         storage.check_entries()?;
         match storage.read_meta()? {
             Some(meta) => storage.check_meta(&meta, cluster, node)?,
-            None => storage.write_meta(cluster, node).map_err(|e| unusable(&e))?,
+            None => storage
+                .write_meta(cluster, node)
+                .map_err(|e| OpenError::Unusable { dir: path.into(), why: e.to_string() })?,
         }
         Ok(storage)
     }
@@ -188,8 +189,7 @@ impl RealStorage {
     fn check_entries(&self) -> Result<(), OpenError> {
         let stranger =
             |name: &str, what| OpenError::Stranger { dir: self.path.clone(), name: name.into(), what };
-        let unusable =
-            |e: &dyn fmt::Display| OpenError::Unusable { dir: self.path.clone(), why: e.to_string() };
+        let unusable = |why: &dyn fmt::Display| unusable(&self.path, why);
         for entry in std::fs::read_dir(&self.path).map_err(|e| unusable(&e))? {
             let entry = entry.map_err(|e| unusable(&e))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -280,27 +280,45 @@ impl RealStorage {
         Ok(RealFile { fd, name: file.clone() })
     }
 
-    /// Makes (or replaces) a file of `len` zero bytes with its blocks reserved.
+    /// Makes (or replaces) a file of `len` zero bytes with its blocks reserved. If that fails
+    /// there is no file of that name.
     pub(crate) fn create_reserved(&self, file: &FileName, len: u64) -> Result<RealFile, DiskError> {
         let f = self.open_file(file, OFlags::CREATE | OFlags::TRUNC)?;
-        if len == 0 {
-            return Ok(f);
-        }
-        match rustix::fs::fallocate(&f.fd, FallocateFlags::empty(), 0, len) {
+        match reserve(&f, len) {
             Ok(()) => Ok(f),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let zeros = vec![0; 64 * 1024];
-                let mut at = 0;
-                while at < len {
-                    let n = (len - at).min(zeros.len() as u64);
-                    write_all(&f.fd, file.as_str(), at, &zeros[..n as usize])?;
-                    at += n;
-                }
-                Ok(f)
+            Err(e) => {
+                // Half a file would hold the room that others may need. If it can't be removed
+                // either, recovery meets a file without records.
+                let _best_effort = self.remove(file);
+                Err(e)
             }
-            Err(e) => Err(fault("reserve", file.as_str(), 0, e)),
         }
     }
+}
+
+fn reserve(f: &RealFile, len: u64) -> Result<(), DiskError> {
+    if len == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(&f.fd, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let zeros = vec![0; 64 * 1024];
+            let mut at = 0;
+            while at < len {
+                let n = (len - at).min(zeros.len() as u64);
+                write_all(&f.fd, f.name.as_str(), at, &zeros[..n as usize])?;
+                at += n;
+            }
+            Ok(())
+        }
+        Err(e) => Err(fault("reserve", f.name.as_str(), 0, e)),
+    }
+}
+
+fn unusable(dir: &Path, why: &dyn fmt::Display) -> OpenError {
+    let why = format!("{why}; check that it exists, and that this user may read and write it");
+    OpenError::Unusable { dir: dir.into(), why }
 }
 
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);

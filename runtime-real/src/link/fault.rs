@@ -95,7 +95,8 @@ impl From<&rustls::Error> for LinkError {
     fn from(e: &rustls::Error) -> Self {
         use rustls::{AlertDescription as A, CertificateError as C, Error as E};
         let advice = match e {
-            E::InvalidCertificate(C::UnknownIssuer) | E::AlertReceived(A::UnknownCA | A::DecryptError) => {
+            E::InvalidCertificate(C::UnknownIssuer | C::BadSignature)
+            | E::AlertReceived(A::UnknownCA | A::DecryptError) => {
                 "the two nodes do not share an authority; give all nodes of a cluster certificates of one \
                  authority, and each cluster an authority of its own"
             }

@@ -28,6 +28,8 @@ pub mod outbox;
 pub mod quic;
 pub mod session;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use fault::LinkError;

@@ -40,8 +40,10 @@ pub const PING_EVERY: Duration = Duration::from_secs(2);
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// The largest hello or refusal.
 const GREETING_MAX: usize = 1_024;
-/// Queued bytes that are written in one go.
-const BATCH: usize = 256 * 1024;
+/// Queued bytes that are written in one go. On the bulk lane a batch, and a frame received, is also
+/// all that is done before other tasks of the thread have their turn: encrypting is work, and a
+/// heartbeat must not wait for megabytes of it.
+const BATCH: usize = 128 * 1024;
 /// Bodies larger than this are written from where they lie instead of being copied.
 const COPY_MAX: usize = 16 * 1024;
 /// Bodies smaller than this are copied out of the read buffer, so that a small message that the
@@ -220,7 +222,7 @@ async fn write_out<W: AsyncWrite + Unpin>(
     let ping = small(kind::PING, &[]);
     let mut next_ping = Instant::now() + PING_EVERY;
     let mut batch = Vec::new();
-    let mut buf = BytesMut::with_capacity(BATCH / 4);
+    let mut buf = BytesMut::with_capacity(8 * 1024);
     loop {
         let due = outbox.take(&mut batch, BATCH);
         if Instant::now() >= next_ping {
@@ -229,6 +231,9 @@ async fn write_out<W: AsyncWrite + Unpin>(
         }
         if !batch.is_empty() || !buf.is_empty() {
             write_batch(lane, &mut batch, &mut buf, w).await?;
+            if lane == Lane::Bulk {
+                tokio::task::yield_now().await;
+            }
             continue;
         }
         if *ending.borrow() {
@@ -366,6 +371,9 @@ where
                         return LinkError::Ending;
                     }
                 }
+            }
+            if lane == Lane::Bulk {
+                tokio::task::yield_now().await;
             }
         } else if k == kind::PING {
             if let Err(e) = write_within(w, &small(kind::PONG, &[])).await {

@@ -1,0 +1,7 @@
+//! What the real world owes a node, a door and an operator.
+
+mod contract;
+mod doors;
+mod fixture;
+mod pages;
+mod storage;
