@@ -8,11 +8,11 @@
 //!    The door asks nobody twice: retries belong to the client, and to sessions.
 //! 2. A watch is answered at once with a `Watched` whose revision is the store's at that
 //!    moment; so the door can tell the client that the watch stands.
-//! 3. A `Watched` with revision `r` means: all there is to tell up to and including `r` has been
-//!    told. All changes of one revision come in one `Watched`.
-//! 4. Once a watch has caught up with the revision of its first answer, changes reach its
-//!    stream before any later answer of this node shows their revision. (One loop makes both,
-//!    so this costs nothing; the door's progress reports rest on it.)
+//! 3. Each change of the range is told once, in the order of revisions, all changes of one
+//!    revision in one `Watched`. History that was asked for is told before anything newer.
+//! 4. Changes reach a watch's stream before any later answer of this node shows their
+//!    revision. (One loop makes both, so this costs nothing; the door's answers to requests
+//!    for progress rest on it.)
 //! 5. A watch that falls too far behind is ended without an error: its stream ends, and the door
 //!    asks again from where it was. With an error it has ended for good.
 //! 6. Dropping a stream cancels the request.

@@ -14,6 +14,7 @@
 //! | `convert` | messages to the node's questions and back; etcd's own checks |
 //! | `door` | from a call's path to its service; headers |
 //! | `kv`, `watch`, `lease`, `cluster`, `maintenance` | the services |
+//! | `snapshot`, `bolt` | a keyspace as etcd's own database file |
 //! | `wait`, `lock`, `election` | recipes on keys and leases that etcd runs for its clients |
 //!
 //! **Differences from etcd 3.4,** each refused with a text that says so, or harmless:
@@ -28,6 +29,7 @@
 
 pub mod backend;
 
+mod bolt;
 mod cluster;
 mod convert;
 mod door;

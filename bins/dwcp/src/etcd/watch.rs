@@ -8,7 +8,8 @@
 //!
 //! **Invariants.**
 //! 1. For one watch: `created` comes first, then changes in the order of revisions, each once.
-//! 2. A watch is asked for again only from `told + 1`, so nothing is told twice or left out.
+//! 2. A watch is asked for again from behind the last change that was told, never from a revision
+//!    that a header showed: history may still have been on its way.
 //! 3. A progress answer with revision `r` (`watch_id` -1) is sent only when every watch of the
 //!    stream has been told all up to `r`. (etcd 3.4 does not keep this one.)
 
@@ -46,11 +47,14 @@ const LEADER_MISSES: u32 = 3;
 
 /// A watch as its client sees it.
 struct Entry {
+    /// As asked for, `start_revision` kept at the first revision not yet told (0: not known).
     wanted: WatchRequest,
     /// Distinguishes it from earlier watches of the same number.
     generation: u64,
-    /// The last revision of which all has been told; `None` until `created` has been sent.
-    told: Option<Revision>,
+    /// The highest revision shown to the client; `None` until `created` has been sent.
+    shown: Option<Revision>,
+    /// Whether the node has answered since it was last asked.
+    answered: bool,
     fragment: bool,
     abort: AbortHandle,
 }
@@ -198,7 +202,10 @@ impl<B: Backend> Session<B> {
         let generation = self.next_generation;
         self.next_generation += 1;
         let abort = self.listen(id, generation, wanted.clone());
-        self.watches.insert(id, Entry { wanted, generation, told: None, fragment: r.fragment, abort });
+        self.watches.insert(
+            id,
+            Entry { wanted, generation, shown: None, answered: false, fragment: r.fragment, abort },
+        );
         Ok(())
     }
 
@@ -241,7 +248,7 @@ impl<B: Backend> Session<B> {
         let Some(entry) = self.watches.remove(&id) else { return Ok(()) };
         entry.abort.abort();
         let response = pb::WatchResponse {
-            header: Some(self.door.header(self.group, entry.told.unwrap_or_default())),
+            header: Some(self.door.header(self.group, entry.shown.unwrap_or_default())),
             watch_id: id,
             canceled: true,
             ..Default::default()
@@ -258,8 +265,14 @@ impl<B: Backend> Session<B> {
         };
         match answer {
             Some(Ok(Answer::Watched { revision, events })) => {
-                let first = entry.told.is_none();
-                entry.told = Some(entry.told.map_or(revision, |told| told.max(revision)));
+                let first = entry.shown.is_none();
+                entry.shown = entry.shown.max(Some(revision));
+                entry.answered = true;
+                match events.last() {
+                    Some(last) => entry.wanted.start_revision = last.kv.mod_revision + 1,
+                    None if entry.wanted.start_revision == 0 => entry.wanted.start_revision = revision + 1,
+                    None => {}
+                }
                 let (fragment, progress) = (entry.fragment, entry.wanted.progress);
                 let abort = self.wait(id, generation, replies);
                 if let Some(entry) = self.watches.get_mut(&id) {
@@ -282,9 +295,10 @@ impl<B: Backend> Session<B> {
     /// The node let a slow watch go: it is asked for again from where it was.
     fn again(&mut self, id: i64) -> Result<(), End> {
         let Some(entry) = self.watches.get_mut(&id) else { return Ok(()) };
-        // A watch that was never begun and has ended without a word: the node is going.
-        let told = entry.told.ok_or(End::With(status::STOPPED))?;
-        entry.wanted.start_revision = entry.wanted.start_revision.max(told + 1);
+        // A watch that ended without a word: the node is going, and would say no more next time.
+        if !std::mem::take(&mut entry.answered) {
+            return Err(End::With(status::STOPPED));
+        }
         let (generation, wanted) = (entry.generation, entry.wanted.clone());
         let abort = self.listen(id, generation, wanted);
         if let Some(entry) = self.watches.get_mut(&id) {
@@ -301,7 +315,7 @@ impl<B: Backend> Session<B> {
             AskError::Stopping => return Err(End::With(status::STOPPED)),
             _ => 0,
         };
-        if entry.told.is_none() {
+        if entry.shown.is_none() {
             self.tell_created(id, compact_revision).await?;
         }
         let response = pb::WatchResponse {
@@ -363,7 +377,7 @@ impl<B: Backend> Session<B> {
         while let Some(Some(arrived)) = self.coming.next().now_or_never() {
             self.arrived(arrived).await?;
         }
-        if self.watches.values().any(|e| e.told.is_none()) {
+        if self.watches.values().any(|e| e.shown.is_none()) {
             return Ok(());
         }
         self.progress_owed = false;

@@ -100,3 +100,12 @@ pub(crate) struct LeaseLeasesResponse {
     #[prost(message, repeated, tag = "2")]
     pub(crate) leases: Vec<LeaseStatus>,
 }
+
+/// A lease in etcd's database (`leasepb.Lease`).
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct StoredLease {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "2")]
+    pub(crate) ttl: i64,
+}
