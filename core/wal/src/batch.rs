@@ -21,11 +21,13 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Adds the newest batch's; forgets those that a page behind it can't reach.
+    /// Adds the newest batch's. Forgets a batch's once one that began a page or more behind it
+    /// has carried it: no page holds anything of both.
     pub(crate) fn push(&mut self, index: Vec<u8>, size: usize) {
         self.batches.push_back((index, size));
-        let newer = |b: &VecDeque<(Vec<u8>, usize)>| b.iter().skip(1).map(|b| b.1).sum::<usize>();
-        while self.batches.len() > 1 && newer(&self.batches) >= PAGE {
+        while let [_, between @ .., _] = &*self.batches.make_contiguous()
+            && between.iter().map(|b| b.1).sum::<usize>() >= PAGE
+        {
             self.batches.pop_front();
         }
     }

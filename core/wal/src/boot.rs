@@ -55,10 +55,13 @@ impl Wal {
         let marks = LogMarks { unknown_lost: recovered.unknown_lost, ..marks };
 
         let seq = newest + 1;
-        let live = take_up(&replay, &pieces, seq);
+        let mut live = take_up(&replay, &pieces, seq);
+        // Not only to save space: the next boot must not ask for a segment of which only the tail,
+        // never synced, was left.
+        let dead = live.trim(seq);
         let marks = LogMarks { oldest: live.oldest(), ..marks };
         let batch = boot_batch(&replay, &config, seq, salt, marks, &recent);
-        let gone: Vec<u64> = stale.into_iter().chain(blank).collect();
+        let gone: Vec<u64> = stale.into_iter().chain(blank).chain(dead).collect();
         install(&*world.storage, seq, &batch, &gone).map_err(disk("opening it at boot"))?;
         let wal = go_on(world, config, salt, seq, batch, marks, recent, live);
         Ok((wal, recovered))

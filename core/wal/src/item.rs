@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) vote: Option<Bytes>,
     pub(crate) note: Option<Bytes>,
     pub(crate) purged: Option<(u64, u64)>,
+    /// The lowest index since there were entries; without `purged`, the log begins here.
+    pub(crate) first: Option<u64>,
     /// The last index of the log.
     pub(crate) last: Option<u64>,
     /// Entries above this one that come earlier in the log are void.
@@ -50,10 +52,27 @@ pub(crate) struct State {
 }
 
 impl State {
-    const HEAD: usize = 48;
+    /// Takes note of an entry.
+    pub(crate) fn extend(&mut self, index: u64) {
+        self.first = Some(self.first.map_or(index, |first| first.min(index)));
+        self.last = self.last.max(Some(index));
+    }
+    /// Takes note of a truncation.
+    pub(crate) fn truncate(&mut self, after: Option<u64>) {
+        self.first = self.first.filter(|first| Some(*first) <= after);
+        self.last = self.last.min(after);
+    }
+    /// Takes note of a purge.
+    pub(crate) fn purge(&mut self, term: u64, index: u64) {
+        self.last = self.last.max(Some(index));
+        if self.purged.is_none_or(|(_, i)| i <= index) {
+            self.purged = Some((term, index));
+        }
+    }
+    const HEAD: usize = 56;
 
     /// Flags, lengths of vote and note, zero (4 bytes each); term and index purged, last, keep
-    /// (8 each); vote; note.
+    /// first (8 each); vote; note.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let vote = self.vote.as_deref().unwrap_or_default();
         let note = self.note.as_deref().unwrap_or_default();
@@ -66,6 +85,7 @@ impl State {
             self.vote_lost,
             self.suspect,
             self.holed,
+            self.first.is_some(),
         ];
         let flags = flags.iter().enumerate().fold(0, |f, (i, set)| f | u32::from(*set) << i);
         let mut out = Vec::with_capacity(Self::HEAD + vote.len() + note.len());
@@ -73,8 +93,11 @@ impl State {
             out.extend_from_slice(&n.to_le_bytes());
         }
         let (term, index) = self.purged.unwrap_or_default();
-        for n in [term, index, self.last.unwrap_or_default(), self.keep.unwrap_or_default()] {
+        for n in [term, index] {
             out.extend_from_slice(&n.to_le_bytes());
+        }
+        for n in [self.last, self.keep, self.first] {
+            out.extend_from_slice(&n.unwrap_or_default().to_le_bytes());
         }
         out.extend_from_slice(vote);
         out.extend_from_slice(note);
@@ -98,6 +121,7 @@ impl State {
             purged: set(2).then(|| (u64_at(payload, 16), u64_at(payload, 24))),
             last: set(3).then(|| u64_at(payload, 32)),
             keep: set(4).then(|| u64_at(payload, 40)),
+            first: set(8).then(|| u64_at(payload, 48)),
             vote_lost: set(5),
             suspect: set(6),
             holed: set(7),

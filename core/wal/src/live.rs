@@ -69,9 +69,9 @@ impl Live {
         }
         let Group { state, extents } = self.groups.entry(group).or_default();
         match record {
-            Record::Entry { index, .. } => state.last = state.last.max(Some(*index)),
+            Record::Entry { index, .. } => state.extend(*index),
             Record::Truncate { after } => {
-                state.last = state.last.min(*after);
+                state.truncate(*after);
                 let keep = |e: &mut Extent| {
                     e.last = after.map_or(0, |after| e.last.min(after));
                     after.is_some() && e.first <= e.last
@@ -79,10 +79,7 @@ impl Live {
                 drop_dead(extents, &mut self.segments, keep);
             }
             Record::Purge { term, index } => {
-                state.last = state.last.max(Some(*index));
-                if state.purged.is_none_or(|(_, i)| i <= *index) {
-                    state.purged = Some((*term, *index));
-                }
+                state.purge(*term, *index);
                 let keep = |e: &mut Extent| {
                     e.first = e.first.max(index.saturating_add(1));
                     e.first <= e.last

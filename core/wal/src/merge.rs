@@ -73,8 +73,10 @@ pub(crate) fn oldest(pieces: &[Piece]) -> u64 {
         whole.dedup();
         whole.len() == b.header.count as usize
     };
+    let void =
+        |serial: u64| batches.iter().any(|b| b.header.era_prior < serial && serial < b.header.era_first);
     let mut oldest = 0;
-    for batch in &batches {
+    for batch in batches.iter().filter(|b| !void(b.header.first)) {
         if batch.header.oldest > oldest && is_whole(batch) {
             oldest = batch.header.oldest;
         }

@@ -76,7 +76,7 @@ pub struct Damage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lost {
     /// One entry. With its term and checksum known, a peer's entry can be compared with it
-    /// before it is taken for a repair.
+    /// before it is taken for a repair. (Of a suspect group it may be an older version.)
     Entry {
         /// Its index.
         index: u64,

@@ -7,7 +7,7 @@
 //! | vote, both copies | the group must not vote until a later vote is found |
 //! | note | the older one counts |
 //! | state, both copies | the group is suspect; its vote too if nothing earlier told it |
-//! | unidentified | every group is suspect until a later state tells what it had |
+//! | unidentified | every group is suspect until a later state tells what it had, and as long as it holds entries from before: they may have been truncated and rewritten |
 
 use crate::format::{Ident, Kind};
 use crate::item::{State, truncate_after};
@@ -25,6 +25,8 @@ pub(crate) struct Held {
     pub(crate) term: u64,
     pub(crate) payload: Bytes,
     pub(crate) segment: u64,
+    /// The step that brought it.
+    step: u64,
     /// Whether the segment is proven to hold it durably.
     pub(crate) proven: bool,
 }
@@ -34,6 +36,7 @@ struct Hole {
     term: u64,
     crc: u32,
     place: Place,
+    step: u64,
 }
 
 /// One group being replayed.
@@ -45,6 +48,9 @@ pub(crate) struct Group {
     /// is about to be, no longer says so.
     fence: Option<Option<u64>>,
     holes: BTreeMap<u64, Hole>,
+    /// The last step that lost something unidentified: a truncation and a rewriting of any older
+    /// entry may have been in it.
+    doubted: Option<u64>,
     vote_lost_at: Option<Place>,
 }
 
@@ -58,6 +64,7 @@ pub(crate) struct Replay {
     pub(crate) unknown: bool,
     /// Anything was lost.
     lossy: bool,
+    steps: u64,
 }
 
 impl Replay {
@@ -68,6 +75,7 @@ impl Replay {
     }
     /// Takes one step of the history.
     pub(crate) fn step(&mut self, step: Step) {
+        self.steps += 1;
         match step {
             Step::Read { found, proven } => {
                 self.records += 1;
@@ -80,16 +88,20 @@ impl Replay {
             }
             Step::Unknown { records, place } => {
                 (self.lossy, self.unknown) = (true, true);
-                self.groups.values_mut().for_each(|g| g.state.suspect = true);
+                for group in self.groups.values_mut() {
+                    group.state.suspect = true;
+                    group.doubted = Some(self.steps);
+                }
                 self.damage.push((None, Lost::Unknown { records }, Some(place)));
             }
         }
     }
     fn read(&mut self, id: &Ident, payload: Bytes, segment: u64, offset: u64, proven: bool) {
+        let step = self.steps;
         let group = self.group(id.group);
         match id.kind {
             Kind::Entry => {
-                let held = Held { term: id.term, payload, segment, proven };
+                let held = Held { term: id.term, payload, segment, step, proven };
                 group.entry(id.index, held);
             }
             Kind::Truncate => group.truncate(truncate_after(id.term, id.index), proven),
@@ -99,7 +111,10 @@ impl Replay {
                 group.state.vote_lost = false;
             }
             Kind::Note => group.state.note = Some(payload),
-            Kind::Healed => (group.state.suspect, group.state.holed) = (false, false),
+            Kind::Healed => {
+                (group.state.suspect, group.state.holed) = (false, false);
+                group.doubted = None;
+            }
             Kind::State => match State::decode(&payload) {
                 Some(state) => group.set_state(state, Place { segment, offset }),
                 None => self.lost(id, Place { segment, offset }),
@@ -107,13 +122,13 @@ impl Replay {
         }
     }
     fn lost(&mut self, id: &Ident, place: Place) {
-        let known = self.groups.contains_key(&id.group);
+        let (known, step) = (self.groups.contains_key(&id.group), self.steps);
         let group = self.group(id.group);
         match id.kind {
             Kind::Entry => {
                 group.entries.remove(&id.index);
-                group.holes.insert(id.index, Hole { term: id.term, crc: id.sum, place });
-                group.state.last = group.state.last.max(Some(id.index));
+                group.holes.insert(id.index, Hole { term: id.term, crc: id.sum, place, step });
+                group.state.extend(id.index);
             }
             Kind::Truncate => group.truncate(truncate_after(id.term, id.index), true),
             Kind::Purge => group.purge(id.term, id.index),
@@ -134,6 +149,7 @@ impl Replay {
     /// Ends the replay: notes what is missing for good in each group.
     pub(crate) fn finish(&mut self) {
         for (id, group) in &mut self.groups {
+            group.state.suspect |= group.is_doubtful();
             let before = self.damage.len();
             if self.lossy || group.state.holed || group.state.suspect {
                 group.gaps(*id, &mut self.damage);
@@ -150,7 +166,7 @@ impl Group {
     fn entry(&mut self, index: u64, held: Held) {
         self.holes.remove(&index);
         self.entries.insert(index, held);
-        self.state.last = self.state.last.max(Some(index));
+        self.state.extend(index);
     }
     fn keep(&mut self, after: Option<u64>) {
         let from = after.map_or(Some(0), |after| after.checked_add(1));
@@ -164,7 +180,7 @@ impl Group {
             self.fence = Some(self.fence.map_or(after, |fence| fence.min(after)));
         }
         self.keep(after);
-        self.state.last = self.state.last.min(after);
+        self.state.truncate(after);
     }
     fn purge(&mut self, term: u64, index: u64) {
         match index.checked_add(1) {
@@ -177,10 +193,7 @@ impl Group {
                 self.holes.clear();
             }
         }
-        self.state.last = self.state.last.max(Some(index));
-        if self.state.purged.is_none_or(|(_, i)| i <= index) {
-            self.state.purged = Some((term, index));
-        }
+        self.state.purge(term, index);
     }
     fn set_state(&mut self, state: State, place: Place) {
         if let Some((term, index)) = state.purged {
@@ -190,6 +203,11 @@ impl Group {
         self.vote_lost_at = state.vote_lost.then_some(self.vote_lost_at.unwrap_or(place));
         self.state = state;
     }
+    /// Whether it holds anything that a lost record may have made void.
+    fn is_doubtful(&self) -> bool {
+        let Some(doubted) = self.doubted else { return false };
+        self.entries.values().any(|e| e.step < doubted) || self.holes.values().any(|h| h.step < doubted)
+    }
     /// The state to write at the head of the next segment.
     pub(crate) fn head(&self) -> State {
         let keep = self.fence.map_or(self.state.last, |fence| fence.min(self.state.last));
@@ -198,10 +216,9 @@ impl Group {
     /// Notes every index that should be there and is not.
     fn gaps(&self, id: GroupId, damage: &mut Vec<(Option<GroupId>, Lost, Option<Place>)>) {
         let Some(last) = self.state.last else { return };
-        let first = [self.entries.keys().next(), self.holes.keys().next()].into_iter().flatten().min();
         let begin = match self.state.purged {
             Some((_, index)) => index.checked_add(1),
-            None => Some(first.copied().unwrap_or(last)),
+            None => self.state.first,
         };
         let Some(mut next) = begin else { return };
         let mut missing = |from: u64, to: u64| {

@@ -6,8 +6,8 @@
 //! place like any other.
 
 use crate::format::{
-    ALIGN, BatchHeader, DATA, HeaderRead, Ident, Key, RECORD_HEADER, RecordHeader, SECTOR, SegmentHeader,
-    read_index,
+    ALIGN, BatchHeader, DATA, HeaderRead, Ident, Key, PAGE, RECORD_HEADER, RecordHeader, SECTOR,
+    SegmentHeader, read_index,
 };
 use alloc::vec;
 use alloc::vec::Vec;
@@ -78,8 +78,17 @@ impl Contents {
     }
     /// Whether it was made and never written to.
     pub(crate) fn is_blank(&self) -> bool {
-        !self.unreadable && self.data.iter().all(|b| *b == 0)
+        !self.unreadable && used(&self.data) == 0
     }
+}
+
+/// How many bytes there are before the zeros at the end.
+fn used(data: &[u8]) -> usize {
+    const ZEROS: [u8; PAGE] = [0; PAGE];
+    let pages = data.len().div_ceil(PAGE);
+    let page = |i: usize| &data[i * PAGE..data.len().min((i + 1) * PAGE)];
+    let last = (0..pages).rev().find(|i| page(*i) != &ZEROS[..page(*i).len()]);
+    last.map_or(0, |i| i * PAGE + page(i).iter().rposition(|b| *b != 0).map_or(0, |last| last + 1))
 }
 
 fn read_sectors(file: &dyn File, at: usize, out: &mut [u8]) -> Result<(), DiskError> {
@@ -123,8 +132,7 @@ struct Scanner<'a> {
 /// Makes out what there is in a segment.
 pub(crate) fn scan(contents: &Contents, key: Key, trust: Trust) -> Scan {
     let data = &contents.data;
-    let end = data.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-    let mut s = Scanner { data, end, seq: contents.seq, key, trust, out: Scan::default() };
+    let mut s = Scanner { data, end: used(data), seq: contents.seq, key, trust, out: Scan::default() };
     let mut pos = DATA;
     while pos < s.end {
         pos = s.batch(pos).unwrap_or_else(|| s.piece(pos, data.len()));
@@ -163,7 +171,7 @@ impl Scanner<'_> {
             return pos + RecordHeader::size(header.len);
         }
         let next = (pos + ALIGN).min(end);
-        if self.data[pos..next].iter().any(|b| *b != 0) {
+        if self.data[pos..next] != [0; ALIGN][..next - pos] {
             match self.out.bad.last_mut() {
                 Some((_, to)) if *to == pos as u64 => *to = next as u64,
                 _ => self.out.bad.push((pos as u64, next as u64)),

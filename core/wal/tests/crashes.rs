@@ -182,9 +182,13 @@ impl Bench {
         let mut kept = acknowledged;
         while expected != found {
             let Some((group, record)) = self.records.get(kept) else {
+                let records: Vec<String> = self.records.iter().map(|(g, r)| format!("{g} {r:?}")).collect();
+                let records: Vec<&str> = records.iter().map(|r| &r[..r.len().min(60)]).collect();
                 panic!(
-                    "{found:#?}\nis not what {acknowledged} or more of these make of it: {:#?}",
-                    self.records
+                    "{}\nis not what {acknowledged} or more of {records:#?} make of\n{}\nwhich is\n{}",
+                    model::brief(&found),
+                    model::brief(&self.base),
+                    model::brief(&expected)
                 );
             };
             model::apply(&mut expected, *group, record);

@@ -152,11 +152,11 @@ impl Written {
 
 #[test]
 fn a_flipped_byte_is_repaired_reported_or_irrelevant() {
-    let w = write(11, 20, 32);
+    let w = write(11, 12, 32);
     let mut reported = 0;
     for file in w.disk.files() {
         let bytes = w.disk.bytes(&file);
-        let used = bytes.iter().rposition(|b| *b != 0).unwrap() + 600;
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(8, |last| last + 600);
         for at in 0..used.min(bytes.len()) {
             // Every bit of a header's copy would only repeat itself.
             let disk = w.disk.copy();
@@ -168,7 +168,7 @@ fn a_flipped_byte_is_repaired_reported_or_irrelevant() {
             reported += u32::from(!found.damage.is_empty());
         }
     }
-    assert!(reported > 1000, "{reported}");
+    assert!(reported > 500, "{reported}");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn mutate(w: &Written, disk: &CrashDisk, dice: &mut Dice) -> String {
 
 #[test]
 fn ten_thousand_mutated_logs() {
-    let logs: Vec<Written> = (0..8).map(|seed| write(100 + seed, 30 + 10 * seed, 32)).collect();
+    let logs: Vec<Written> = (0..8).map(|seed| write(100 + seed, 20 + 10 * seed, 32)).collect();
     let (mut refused, mut damaged, mut cut) = (0, 0, 0);
     for n in 0..MUTATED {
         let mut dice = Dice::new(n);

@@ -52,3 +52,21 @@ pub(crate) fn of(log: &GroupLog) -> Group {
 pub(crate) fn of_all(groups: &BTreeMap<GroupId, GroupLog>) -> Groups {
     groups.iter().map(|(id, log)| (*id, of(log))).collect()
 }
+
+/// A line per group, for a person.
+pub(crate) fn brief(groups: &Groups) -> String {
+    let entry =
+        |(i, (term, payload)): (&u64, &(u64, Bytes))| format!("{i}:{term}/{:08x}", crc32fast::hash(payload));
+    let line = |(id, g): (&GroupId, &Group)| {
+        let entries: Vec<String> = g.entries.iter().map(entry).collect();
+        format!(
+            "{id} vote {:?} note {:?} purged {:?} last {:?} {}",
+            g.vote,
+            g.note,
+            g.purged,
+            g.last,
+            entries.join(" ")
+        )
+    };
+    groups.iter().map(line).collect::<Vec<_>>().join("\n")
+}
