@@ -8,6 +8,11 @@
 //! | question | checker | cost |
 //! |---|---|---|
 //! | is there one order that explains single-object operations, in real time? | [`linearizable`] | near linear on written workloads, bounded always |
+//! | is there a serial order of list-append transactions, and of which strength? | [`append`] | linear |
+//! | does what was acknowledged survive? | [`durability`] | linear |
+//! | what became of each element of a growing set? | [`set`] | reads times elements |
+//! | can a counter have shown that? | [`counter`] | n log n |
+//! | does the money add up? | [`bank`] | linear |
 //!
 //! # Invariants
 //! 1. A refusal is always right: it names operations that contradict each other, and the
@@ -21,5 +26,9 @@
 //! JVM. Both serve as second opinions in the tests instead.
 
 pub mod append;
+pub mod bank;
+pub mod counter;
+pub mod durability;
 pub mod history;
 pub mod linearizable;
+pub mod set;

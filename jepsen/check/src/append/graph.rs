@@ -61,7 +61,10 @@ impl Graph {
     /// All edges that `level` respects.
     pub(crate) fn of(transactions: &[Transaction], orders: &Orders<'_>, level: Level) -> Self {
         let count = transactions.len() as u32;
-        let mut edges = Edges { list: Vec::with_capacity(transactions.len() * 4), nodes: count };
+        let mut edges = Edges {
+            list: Vec::with_capacity(transactions.len() * 4),
+            nodes: count,
+        };
         for key in &orders.keys {
             versions(key, &mut edges);
             tail(key, &mut edges);
@@ -93,7 +96,12 @@ impl Graph {
             kinds[*at as usize] = kind;
             *at += 1;
         }
-        Self { transactions, rows, to, kinds }
+        Self {
+            transactions,
+            rows,
+            to,
+            kinds,
+        }
     }
 
     pub(crate) fn nodes(&self) -> u32 {
@@ -163,7 +171,10 @@ fn tail(key: &Key<'_>, edges: &mut Edges) {
     }
     for &(reader, count) in &key.reads {
         let rest = &key.writers[count as usize..];
-        if rest.iter().all(|writer| *writer == NOBODY || *writer == reader) {
+        if rest
+            .iter()
+            .all(|writer| *writer == NOBODY || *writer == reader)
+        {
             hang(reader, edge::RW);
         }
     }

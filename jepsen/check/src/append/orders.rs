@@ -72,7 +72,10 @@ impl Told<'_> {
 
 impl<'t> Orders<'t> {
     /// `None` if the workload itself repeats elements.
-    pub(crate) fn of(transactions: &'t [Transaction], anomalies: &mut Vec<Anomaly>) -> Option<Self> {
+    pub(crate) fn of(
+        transactions: &'t [Transaction],
+        anomalies: &mut Vec<Anomaly>,
+    ) -> Option<Self> {
         let mut told = Told { anomalies };
         let mut orders = Self {
             keys: Vec::new(),
@@ -96,12 +99,15 @@ impl<'t> Orders<'t> {
                     orders.happened[*writer as usize] = true;
                 }
             } else {
-                *key = Key { name: key.name, ..Key::default() };
+                *key = Key {
+                    name: key.name,
+                    ..Key::default()
+                };
             }
         }
         orders.intermediate(&mut told);
         orders.foreseen(transactions, &mut told);
-        orders.unseen(transactions, &usable);
+        orders.unseen(transactions, &usable, &mut told);
         Some(orders)
     }
 
@@ -109,7 +115,10 @@ impl<'t> Orders<'t> {
     pub(crate) fn key(&mut self, name: Value) -> u32 {
         let id = self.ids.id(name) - 1;
         if id as usize == self.keys.len() {
-            self.keys.push(Key { name, ..Key::default() });
+            self.keys.push(Key {
+                name,
+                ..Key::default()
+            });
         }
         id
     }
@@ -121,7 +130,8 @@ impl<'t> Orders<'t> {
                 let Step::Append { key, element } = *step else {
                     continue;
                 };
-                let later = |later: &Step| matches!(later, Step::Append { key: k, .. } if *k == key);
+                let later =
+                    |later: &Step| matches!(later, Step::Append { key: k, .. } if *k == key);
                 let writer = Writer {
                     transaction: at,
                     last: !transaction.steps[n + 1..].iter().any(later),
@@ -169,7 +179,9 @@ impl<'t> Orders<'t> {
                 match step {
                     Step::Append { element, .. } => past.own.push(*element),
                     Step::Read { list: None, .. } => {}
-                    Step::Read { list: Some(list), .. } => match past.read(list) {
+                    Step::Read {
+                        list: Some(list), ..
+                    } => match past.read(list) {
                         Seen::First(found) => reads[id as usize].push((at, found)),
                         Seen::Again => {}
                         Seen::Wrong => {
@@ -178,7 +190,10 @@ impl<'t> Orders<'t> {
                         }
                     },
                 }
-                if let Step::Read { list: Some(list), .. } = step {
+                if let Step::Read {
+                    list: Some(list), ..
+                } = step
+                {
                     let key = &mut self.keys[id as usize];
                     if list.len() > key.order.len() {
                         key.order = list;
@@ -191,7 +206,12 @@ impl<'t> Orders<'t> {
     }
 
     /// Every list must begin the longest.
-    fn compare(&mut self, reads: &[Vec<(u32, &'t [Value])>], usable: &mut [bool], told: &mut Told<'_>) {
+    fn compare(
+        &mut self,
+        reads: &[Vec<(u32, &'t [Value])>],
+        usable: &mut [bool],
+        told: &mut Told<'_>,
+    ) {
         for (id, reads) in reads.iter().enumerate() {
             let key = &mut self.keys[id];
             for (at, found) in reads {
@@ -223,7 +243,10 @@ impl<'t> Orders<'t> {
                 let reader = key.reader;
                 let Some(writer) = self.writers.get_mut(&(id as u32, *element)) else {
                     told.tell(Kind::UnwrittenElement, &[reader], || {
-                        format!("T{reader} read element {element} of key {}, which nobody appended", key.name)
+                        format!(
+                            "T{reader} read element {element} of key {}, which nobody appended",
+                            key.name
+                        )
                     });
                     key.writers.push(NOBODY);
                     continue;
@@ -293,22 +316,36 @@ impl<'t> Orders<'t> {
         }
     }
 
-    /// Appends that took effect and that no list shows.
-    fn unseen(&mut self, transactions: &[Transaction], usable: &[bool]) {
+    /// Collects appends that took effect and that no list shows, and tells those that lists
+    /// show in another order than their own transaction made them.
+    fn unseen(&mut self, transactions: &[Transaction], usable: &[bool], told: &mut Told<'_>) {
+        let mut places: Vec<(u32, u32, Value)> = Vec::new();
         for (at, transaction) in transactions.iter().enumerate() {
             if !self.happened[at] {
                 continue;
             }
+            let at = at as u32;
+            places.clear();
             for step in &transaction.steps {
                 let Step::Append { key, element } = *step else {
                     continue;
                 };
                 let id = self.key(key);
+                if !usable[id as usize] {
+                    continue;
+                }
                 let place = self.writers[&(id, element)].place;
                 let unseen = &mut self.keys[id as usize].unseen;
-                if place == NOBODY && usable[id as usize] && unseen.last() != Some(&(at as u32)) {
-                    unseen.push(at as u32);
+                if place == NOBODY && unseen.last() != Some(&at) {
+                    unseen.push(at);
                 }
+                let before = places.iter().rfind(|(other, ..)| *other == id);
+                if let Some((_, _, first)) = before.filter(|(_, before, _)| place < *before) {
+                    told.tell(Kind::Internal, &[at], || {
+                        format!("T{at} appended {first} and then {element} to key {key}, but lists show {element} without {first} before it")
+                    });
+                }
+                places.push((id, place, element));
             }
         }
     }
@@ -334,7 +371,11 @@ enum Seen<'t> {
 
 impl<'t> Past<'t> {
     fn new(key: u32) -> Self {
-        Self { key, found: None, own: Vec::new() }
+        Self {
+            key,
+            found: None,
+            own: Vec::new(),
+        }
     }
 
     fn read(&mut self, list: &'t [Value]) -> Seen<'t> {
@@ -352,7 +393,12 @@ impl<'t> Past<'t> {
     }
 
     fn complain(&self, at: u32, key: Value, list: &[Value]) -> String {
-        let found = self.found.map_or("anything".to_owned(), |f| format!("{f:?}"));
-        format!("T{at} read key {key} as {list:?}, after it had found {found} and appended {:?}", self.own)
+        let found = self
+            .found
+            .map_or("anything".to_owned(), |f| format!("{f:?}"));
+        format!(
+            "T{at} read key {key} as {list:?}, after it had found {found} and appended {:?}",
+            self.own
+        )
     }
 }

@@ -116,7 +116,12 @@ impl Cell {
             }
         }
         let has_not = ops.iter().any(|op| matches!(op.need, Need::Not(_)));
-        Self { ops, names, values: values + 1, has_not }
+        Self {
+            ops,
+            names,
+            values: values + 1,
+            has_not,
+        }
     }
 
     fn junk(&self) -> u32 {
@@ -194,7 +199,7 @@ impl Machine for Cell {
             return "anything".to_owned();
         }
         if *state == self.junk() {
-            return "a value that nobody looks for".to_owned();
+            return "a value that no operation looks for".to_owned();
         }
         let name = self.names.get(*state as usize);
         name.cloned().unwrap_or_else(|| format!("#{state}"))
