@@ -17,7 +17,7 @@
 //!
 //! **Files, in reading order**: [`api`] (what is asked), `peer` (what nodes say), `question` (what is in progress),
 //! `node` (the turn), `route` (where a question goes), `serve` (answers from state), `repair` (what was lost
-//! to the disk), `boot`.
+//! to the disk), `boot`, `look` (what is seen from outside).
 //!
 //! **Left to others**: order and quorums (`dwcp-raft`), meaning of commands and exactly-once
 //! (`dwcp-store`), bytes on disk (`dwcp-wal`), bytes on the wire (the runtimes).
@@ -26,6 +26,7 @@ pub mod api;
 mod boot;
 mod config;
 mod group;
+mod look;
 mod node;
 mod peer;
 mod question;
@@ -38,5 +39,6 @@ pub use boot::BootError;
 #[cfg(feature = "planted-bugs")]
 pub use config::NodeBugs;
 pub use config::{GroupSpec, NodeConfig};
+pub use look::Sight;
 pub use node::Node;
 pub use peer::{Call, PeerMessage};

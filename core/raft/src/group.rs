@@ -49,6 +49,8 @@ pub struct Brief {
     pub leader: Option<NodeId>,
     /// The last entry in its log.
     pub last_index: u64,
+    /// The last entry known to be decided.
+    pub committed_index: u64,
     /// The last entry applied here.
     pub applied_index: u64,
     /// The last entry inside the newest snapshot.
@@ -137,6 +139,7 @@ impl<SM: StateMachine> RaftGroup<SM> {
             term: m.current_term,
             leader: m.current_leader.map(NodeId),
             last_index: m.last_log_index.map_or(0, |i| i + 1),
+            committed_index: position(m.local_committed.as_ref()).index,
             applied_index: position(m.last_applied.as_ref()).index,
             snapshot_index: position(m.snapshot.as_ref()).index,
         }

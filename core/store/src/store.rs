@@ -306,6 +306,11 @@ impl Store {
     pub const fn revision(&self) -> Revision {
         self.data.revision
     }
+    /// The last place in the log that this state holds.
+    #[must_use]
+    pub const fn position(&self) -> Option<dwcp_consensus::Position> {
+        self.data.applied
+    }
     /// The oldest revision that can be read; -1 if nothing was ever compacted.
     #[must_use]
     pub const fn compact_revision(&self) -> Revision {

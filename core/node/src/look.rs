@@ -1,0 +1,62 @@
+//! What may be seen of a node from outside without asking it: for invariants that watch every step, and
+//! for the console of a node's own process.
+
+use crate::node::Node;
+use dwcp_consensus::{Position, Role};
+use dwcp_env::GroupId;
+use dwcp_store::api::{Header, OpError, RangeRequest, RangeResponse, Revision};
+
+/// One group of a node at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sight {
+    /// The node's role.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// The last entry in its log.
+    pub last_index: u64,
+    /// The last entry known decided.
+    pub committed_index: u64,
+    /// The last entry that its state holds.
+    pub applied: Option<Position>,
+    /// Its state's revision.
+    pub revision: Revision,
+    /// Whether it is being repaired from its peers: then its engine does not run.
+    pub repairing: bool,
+}
+
+impl Node {
+    /// A group as it is now; all zero if the node does not host it. Cheap: no allocation.
+    #[must_use]
+    pub fn look(&self, group: GroupId) -> Sight {
+        let Some(g) = self.groups.get(&group) else { return Sight::default() };
+        let brief = self.host.group(group).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+        let store = g.store();
+        Sight {
+            role: brief.role,
+            term: brief.term,
+            last_index: brief.last_index,
+            committed_index: brief.committed_index,
+            applied: store.position(),
+            revision: store.revision(),
+            repairing: g.repair.is_some(),
+        }
+    }
+    /// Reads this node's own state, whoever leads.
+    ///
+    /// # Errors
+    /// As the store's; `Stopped` if the node does not host the group.
+    pub fn read(&self, group: GroupId, range: &RangeRequest) -> Result<(Header, RangeResponse), OpError> {
+        let none = || OpError::Stopped { why: format!("{group} is not hosted here") };
+        self.groups.get(&group).ok_or_else(none)?.store().range(range)
+    }
+    /// A hash of this node's own state as of a revision.
+    ///
+    /// # Errors
+    /// As the store's; `Stopped` if the node does not host the group.
+    pub fn hash(&self, group: GroupId, revision: Revision) -> Result<u64, OpError> {
+        let none = || OpError::Stopped { why: format!("{group} is not hosted here") };
+        let found = self.groups.get(&group).ok_or_else(none)?.store().hash_kv(revision)?;
+        Ok(found.hash.first_chunk().map_or(0, |h| u64::from_le_bytes(*h)))
+    }
+}
