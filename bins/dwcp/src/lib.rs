@@ -1,3 +1,13 @@
 //! The doors of a node, and what the `dwcp` command is made of.
 
+pub mod admin;
+pub mod client;
+pub mod config;
+pub mod dev;
 pub mod etcd;
+pub mod face;
+pub mod http;
+pub mod identity;
+pub mod kv;
+pub mod run_node;
+pub mod status;

@@ -1,2 +1,73 @@
-//! The one binary
-fn main() {}
+//! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use dwcp::{dev, identity, kv, run_node, status};
+use std::process::ExitCode;
+
+/// Keeps a fleet's control-plane state alive through the loss of a region, and proves it from a seed.
+#[derive(Parser, Debug)]
+#[command(name = "dwcp", version, max_term_width = 110, after_help = "Begin with `dwcp dev`: a three-region cluster on this machine.\nThen `dwcp sim run region-loss`: the same code loses a region in simulation, and is judged.")]
+struct Cli {
+    /// How to print.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON document, or one a line.
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Dev(dev::Dev),
+    Node(run_node::NodeArgs),
+    Status(status::StatusArgs),
+    Kv(kv::Kv),
+    /// Draws the identity of a new cluster, for `cluster = "…"` in its nodes' configurations.
+    ClusterId,
+    /// Prints completions: `dwcp completions bash > /etc/bash_completion.d/dwcp`.
+    Completions {
+        /// For which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.output == Output::Json;
+    let done = match cli.command {
+        Command::Dev(args) => on_runtime(dev::run(args, json)),
+        Command::Node(args) => run_node::run(&args),
+        Command::Status(args) => on_runtime(status::run(args, json)),
+        Command::Kv(args) => on_runtime(kv::run(args, json)),
+        Command::ClusterId => identity::draw_cluster().map(|id| println!("{id}")).map_err(|e| e.to_string()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "dwcp", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            if json {
+                eprintln!("{}", serde_json::json!({ "error": why }));
+            } else {
+                eprintln!("dwcp: {why}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| format!("can't start the runtime: {e}"))?.block_on(work)
+}

@@ -39,7 +39,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
-mod message;
+pub(crate) mod message;
 mod snapshot;
 mod status;
 mod wait;

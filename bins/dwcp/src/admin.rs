@@ -1,0 +1,146 @@
+//! A node's admin address: what operators and monitors ask of it.
+//!
+//! | page | says | code |
+//! |---|---|---|
+//! | `/metrics` | Prometheus' text format | 200 |
+//! | `/healthz` | the loop turns | 200, or 503 |
+//! | `/readyz` | every keyspace has a leader and is not being repaired | 200, or 503 with what is missing |
+//! | `/status` | groups and peers as JSON | 200 |
+//! | `/inject/cut?to=N`, `/inject/heal` | faults on purpose (POST; `dwcp dev` only) | 200, or 404 |
+//!
+//! Pages answer at once from what [`watch_node`] last saw. The address has no authentication: it belongs on
+//! loopback or a management network, and no page changes anything but `/inject`, which a production node
+//! does not have.
+
+use crate::face::Face;
+use dwcp_consensus::Role;
+use dwcp_env::{GroupId, NodeId};
+use dwcp_node::{AskError, GroupStatus};
+use dwcp_runtime_real::http::{Answer, Ask, Pages};
+use dwcp_runtime_real::{Links, Registry};
+use hyper::StatusCode;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How old what the pages say may be.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What was last seen of each group.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<BTreeMap<GroupId, Result<GroupStatus, AskError>>>>);
+
+impl Seen {
+    fn all(&self) -> BTreeMap<GroupId, Result<GroupStatus, AskError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn value(&self, group: GroupId, of: impl Fn(&GroupStatus) -> u64) -> f64 {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&group).and_then(|s| s.as_ref().ok()).map_or(0.0, |s| of(s) as f64)
+    }
+}
+
+/// Looks at the node again and again, until it is dropped.
+pub async fn watch_node(face: Face, seen: Seen) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        for group in face.keyspaces().values() {
+            let status = face.status(*group).await;
+            seen.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*group, status);
+        }
+    }
+}
+
+/// A figure of a group: its name, its help, and how to read it.
+type Gauge = (&'static str, &'static str, fn(&GroupStatus) -> u64);
+
+const GAUGES: [Gauge; 7] = [
+    ("dwcp_raft_term", "The term of a keyspace's group.", |s| s.term),
+    ("dwcp_raft_last_index", "Last entry in the log.", |s| s.last_index),
+    ("dwcp_raft_committed_index", "Last entry known decided.", |s| s.committed_index),
+    ("dwcp_raft_applied_index", "Last entry applied.", |s| s.applied_index),
+    ("dwcp_raft_leader_count", "1 on the node that leads, else 0.", |s| u64::from(s.role == Role::Leader)),
+    ("dwcp_store_keys_count", "Keys alive.", |s| s.keys),
+    ("dwcp_store_file_bytes", "Bytes of the state's file.", |s| s.state_bytes),
+];
+
+/// Registers the figures only the groups know.
+pub fn register(registry: &Registry, face: &Face, seen: &Seen) {
+    for (name, help, of) in GAUGES {
+        for (keyspace, group) in face.keyspaces() {
+            let (seen, group) = (seen.clone(), *group);
+            registry.gauge(name, help, &[("keyspace", keyspace)], move || seen.value(group, of));
+        }
+    }
+}
+
+/// All pages of a node.
+#[must_use]
+pub fn pages(registry: &Arc<Registry>, face: &Face, seen: &Seen, links: &Links, inject: bool) -> Pages {
+    let (healthy, ready, status) = (seen.clone(), seen.clone(), seen.clone());
+    let (names, told) = (face.keyspaces().clone(), links.clone());
+    let pages = Pages::standard(registry, move || health(&healthy), move || readiness(&ready, &names))
+        .get("/status", move |_| Answer::json(status_text(&status, &told)));
+    if !inject {
+        return pages;
+    }
+    let (cutting, healing) = (links.clone(), links.clone());
+    pages
+        .post("/inject/cut", move |ask| cut(&cutting, ask))
+        .post("/inject/heal", move |_| {
+            if let Some(faults) = healing.inject() {
+                faults.heal();
+            }
+            Answer::text("mended\n")
+        })
+}
+
+fn health(seen: &Seen) -> Result<String, String> {
+    match seen.all().into_values().find_map(Result::err) {
+        Some(error) => Err(error.to_string()),
+        None => Ok("ok".into()),
+    }
+}
+
+fn readiness(seen: &Seen, names: &BTreeMap<String, GroupId>) -> Result<String, String> {
+    let all = seen.all();
+    for (name, group) in names {
+        let what = if name.is_empty() { "the default keyspace" } else { name };
+        match all.get(group) {
+            None => return Err(format!("{what}: not looked at yet")),
+            Some(Err(e)) => return Err(format!("{what}: {e}")),
+            Some(Ok(GroupStatus { repairing: Some(why), .. })) => return Err(format!("{what}: {why}")),
+            Some(Ok(GroupStatus { leader: None, .. })) => return Err(format!("{what}: no leader is known")),
+            Some(Ok(_)) => {}
+        }
+    }
+    Ok("ready".into())
+}
+
+fn status_text(seen: &Seen, links: &Links) -> String {
+    let groups: Vec<GroupStatus> = seen.all().into_values().filter_map(Result::ok).collect();
+    let peers: Vec<_> = links
+        .status()
+        .into_iter()
+        .map(|p| {
+            serde_json::json!({
+                "node": p.peer.node.0, "address": p.peer.address, "lanes_connected": p.connected.len(),
+                "frames_waiting": p.waiting, "frames_dropped": p.dropped, "last_error": p.last_error,
+            })
+        })
+        .collect();
+    serde_json::json!({ "groups": groups, "peers": peers }).to_string()
+}
+
+fn cut(links: &Links, ask: &Ask) -> Answer {
+    let target = ask.value("to").and_then(|n| n.parse().ok());
+    match (links.inject(), target) {
+        (Some(faults), Some(target)) => {
+            faults.cut(NodeId(target), true);
+            Answer::text("cut\n")
+        }
+        _ => Answer::error(StatusCode::BAD_REQUEST, "say whom: /inject/cut?to=2\n"),
+    }
+}

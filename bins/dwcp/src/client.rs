@@ -1,0 +1,163 @@
+//! A client of the etcd door, as small as it can be: one HTTP/2 connection, unary calls, no retries of its own.
+//!
+//! It speaks plain gRPC, so it talks to etcd just as well: the benchmarks use it for both.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::{HeaderMap, Method, Request, header};
+use prost::Message;
+use std::net::SocketAddr;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::TcpStream;
+
+/// A connection has this long to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// The largest answer taken.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a call has no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody there, or not HTTP/2.
+    #[error("{address}: {why}")]
+    Connect {
+        /// Who was called.
+        address: SocketAddr,
+        /// What happened.
+        why: String,
+    },
+    /// The connection broke, or the time passed: the request may have taken effect.
+    #[error("the connection was lost before the answer: {0}; it may or may not have been done")]
+    Lost(String),
+    /// The server's refusal.
+    #[error("{message}")]
+    Status {
+        /// gRPC's code.
+        code: u32,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    send: SendRequest<Bytes>,
+    authority: String,
+    keyspace: Option<String>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `Connect`.
+    pub async fn connect(address: SocketAddr, keyspace: Option<String>) -> Result<Self, ClientError> {
+        let failed = |why: String| ClientError::Connect { address, why };
+        let socket = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address))
+            .await
+            .map_err(|_| failed("no answer".into()))?
+            .map_err(|e| failed(e.to_string()))?;
+        socket.set_nodelay(true).map_err(|e| failed(e.to_string()))?;
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(1 << 20)
+            .initial_connection_window_size(1 << 24)
+            .handshake(socket)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        tokio::spawn(async move {
+            // Calls in flight learn of its end by themselves.
+            let _ended = connection.await;
+        });
+        Ok(Self { send, authority: address.to_string(), keyspace })
+    }
+
+    /// One question, one answer.
+    ///
+    /// # Errors
+    /// `Lost`, `Status`.
+    pub async fn call<Q: Message, A: Message + Default>(&self, path: &str, question: &Q) -> Result<A, ClientError> {
+        let lost = |e: h2::Error| ClientError::Lost(e.to_string());
+        let mut send = self.send.clone().ready().await.map_err(lost)?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}{path}", self.authority))
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header("te", "trailers");
+        if let Some(keyspace) = &self.keyspace {
+            request = request.header("dwcp-keyspace", keyspace);
+        }
+        let request = request.body(()).map_err(|e| ClientError::Lost(e.to_string()))?;
+        let (answer, mut body) = send.send_request(request, false).map_err(lost)?;
+        body.send_data(framed(question), true).map_err(lost)?;
+        let answer = answer.await.map_err(lost)?;
+        judge(answer.headers())?;
+        let mut stream = answer.into_body();
+        let mut data = BytesMut::new();
+        while let Some(chunk) = stream.data().await {
+            let chunk = chunk.map_err(lost)?;
+            stream.flow_control().release_capacity(chunk.len()).map_err(lost)?;
+            if data.len() + chunk.len() > ANSWER_MAX {
+                return Err(ClientError::Lost("the answer is larger than 64 MiB; use a limit".into()));
+            }
+            data.extend_from_slice(&chunk);
+        }
+        if let Some(trailers) = stream.trailers().await.map_err(lost)? {
+            judge(&trailers)?;
+        }
+        let message = data.get(5..).unwrap_or_default();
+        A::decode(message).map_err(|e| ClientError::Lost(format!("the answer does not decode: {e}")))
+    }
+}
+
+fn framed<Q: Message>(question: &Q) -> Bytes {
+    let length = question.encoded_len();
+    let mut out = BytesMut::with_capacity(5 + length);
+    out.put_u8(0);
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // The buffer has room for exactly this message.
+    question.encode_raw(&mut out);
+    out.freeze()
+}
+
+fn judge(headers: &HeaderMap) -> Result<(), ClientError> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    match text("grpc-status").and_then(|c| c.parse().ok()) {
+        None | Some(0) => Ok(()),
+        Some(code) => {
+            let message = text("grpc-message").map_or_else(|| format!("gRPC status {code}"), unescape);
+            Err(ClientError::Status { code, message })
+        }
+    }
+}
+
+/// gRPC escapes what is not printable ASCII as `%XX`.
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        let hex = |t: &[u8]| std::str::from_utf8(t.get(..2)?).ok().and_then(|h| u8::from_str_radix(h, 16).ok());
+        match hex(tail) {
+            Some(value) if b == b'%' => {
+                out.push(value);
+                rest = &tail[2..];
+            }
+            _ => {
+                out.push(b);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn escaped_text_comes_back() {
+        assert_eq!(unescape("a%20b%C3%BC 100%"), "a bü 100%");
+    }
+}

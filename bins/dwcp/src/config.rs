@@ -1,0 +1,347 @@
+//! A node's configuration file: what an operator writes, checked before anything is touched.
+//!
+//! TOML; unknown keys are refused with their place. Durations and sizes carry units. No environment variable
+//! changes anything. Cluster-wide settings (`cluster`, `timing`, `transport`, `member`, `keyspace`) must be the
+//! same on all nodes; the rest is each process's own. See docs/operations/configuration.md.
+
+use dwcp_consensus::{Member, Members};
+use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The cluster's identity: 32 hexadecimal digits, drawn once for a cluster.
+    pub cluster: String,
+    /// This node's number: given once in the life of a cluster, never reused.
+    pub node: u64,
+    /// Where its data lies; nobody else's.
+    pub data: PathBuf,
+    /// Where clients reach it: the etcd door.
+    pub client: SocketAddr,
+    /// Where peers reach it.
+    pub peer: SocketAddr,
+    /// Where `/metrics`, `/healthz`, `/readyz` and `/status` are served.
+    pub admin: SocketAddr,
+    /// What peers speak: `tcp` or `quic`. Cluster-wide.
+    #[serde(default)]
+    pub transport: Transport,
+    /// How patient elections are: `lan` (one site) or `wan` (regions). Cluster-wide.
+    #[serde(default)]
+    pub timing: Timing,
+    /// Set on a node that joins a formed cluster: it waits to be added with `dwcp member add`.
+    #[serde(default)]
+    pub join: bool,
+    /// A bound on the wall clock's error, as the time service promises.
+    #[serde(default = "uncertainty")]
+    pub clock_uncertainty: String,
+    /// Threads that serve clients and links.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// This node's certificate.
+    pub tls: Tls,
+    /// Who forms the cluster, this node included.
+    pub member: Vec<MemberEntry>,
+    /// Keyspaces besides the default one (group 0).
+    #[serde(default)]
+    pub keyspace: Vec<Keyspace>,
+    /// Delays and cuts on purpose; `dwcp dev` only.
+    #[serde(default)]
+    pub inject: Option<Inject>,
+}
+
+fn uncertainty() -> String {
+    "250ms".into()
+}
+const fn one() -> usize {
+    1
+}
+
+/// What peers speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP with TLS 1.3, a connection per lane.
+    #[default]
+    Tcp,
+    /// QUIC, a stream per lane.
+    Quic,
+}
+
+/// How patient elections are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// Round trips of a few milliseconds.
+    Lan,
+    /// Round trips of up to 400 ms.
+    #[default]
+    Wan,
+}
+
+/// A certificate, its key and the authority both sides believe.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authority's certificate, PEM.
+    pub authority: PathBuf,
+    /// The node's certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// A member of the cluster as it is formed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberEntry {
+    /// Its number.
+    pub id: u64,
+    /// Its name, for people.
+    pub name: String,
+    /// Its region's name.
+    pub region: String,
+    /// Where peers reach it.
+    pub peer: SocketAddr,
+    /// Where clients reach it.
+    pub client: SocketAddr,
+}
+
+/// A keyspace of its own: a group with its own log, revisions and leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keyspace {
+    /// Its name, as clients say it in the metadata `dwcp-keyspace`.
+    pub name: String,
+    /// Its group's number, from 1, never reused.
+    pub group: u32,
+}
+
+/// Delays and cuts on purpose.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// One-way delay towards each region, by its name.
+    #[serde(default)]
+    pub delay: BTreeMap<String, String>,
+}
+
+/// Why a configuration is refused. Nothing has been touched then.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("can't read {path}: {why}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        why: std::io::Error,
+    },
+    /// Its shape.
+    #[error("{path} is not a node's configuration: {why}")]
+    Shape {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        why: String,
+    },
+    /// A value.
+    #[error("{path}: `{key}`: {why}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+}
+
+/// A span of time as text: a number and `us`, `ms`, `s` or `min`.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let n: u64 = number.parse().map_err(|_| format!("{text:?} is not a duration; write `250ms`, `5s`, `2min`"))?;
+    match unit.trim() {
+        "us" => Ok(Duration::micros(n)),
+        "ms" => Ok(Duration::millis(n)),
+        "s" => Ok(Duration::secs(n)),
+        "min" => Ok(Duration::secs(n.saturating_mul(60))),
+        _ => Err(format!("{text:?} has no unit I know; write `250ms`, `5s`, `2min`")),
+    }
+}
+
+impl File {
+    /// Reads and checks a file. Relative paths in it are relative to it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|why| ConfigError::Read { path: path.into(), why })?;
+        let mut file: Self =
+            toml::from_str(&text).map_err(|e| ConfigError::Shape { path: path.into(), why: e.to_string() })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for p in [&mut file.data, &mut file.tls.authority, &mut file.tls.certificate, &mut file.tls.key] {
+            if p.is_relative() {
+                *p = base.join(&*p);
+            }
+        }
+        file.check().map_err(|(key, why)| ConfigError::Value { path: path.into(), key, why })?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let bad = |key: &str, why: String| Err((key.to_string(), why));
+        if self.cluster_id().is_none() {
+            return bad("cluster", format!("{:?} is not 32 hexadecimal digits; draw some with `dwcp cluster-id`", self.cluster));
+        }
+        if self.node == 0 {
+            return bad("node", "0 is nobody's number; numbers begin at 1".into());
+        }
+        if let Err(why) = duration(&self.clock_uncertainty) {
+            return bad("clock_uncertainty", why);
+        }
+        if self.threads == 0 || self.threads > 64 {
+            return bad("threads", format!("{} is not between 1 and 64", self.threads));
+        }
+        let mut ids = BTreeMap::new();
+        for m in &self.member {
+            if m.id == 0 || ids.insert(m.id, m).is_some() {
+                return bad("member.id", format!("{} is given twice or is 0; each node has a number of its own", m.id));
+            }
+        }
+        match ids.get(&self.node) {
+            _ if self.join => {}
+            None => return bad("member", format!("node {} is not among the members; add it, or set `join = true`", self.node)),
+            Some(me) if me.peer != self.peer => {
+                return bad("peer", format!("members know node {} at {}, this file says {}", self.node, me.peer, self.peer));
+            }
+            Some(_) => {}
+        }
+        let mut groups = std::collections::BTreeSet::new();
+        for k in &self.keyspace {
+            if k.group == 0 || !groups.insert(k.group) || k.name.is_empty() {
+                return bad("keyspace", format!("{:?}: each keyspace has a name and a group number of its own, from 1", k.name));
+            }
+        }
+        for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {
+            if let Err(why) = duration(delay) {
+                return bad(&format!("inject.delay.{region}"), why);
+            }
+        }
+        Ok(())
+    }
+
+    /// The cluster's identity.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        (self.cluster.len() == 32).then(|| u128::from_str_radix(&self.cluster, 16).ok().map(ClusterId)).flatten()
+    }
+
+    /// The regions' names; a region's number is its place in the list.
+    #[must_use]
+    pub fn regions(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.member.iter().map(|m| m.region.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The members that form the cluster.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        let regions = self.regions();
+        let region = |name: &str| {
+            let place = regions.iter().position(|r| r == name).unwrap_or(0);
+            RegionId(u16::try_from(place).unwrap_or(u16::MAX))
+        };
+        let nodes: BTreeMap<NodeId, Member> = self
+            .member
+            .iter()
+            .map(|m| {
+                let member = Member {
+                    region: region(&m.region),
+                    peer_address: m.peer.to_string(),
+                    client_address: format!("http://{}", m.client),
+                    name: m.name.clone(),
+                };
+                (NodeId(m.id), member)
+            })
+            .collect();
+        Members { voters: nodes.keys().copied().collect(), outgoing: Default::default(), nodes }
+    }
+
+    /// All keyspaces by name; the default one has the empty name.
+    #[must_use]
+    pub fn keyspaces(&self) -> BTreeMap<String, GroupId> {
+        let mut all: BTreeMap<String, GroupId> =
+            self.keyspace.iter().map(|k| (k.name.clone(), GroupId(k.group))).collect();
+        all.insert(String::new(), GroupId(0));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+cluster = "00112233445566778899aabbccddeeff"
+node = 1
+data = "data"
+client = "127.0.0.1:2379"
+peer = "127.0.0.1:7001"
+admin = "127.0.0.1:9001"
+[tls]
+authority = "ca.pem"
+certificate = "n1.pem"
+key = "n1.key"
+[[member]]
+id = 1
+name = "eu-1"
+region = "eu"
+peer = "127.0.0.1:7001"
+client = "127.0.0.1:2379"
+"#;
+
+    fn load(text: &str) -> Result<File, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        File::load(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_sound_file_is_read_and_its_paths_are_relative_to_it() {
+        let file = load(GOOD).unwrap();
+        assert!(file.data.is_absolute());
+        assert_eq!(file.members().voters.len(), 1);
+        assert_eq!(file.keyspaces().get(""), Some(&GroupId(0)));
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_key_and_what_would_be_right() {
+        for (from, to, says) in [
+            ("cluster = \"0011", "cluster = \"zz11", "dwcp cluster-id"),
+            ("node = 1", "node = 2", "not among the members"),
+            ("node = 1", "node = 1\nnoed = 3", "noed"),
+            ("peer = \"127.0.0.1:7001\"\nadmin", "peer = \"127.0.0.1:7009\"\nadmin", "127.0.0.1:7001"),
+            ("node = 1", "node = 1\nclock_uncertainty = \"5\"", "250ms"),
+            ("id = 1", "id = 0", "member.id"),
+            ("node = 1", "node = 1\nthreads = 0", "between 1 and 64"),
+        ] {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD);
+            let error = load(&text).unwrap_err();
+            assert!(error.contains(says), "{to}: {error}");
+        }
+    }
+}

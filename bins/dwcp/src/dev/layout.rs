@@ -1,0 +1,204 @@
+//! Where everything of a development cluster lies, and what its nodes are configured with.
+//!
+//! ```text
+//! DIR/cluster.toml      what was asked for: so that a second `dwcp dev` continues it
+//! DIR/authority/        the development authority
+//! DIR/<name>/node.toml  a node's configuration, certificate and key
+//! DIR/<name>/data/      its data
+//! DIR/<name>/log        what it prints
+//! DIR/control.sock      the supervisor's ear, while it runs
+//! ```
+
+use crate::config::{self, Inject, MemberEntry, Timing, Tls, Transport};
+use dwcp_env::{ClusterId, NodeId};
+use dwcp_runtime_real::authority::{Authority, Name};
+use dwcp_runtime_sim::net::Matrix;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// The regions of a development cluster: names of the measured matrix.
+pub const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-1"];
+
+/// What was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// The cluster's identity.
+    pub cluster: String,
+    /// How many nodes, spread over the regions.
+    pub nodes: usize,
+    /// The first client port; the others follow.
+    pub port: u16,
+    /// What peers speak.
+    pub transport: Transport,
+    /// The matrix whose delays are injected between regions, if any.
+    pub latency: Option<String>,
+}
+
+/// One node of the cluster.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its number.
+    pub id: u64,
+    /// Its name: region and number.
+    pub name: String,
+    /// Its region.
+    pub region: &'static str,
+    /// Its etcd door.
+    pub client: SocketAddr,
+    /// Where peers reach it.
+    pub peer: SocketAddr,
+    /// Its admin address.
+    pub admin: SocketAddr,
+}
+
+/// A cluster's directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Where it lies.
+    pub dir: PathBuf,
+    /// What was asked for.
+    pub shape: Shape,
+}
+
+impl Layout {
+    /// Opens the cluster in `dir`, or makes one of this shape.
+    ///
+    /// # Errors
+    /// What is wrong and what to do.
+    pub fn open(dir: &Path, wanted: &Shape) -> Result<Self, String> {
+        let file = dir.join("cluster.toml");
+        if file.exists() {
+            let found = Self::existing(dir)?;
+            let same = Shape { cluster: found.shape.cluster.clone(), ..wanted.clone() } == found.shape;
+            if !same {
+                return Err(format!(
+                    "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}); continue it by the same \
+                     options, start over with `--fresh`, or choose another `--dir`",
+                    dir.display(), found.shape.nodes, found.shape.port, found.shape.transport,
+                    found.shape.latency.as_deref().unwrap_or("none"),
+                ));
+            }
+            return Ok(found);
+        }
+        let layout = Self { dir: dir.into(), shape: wanted.clone() };
+        layout.write().map_err(|e| format!("can't write {}: {e}", dir.display()))?;
+        Ok(layout)
+    }
+
+    /// The cluster in `dir`.
+    ///
+    /// # Errors
+    /// There is none, or its file is not sound.
+    pub fn existing(dir: &Path) -> Result<Self, String> {
+        let file = dir.join("cluster.toml");
+        let text = std::fs::read_to_string(&file)
+            .map_err(|e| format!("no development cluster in {}: {e}; start one with `dwcp dev`", dir.display()))?;
+        let shape = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+        Ok(Self { dir: dir.into(), shape })
+    }
+
+    /// The nodes, by number.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        let mut count = BTreeMap::new();
+        (0..self.shape.nodes)
+            .map(|i| {
+                let region = REGIONS[i % REGIONS.len()];
+                let n = count.entry(region).and_modify(|n| *n += 1).or_insert(1);
+                let at = |base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
+                Place {
+                    id: i as u64 + 1,
+                    name: format!("{region}-{}", letter(*n)),
+                    region,
+                    client: at(0),
+                    peer: at(1000),
+                    admin: at(2000),
+                }
+            })
+            .collect()
+    }
+
+    /// The nodes that a word names: a node's name, its number, or a region.
+    #[must_use]
+    pub fn named(&self, word: &str) -> Vec<Place> {
+        let fits = |p: &Place| p.name == word || p.id.to_string() == word || p.region == word || format!("n{}", p.id) == word;
+        self.places().into_iter().filter(fits).collect()
+    }
+
+    /// A node's folder.
+    #[must_use]
+    pub fn folder(&self, place: &Place) -> PathBuf {
+        self.dir.join(&place.name)
+    }
+
+    /// The supervisor's ear.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
+    }
+
+    /// The ports that are taken by somebody else.
+    #[must_use]
+    pub fn taken_ports(&self) -> Vec<SocketAddr> {
+        let places = self.places();
+        let wanted = places.iter().flat_map(|p| [p.client, p.peer, p.admin]);
+        wanted.filter(|a| TcpListener::bind(a).is_err()).collect()
+    }
+
+    fn write(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let cluster = u128::from_str_radix(&self.shape.cluster, 16).map(ClusterId)?;
+        std::fs::create_dir_all(&self.dir)?;
+        let authority = Authority::load_or_create(&self.dir.join("authority"))?;
+        let places = self.places();
+        let member = |p: &Place| MemberEntry {
+            id: p.id,
+            name: p.name.clone(),
+            region: p.region.into(),
+            peer: p.peer,
+            client: p.client,
+        };
+        let members: Vec<MemberEntry> = places.iter().map(member).collect();
+        for p in &places {
+            let folder = self.folder(p);
+            std::fs::create_dir_all(&folder)?;
+            authority.issue(Name { cluster, node: NodeId(p.id) })?.save(&folder)?;
+            let file = config::File {
+                cluster: self.shape.cluster.clone(),
+                node: p.id,
+                data: "data".into(),
+                client: p.client,
+                peer: p.peer,
+                admin: p.admin,
+                transport: self.shape.transport,
+                timing: if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan },
+                join: false,
+                clock_uncertainty: "1ms".into(),
+                threads: 1,
+                tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
+                member: members.clone(),
+                keyspace: Vec::new(),
+                inject: Some(Inject { delay: self.delays(p.region) }),
+            };
+            std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;
+        }
+        // Last: a folder without it is not a cluster, so a half-made one is made again.
+        std::fs::write(self.dir.join("cluster.toml"), toml::to_string_pretty(&self.shape)?)?;
+        Ok(())
+    }
+
+    fn delays(&self, from: &str) -> BTreeMap<String, String> {
+        let Some(matrix) = self.shape.latency.as_deref().and_then(Matrix::named) else { return BTreeMap::new() };
+        let one_way = |to: &str| {
+            let path = matrix.path(matrix.region(from)?, matrix.region(to)?);
+            Some(format!("{}us", path.mean.as_micros()))
+        };
+        REGIONS.iter().filter(|r| **r != from).filter_map(|r| Some(((*r).to_string(), one_way(r)?))).collect()
+    }
+}
+
+fn letter(n: usize) -> char {
+    char::from(b'a' + u8::try_from(n.saturating_sub(1) % 26).unwrap_or(0))
+}

@@ -1,0 +1,129 @@
+//! The node as its doors see it: requests with deadlines, streams, and the headers' numbers.
+
+use crate::etcd::Backend;
+use dwcp_env::{Duration, GroupId};
+use dwcp_node::{Answer, Ask, AskError, Request, Response};
+use dwcp_runtime_real::{DoorError, NodeHandle, ReplyStream};
+use futures_util::Stream;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// A door's view of the node of this process.
+#[derive(Clone, Debug)]
+pub struct Face {
+    handle: NodeHandle<Request, Response>,
+    identity: (u64, u64),
+    keyspaces: Arc<BTreeMap<String, GroupId>>,
+    terms: Arc<BTreeMap<GroupId, AtomicU64>>,
+}
+
+/// A node's own affairs are answered in this time, or it hangs.
+const STATUS_WITHIN: Duration = Duration::secs(2);
+
+impl Face {
+    /// A view of `handle`; `identity` is what headers carry: cluster and member.
+    #[must_use]
+    pub fn new(handle: NodeHandle<Request, Response>, identity: (u64, u64), keyspaces: BTreeMap<String, GroupId>) -> Self {
+        let terms = keyspaces.values().map(|g| (*g, AtomicU64::new(0))).collect();
+        Self { handle, identity, keyspaces: Arc::new(keyspaces), terms: Arc::new(terms) }
+    }
+
+    /// All keyspaces by name.
+    #[must_use]
+    pub fn keyspaces(&self) -> &BTreeMap<String, GroupId> {
+        &self.keyspaces
+    }
+
+    /// How the node sees a group.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self, group: GroupId) -> Result<dwcp_node::GroupStatus, AskError> {
+        let request = Request { group, ask: Ask::Status };
+        match self.handle.request(request, STATUS_WITHIN).await {
+            Ok(Ok(Answer::Status(status))) => {
+                if let Some(term) = self.terms.get(&group) {
+                    term.store(status.term, Ordering::Relaxed);
+                }
+                Ok(status)
+            }
+            Ok(Ok(_)) => Err(AskError::Unknown),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+}
+
+/// A door's error as the node would have said it.
+const fn refusal(error: DoorError) -> AskError {
+    match error {
+        DoorError::Overloaded => AskError::Overloaded,
+        DoorError::Deadline | DoorError::Lagged => AskError::Unknown,
+        DoorError::Stopped => AskError::Stopping,
+    }
+}
+
+impl Backend for Face {
+    type Replies = Replies;
+
+    fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+    fn term(&self, group: GroupId) -> u64 {
+        self.terms.get(&group).map_or(0, |t| t.load(Ordering::Relaxed))
+    }
+    fn group(&self, keyspace: &str) -> Option<GroupId> {
+        self.keyspaces.get(keyspace).copied()
+    }
+    async fn call(&self, request: Request, deadline: Instant) -> Response {
+        let within = Duration::from_std(deadline.saturating_duration_since(Instant::now()));
+        let status_of = matches!(request.ask, Ask::Status).then_some(request.group);
+        let response = match self.handle.request(request, within).await {
+            Ok(response) => response,
+            Err(error) => Err(refusal(error)),
+        };
+        if let (Some(group), Ok(Answer::Status(status))) = (status_of, &response)
+            && let Some(term) = self.terms.get(&group)
+        {
+            term.store(status.term, Ordering::Relaxed);
+        }
+        response
+    }
+    fn open(&self, request: Request) -> Replies {
+        match self.handle.stream(request) {
+            Ok(stream) => Replies::Open(stream),
+            Err(error) => Replies::Refused(Some(refusal(error))),
+        }
+    }
+}
+
+/// The answers to a streaming request.
+#[derive(Debug)]
+pub enum Replies {
+    /// They come.
+    Open(ReplyStream<Request, Response>),
+    /// They will not; the reason, until it is told.
+    Refused(Option<AskError>),
+}
+
+impl Stream for Replies {
+    type Item = Response;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response>> {
+        match &mut *self {
+            Self::Open(stream) => stream.poll_next(cx).map(|next| match next {
+                Ok(reply) => reply,
+                // The reader fell behind: the stream ends, and the door asks again from where it was.
+                Err(DoorError::Lagged) => None,
+                Err(error) => {
+                    *self = Self::Refused(None);
+                    Some(Err(refusal(error)))
+                }
+            }),
+            Self::Refused(why) => Poll::Ready(why.take().map(Err)),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `dwcp node`: one node of a cluster as a process, with its doors.
+
+use crate::admin;
+use crate::config::{File, Timing, Transport};
+use crate::etcd::Door;
+use crate::face::Face;
+use clap::Args;
+use dwcp_env::{Duration, GroupId, NodeId};
+use dwcp_node::{GroupSpec, Node, NodeConfig};
+use dwcp_raft::GroupConfig;
+use dwcp_runtime_real::authority::Identity;
+use dwcp_runtime_real::{self as real, Ended, OnBroken, Peer, Registry, Settings};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Runs one node of a cluster until SIGTERM or Ctrl-C.
+///
+/// See docs/operations/configuration.md for the file.
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    /// The node's configuration.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Check the configuration and say what it means; start nothing.
+    #[arg(long)]
+    pub check: bool,
+    /// End when standard input ends: for a parent that must not leave orphans.
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
+}
+
+/// How long a node may take to hand over and flush when it is asked to stop.
+const STOP_WITHIN: Duration = Duration::secs(8);
+
+/// Runs it.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub fn run(args: &NodeArgs) -> Result<(), String> {
+    let file = File::load(&args.config).map_err(|e| e.to_string())?;
+    if args.check {
+        println!("{} is sound: node {} of {} members, {} keyspaces", args.config.display(), file.node, file.member.len(), file.keyspaces().len());
+        return Ok(());
+    }
+    init_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(file.threads)
+        .enable_all()
+        .build()
+        .map_err(|e| format!("can't start the runtime: {e}"))?;
+    runtime.block_on(serve(file, args.end_with_stdin))
+}
+
+fn init_log() {
+    use std::io::IsTerminal;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(tracing::Level::INFO)
+        .init();
+}
+
+async fn bind(what: &str, key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|e| {
+        format!("can't listen for {what} on {address}: {e}; stop what uses the port, or change `{key}` in the configuration")
+    })
+}
+
+async fn serve(file: File, end_with_stdin: bool) -> Result<(), String> {
+    // Ports before data: an occupied one is found before anything is touched.
+    let door_listener = bind("clients", "client", file.client).await?;
+    let registry = Arc::new(Registry::new());
+    let settings = settings(&file)?;
+    let config = node_config(&file);
+    let node = real::Node::start(settings, registry.clone(), move |world| Node::boot(config, &world))
+        .await
+        .map_err(|e| e.to_string())?;
+    inject_delays(&file, &node)?;
+    let cluster = file.cluster_id().unwrap_or_default();
+    // etcd's headers have room for 64 bits.
+    let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces());
+    let (close, closing) = watch::channel(false);
+    let door = tokio::spawn(Door::new(face.clone()).serve(door_listener, closing));
+    let seen = admin::Seen::default();
+    admin::register(&registry, &face, &seen);
+    let pages = admin::pages(&registry, &face, &seen, node.links(), file.inject.is_some());
+    let pages = real::http::serve(file.admin, pages).map_err(|e| e.to_string())?;
+    let looking = tokio::spawn(admin::watch_node(face, seen));
+    let ended = tokio::select! {
+        ended = node.ended() => ended,
+        () = told_to_end(end_with_stdin) => {
+            tracing::info!("stopping");
+            node.stop(STOP_WITHIN).await
+        }
+    };
+    close.send_replace(true);
+    let drained = tokio::time::timeout(std::time::Duration::from_secs(2), door).await;
+    if drained.is_err() {
+        tracing::warn!("clients still held connections when the node had ended");
+    }
+    looking.abort();
+    drop(pages);
+    match ended {
+        Ended::Well | Ended::Late => Ok(()),
+        Ended::Failed(why) | Ended::Broken(why) => Err(why),
+    }
+}
+
+async fn told_to_end(end_with_stdin: bool) {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(e) => {
+            tracing::error!("no SIGTERM handler: {e}");
+            return std::future::pending().await;
+        }
+    };
+    let stdin_ends = async {
+        if end_with_stdin {
+            let mut rest = Vec::new();
+            let _end_or_error = tokio::io::stdin().read_to_end(&mut rest).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        () = stdin_ends => {}
+    }
+}
+
+fn settings(file: &File) -> Result<Settings, String> {
+    let identity = Identity::load(&file.tls.authority, &file.tls.certificate, &file.tls.key).map_err(|e| e.to_string())?;
+    let others = file.member.iter().filter(|m| m.id != file.node);
+    Ok(Settings {
+        cluster: file.cluster_id().unwrap_or_default(),
+        node: NodeId(file.node),
+        data_dir: file.data.clone(),
+        listen: file.peer,
+        peers: others.map(|m| Peer { node: NodeId(m.id), address: m.peer.to_string() }).collect(),
+        transport: match file.transport {
+            Transport::Tcp => real::Transport::Tcp,
+            Transport::Quic => real::Transport::Quic,
+        },
+        identity,
+        clock_uncertainty: crate::config::duration(&file.clock_uncertainty)?,
+        seed: None,
+        inject: file.inject.is_some(),
+        on_broken: OnBroken::Abort,
+    })
+}
+
+fn node_config(file: &File) -> NodeConfig {
+    let cluster = file.cluster_id().unwrap_or_default();
+    let initial = if file.join { None } else { Some(file.members()) };
+    let mut groups: Vec<GroupSpec> = file
+        .keyspaces()
+        .into_iter()
+        .map(|(keyspace, id)| GroupSpec { id, keyspace, initial: initial.clone() })
+        .collect();
+    groups.sort_by_key(|g: &GroupSpec| g.id);
+    debug_assert_eq!(groups.first().map(|g| g.id), Some(GroupId(0)));
+    let node = NodeId(file.node);
+    let engine = match file.timing {
+        Timing::Lan => GroupConfig::lan(node),
+        Timing::Wan => GroupConfig::wan(node),
+    };
+    NodeConfig { groups, engine, ..NodeConfig::new(cluster, node) }
+}
+
+fn inject_delays(file: &File, node: &real::Node<dwcp_node::Request, dwcp_node::Response>) -> Result<(), String> {
+    let Some(inject) = &file.inject else { return Ok(()) };
+    let Some(faults) = node.links().inject() else { return Ok(()) };
+    for member in file.member.iter().filter(|m| m.id != file.node) {
+        if let Some(delay) = inject.delay.get(&member.region) {
+            faults.delay(NodeId(member.id), crate::config::duration(delay)?.to_std());
+        }
+    }
+    Ok(())
+}
