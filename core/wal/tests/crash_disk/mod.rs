@@ -160,6 +160,11 @@ impl CrashDisk {
         let inode = d.names[file];
         d.inodes.get_mut(&inode).unwrap().unreadable.insert(sector);
     }
+    /// Whether any sector of it is unreadable.
+    pub(crate) fn has_lost_sectors(&self, file: &FileName) -> bool {
+        let d = self.0.lock().unwrap();
+        !d.inodes[&d.names[file]].unreadable.is_empty()
+    }
     /// Carries a request out, up to its `ops`-th operation.
     pub(crate) fn carry_out(&self, request: &DiskRequest, ops: usize) -> Result<(), DiskError> {
         for op in request.ops.iter().take(ops) {
