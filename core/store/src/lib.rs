@@ -58,6 +58,8 @@ mod record;
 mod session;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 mod txn;
 mod watch;
 
