@@ -261,7 +261,7 @@ pub fn resident_bytes() -> f64 {
     let kib = std::fs::read_to_string("/proc/self/status").ok().and_then(|s| {
         s.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
     });
-    kib.unwrap_or(0_u32) as f64 * 1024.0
+    f64::from(kib.unwrap_or(0_u32)) * 1024.0
 }
 
 #[cfg(test)]

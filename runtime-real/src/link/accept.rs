@@ -32,10 +32,13 @@ pub(crate) struct Door {
     probe: Probe,
     places: Arc<Semaphore>,
     /// The connection that serves each peer's lane; telling it ends it.
-    serving: Mutex<BTreeMap<(NodeId, Lane), (u64, oneshot::Sender<()>)>>,
+    serving: Mutex<BTreeMap<(NodeId, Lane), Serving>>,
     next_connection: AtomicU64,
     lines: Mutex<(std::time::Instant, u64)>,
 }
+
+/// The number of a connection, and what ends it.
+type Serving = (u64, oneshot::Sender<()>);
 
 pub(crate) fn spawn(shared: Arc<Shared>, listener: Listener, deliver: Arc<dyn Deliver>, probe: Probe) {
     let door = Arc::new(Door {
