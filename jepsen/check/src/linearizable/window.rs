@@ -49,10 +49,11 @@ const REFINE_AT_MOST: usize = 256;
 
 /// Entries that one trial may look at, for windows of up to a thousand operations and per
 /// thousand beyond. A trial that ends here counts as accepted: the window stays larger.
-const STEPS_A_TRIAL: u64 = 2_000_000;
+const STEPS_A_TRIAL: u64 = 500_000;
 
-/// Entries that all trials together may look at, about half a second.
-const STEPS_IN_ALL: u64 = 100_000_000;
+/// Entries that all trials together may look at, about a tenth of a second; a hundred
+/// more for each operation.
+const STEPS_IN_ALL: u64 = 20_000_000;
 
 /// Operations on each side of where the search was stuck, at first and at most before
 /// short windows all over are tried.
