@@ -4,6 +4,7 @@
 //! each with one operation open at a time, over `keys` keys; half reads, 40 % writes of
 //! unique values, 10 % compare-and-puts from the current value.
 
+use dwcp_check::append::{self, Level, Status, Step, Transaction};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
 use dwcp_check::linearizable::{Budget, Operation, check};
 use std::time::Instant;
@@ -37,7 +38,11 @@ fn history(count: usize, clients: u64, keys: u64) -> Vec<Operation<KvOp>> {
                 let action = match draw.below(10) {
                     0..5 => KvAction::Get(None),
                     5..9 => KvAction::Put(value),
-                    _ => KvAction::Cas { expected: cells[key as usize], new: value, succeeded: true },
+                    _ => KvAction::Cas {
+                        expected: cells[key as usize],
+                        new: value,
+                        succeeded: true,
+                    },
                 };
                 open[client as usize] = Some((operations.len(), false));
                 operations.push(Operation {
@@ -67,7 +72,11 @@ fn apply(op: &mut KvOp, cells: &mut [Option<u64>]) {
         KvAction::Get(seen) => *seen = *cell,
         KvAction::Put(value) => *cell = Some(*value),
         KvAction::Delete { existed } => *existed = Some(cell.take().is_some()),
-        KvAction::Cas { expected, new, succeeded } => {
+        KvAction::Cas {
+            expected,
+            new,
+            succeeded,
+        } => {
             *succeeded = *cell == *expected;
             if *succeeded {
                 *cell = Some(*new);
@@ -80,10 +89,75 @@ fn apply(op: &mut KvOp, cells: &mut [Option<u64>]) {
 fn spoil(operations: &mut [Operation<KvOp>]) {
     let is_get = |op: &Operation<KvOp>| matches!(op.op.action, KvAction::Get(Some(_)));
     let middle = operations.len() / 2;
-    let late = (middle..).find(|at| is_get(&operations[*at])).expect("a read");
-    let same = |at: &usize| is_get(&operations[*at]) && operations[*at].op.key == operations[late].op.key;
+    let late = (middle..)
+        .find(|at| is_get(&operations[*at]))
+        .expect("a read");
+    let same =
+        |at: &usize| is_get(&operations[*at]) && operations[*at].op.key == operations[late].op.key;
     let early = (0..middle / 2).rev().find(same).expect("an earlier read");
     operations[late].op.action = operations[early].op.action;
+}
+
+/// Transactions of one to four steps by 20 clients on a strictly serializable store; ten
+/// live keys, each replaced by a new one after 100 appends.
+fn transactions(count: usize) -> Vec<Transaction> {
+    let mut draw = Draw(9);
+    let mut lists: Vec<(u64, Vec<u64>)> = (0..10).map(|key| (key, Vec::new())).collect();
+    let mut next_key = 10;
+    let mut free = [0_u64; 20];
+    let mut out = Vec::with_capacity(count);
+    for at in 0..count as u64 {
+        let process = at % 20;
+        let call = free[process as usize].max(at * 10 - draw.below(100).min(at * 10));
+        let ret = at * 10 + 1 + draw.below(100);
+        free[process as usize] = ret + 1;
+        let mut steps = Vec::new();
+        for _ in 0..=draw.below(4) {
+            let slot = &mut lists[draw.below(10) as usize];
+            if draw.below(2) == 0 {
+                let list = Some(slot.1.clone().into());
+                steps.push(Step::Read { key: slot.0, list });
+                continue;
+            }
+            if slot.1.len() == 100 {
+                *slot = (next_key, Vec::new());
+                next_key += 1;
+            }
+            let element = slot.1.len() as u64;
+            slot.1.push(element);
+            let key = slot.0;
+            steps.push(Step::Append { key, element });
+        }
+        out.push(Transaction {
+            process,
+            call: call.min(at * 10),
+            ret,
+            status: Status::Committed,
+            steps,
+        });
+    }
+    out
+}
+
+fn measure_transactions(count: usize) {
+    let history = transactions(count);
+    let input = peak_mib();
+    let (began, spent) = (Instant::now(), processor());
+    let found = append::check(&history, Level::StrictSerializable);
+    println!(
+        "{count:>9} list-append transactions, strict serializable: {:>7.3} s ({:.3} CPU s), peak {:>4} MiB ({input} before), {} anomalies",
+        began.elapsed().as_secs_f64(),
+        processor() - spent,
+        peak_mib(),
+        found.len(),
+    );
+}
+
+/// Processor time of this process so far, seconds: other work on the machine does not count.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let first = stat.split_whitespace().next();
+    first.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
 /// Peak resident memory of this process so far, MiB.
@@ -100,14 +174,15 @@ fn measure(count: usize, clients: u64, keys: u64, stale: bool) {
         spoil(&mut operations);
     }
     let input = peak_mib();
-    let began = Instant::now();
+    let (began, spent) = (Instant::now(), processor());
     let verdict = check(&Kv, &operations, &Budget::default());
     let took = began.elapsed();
-    let rate = count as f64 / took.as_secs_f64() / 1e6;
+    let spent = processor() - spent;
+    let rate = count as f64 / spent / 1e6;
     let text = verdict.to_string();
     let words: Vec<&str> = text.lines().collect();
     println!(
-        "{count:>9} ops, {clients:>3} clients, {keys:>3} keys, stale read: {stale:<5} {:>8.3} s {rate:>6.2} M ops/s, peak {:>4} MiB ({input} before)  {}",
+        "{count:>9} ops, {clients:>3} clients, {keys:>3} keys, stale read: {stale:<5} {:>7.3} s ({spent:.3} CPU s, {rate:.2} M ops/CPU s), peak {:>4} MiB ({input} before)  {}",
         took.as_secs_f64(),
         peak_mib(),
         words.first().unwrap_or(&""),
@@ -115,10 +190,13 @@ fn measure(count: usize, clients: u64, keys: u64, stale: bool) {
 }
 
 fn main() {
-    for (clients, keys) in [(100, 100), (10, 100), (10, 1), (100, 1)] {
+    measure_transactions(100_000);
+    measure_transactions(1_000_000);
+    measure(100_000, 12, 20, false);
+    for (clients, keys) in [(100, 100), (10, 100), (10, 1)] {
         for stale in [false, true] {
             measure(1_000_000, clients, keys, stale);
         }
     }
-    measure(100_000, 12, 20, false);
+    measure(1_000_000, 100, 1, false);
 }

@@ -137,6 +137,9 @@ mod tests {
 
     const PENDING: u64 = Operation::<()>::PENDING;
 
+    /// Call, return and content of each operation; the survivor; the fault.
+    type Case<'a> = (&'a [(u64, u64, KvAction)], Option<Value>, Option<Fault>);
+
     fn judge(operations: &[(u64, u64, KvAction)], survivor: Option<Value>) -> Option<Fault> {
         let operation = |&(call, ret, action): &(u64, u64, KvAction)| Operation {
             process: 0,
@@ -158,7 +161,7 @@ mod tests {
             new: 2,
             succeeded,
         };
-        let cases: &[(&[(u64, u64, KvAction)], Option<Value>, Option<Fault>)] = &[
+        let cases: &[Case<'_>] = &[
             (&[], None, None),
             (&[], Some(1), Some(Fault::Invented)),
             (&[(0, 1, Put(1))], Some(1), None),
