@@ -30,7 +30,6 @@ pub(crate) mod inode;
 pub(crate) mod requests;
 pub(crate) mod storage;
 
-
 use crate::fault::{FaultKind, Fired};
 use crate::plan::DiskSettings;
 use directory::{Directory, Entry};
@@ -439,7 +438,12 @@ impl Disk {
         if self.hits(self.ills.eio_syncs, EIO, ordinal) {
             self.fired.count(FaultKind::DiskError);
             self.inode(ino).fail_sync();
-            return Err(self.io("sync", self.name_of(ino), 0, "input/output error; what was not synced is lost"));
+            return Err(self.io(
+                "sync",
+                self.name_of(ino),
+                0,
+                "input/output error; what was not synced is lost",
+            ));
         }
         if self.hits(self.ills.lying_sync, LYING, ordinal) {
             if self.inode(ino).has_unsynced() {
@@ -448,7 +452,8 @@ impl Disk {
             return Ok(());
         }
         let (now, at) = (self.time, self.effective());
-        let mut phantom = Ghost { rate: self.ills.phantom, seed: self.seed, node: self.node, now, ordinal, hits: 0 };
+        let mut phantom =
+            Ghost { rate: self.ills.phantom, seed: self.seed, node: self.node, now, ordinal, hits: 0 };
         self.inode(ino).sync(at, now, &mut phantom);
         self.fired.add(FaultKind::PhantomWrite, phantom.hits);
         Ok(())
@@ -497,7 +502,9 @@ impl Disk {
     }
     fn named(&self, e: DiskError, ino: u32) -> DiskError {
         match e {
-            DiskError::Io { doing, offset, why, .. } => DiskError::Io { doing, file: self.name_of(ino), offset, why },
+            DiskError::Io { doing, offset, why, .. } => {
+                DiskError::Io { doing, file: self.name_of(ino), offset, why }
+            }
             other => other,
         }
     }
@@ -525,18 +532,21 @@ impl Disk {
             let entity = node << 24 | ino as u64;
             // Of four files one loses all, one keeps all, two are drawn piece by piece.
             let mode = if torn { 2 } else { seed.below(4, CRASH_FILE, entity, at, 0) };
-            let damage = inode.crash(now, &mut Fate {
-                keep: &mut |b, sector| match mode {
-                    0 => false,
-                    1 => true,
-                    _ => {
-                        let piece = u64::from(b) * (SECTORS + 1) + sector.map_or(0, |s| s + 1);
-                        seed.draw(CRASH_PIECE, entity, at, piece) & 1 == 0
-                    }
+            let damage = inode.crash(
+                now,
+                &mut Fate {
+                    keep: &mut |b, sector| match mode {
+                        0 => false,
+                        1 => true,
+                        _ => {
+                            let piece = u64::from(b) * (SECTORS + 1) + sector.map_or(0, |s| s + 1);
+                            seed.draw(CRASH_PIECE, entity, at, piece) & 1 == 0
+                        }
+                    },
+                    torn,
+                    below: &mut |n| seed.below(n, CRASH_LENGTH, entity, at, n),
                 },
-                torn,
-                below: &mut |n| seed.below(n, CRASH_LENGTH, entity, at, n),
-            });
+            );
             report.lost += damage.lost;
             report.torn += damage.torn;
         }

@@ -40,8 +40,8 @@ const OVERHEAD: u64 = 62;
 /// Quantiles of the exponential distribution at (i + 1/2) / 64, in 1/256: `-ln(1 - q) * 256`.
 const EXPONENTIAL: [u16; 64] = [
     2, 6, 10, 14, 19, 23, 27, 32, 36, 41, 46, 51, 56, 61, 66, 71, 76, 82, 87, 93, 99, 105, 111, 117, 124,
-    130, 137, 144, 151, 158, 166, 173, 181, 190, 198, 207, 216, 226, 236, 246, 256, 268, 279, 291, 304,
-    318, 332, 347, 363, 380, 398, 418, 439, 463, 488, 517, 549, 585, 628, 680, 744, 830, 961, 1242,
+    130, 137, 144, 151, 158, 166, 173, 181, 190, 198, 207, 216, 226, 236, 246, 256, 268, 279, 291, 304, 318,
+    332, 347, 363, 380, 398, 418, 439, 463, 488, 517, 549, 585, 628, 680, 744, 830, 961, 1242,
 ];
 
 /// The time on the way.
@@ -133,7 +133,15 @@ impl Net {
                     _ => Way::Even { min: LOCAL_MIN, span: LOCAL_MAX - LOCAL_MIN },
                 };
                 let zero = [0; 3];
-                links.push(Link { way, last: zero, overtakable: zero, free: zero, sent_at: 0, ordinal: 0, burden: None });
+                links.push(Link {
+                    way,
+                    last: zero,
+                    overtakable: zero,
+                    free: zero,
+                    sent_at: 0,
+                    ordinal: 0,
+                    burden: None,
+                });
             }
         }
         let (loss, rate, queue) = (plan.net.loss, plan.net.bandwidth, plan.net.queue.0);
@@ -170,7 +178,8 @@ impl Net {
             link.sent_at = now;
             link.ordinal = 0;
         }
-        let key = Key { seed: self.seed, link: index as u64, at: Instant::from_nanos(now), ordinal: link.ordinal };
+        let key =
+            Key { seed: self.seed, link: index as u64, at: Instant::from_nanos(now), ordinal: link.ordinal };
         if self.loss.num > 0 && self.loss.hit(key.draw(LOSS)) {
             return Passage::lost(Lost::Loss);
         }

@@ -74,6 +74,7 @@ enum Next<M: Machine> {
     Boot { node: u16, life: u32 },
     Strike { node: u16, life: u32, fault: u32 },
     Stop { node: u16, deadline: u64 },
+    Overdue { node: u16, life: u32 },
 }
 
 type Boot<M> = Box<dyn FnMut(NodeId, World, u32) -> Result<M, String>>;
@@ -155,7 +156,8 @@ impl<M: Machine> SimWorld<M> {
     ) -> Result<Self, PlanError> {
         plan.check()?;
         let time = Arc::new(AtomicU64::new(0));
-        let hosts: Vec<Host<M>> = plan.nodes.iter().map(|n| new_host(&plan, n.id, n.version, &time)).collect();
+        let hosts: Vec<Host<M>> =
+            plan.nodes.iter().map(|n| new_host(&plan, n.id, n.version, &time)).collect();
         let windows = plan.windows();
         let mut world = Self {
             struck: vec![false; windows.len()],
@@ -318,6 +320,7 @@ impl<M: Machine> SimWorld<M> {
             Next::Boot { node, life } => self.boot_due(node as usize, life),
             Next::Strike { node, life, fault } => self.strike(node as usize, life, fault),
             Next::Stop { node, deadline } => self.ask_to_stop(node as usize, deadline),
+            Next::Overdue { node, life } => self.overdue(node as usize, life),
         }
         if self.witness.waits() {
             self.take_told();

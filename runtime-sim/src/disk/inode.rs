@@ -329,8 +329,7 @@ impl Inode {
     }
 
     fn draw_length(&mut self, fate: &mut Fate<'_>) {
-        let (low, high) =
-            (self.durable_len.min(self.unsynced_len), self.durable_len.max(self.unsynced_len));
+        let (low, high) = (self.durable_len.min(self.unsynced_len), self.durable_len.max(self.unsynced_len));
         if low < high {
             self.durable_len = match (fate.below)(3) {
                 0 => self.durable_len,
@@ -338,7 +337,8 @@ impl Inode {
                 _ => low + (fate.below)(high - low + 1),
             };
         }
-        let (end, keep) = ((self.durable_len / BLOCK as u64) as usize, (self.durable_len % BLOCK as u64) as usize);
+        let (end, keep) =
+            ((self.durable_len / BLOCK as u64) as usize, (self.durable_len % BLOCK as u64) as usize);
         self.durable.truncate(end + usize::from(keep > 0));
         if keep > 0
             && let Some(Some(last)) = self.durable.get_mut(end)
@@ -385,9 +385,8 @@ impl Inode {
 
     /// Blocks that hold something durable, outside of the last sync's if it is spared.
     pub(crate) fn allocated(&self, spare_tail: bool) -> Vec<u32> {
-        let used = |b: &u32| {
-            self.durable[*b as usize].is_some() && !(spare_tail && self.last_synced.contains(b))
-        };
+        let used =
+            |b: &u32| self.durable[*b as usize].is_some() && !(spare_tail && self.last_synced.contains(b));
         (0..self.durable.len() as u32).filter(used).collect()
     }
 

@@ -1,6 +1,6 @@
 //! What faults add to a link.
 
-use super::{Fate, Fired, FaultKind, Key, Link, Passage};
+use super::{Fate, FaultKind, Fired, Key, Link, Passage};
 use crate::fault::Effect;
 use crate::trace::Lost;
 use bytes::Bytes;

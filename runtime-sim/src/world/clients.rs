@@ -39,7 +39,8 @@ impl Waiting {
         }
     }
     fn of(&self, node: u16) -> Vec<RequestId> {
-        let mine = |(i, n): (usize, &Option<u16>)| (*n == Some(node)).then(|| RequestId(self.first + i as u64));
+        let mine =
+            |(i, n): (usize, &Option<u16>)| (*n == Some(node)).then(|| RequestId(self.first + i as u64));
         self.nodes.iter().enumerate().filter_map(mine).collect()
     }
 }

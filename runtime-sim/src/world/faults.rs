@@ -204,11 +204,14 @@ impl<M: Machine> SimWorld<M> {
 
     fn strike_now(&mut self, i: usize, index: u32) {
         let effect = &self.windows[index as usize].effect;
-        let (kind, how) = (effect.kind(), match effect {
-            Effect::TornWrite {} => End::Power { torn: true },
-            Effect::Wipe {} => End::Wiped,
-            _ => End::Power { torn: false },
-        });
+        let (kind, how) = (
+            effect.kind(),
+            match effect {
+                Effect::TornWrite {} => End::Power { torn: true },
+                Effect::Wipe {} => End::Wiped,
+                _ => End::Power { torn: false },
+            },
+        );
         self.struck[index as usize] = true;
         self.hosts[i].downs += 1;
         if let Some(report) = self.end(i, how) {

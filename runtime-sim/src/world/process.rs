@@ -43,7 +43,12 @@ impl<M: Machine> SimWorld<M> {
             self.note(message, || What::Drop { message, from: sender, to: receiver, why });
             return;
         }
-        self.note(digest ^ message, || What::Deliver { message, from: sender, to: receiver, lane: lane as u8 });
+        self.note(digest ^ message, || What::Deliver {
+            message,
+            from: sender,
+            to: receiver,
+            lane: lane as u8,
+        });
         self.arrive(i, Input::Message { from: sender, lane, body });
     }
 
@@ -200,8 +205,12 @@ impl<M: Machine> SimWorld<M> {
         let entity = node.0 << 32 | u64::from(incarnation);
         let now = host.clock.now(self.now);
         host.last_mono = now.mono.as_nanos();
-        let world =
-            World { now, storage, probe: self.witness.probe(node), seed: self.plan.seed.part(INCARNATION, entity) };
+        let world = World {
+            now,
+            storage,
+            probe: self.witness.probe(node),
+            seed: self.plan.seed.part(INCARNATION, entity),
+        };
         let boot = &mut self.boot;
         let result = crate::catch::catch(|| boot(node, world, version));
         let host = &mut self.hosts[i];
@@ -253,17 +262,20 @@ impl<M: Machine> SimWorld<M> {
         if host.machine.is_none() {
             return;
         }
-        if host.stopping && self.now >= deadline {
-            // Its time is up.
+        host.stopping = true;
+        let at = Instant::from_nanos(host.clock.mono(deadline.max(self.now)));
+        self.queue.push(deadline.max(self.now), Next::Overdue { node: i as u16, life: host.life });
+        self.arrive(i, Input::Stop { deadline: at });
+    }
+
+    /// A node that was asked to stop has had its time.
+    pub(super) fn overdue(&mut self, i: usize, life: u32) {
+        let host = &self.hosts[i];
+        if host.life == life && host.machine.is_some() {
             let node = host.id;
             self.note(1, || What::Stopped { node, asked: true });
             self.end(i, End::Killed);
-            return;
         }
-        host.stopping = true;
-        let at = Instant::from_nanos(host.clock.mono(deadline.max(self.now)));
-        self.queue.push(deadline.max(self.now), Next::Stop { node: i as u16, deadline });
-        self.arrive(i, Input::Stop { deadline: at });
     }
 
     /// Ends a node's process, if there is one; whether there was, and what its disk says.
