@@ -2,6 +2,13 @@
 //!
 //! Only the log's own work: nothing is written anywhere.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "it measures real time"
+)]
+
 use bytes::Bytes;
 use dwcp_env::disk::FileName;
 use dwcp_env::{DiskError, File, GroupId, Probe, Seed, Storage, World};

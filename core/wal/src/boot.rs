@@ -15,7 +15,7 @@ use crate::log::{Current, Position, Wal, segment_name};
 use crate::merge::{History, Piece, Step, merge, oldest};
 use crate::recovered::{Recovered, TailCut};
 use crate::replay::{Replay, told};
-use crate::scan::{Contents, Trust, scan};
+use crate::scan::{Contents, FoundBatch, Trust, scan};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -131,26 +131,47 @@ fn scan_all(contents: Vec<Contents>, salt: u64, config: &WalConfig) -> (Vec<Piec
     (pieces, oldest, stale)
 }
 
-/// Bytes at the ends of segments that are nothing, to be judged once the history is known.
-struct Tails {
-    /// Sequence, bad ranges, and batches: first serial, count, where they begin and end.
-    segments: Vec<(u64, Vec<(u64, u64)>, Vec<(u64, u64, u64, u64)>)>,
+/// What a segment's end is judged by.
+struct Tail {
+    seq: u64,
+    bad: Vec<(u64, u64)>,
+    batches: Vec<FoundBatch>,
 }
+
+/// The ends of the segments, to be judged once the history is known.
+struct Tails(Vec<Tail>);
 
 impl Tails {
     fn of(pieces: &[Piece]) -> Self {
-        let batches = |p: &Piece| {
-            let of = |b: &crate::scan::FoundBatch| {
-                let end = b.offset + b.header.size() as u64;
-                (b.header.first, u64::from(b.header.count), b.offset, end)
-            };
-            p.scan.batches.iter().map(of).collect()
-        };
-        Self { segments: pieces.iter().map(|p| (p.seq, p.scan.bad.clone(), batches(p))).collect() }
+        let tail = |p: &Piece| Tail { seq: p.seq, bad: p.scan.bad.clone(), batches: p.scan.batches.clone() };
+        Self(pieces.iter().map(tail).collect())
     }
     /// Tells of the unfinished write at the end of the log, if there is one, and of bad places
     /// elsewhere.
     fn judge(self, history: &History, probe: &Probe) -> Option<TailCut> {
+        let last = self.0.last()?.seq;
+        let (good, torn) = self.good_ends(history, last);
+        let end_of = |seq: u64| good.get(&seq).copied().unwrap_or(DATA as u64);
+        let mut cut = torn;
+        for tail in &self.0 {
+            for (begin, end) in &tail.bad {
+                if *begin < end_of(tail.seq) {
+                    let file = String::from(segment_name(tail.seq).as_str());
+                    probe.event(&Event::CorruptionFound { file, offset: *begin });
+                } else if tail.seq == last {
+                    cut = Some(cut.map_or((*begin, *end), |c| (c.0.min(*begin), c.1.max(*end))));
+                }
+            }
+        }
+        let (begin, end) = cut?;
+        let offset = begin.max(end_of(last));
+        let bytes = end.saturating_sub(offset);
+        probe.event(&Event::WalTailCut { bytes });
+        Some(TailCut { file: segment_name(last).as_str().into(), offset, bytes })
+    }
+    /// Where in each segment the last thing kept ends; and the batch at the end of the log of which
+    /// not all was kept.
+    fn good_ends(&self, history: &History, last: u64) -> (BTreeMap<u64, u64>, Option<(u64, u64)>) {
         let mut good: BTreeMap<u64, u64> = BTreeMap::new();
         let mut good_to = |segment: u64, end: u64| {
             let to = good.entry(segment).or_insert(DATA as u64);
@@ -162,33 +183,17 @@ impl Tails {
             }
         }
         let mut torn = None;
-        let last = self.segments.last().map(|s| s.0);
-        for (seq, _, batches) in &self.segments {
-            for (first, count, begin, end) in batches.iter().filter(|b| !history.is_void(b.0)) {
-                if first + count <= history.accepted.saturating_add(1) {
-                    good_to(*seq, *end);
-                } else if Some(*seq) == last {
-                    torn = Some((*begin, *end));
+        for tail in &self.0 {
+            for b in tail.batches.iter().filter(|b| !history.is_void(b.header.first)) {
+                let end = b.offset + b.header.size() as u64;
+                if b.header.first + u64::from(b.header.count) <= history.accepted.saturating_add(1) {
+                    good_to(tail.seq, end);
+                } else if tail.seq == last {
+                    torn = Some((b.offset, end));
                 }
             }
         }
-        let mut cut: Option<(u64, u64)> = torn;
-        for (seq, bad, _) in &self.segments {
-            let to = good.get(seq).copied().unwrap_or(DATA as u64);
-            for (begin, end) in bad {
-                if *begin >= to && Some(*seq) == last {
-                    cut = Some(cut.map_or((*begin, *end), |c| (c.0.min(*begin), c.1.max(*end))));
-                } else if *begin < to {
-                    let file = String::from(segment_name(*seq).as_str());
-                    probe.event(&Event::CorruptionFound { file, offset: *begin });
-                }
-            }
-        }
-        let (begin, end) = cut?;
-        let offset = begin.max(good.get(&last?).copied().unwrap_or(DATA as u64));
-        let bytes = end.saturating_sub(offset);
-        probe.event(&Event::WalTailCut { bytes });
-        Some(TailCut { file: segment_name(last?).as_str().into(), offset, bytes })
+        (good, torn)
     }
 }
 

@@ -410,3 +410,75 @@ pub(crate) fn read_index(mut b: &[u8], out: &mut Vec<Ident>) {
         b = &b[RUN + 8 * count..];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> RecordHeader {
+        RecordHeader {
+            kind: Kind::Entry,
+            copy: false,
+            len: 70_000,
+            sum: 7,
+            group: GroupId(3),
+            serial: 1 << 40,
+            term: 5,
+            index: 9,
+            base: 2,
+            link: 11,
+        }
+    }
+
+    #[test]
+    fn a_record_checks_only_where_it_was_written() {
+        let (bytes, check) = record().encode(Key::new(1, 2), 512);
+        assert_eq!(RecordHeader::decode(&bytes, Key::new(1, 2), 512), Some((record(), check)));
+        for (key, offset) in [(Key::new(1, 2), 1024), (Key::new(1, 3), 512), (Key::new(9, 2), 512)] {
+            assert_eq!(RecordHeader::decode(&bytes, key, offset), None);
+        }
+        for bit in 0..8 * RECORD_HEADER {
+            let mut bytes = bytes;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(RecordHeader::decode(&bytes, Key::new(1, 2), 512), None, "bit {bit}");
+        }
+        assert_eq!(RecordHeader::decode(&[0; RECORD_HEADER], Key::new(1, 2), 512), None);
+    }
+
+    #[test]
+    fn an_index_gives_back_what_it_was_told() {
+        let id = |serial, group, term, index| {
+            let kind = if index == 0 { Kind::Vote } else { Kind::Entry };
+            Ident { serial, kind, group: GroupId(group), term, index, sum: serial as u32 }
+        };
+        let mut all = Vec::new();
+        for i in 1..40 {
+            all.push(id(3 * i, 1, 1, i));
+            all.push(id(3 * i + 1, (i % 12) as u32 + 2, 1, i));
+            all.push(id(3 * i + 2, 1, 0, 0));
+        }
+        let mut builder = IndexBuilder::default();
+        all.iter().for_each(|id| builder.push(*id));
+        let mut bytes = builder.finish();
+        bytes.resize(align_up(bytes.len() + 1, ALIGN), 0);
+        let mut read = Vec::new();
+        read_index(&bytes, &mut read);
+        read.sort_by_key(|id| id.serial);
+        assert_eq!(read, all);
+    }
+
+    #[test]
+    fn a_header_is_read_from_either_copy() {
+        let header = SegmentHeader { cluster: ClusterId(1), seq: 2, salt: 3, first: 4, proven: 3 };
+        let mut whole = Vec::new();
+        header.place(&mut whole);
+        assert_eq!(SegmentHeader::read(&whole, 2), (HeaderRead::Valid(header), false));
+        for at in [0, PAGE] {
+            let mut bytes = whole.clone();
+            bytes[at + 40] ^= 1;
+            assert_eq!(SegmentHeader::read(&bytes, 2), (HeaderRead::Valid(header), true));
+        }
+        assert_eq!(SegmentHeader::read(&whole, 3), (HeaderRead::Bad, true), "not in its own file");
+        assert_eq!(SegmentHeader::read(&[], 2), (HeaderRead::Bad, true));
+    }
+}

@@ -229,3 +229,56 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BatchHeader, Kind};
+    use bytes::Bytes;
+    use dwcp_env::GroupId;
+
+    fn found(serial: u64, check: u32, link: u32) -> Found {
+        let id = Ident { serial, kind: Kind::Entry, group: GroupId(1), term: 1, index: serial, sum: 0 };
+        let payload = Some(Bytes::new());
+        Found { id, copy: false, base: 0, link, check, segment: 1, offset: 512 * serial, payload }
+    }
+
+    fn history(records: Vec<Found>, era: (u64, u64)) -> Vec<(char, u64)> {
+        let header = BatchHeader {
+            first: 1,
+            era_first: era.1,
+            era_prior: era.0,
+            oldest: 1,
+            count: 0,
+            index_len: 0,
+            body_len: 0,
+            copies_at: 0,
+            copies_len: 0,
+            unknown_lost: false,
+        };
+        let batches = Vec::from([FoundBatch { header, offset: 0 }]);
+        let scan = Scan { batches, records, ..Scan::default() };
+        let steps = merge(&mut [Piece { seq: 1, header: None, scan }], 1).steps;
+        let told = steps.into_iter().map(|step| match step {
+            Step::Read { found, .. } => ('r', found.id.serial),
+            Step::Lost { id, .. } => ('l', id.serial),
+            Step::Unknown { records, .. } => ('u', records),
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn a_record_that_its_successor_was_not_linked_to_is_lost() {
+        let good = Vec::from([found(1, 10, 0), found(2, 20, 10), found(3, 30, 20)]);
+        assert_eq!(history(good, (0, 1)), [('r', 1), ('r', 2), ('r', 3)]);
+        let stale = Vec::from([found(1, 10, 0), found(2, 21, 10), found(3, 30, 20)]);
+        assert_eq!(history(stale, (0, 1)), [('r', 1), ('u', 1), ('r', 3)]);
+    }
+
+    #[test]
+    fn void_serials_are_neither_read_nor_lost() {
+        let records = Vec::from([found(1, 10, 0), found(3, 30, 9), found(7, 70, 0), found(8, 80, 70)]);
+        assert_eq!(history(records.clone(), (1, 7)), [('r', 1), ('r', 7), ('r', 8)]);
+        assert_eq!(history(records, (0, 1)), [('r', 1), ('u', 1), ('r', 3), ('u', 3), ('r', 7), ('r', 8)]);
+    }
+}

@@ -1,16 +1,12 @@
 //! Law: whatever happens to durable bytes, recovery neither panics nor invents, and what was
 //! acknowledged is either recovered or reported.
 
-mod crash_disk;
-#[path = "crash_disk/model.rs"]
-mod model;
-
+use crate::disk::{CrashDisk, Dice, SECTOR};
+use crate::model::{self, Groups};
 use bytes::Bytes;
-use crash_disk::{CrashDisk, Dice, SECTOR};
 use dwcp_env::disk::FileName;
 use dwcp_env::{ByteCount, ClusterId, GroupId};
 use dwcp_wal::{Lost, Record, Recovered, Wal, WalConfig, WalError};
-use model::Groups;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mutated logs tried.
@@ -136,7 +132,7 @@ impl Written {
                     }
                     _ => log.entries.get(index) == Some(&(*term, payload.clone())),
                 };
-                if !known && !(cut && self.newest.contains(&(*id, *index))) {
+                if !(known || cut && self.newest.contains(&(*id, *index))) {
                     return Err(format!("{id} has lost its entry {index} of term {term} without a word"));
                 }
             }
@@ -301,4 +297,80 @@ fn what_was_lost_is_repaired_for_good() {
     let (_, found) = Wal::open(&disk.world(2), w.config).unwrap();
     assert_eq!(found.damage, []);
     assert_eq!(model::of_all(&found.groups), w.truth);
+}
+
+/// A log of one group: a vote, then entries, a batch each; and where in the file a text stands.
+fn votes_and_entries() -> (CrashDisk, WalConfig, FileName) {
+    let config = WalConfig { segment: ByteCount::kib(64), cluster: ClusterId(7), ..WalConfig::default() };
+    let disk = CrashDisk::default();
+    let (mut wal, _) = Wal::open(&disk.world(1), config).unwrap();
+    let mut ticket = 1;
+    wal.append(GroupId(1), Record::Vote(Bytes::from_static(b"an early vote")));
+    flush(&disk, &mut wal, &mut ticket);
+    wal.append(GroupId(1), Record::Vote(Bytes::from_static(b"the latest vote")));
+    flush(&disk, &mut wal, &mut ticket);
+    for index in 1..=20_u64 {
+        wal.append(GroupId(1), Record::Entry { index, term: 1, payload: vec![index as u8; 700].into() });
+        flush(&disk, &mut wal, &mut ticket);
+    }
+    wal.idle_mark();
+    flush(&disk, &mut wal, &mut ticket);
+    let file = disk.files()[0].clone();
+    (disk, config, file)
+}
+
+fn places(disk: &CrashDisk, file: &FileName, text: &[u8]) -> Vec<usize> {
+    disk.bytes(file).windows(text.len()).enumerate().filter(|(_, w)| *w == text).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_vote_lost_twice_forbids_voting_until_a_new_one() {
+    let (disk, config, file) = votes_and_entries();
+    let copies = places(&disk, &file, b"the latest vote");
+    assert_eq!(copies.len(), 2);
+    assert!(copies[1] - copies[0] >= PAGE, "{copies:?}");
+    for at in &copies {
+        disk.alter(&file, |b| b[*at] ^= 4);
+    }
+    for boot in 2..4 {
+        let (_, found) = Wal::open(&disk.world(boot), config).unwrap();
+        assert!(!found.may_vote(GroupId(1)) && !found.suspect(GroupId(1)));
+        assert_eq!(found.damage.iter().filter(|d| d.lost == Lost::Vote).count(), 1, "{:?}", found.damage);
+        assert_eq!(found.groups[&GroupId(1)].vote.as_deref(), Some(&b"an early vote"[..]));
+        assert_eq!(found.groups[&GroupId(1)].entries.len(), 20);
+    }
+    let (mut wal, _) = Wal::open(&disk.world(4), config).unwrap();
+    wal.append(GroupId(1), Record::Vote(Bytes::from_static(b"a vote far above")));
+    flush(&disk, &mut wal, &mut 1);
+    let (_, found) = Wal::open(&disk.world(5), config).unwrap();
+    assert!(found.may_vote(GroupId(1)));
+    assert_eq!(found.damage, []);
+}
+
+#[test]
+fn what_nothing_names_makes_groups_suspect_until_they_are_healed() {
+    let (disk, config, file) = votes_and_entries();
+    let from = places(&disk, &file, &[5; 700])[0];
+    let to = places(&disk, &file, &[15; 700])[0];
+    disk.alter(&file, |b| b[from..to].fill(0));
+    for boot in 2..4 {
+        let (_, found) = Wal::open(&disk.world(boot), config).unwrap();
+        assert!(found.suspect(GroupId(1)) && !found.may_vote(GroupId(1)));
+        assert!(found.suspect(GroupId(9)), "a group that may have been lost whole");
+        let holes = found.damage.iter().filter(|d| matches!(d.lost, Lost::Entry { .. })).count();
+        assert_eq!(found.groups[&GroupId(1)].entries.len() + holes, 20, "boot {boot}: {:?}", found.damage);
+    }
+    let (mut wal, found) = Wal::open(&disk.world(4), config).unwrap();
+    for damage in &found.damage {
+        if let Lost::Entry { index, .. } = damage.lost {
+            wal.repair(GroupId(1), index, 1, vec![index as u8; 700].into());
+        }
+    }
+    wal.healed(GroupId(1));
+    wal.healed(GroupId(9));
+    flush(&disk, &mut wal, &mut 1);
+    let (_, found) = Wal::open(&disk.world(5), config).unwrap();
+    assert!(found.may_vote(GroupId(1)) && found.may_vote(GroupId(9)) && !found.may_vote(GroupId(10)));
+    assert!(found.damage.iter().all(|d| d.group.is_none()), "{:?}", found.damage);
+    assert_eq!(found.groups[&GroupId(1)].entries.len(), 20);
 }

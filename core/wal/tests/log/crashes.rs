@@ -1,15 +1,11 @@
 //! Law: after any crash the log holds exactly what the first so many records made of it, and
 //! nothing acknowledged is beyond them.
 
-mod crash_disk;
-#[path = "crash_disk/model.rs"]
-mod model;
-
+use crate::disk::{CrashDisk, Dice};
+use crate::model::{self, Groups};
 use bytes::Bytes;
-use crash_disk::{CrashDisk, Dice};
 use dwcp_env::{ByteCount, ClusterId, DiskRequest, GroupId};
 use dwcp_wal::{Lsn, Record, Wal, WalConfig};
-use model::Groups;
 use proptest::prelude::*;
 
 fn config(segment_kib: u64) -> WalConfig {

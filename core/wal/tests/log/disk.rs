@@ -28,7 +28,7 @@ impl Dice {
         z ^ (z >> 31)
     }
     pub(crate) fn below(&mut self, n: usize) -> usize {
-        (u128::from(self.next()) * n as u128 >> 64) as usize
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
     pub(crate) fn coin(&mut self) -> bool {
         self.next() & 1 == 1

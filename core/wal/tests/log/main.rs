@@ -1,0 +1,8 @@
+//! The log on a disk that crashes and rots.
+
+mod crashes;
+mod disk;
+mod golden;
+mod model;
+mod planted;
+mod rot;
