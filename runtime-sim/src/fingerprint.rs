@@ -67,7 +67,7 @@ pub(crate) struct Fingerprint {
     a: u64,
     b: u64,
     events: u64,
-    blocks: Vec<u128>,
+    blocks: Vec<Mark>,
 }
 
 impl Fingerprint {
@@ -92,18 +92,48 @@ impl Fingerprint {
         let sum = self.sum();
         self.blocks.push(sum);
     }
-    fn sum(&self) -> u128 {
+    fn sum(&self) -> Mark {
         let mut h = blake3::Hasher::new();
-        h.update(&self.blocks.last().copied().unwrap_or(0).to_le_bytes());
+        h.update(&self.blocks.last().map_or(0, |m| m.0).to_le_bytes());
         h.update(&self.a.to_le_bytes());
         h.update(&self.b.to_le_bytes());
         h.update(&self.events.to_le_bytes());
         let mut out = [0; 16];
         out.copy_from_slice(&h.finalize().as_bytes()[..16]);
-        u128::from_le_bytes(out)
+        Mark(u128::from_le_bytes(out))
     }
     pub(crate) fn trail(&self) -> Trail {
         Trail { events: self.events, blocks: self.blocks.clone(), end: self.sum() }
+    }
+}
+
+/// A hash as 32 hexadecimal digits, in files and for people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mark(u128);
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl std::fmt::Debug for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Mark> for String {
+    fn from(m: Mark) -> Self {
+        m.to_string()
+    }
+}
+
+impl TryFrom<String> for Mark {
+    type Error = std::num::ParseIntError;
+    fn try_from(s: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&s, 16).map(Self)
     }
 }
 
@@ -113,16 +143,16 @@ pub struct Trail {
     /// How many events.
     pub events: u64,
     /// After each full block.
-    pub blocks: Vec<u128>,
+    pub blocks: Vec<Mark>,
     /// After the last event.
-    pub end: u128,
+    pub end: Mark,
 }
 
 impl Trail {
     /// The run's identity in 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{:032x}", self.end)
+        self.end.to_string()
     }
     /// The places of the events among which the runs first differ; `None` if they don't.
     #[must_use]
@@ -144,6 +174,17 @@ impl Trail {
         let from = same as u64 * BLOCK;
         Some((from, from + BLOCK))
     }
+}
+
+/// The first place at which two kept traces of one block differ: what each run has there.
+#[must_use]
+pub fn first_differing<'a, E: PartialEq>(
+    left: &'a [E],
+    right: &'a [E],
+) -> Option<(Option<&'a E>, Option<&'a E>)> {
+    let longer = left.len().max(right.len());
+    let i = (0..longer).find(|i| left.get(*i) != right.get(*i))?;
+    Some((left.get(i), right.get(i)))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub mod fingerprint;
 pub mod net;
 pub mod plan;
 mod queue;
+pub mod shrink;
 pub mod swarm;
 pub mod trace;
 mod watch;

@@ -15,6 +15,8 @@ pub struct Event {
     pub at: Instant,
     /// Its place in the run.
     pub seq: u64,
+    /// A digest of what the description leaves out: bodies, bytes written, texts.
+    pub digest: u64,
     /// What happened.
     pub what: What,
 }

@@ -341,7 +341,7 @@ impl<M: Machine> SimWorld<M> {
         let node = what.node().map_or(u64::MAX, |n| n.0);
         self.fingerprint.add(self.now, node << 8 | u64::from(what.code()), digest);
         if self.noting {
-            self.fresh.push(Event { at: Instant::from_nanos(self.now), seq, what });
+            self.fresh.push(Event { at: Instant::from_nanos(self.now), seq, digest, what });
         }
     }
 

@@ -328,3 +328,68 @@ impl Machine for Ledger {
         }
     }
 }
+
+/// A chatter and a ledger in one process, with probes: something of everything.
+pub struct Mixer {
+    pub chatter: Chatter,
+    pub ledger: Ledger,
+    probe: dwcp_env::Probe,
+    /// At this time of its clock, and from this incarnation on, node 3 alters one byte it sends.
+    pub odd_at: Option<Instant>,
+}
+
+impl Mixer {
+    pub fn boot(n: u64, odd_at: Option<Instant>) -> impl FnMut(NodeId, World, u32) -> Result<Self, String> {
+        let mut chatter = Chatter::boot(n, 100);
+        let mut ledger = Ledger::boot(Flaw::None);
+        move |id, world, version| {
+            let probe = world.probe.clone();
+            let records = dwcp_env::Event::NodeStarted { records: 1, took: Duration::ZERO };
+            probe.event(&records);
+            let ledger = ledger(id, world.clone(), version)?;
+            Ok(Self { chatter: chatter(id, world, version)?, ledger, probe, odd_at })
+        }
+    }
+}
+
+impl Machine for Mixer {
+    type Request = Ask;
+    type Response = u64;
+    fn step(&mut self, now: Now, input: Input<Ask>, out: &mut Outputs<u64>) {
+        match input {
+            Input::Wake | Input::Message { .. } | Input::Stop { .. } => {
+                let input = match input {
+                    Input::Message { from, lane, body } => Input::Message { from, lane, body },
+                    Input::Stop { deadline } => Input::Stop { deadline },
+                    _ => Input::Wake,
+                };
+                let mut own = Outputs::new();
+                self.chatter.step(now, input, &mut own);
+                if self.chatter.id == NodeId(3)
+                    && self.odd_at.is_some_and(|t| now.mono >= t && now.mono < t + Duration::millis(1))
+                {
+                    for s in &mut own.sends {
+                        s.body = Bytes::from_static(b"something else");
+                    }
+                }
+                out.sends.append(&mut own.sends);
+                out.stopped = own.stopped;
+            }
+            Input::Request { id, deadline, request } => {
+                let again = self.probe.buggify("mixer.sends_twice");
+                self.ledger.step(now, Input::Request { id, deadline, request }, out);
+                // What it appended it tells its peers, but only once it is durable.
+                if let Some(ticket) = out.disk.last().map(|d| d.ticket) {
+                    for to in self.chatter.peers.clone() {
+                        for _ in 0..=usize::from(again) {
+                            let body = Bytes::from(vec![0xAA; 64]);
+                            out.sends.push(Send { to, lane: Lane::Bulk, body, after: Some(ticket) });
+                        }
+                    }
+                }
+            }
+            other => self.ledger.step(now, other, out),
+        }
+        out.wake_at = Some(self.chatter.wake_at);
+    }
+}
