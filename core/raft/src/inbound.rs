@@ -10,6 +10,7 @@ use crate::types::{Ballot, Entry, LogId, log_id, payload, position};
 use bytes::Bytes;
 use dwcp_consensus::{Position, StateMachine};
 use dwcp_env::{Lane, NodeId};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use openraft::{AsyncRuntime, entry::RaftEntry};
 use std::sync::Arc;
@@ -113,6 +114,10 @@ fn append<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: A
         Ok(entries) => entries,
         Err(why) => return core.shared.fault(from, why),
     };
+    let committed = core.metrics.borrow_watched().local_committed;
+    if core.log.contradicts(head.previous, &entries, committed) {
+        return core.shared.fault(from, "an append that contradicts what is decided here");
+    }
     let Some(slot) = Slot::take(core) else { return };
     let request = AppendEntriesRequest {
         vote: head.ballot.into(),

@@ -186,6 +186,26 @@ impl<R> Log<R> {
         state.vote.is_none() && state.last().is_none()
     }
 
+    /// Whether a leader's entries contradict what is decided here, which no leader's can.
+    pub(crate) fn contradicts(
+        &self,
+        previous: Position,
+        entries: &[Entry],
+        committed: Option<LogId>,
+    ) -> bool {
+        let Some(committed) = committed else { return false };
+        if previous.index > committed.index + 1 {
+            return false;
+        }
+        let state = self.state.lock();
+        let first = state.first();
+        let ids = log_id(previous).into_iter().chain(entries.iter().map(|e| e.log_id));
+        ids.take_while(|id| id.index <= committed.index).filter(|id| id.index >= first).any(|id| {
+            let ours = usize::try_from(id.index - first).ok().and_then(|i| state.entries.get(i));
+            ours.is_some_and(|e| e.log_id != id)
+        })
+    }
+
     /// States that what the disk lost is restored.
     pub(crate) fn healed(&self) {
         self.wal.lock().healed(self.group);
@@ -347,5 +367,125 @@ impl<R: Send + Sync + 'static> RaftLogStorage<Types<R>> for Log<R> {
         let at = position(Some(&upto));
         self.wal.lock().append(self.group, Record::Purge { term: at.term, index: at.index });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/harness/disk.rs"]
+#[allow(dead_code)]
+mod disk;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Runtime, one};
+    use crate::types::{Snapshot, SnapshotMeta, StoredMembership};
+    use dwcp_env::{DiskRequest, NodeId, Now, Seed, World};
+    use dwcp_wal::WalConfig;
+    use futures_core::Stream;
+    use openraft::storage::{EntryResponder, RaftStateMachine};
+    use openraft::testing::log::{StoreBuilder, Suite};
+    use openraft::{AsyncRuntime, RaftSnapshotBuilder, StorageError};
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
+    type T = Types<u64>;
+
+    /// The least state machine: the suite's subject is the log.
+    #[derive(Default)]
+    struct Memory {
+        applied: Option<LogId>,
+        members: StoredMembership,
+        snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
+    }
+    impl RaftSnapshotBuilder<T> for Memory {
+        type SnapshotData = ();
+        async fn build_snapshot(&mut self) -> io::Result<Snapshot<()>> {
+            let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.members.clone() };
+            *self.snapshot.lock() = Some(meta.clone());
+            Ok(Snapshot { meta, snapshot: () })
+        }
+    }
+    impl RaftStateMachine<T> for Memory {
+        type SnapshotData = ();
+        type SnapshotBuilder = Self;
+        async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+            Ok((self.applied, self.members.clone()))
+        }
+        async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+        where
+            S: Stream<Item = io::Result<EntryResponder<T>>> + Unpin + OptionalSend,
+        {
+            while let Some(next) = poll_fn(|cx| Pin::new(&mut entries).poll_next(cx)).await {
+                let (entry, responder) = next?;
+                self.applied = Some(entry.log_id);
+                if let openraft::EntryPayload::Membership(m) = entry.payload {
+                    self.members = StoredMembership::new(self.applied, m);
+                }
+                if let Some(r) = responder {
+                    r.send(crate::types::Answer::Blank);
+                }
+            }
+            Ok(())
+        }
+        async fn get_snapshot_builder(&mut self) -> Self {
+            Self { applied: self.applied, members: self.members.clone(), snapshot: self.snapshot.clone() }
+        }
+        async fn install_snapshot(&mut self, meta: &SnapshotMeta, (): ()) -> io::Result<()> {
+            (self.applied, self.members) = (meta.last_log_id, meta.last_membership.clone());
+            *self.snapshot.lock() = Some(meta.clone());
+            Ok(())
+        }
+        async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<()>>> {
+            Ok(self.snapshot.lock().clone().map(|meta| Snapshot { meta, snapshot: () }))
+        }
+    }
+
+    struct Builder;
+    /// Ends the task that plays the disk.
+    struct Ends(Option<crate::runtime::OneSender<()>>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            drop(self.0.take().map(|end| end.give(())));
+        }
+    }
+
+    impl StoreBuilder<T, Log<u64>, Memory, Ends> for Builder {
+        async fn build(&self) -> Result<(Ends, Log<u64>, Memory), StorageError<T>> {
+            let world = World {
+                now: Now::default(),
+                storage: Arc::new(disk::MemDisk::default()),
+                probe: Probe::silent(),
+                seed: Seed(1),
+            };
+            let (wal, _) = Wal::open(&world, WalConfig::default()).expect("an empty directory");
+            let wal: SharedWal = Arc::new(Mutex::new(wal));
+            let (end, mut ended) = one::<()>();
+            let disk = wal.clone();
+            drop(Runtime::spawn(async move {
+                let mut ticket = 1;
+                loop {
+                    let mut out: Vec<DiskRequest> = Vec::new();
+                    disk.lock().flush(&mut ticket, &mut out);
+                    for request in out {
+                        disk.lock().completed(request.ticket, Ok(())).expect("nothing fails");
+                    }
+                    let tick = std::time::Duration::from_micros(50);
+                    if Runtime::timeout(tick, &mut ended).await.is_ok() {
+                        return;
+                    }
+                }
+            }));
+            let config = Arc::new(GroupConfig::lan(NodeId(0)));
+            let opened =
+                Log::open(GroupId(0), config, wal, Probe::silent(), Arc::default(), GroupLog::default());
+            let (log, _) = opened.expect("an empty log opens");
+            Ok((Ends(Some(end)), log, Memory::default()))
+        }
+    }
+
+    #[test]
+    fn openraft_accepts_the_log() {
+        Runtime::new(1).block_on(Suite::<T, Log<u64>, Memory, Builder, Ends>::test_all(Builder)).unwrap();
     }
 }

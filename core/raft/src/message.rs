@@ -34,6 +34,8 @@ use serde::{Deserialize, Serialize};
 
 /// The most entries in one append.
 pub(crate) const APPEND_ENTRIES_MAX: u64 = 4_096;
+/// No cluster gets this far; beyond it, openraft's additions could overflow.
+const FAR: u64 = 1 << 62;
 
 /// An entry of an append, without its bytes: its index follows from its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -133,6 +135,27 @@ pub(crate) enum Answer {
 }
 
 impl Message {
+    /// Whether its terms and indexes leave room to count on.
+    fn is_near(&self) -> bool {
+        let near = |ballot: &Ballot, at: &[Position]| {
+            ballot.term < FAR && at.iter().all(|p| p.term < FAR && p.index < FAR)
+        };
+        match self {
+            Self::Vote(_, head) | Self::PreVote(_, head) => near(&head.ballot, &[head.last]),
+            Self::Append(_, head) => near(&head.ballot, &[head.previous, head.committed]),
+            Self::Transfer(_, head) => near(&head.ballot, &[head.last]),
+            Self::Piece(_, head) => {
+                head.number < FAR
+                    && near(&head.ballot, &head.checkpoint.iter().map(|c| c.at).collect::<Vec<_>>())
+            }
+            Self::Answer(_, Answer::Vote { ballot, last, .. }) => near(ballot, &[*last]),
+            Self::Answer(_, Answer::Append(AppendAnswer::Higher(ballot)))
+            | Self::Answer(_, Answer::Piece(PieceAnswer::Installed(ballot))) => near(ballot, &[]),
+            Self::Answer(_, Answer::Append(AppendAnswer::DurableTo(at))) => at.term < FAR && at.index < FAR,
+            Self::Answer(..) => true,
+        }
+    }
+
     /// The lane it belongs on. Appends with entries and pieces are told apart by their sender.
     pub(crate) const fn lane(&self) -> Lane {
         match self {
@@ -167,6 +190,9 @@ pub(crate) fn decode(body: &Bytes) -> Result<(Message, Bytes), WireError> {
         return Err(WireError::Body("a head longer than the body"));
     }
     let message: Message = wire::decode(&body[4..end])?;
+    if !message.is_near() {
+        return Err(WireError::Body("a term or an index that no cluster reaches"));
+    }
     let tail = body.slice(end..);
     let wanted = match &message {
         Message::Append(_, head) => {
@@ -206,6 +232,7 @@ mod tests {
     #[test]
     fn lies_about_lengths_are_noticed() {
         let tail = [Bytes::from_static(b"abc")];
+        let far = Ballot { term: u64::MAX, ..BALLOT };
         for bad in [
             encode(&append(&[4]), tail.iter()),
             encode(&append(&[]), tail.iter()),
@@ -213,6 +240,7 @@ mod tests {
             Bytes::from_static(b"\x01"),
             Bytes::from_static(b"\xff\xff\xff\xff"),
             Bytes::from_static(b"\x02\0\0\0\xff\xff"),
+            encode(&Message::Answer(1, Answer::Append(AppendAnswer::Higher(far))), [].iter()),
         ] {
             assert!(decode(&bad).is_err(), "{bad:?}");
         }

@@ -15,11 +15,12 @@ use crate::machine::{Carried, Machine, snapshot};
 use crate::message::{Answer, Message, PieceAnswer, PieceHead};
 use crate::runtime::Runtime;
 use crate::shared::{Call, Shared};
-use crate::types::{Ballot, EngineRecord, Types, Vote};
+use crate::types::{Ballot, EngineRecord, Types, Vote, position};
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, StateMachine};
 use dwcp_env::bound::Bounded;
 use dwcp_env::{JobResult, Lane, NodeId};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{AsyncRuntime, Raft};
 use spin::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -267,6 +268,11 @@ impl<SM: StateMachine> Taker<SM> {
         if bug!(self.shared.config, snapshot_out_of_order) {
             Machine::install(&self.shared).await.ok()?;
             return Some(from);
+        }
+        let committed = position(self.raft.metrics().borrow_watched().local_committed.as_ref());
+        if checkpoint.at > committed && checkpoint.at.index <= committed.index {
+            self.shared.fault(from.node, "a checkpoint that contradicts what is decided here");
+            return None;
         }
         let snapshot = snapshot(checkpoint, Carried::Received).ok()?;
         let response = self.raft.install_full_snapshot(Vote::from(from), snapshot).await.ok()?;

@@ -9,6 +9,21 @@ use std::sync::{Arc, Mutex};
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Where `now` may differ from `durable`.
+    dirty: std::ops::Range<usize>,
+}
+
+impl Content {
+    fn touch(&mut self, start: usize, end: usize) {
+        let d = &mut self.dirty;
+        *d = if d.is_empty() { start..end } else { d.start.min(start)..d.end.max(end) };
+    }
+    fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        let dirty = std::mem::take(&mut self.dirty);
+        let dirty = dirty.start.min(self.now.len())..dirty.end.min(self.now.len());
+        self.durable[dirty.clone()].copy_from_slice(&self.now[dirty]);
+    }
 }
 
 /// Names are durable at once; bytes when synced.
@@ -27,13 +42,15 @@ impl MemDisk {
                 c.now.resize(end, 0);
             }
             c.now[start..end].copy_from_slice(data);
+            c.touch(start, end);
         })
     }
     /// Carries out one operation of a request.
     pub(crate) fn carry_out(&self, op: &DiskOp) -> Result<(), DiskError> {
         match op {
             DiskOp::Create { file, len } => {
-                let content = Content { now: vec![0; *len as usize], durable: vec![0; *len as usize] };
+                let zeros = vec![0; *len as usize];
+                let content = Content { now: zeros.clone(), durable: zeros, dirty: 0..0 };
                 self.0.lock().unwrap().insert(file.clone(), content);
                 Ok(())
             }
@@ -41,7 +58,7 @@ impl MemDisk {
                 self.0.lock().unwrap().entry(file.clone()).or_default();
                 self.write(file, *offset, data)
             }
-            DiskOp::Sync { file } => self.with(file, |c| c.durable = c.now.clone()),
+            DiskOp::Sync { file } => self.with(file, Content::sync),
             DiskOp::Rename { from, to } => self.rename(from, to),
             DiskOp::Remove { file } => self.remove(file),
             DiskOp::SyncDir => Ok(()),
@@ -50,7 +67,8 @@ impl MemDisk {
     /// Forgets what was not synced.
     pub(crate) fn crash(&self) {
         for content in self.0.lock().unwrap().values_mut() {
-            content.now = content.durable.clone();
+            content.now.clone_from(&content.durable);
+            content.dirty = 0..0;
         }
     }
 }
@@ -75,10 +93,14 @@ impl File for Handle {
         self.0.write(&self.1, offset, data)
     }
     fn set_len(&self, len: u64) -> Result<(), DiskError> {
-        self.0.with(&self.1, |c| c.now.resize(len as usize, 0))
+        self.0.with(&self.1, |c| {
+            let old = c.now.len();
+            c.now.resize(len as usize, 0);
+            c.touch(old.min(len as usize), len as usize);
+        })
     }
     fn sync(&self) -> Result<(), DiskError> {
-        self.0.with(&self.1, |c| c.durable = c.now.clone())
+        self.0.with(&self.1, Content::sync)
     }
 }
 

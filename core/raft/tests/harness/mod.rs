@@ -12,11 +12,11 @@ use dwcp_consensus::{EngineError, EngineOutput, Member, MemberChange, Position, 
 use dwcp_env::exec::Pick;
 use dwcp_env::probe::Watch;
 use dwcp_env::{
-    DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe, Purpose,
-    Seed, World as NodeWorld,
+    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe,
+    Purpose, Seed, World as NodeWorld,
 };
 use dwcp_raft::{GroupConfig, RaftHost, SharedWal};
-use dwcp_wal::{Wal, WalConfig};
+use dwcp_wal::{GroupLog, Wal, WalConfig};
 use ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -67,6 +67,8 @@ struct Life {
 
 struct Node {
     disk: MemDisk,
+    /// What happens to a recovered log before it is used.
+    tamper: fn(&mut GroupLog),
     configs: BTreeMap<GroupId, GroupConfig>,
     incarnation: u64,
     life: Option<Life>,
@@ -95,11 +97,15 @@ pub(crate) struct World {
     /// Nodes are spread over so many regions, 35 ms apart; 0: all in one.
     pub(crate) regions: u64,
     pub(crate) pick_drawn: bool,
+    /// Added to every disk request.
+    pub(crate) disk_slow: Duration,
     pub(crate) heard: Arc<Mutex<Heard>>,
     pub(crate) answers: BTreeMap<Token, Answered>,
     asked: u64,
     pub(crate) hash: u64,
     pub(crate) messages: u64,
+    /// Every tenth message sent, as it was.
+    pub(crate) samples: Vec<(NodeId, NodeId, Lane, Bytes)>,
     pub(crate) requests: u64,
 }
 
@@ -124,11 +130,13 @@ impl World {
             latency: (Duration::millis(1), Duration::millis(3)),
             regions: 0,
             pick_drawn: false,
+            disk_slow: Duration::ZERO,
             heard: Arc::default(),
             answers: BTreeMap::new(),
             asked: 0,
             hash: 0,
             messages: 0,
+            samples: Vec::new(),
             requests: 0,
         }
     }
@@ -146,7 +154,7 @@ impl World {
 
     /// A new node with an empty disk.
     pub(crate) fn add(&mut self, id: NodeId, configs: BTreeMap<GroupId, GroupConfig>) {
-        let node = Node { disk: MemDisk::default(), configs, incarnation: 0, life: None };
+        let node = Node { disk: MemDisk::default(), tamper: |_| {}, configs, incarnation: 0, life: None };
         self.nodes.insert(id, node);
         self.start(id);
     }
@@ -163,19 +171,29 @@ impl World {
         let seed = self.seed.part(Purpose::named("test.node"), id.0 << 32 | node.incarnation);
         let storage = Arc::new(node.disk.clone());
         let world = NodeWorld { now, storage, probe: probe.clone(), seed };
-        let (wal, mut recovered) = Wal::open(&world, WalConfig::default()).unwrap();
+        let wal_config = WalConfig { segment: ByteCount::mib(1), ..WalConfig::default() };
+        let (wal, mut recovered) = Wal::open(&world, wal_config).unwrap();
         let wal: SharedWal = Arc::new(spin::Mutex::new(wal));
         let pick = if self.pick_drawn { Pick::Drawn(seed) } else { Pick::Fifo };
         let mut host = RaftHost::new(pick, seed, wal.clone(), probe);
         let mut machines = BTreeMap::new();
         for (group, config) in &node.configs {
+            let tamper = node.tamper;
             let machine = Arc::new(spin::Mutex::new(Ledger::open(node.disk.clone(), *group)));
-            let found = recovered.groups.remove(group).unwrap_or_default();
+            let mut found = recovered.groups.remove(group).unwrap_or_default();
+            tamper(&mut found);
             host.add_group(now, *group, config.clone(), machine.clone(), found).unwrap();
             machines.insert(*group, machine);
         }
         node.life = Some(Life { host, wal, machines, next_ticket: 1, wake: None });
         self.turn(id);
+    }
+
+    /// Starts a node whose recovered log is tampered with first.
+    pub(crate) fn start_with(&mut self, id: NodeId, tamper: fn(&mut GroupLog)) {
+        self.nodes.get_mut(&id).unwrap().tamper = tamper;
+        self.start(id);
+        self.nodes.get_mut(&id).unwrap().tamper = |_| {};
     }
 
     /// Power off: what was not synced is gone, what was under way never ends.
@@ -226,7 +244,7 @@ impl World {
         for request in disk {
             let took = 200 + self.seed.below(800, DISK, id.0, self.now, request.ticket.0);
             self.requests += 1;
-            self.schedule(self.now + Duration::micros(took), id, What::Disk { request });
+            self.schedule(self.now + Duration::micros(took) + self.disk_slow, id, What::Disk { request });
         }
         for (group, output) in out {
             match output {
@@ -254,6 +272,9 @@ impl World {
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
         self.mix(digest ^ (from.0 << 32) ^ to.0);
         self.mix(self.now.as_nanos());
+        if self.messages.is_multiple_of(10) && self.samples.len() < 2_000 {
+            self.samples.push((from, to, lane, body.clone()));
+        }
         if self.cut.contains(&(from, to)) {
             return;
         }
