@@ -9,7 +9,6 @@ use crate::batch::{Batch, BatchWriter, LogMarks, Recent};
 use crate::config::WalConfig;
 use crate::error::WalError;
 use crate::format::{DATA, FORMAT, HeaderRead, IndexBuilder, Key, Kind, PAGE, SegmentHeader};
-use crate::item::State;
 use crate::live::Live;
 use crate::log::{Current, Position, Wal, segment_name};
 use crate::merge::{History, Piece, Step, merge, oldest};
@@ -271,8 +270,7 @@ fn boot_batch(
     header.place(&mut head);
     let mut batch = BatchWriter::new(head, 0, Key::new(salt, seq), marks.era_first, 0, recent);
     for (id, group) in &replay.groups {
-        let state: State = group.head();
-        batch.push(*id, Kind::State, 0, 0, &state.encode());
+        batch.push(*id, Kind::State, 0, 0, &group.state.encode());
     }
     for (id, group) in &replay.groups {
         for (index, held) in group.entries.iter().filter(|(_, held)| !held.proven) {

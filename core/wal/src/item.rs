@@ -40,10 +40,8 @@ pub(crate) struct State {
     pub(crate) purged: Option<(u64, u64)>,
     /// The lowest index since there were entries; without `purged`, the log begins here.
     pub(crate) first: Option<u64>,
-    /// The last index of the log.
+    /// The last index of the log; entries above it that come earlier are void.
     pub(crate) last: Option<u64>,
-    /// Entries above this one that come earlier in the log are void.
-    pub(crate) keep: Option<u64>,
     pub(crate) vote_lost: bool,
     /// Acknowledged records may be lost without a trace.
     pub(crate) suspect: bool,
@@ -69,7 +67,7 @@ impl State {
             self.purged = Some((term, index));
         }
     }
-    const HEAD: usize = 56;
+    const HEAD: usize = 48;
 
     /// Flags, lengths of vote and note, zero (4 bytes each); term and index purged, last, keep
     /// first (8 each); vote; note.
@@ -81,11 +79,10 @@ impl State {
             self.note.is_some(),
             self.purged.is_some(),
             self.last.is_some(),
-            self.keep.is_some(),
+            self.first.is_some(),
             self.vote_lost,
             self.suspect,
             self.holed,
-            self.first.is_some(),
         ];
         let flags = flags.iter().enumerate().fold(0, |f, (i, set)| f | u32::from(*set) << i);
         let mut out = Vec::with_capacity(Self::HEAD + vote.len() + note.len());
@@ -96,7 +93,7 @@ impl State {
         for n in [term, index] {
             out.extend_from_slice(&n.to_le_bytes());
         }
-        for n in [self.last, self.keep, self.first] {
+        for n in [self.last, self.first] {
             out.extend_from_slice(&n.unwrap_or_default().to_le_bytes());
         }
         out.extend_from_slice(vote);
@@ -120,8 +117,7 @@ impl State {
             note: set(1).then(|| payload.slice(vote_end..note_end)),
             purged: set(2).then(|| (u64_at(payload, 16), u64_at(payload, 24))),
             last: set(3).then(|| u64_at(payload, 32)),
-            keep: set(4).then(|| u64_at(payload, 40)),
-            first: set(8).then(|| u64_at(payload, 48)),
+            first: set(4).then(|| u64_at(payload, 40)),
             vote_lost: set(5),
             suspect: set(6),
             holed: set(7),

@@ -118,7 +118,7 @@ impl Live {
     }
     /// The state of every group, for the head of a segment.
     pub(crate) fn states(&self) -> impl Iterator<Item = (GroupId, State)> {
-        self.groups.iter().map(|(id, g)| (*id, State { keep: g.state.last, ..g.state.clone() }))
+        self.groups.iter().map(|(id, g)| (*id, g.state.clone()))
     }
 }
 

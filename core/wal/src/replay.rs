@@ -44,9 +44,6 @@ struct Hole {
 pub(crate) struct Group {
     pub(crate) state: State,
     pub(crate) entries: BTreeMap<u64, Held>,
-    /// The lowest truncation in the tail: proven entries above it are void, and the tail, which
-    /// is about to be, no longer says so.
-    fence: Option<Option<u64>>,
     holes: BTreeMap<u64, Hole>,
     /// The last step that lost something unidentified: a truncation and a rewriting of any older
     /// entry may have been in it.
@@ -104,7 +101,7 @@ impl Replay {
                 let held = Held { term: id.term, payload, segment, step, proven };
                 group.entry(id.index, held);
             }
-            Kind::Truncate => group.truncate(truncate_after(id.term, id.index), proven),
+            Kind::Truncate => group.truncate(truncate_after(id.term, id.index)),
             Kind::Purge => group.purge(id.term, id.index),
             Kind::Vote => {
                 group.state.vote = Some(payload);
@@ -130,7 +127,7 @@ impl Replay {
                 group.holes.insert(id.index, Hole { term: id.term, crc: id.sum, place, step });
                 group.state.extend(id.index);
             }
-            Kind::Truncate => group.truncate(truncate_after(id.term, id.index), true),
+            Kind::Truncate => group.truncate(truncate_after(id.term, id.index)),
             Kind::Purge => group.purge(id.term, id.index),
             Kind::Vote => {
                 group.state.vote_lost = true;
@@ -175,10 +172,7 @@ impl Group {
             self.holes.split_off(&from);
         }
     }
-    fn truncate(&mut self, after: Option<u64>, proven: bool) {
-        if !proven {
-            self.fence = Some(self.fence.map_or(after, |fence| fence.min(after)));
-        }
+    fn truncate(&mut self, after: Option<u64>) {
         self.keep(after);
         self.state.truncate(after);
     }
@@ -199,7 +193,7 @@ impl Group {
         if let Some((term, index)) = state.purged {
             self.purge(term, index);
         }
-        self.keep(state.keep);
+        self.keep(state.last);
         self.vote_lost_at = state.vote_lost.then_some(self.vote_lost_at.unwrap_or(place));
         self.state = state;
     }
@@ -207,11 +201,6 @@ impl Group {
     fn is_doubtful(&self) -> bool {
         let Some(doubted) = self.doubted else { return false };
         self.entries.values().any(|e| e.step < doubted) || self.holes.values().any(|h| h.step < doubted)
-    }
-    /// The state to write at the head of the next segment.
-    pub(crate) fn head(&self) -> State {
-        let keep = self.fence.map_or(self.state.last, |fence| fence.min(self.state.last));
-        State { keep, ..self.state.clone() }
     }
     /// Notes every index that should be there and is not.
     fn gaps(&self, id: GroupId, damage: &mut Vec<(Option<GroupId>, Lost, Option<Place>)>) {

@@ -4,9 +4,11 @@
 use crate::disk::{CrashDisk, Dice};
 use crate::model::{self, Groups};
 use bytes::Bytes;
-use dwcp_env::{ByteCount, ClusterId, DiskRequest, GroupId};
+use dwcp_env::probe::Watch;
+use dwcp_env::{ByteCount, ClusterId, DiskRequest, GroupId, Probe};
 use dwcp_wal::{Lsn, Record, Wal, WalConfig};
 use proptest::prelude::*;
+use std::sync::{Arc, Mutex};
 
 fn config(segment_kib: u64) -> WalConfig {
     WalConfig { segment: ByteCount::kib(segment_kib), cluster: ClusterId(7), ..WalConfig::default() }
@@ -45,6 +47,20 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Lets the log misbehave within its contract: batches cut short, segments given up early.
+struct Mischief(Mutex<Dice>);
+
+impl Watch for Mischief {
+    fn event(&self, _: &dwcp_env::Event) {}
+    fn sometimes(&self, _: &'static str) {}
+    fn buggify(&self, _: &'static str) -> bool {
+        self.0.lock().unwrap().below(8) == 0
+    }
+    fn violated(&self, name: &'static str, detail: &dyn std::fmt::Display) {
+        panic!("{name}: {detail}");
+    }
+}
+
 /// A log on a crashing disk, and what it must hold.
 struct Bench {
     disk: CrashDisk,
@@ -61,12 +77,16 @@ struct Bench {
     serial: u64,
     term: u64,
     trimmed: bool,
+    probe: Probe,
 }
 
 impl Bench {
     fn new(seed: u64, config: WalConfig) -> Self {
+        Self::watched(seed, config, Probe::silent())
+    }
+    fn watched(seed: u64, config: WalConfig, probe: Probe) -> Self {
         let disk = CrashDisk::default();
-        let (wal, recovered) = Wal::open(&disk.world(seed), config).unwrap();
+        let (wal, recovered) = Wal::open(&disk.world_watched(seed, probe.clone()), config).unwrap();
         assert!(recovered.groups.is_empty());
         Self {
             disk,
@@ -81,6 +101,7 @@ impl Bench {
             serial: 0,
             term: 1,
             trimmed: false,
+            probe,
         }
     }
     fn append(&mut self, group: u32, record: Record) {
@@ -166,7 +187,8 @@ impl Bench {
         }
         let acknowledged = self.wal.durable().0 as usize;
         let seed = self.dice.next();
-        let (wal, recovered) = Wal::open(&self.disk.world(seed), self.config).unwrap();
+        let (wal, recovered) =
+            Wal::open(&self.disk.world_watched(seed, self.probe.clone()), self.config).unwrap();
         assert_eq!(recovered.damage, [], "no byte was altered");
         assert!(!recovered.unknown_lost);
         assert!(recovered.groups.values().all(|g| !g.suspect && !g.vote_lost));
@@ -202,9 +224,12 @@ proptest! {
     fn a_crash_keeps_a_prefix_with_all_that_was_acknowledged(
         seed in any::<u64>(),
         segment in prop_oneof![Just(32u64), Just(64), Just(256)],
+        mischief in any::<bool>(),
         ops in prop::collection::vec(op(), 1..160),
     ) {
-        let mut bench = Bench::new(seed, config(segment));
+        let probe = Probe::new(Arc::new(Mischief(Mutex::new(Dice::new(seed)))));
+        let probe = if mischief { probe } else { Probe::silent() };
+        let mut bench = Bench::watched(seed, config(segment), probe);
         for op in &ops {
             bench.step(op);
         }
@@ -281,7 +306,6 @@ fn a_write_torn_at_any_byte_keeps_what_was_before_and_a_prefix_of_itself() {
 
 #[test]
 fn callbacks_come_in_the_order_of_the_lsns() {
-    use std::sync::{Arc, Mutex};
     let mut bench = Bench::new(5, config(64));
     let told = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..4 {
