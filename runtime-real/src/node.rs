@@ -137,7 +137,7 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
         let inbox = Arc::new(Inbox::new());
         let counts = Arc::new(Counts::new());
         let clock = Clock::start(settings.clock_uncertainty);
-        let watch = LogWatch { registry: registry.clone(), on_broken: settings.on_broken };
+        let watch = LogWatch::new(registry.clone(), settings.on_broken);
         let probe = Probe::new(Arc::new(watch));
         let handle = NodeHandle { inbox: inbox.clone(), counts: counts.clone(), clock, probe: probe.clone() };
         let world = World { now: clock.now(), storage: storage.clone(), probe: probe.clone(), seed };
@@ -287,7 +287,7 @@ fn run_to_end<M: Machine>(mut shard: Shard<M>, on_broken: OnBroken) -> Ended {
     let ended = catch_unwind(AssertUnwindSafe(|| shard.run())).unwrap_or_else(|panic| {
         let why = panic_text(&*panic);
         tracing::error!("the node panicked: {why}");
-        on_broken.act();
+        on_broken.act(&format!("the node panicked: {why}"));
         Ended::Broken(why)
     });
     match &ended {

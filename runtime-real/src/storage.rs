@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
@@ -159,7 +160,8 @@ impl RealStorage {
     /// See [`OpenError`]; the directory is then as it was.
     pub fn open(path: &Path, cluster: ClusterId, node: NodeId) -> Result<Self, OpenError> {
         let unusable = |why: &dyn fmt::Display| unusable(path, why);
-        std::fs::create_dir_all(path).map_err(|e| unusable(&e))?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|e| unusable(&e))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| unusable(&e))?;
         let lock = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;

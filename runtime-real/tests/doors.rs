@@ -196,3 +196,41 @@ async fn a_start_that_fails_says_what_to_do_and_leaves_no_trace() {
     says(start(elsewhere, idle).await.unwrap_err(), &format!("belongs to cluster {CLUSTER}"));
     start(site.settings(5), idle).await.unwrap();
 }
+
+const CHILD: &str = "DWCP_TEST_BROKEN";
+
+/// In production a broken invariant ends the process at once, and says which.
+#[test]
+fn a_broken_invariant_ends_the_process() {
+    for (how, what) in [("panic", "the node panicked: on purpose"), ("always", "invariant even is broken: 3")]
+    {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "doors::a_process_that_breaks", "--ignored", "--nocapture"])
+            .env(CHILD, how)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6), "{text}");
+        assert!(text.contains(&format!("dwcp: {what}")), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ends its process; a_broken_invariant_ends_the_process starts it"]
+async fn a_process_that_breaks() {
+    let panics = std::env::var(CHILD).unwrap() == "panic";
+    let site = Site::new();
+    let mut settings = site.settings(1);
+    settings.on_broken = dwcp_runtime_real::OnBroken::Abort;
+    let boot = move |world: dwcp_env::World| {
+        Ok(Told(move |_, input, _: &mut Outputs<u64>| {
+            if let Input::Request { request, .. } = input {
+                assert!(!panics, "on purpose");
+                world.probe.always("even", request % 2 == 0, || request);
+            }
+        }))
+    };
+    let node = start(settings, boot).await.unwrap();
+    let _ends = node.handle().request(3, SECOND * 5).await;
+    std::process::exit(0);
+}

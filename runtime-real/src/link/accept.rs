@@ -4,12 +4,14 @@
 //! closed with a reason in the log and in a counter (`dwcp_link_refused_total`), at no cost to
 //! the links that stand. At most [`CONNECTIONS`] sockets are open at once; before a stranger has
 //! shown a certificate it costs one of them for at most [`ATTEMPT`](super::dial::ATTEMPT).
-//! Lines about strangers are limited to [`LINES_PER_SECOND`], the rest are only counted.
+//! Lines about one class of cause are limited to
+//! [`LINES_PER_SECOND`](crate::watch::LINES_PER_SECOND), the rest are only counted.
 
 use super::fault::LinkError;
 use super::session::{self, FrameReader};
 use super::{Deliver, Listener, Shared, quic, tcp, tls};
 use crate::authority::Name;
+use crate::watch::Throttle;
 use dwcp_env::{Event, Lane, NodeId, Probe};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,8 +24,6 @@ use tokio_rustls::TlsAcceptor;
 /// Connections accepted at once: fifteen voters on three lanes, their successors while they
 /// reconnect, and room for strangers to be turned away.
 pub const CONNECTIONS: usize = 512;
-/// Log lines a second about connections that were turned away.
-pub const LINES_PER_SECOND: u64 = 10;
 
 /// What an accepted connection is judged and served by.
 pub(crate) struct Door {
@@ -34,7 +34,7 @@ pub(crate) struct Door {
     /// The connection that serves each peer's lane; telling it ends it.
     serving: Mutex<BTreeMap<(NodeId, Lane), Serving>>,
     next_connection: AtomicU64,
-    lines: Mutex<(std::time::Instant, u64)>,
+    throttle: Throttle,
 }
 
 /// The number of a connection, and what ends it.
@@ -48,7 +48,7 @@ pub(crate) fn spawn(shared: Arc<Shared>, listener: Listener, deliver: Arc<dyn De
         places: Arc::new(Semaphore::new(CONNECTIONS)),
         serving: Mutex::default(),
         next_connection: AtomicU64::new(0),
-        lines: Mutex::new((std::time::Instant::now(), 0)),
+        throttle: Throttle::default(),
     });
     match listener {
         Listener::Tcp(l) => {
@@ -178,21 +178,11 @@ impl Door {
             let (F::Frame { from, .. } | F::Body { from, .. } | F::Cluster { from, .. }) = fault;
             self.probe.event(&Event::PeerFaulted { from: *from, why: fault.to_string() });
         }
-        if self.may_speak() {
+        if self.throttle.lets(why.class()) {
             match address {
                 Some(a) => tracing::warn!(from = %a, "connection closed: {why}"),
                 None => tracing::warn!("no connection: {why}"),
             }
         }
-    }
-
-    fn may_speak(&self) -> bool {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = std::time::Instant::now();
-        if now.duration_since(lines.0).as_secs() >= 1 {
-            *lines = (now, 0);
-        }
-        lines.1 += 1;
-        lines.1 <= LINES_PER_SECOND
     }
 }

@@ -13,7 +13,7 @@ use crate::authority::{Identity, IdentityError};
 use crate::node::StartError;
 use dwcp_env::Lane;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionError, Endpoint, IdleTimeout, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,24 +86,17 @@ pub(crate) async fn link(shared: &Shared, remote: &Remote, endpoint: &Endpoint) 
         Ok(connection) => connection,
         Err(e) => return e.into(),
     };
+    // Which lane fails first ends all; at the end of the node each may finish.
     let lane = async |lane: Lane| {
-        let (w, r) = match connection.open_bi().await {
-            Ok(pair) => pair,
-            Err(e) => return connection_error(e).into(),
-        };
+        let (w, r) = connection.open_bi().await.map_err(|e| LinkEnd::from(connection_error(e)))?;
         // Higher is more urgent; a stream's priority can only be refused once it is closed.
         let _open = w.set_priority(-(lane as i32));
-        drive(shared, remote, lane, r, w).await
+        let end = drive(shared, remote, lane, r, w).await;
+        if end.why == LinkError::Ending { Ok(()) } else { Err(end) }
     };
-    let mut end = tokio::select! {
-        end = lane(Lane::Control) => end,
-        end = lane(Lane::Data) => end,
-        end = lane(Lane::Bulk) => end,
-    };
-    // What the stream saw is often only that the connection broke; the connection knows why.
-    if let (LinkError::Network(_) | LinkError::Closed, Some(why)) = (&end.why, connection.close_reason()) {
-        end.why = connection_error(why);
-    }
+    let lanes = async { tokio::try_join!(lane(Lane::Control), lane(Lane::Data), lane(Lane::Bulk)) };
+    let mut end = lanes.await.err().unwrap_or(LinkEnd { stood: true, why: LinkError::Ending });
+    end.why = precise(&connection, end.why);
     connection.close(0_u32.into(), b"");
     end
 }
@@ -142,11 +135,15 @@ async fn admit(door: &Arc<Door>, incoming: quinn::Incoming) -> Result<(), LinkEr
         let (door, from) = (door.clone(), from.clone());
         lanes.spawn(async move { door.serve(from, r, w).await });
     }
-    // The first lane to end ends the link: the dialler makes all of them anew.
+    // A lane that ends well leaves the others time for their last frames; each has its deadlines.
     while let Some(result) = lanes.join_next().await {
         match result {
-            Ok(Ok(())) => break,
+            Ok(Ok(())) => {}
             Ok(Err(e)) => {
+                let e = precise(&connection, e);
+                if e.is_quiet() {
+                    return Ok(());
+                }
                 connection.close(1_u32.into(), b"a lane broke the protocol");
                 return Err(e);
             }
@@ -155,4 +152,12 @@ async fn admit(door: &Arc<Door>, incoming: quinn::Incoming) -> Result<(), LinkEr
     }
     connection.close(0_u32.into(), b"");
     Ok(())
+}
+
+/// What a stream saw is often only that the connection broke; the connection knows why.
+fn precise(connection: &Connection, seen: LinkError) -> LinkError {
+    match (&seen, connection.close_reason()) {
+        (LinkError::Network(_) | LinkError::Closed, Some(why)) => connection_error(why),
+        _ => seen,
+    }
 }

@@ -38,6 +38,8 @@ pub const GREETING: Duration = Duration::from_secs(5);
 pub const PING_EVERY: Duration = Duration::from_secs(2);
 /// After this long without a whole frame, or with a write that does not end, a link is dead.
 pub const SILENCE: Duration = Duration::from_secs(10);
+/// How long the last frames of a node that ends may take to be confirmed.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// The largest hello or refusal.
 const GREETING_MAX: usize = 1_024;
 /// Queued bytes that are written in one go. On the bulk lane a batch, and a frame received, is also
@@ -191,10 +193,11 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let pongs = async {
+    let (tell, mut heard) = watch::channel(0_u64);
+    let listen = async {
         loop {
             match reader.next(GREETING_MAX, SILENCE).await {
-                Ok((kind::PONG, _)) => {}
+                Ok((kind::PONG, _)) => tell.send_modify(|n| *n += 1),
                 Ok((kind::REFUSED, why)) => {
                     let why = String::from_utf8_lossy(&why).into_owned();
                     return LinkError::Refused { by: peer, why };
@@ -204,22 +207,34 @@ where
             }
         }
     };
-    tokio::select! {
-        e = pongs => e,
-        e = write_out(lane, outbox, &mut w, ending) => match e {
-            Ok(()) => LinkError::Ending,
+    let write = async {
+        match write_out(lane, outbox, &mut w, ending).await {
+            // The last pong says that everything before it has arrived.
+            Ok(pings) => {
+                let confirmed = timeout(FAREWELL, heard.wait_for(|pongs| *pongs >= pings)).await.is_ok();
+                tracing::debug!(%peer, ?lane, confirmed, "last words");
+                let _best_effort = timeout(FAREWELL, w.shutdown()).await;
+                LinkError::Ending
+            }
             Err(e) => e,
-        },
+        }
+    };
+    tokio::select! {
+        e = listen => e,
+        e = write => e,
     }
 }
 
+/// Writes what there is until the node ends; tells how many pings were sent, the last behind
+/// everything else.
 async fn write_out<W: AsyncWrite + Unpin>(
     lane: Lane,
     outbox: &Outbox,
     w: &mut W,
     mut ending: watch::Receiver<bool>,
-) -> Result<(), LinkError> {
+) -> Result<u64, LinkError> {
     let ping = small(kind::PING, &[]);
+    let mut pings = 0;
     let mut next_ping = Instant::now() + PING_EVERY;
     let mut batch = Vec::new();
     let mut buf = BytesMut::with_capacity(8 * 1024);
@@ -228,6 +243,7 @@ async fn write_out<W: AsyncWrite + Unpin>(
         if Instant::now() >= next_ping {
             next_ping = Instant::now() + PING_EVERY;
             buf.extend_from_slice(&ping);
+            pings += 1;
         }
         if !batch.is_empty() || !buf.is_empty() {
             write_batch(lane, &mut batch, &mut buf, w).await?;
@@ -237,8 +253,8 @@ async fn write_out<W: AsyncWrite + Unpin>(
             continue;
         }
         if *ending.borrow() {
-            let _best_effort = timeout(GREETING, w.shutdown()).await;
-            return Ok(());
+            write_within(w, &ping).await?;
+            return Ok(pings + 1);
         }
         let due = due.map_or(next_ping, |d| next_ping.min(d.into()));
         tokio::select! {

@@ -71,18 +71,21 @@ async fn a_restarted_peer_is_found_again_over_quic() {
     a_restarted_peer_is_found_again(Transport::Quic).await;
 }
 
-/// Round trips of a heartbeat, while `flood` keeps the bulk lane full.
-async fn heartbeats(a: &Party, b: &Party, flood: bool) -> hdrhistogram::Histogram<u64> {
+type Times = hdrhistogram::Histogram<u64>;
+
+/// Microseconds of a heartbeat's round trip, and of a bulk frame from its push to its delivery while
+/// `flood` keeps the bulk lane full.
+async fn heartbeats(a: &Party, b: &Party, flood: bool) -> (Times, Times) {
+    let begin = Instant::now();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let filler = flood.then(|| {
         let (links, stop) = (a.links.clone(), stop.clone());
         tokio::spawn(async move {
-            let chunk = Bytes::from(vec![7; 256 * 1024]);
             while !stop.load(Ordering::Relaxed) {
-                let room = links.status()[0].waiting < 128;
-                if room {
-                    let send = ToPeer { to: NodeId(2), lane: Lane::Bulk, body: chunk.clone(), after: None };
-                    links.carry(send);
+                if links.status()[0].waiting < 128 {
+                    let mut chunk = vec![7; 256 * 1024];
+                    chunk[..8].copy_from_slice(&(begin.elapsed().as_micros() as u64).to_le_bytes());
+                    links.carry(ToPeer { to: NodeId(2), lane: Lane::Bulk, body: chunk.into(), after: None });
                     links.flush();
                 } else {
                     tokio::time::sleep(Duration::from_micros(200)).await;
@@ -91,33 +94,38 @@ async fn heartbeats(a: &Party, b: &Party, flood: bool) -> hdrhistogram::Histogra
         })
     });
     let echo = {
-        let (links, ear, stop) = (b.links.clone(), b.ear.clone(), stop.clone());
+        let (links, ear) = (b.links.clone(), b.ear.clone());
         tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
+            let mut bulk = Times::new(3).unwrap();
+            loop {
                 let (_, lane, body) = ear.next().await;
-                if lane == Lane::Control {
+                if lane == Lane::Bulk {
+                    let pushed = u64::from_le_bytes(*body.first_chunk().unwrap());
+                    bulk.record(begin.elapsed().as_micros() as u64 - pushed).unwrap();
+                } else if body == "last" {
+                    return bulk;
+                } else {
                     links.carry(ToPeer { to: NodeId(1), lane, body, after: None });
                     links.flush();
                 }
             }
         })
     };
-    let mut times = hdrhistogram::Histogram::new(3).unwrap();
+    let mut times = Times::new(3).unwrap();
     for n in 0..400_u32 {
-        let n = n + if flood { 1_000 } else { 0 };
         let start = Instant::now();
         a.send(2, Lane::Control, n.to_le_bytes().to_vec());
-        while a.ear.next().await.2 != n.to_le_bytes()[..] {}
+        assert_eq!(a.ear.next().await.2, n.to_le_bytes()[..]);
         times.record(start.elapsed().as_micros() as u64).unwrap();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     stop.store(true, Ordering::Relaxed);
     a.send(2, Lane::Control, "last");
-    echo.await.unwrap();
+    let bulk = echo.await.unwrap();
     if let Some(f) = filler {
         f.await.unwrap();
     }
-    times
+    (times, bulk)
 }
 
 async fn bulk_never_delays_a_heartbeat(transport: Transport, deaf: bool) {
@@ -128,13 +136,22 @@ async fn bulk_never_delays_a_heartbeat(transport: Transport, deaf: bool) {
     hood.introduce(&b, &a);
     a.until_up().await;
     b.until_up().await;
-    let calm = heartbeats(&a, &b, false).await;
-    let storm = heartbeats(&a, &b, true).await;
-    let p = |h: &hdrhistogram::Histogram<u64>| [0.5, 0.99, 1.0].map(|q| h.value_at_quantile(q));
-    println!("{transport:?} deaf={deaf}: µs at p50 p99 max: calm {:?}, under bulk {:?}", p(&calm), p(&storm));
-    // Two cores that also build: the figure is printed, the bound only catches queueing behind
-    // bulk, which would be 32 MiB, some hundred milliseconds or (if deaf) for ever.
-    assert!(storm.value_at_quantile(0.99) < 60_000, "{:?}", p(&storm));
+    let (calm, _) = heartbeats(&a, &b, false).await;
+    let (storm, bulk) = heartbeats(&a, &b, true).await;
+    let p = |h: &Times| [0.5, 0.99, 1.0].map(|q| h.value_at_quantile(q));
+    println!(
+        "{transport:?} deaf={deaf}: µs at p50 p99 max: calm {:?}, under bulk {:?}, bulk itself {:?}",
+        p(&calm),
+        p(&storm),
+        p(&bulk)
+    );
+    // Two cores do everything at once here, so the figures are those of a starved machine; that a
+    // heartbeat does not queue behind bulk shows in what bulk itself waits. If nothing of bulk is
+    // ever taken, queueing would be for ever.
+    if !deaf {
+        let (heartbeat, bulk) = (storm.value_at_quantile(0.99), bulk.value_at_quantile(0.5));
+        assert!(heartbeat < bulk / 2, "a heartbeat takes {heartbeat} µs, bulk {bulk} µs");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,9 +200,8 @@ async fn a_peer_that_is_removed_is_hung_up_on() {
     assert_eq!(b.ear.try_next(), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn last_words_leave_before_the_end() {
-    let (a, b) = Hood::new(Transport::Tcp).pair();
+async fn last_words_leave_before_the_end(transport: Transport) {
+    let (a, b) = Hood::new(transport).pair();
     a.until_up().await;
     for n in 0..1_000_u32 {
         a.links.carry(ToPeer {
@@ -200,4 +216,15 @@ async fn last_words_leave_before_the_end() {
     for n in 0..1_000_u32 {
         assert_eq!(b.ear.next().await.2, n.to_le_bytes().to_vec());
     }
+    // Whoever ends well is not logged as a fault.
+    assert!(!b.registry.render().contains("dwcp_link_refused_total{"), "{}", b.registry.render());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn last_words_leave_before_the_end_over_tcp() {
+    last_words_leave_before_the_end(Transport::Tcp).await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn last_words_leave_before_the_end_over_quic() {
+    last_words_leave_before_the_end(Transport::Quic).await;
 }
