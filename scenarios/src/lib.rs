@@ -1,1 +1,13 @@
-//! Scenario files and what is done with them
+//! Scenario files and what is done with them.
+pub mod capsule;
+pub mod catalogue;
+pub mod expand;
+pub mod file;
+pub mod gate;
+pub mod invariant;
+pub mod leak;
+pub mod mutants;
+pub mod pool;
+pub mod run;
+pub mod sweep;
+pub mod worker;

@@ -182,6 +182,8 @@ pub struct Record {
 pub struct Log {
     /// In the order of their beginnings.
     pub records: Vec<Record>,
+    /// When the last write was acknowledged.
+    pub last_acknowledged: Instant,
     places: u64,
 }
 
@@ -215,6 +217,9 @@ impl Log {
         r.revision = revision;
         r.ret = at;
         r.ret_place = place;
+        if outcome == Outcome::Ok && r.what.is_write() {
+            self.last_acknowledged = self.last_acknowledged.max(at);
+        }
     }
     /// Notes something that is seen at one instant.
     pub fn saw(&mut self, client: u32, at: Instant, revision: i64, what: What) {

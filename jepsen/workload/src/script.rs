@@ -79,7 +79,7 @@ impl Script {
             Use::ListAppend => Self::Lists(lists::Lists::new(keys)),
             Use::Bank => Self::Bank(bank::Bank::new(keys)),
             Use::Lock => Self::Lock(lock::Lock::new(keys)),
-            Use::Watch if nth % 2 == 0 => Self::Write(register::Register::new(kind, nth, keys)),
+            Use::Watch if nth.is_multiple_of(2) => Self::Write(register::Register::new(kind, nth, keys)),
             Use::Watch => Self::Watch(watch::Watch::default()),
         }
     }
@@ -107,8 +107,8 @@ impl Script {
     }
     /// Takes one of many answers.
     pub fn streamed(&mut self, client: u32, at: Instant, answer: Answer, log: &mut Log) {
-        if let (Self::Watch(s), Answer::Changes { events, revision }) = (self, answer) {
-            s.saw(client, at, &events, revision, log);
+        if let (Self::Watch(s), Answer::Changes { events, .. }) = (self, answer) {
+            s.saw(client, at, &events, log);
         }
     }
     /// The question that goes on with a broken stream.

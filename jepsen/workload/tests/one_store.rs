@@ -77,7 +77,7 @@ impl Store {
             return 0;
         }
         self.writes += 1;
-        if self.lie == Lie::Forgets && self.writes % 50 == 0 {
+        if self.lie == Lie::Forgets && self.writes.is_multiple_of(50) {
             return 1;
         }
         let kv = value.map(|value| KeyValue {
@@ -211,7 +211,7 @@ fn run(kind: Use, lie: Lie, seed: u64) -> (Log, Store) {
             let Do::Send { attempt, ask, .. } = action else { continue };
             asked += 1;
             let answer = store.ask(&ask);
-            if asked % 9 != 0 {
+            if !asked.is_multiple_of(9) {
                 let trip = Duration::millis(1 + asked * 7 % 20);
                 under_way.push((now + trip, client, attempt, answer));
             }
@@ -282,7 +282,7 @@ fn a_client_that_never_hears_gives_up_and_says_so() {
             if let Do::Send { attempt, .. } = action {
                 sent += 1;
                 // Every second node refuses at once.
-                if sent % 2 == 0 {
+                if sent % 2_u32 == 0 {
                     let refusal = Err(Refusal::NotDone { hint: None });
                     client.answered(now, attempt, refusal, &mut log, &mut Vec::new());
                 }

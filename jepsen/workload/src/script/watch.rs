@@ -33,9 +33,9 @@ impl Watch {
         client: u32,
         at: Instant,
         events: &[WatchEvent],
-        revision: Revision,
         log: &mut Log,
     ) {
+        // Only what was told counts: a node's revision may be ahead of what it has told.
         for event in events {
             let Some(key) = Use::Watch.number(&event.kv.key) else { continue };
             let value = match event.kind {
@@ -45,7 +45,6 @@ impl Watch {
             log.saw(client, at, event.kv.mod_revision, What::Saw { key, value });
             self.next = self.next.max(event.kv.mod_revision + 1);
         }
-        self.next = self.next.max(revision + 1);
     }
 
     /// A watch is answered in streams; a single answer is a refusal.

@@ -1,0 +1,151 @@
+//! The scenarios of this build, inside the program, so that `dwcp sim list` works anywhere.
+//!
+//! A file that no line here names fails the test: nothing is forgotten. Regressions
+//! (`regressions/*.toml`, capsules of past failures) are listed the same way.
+
+use crate::capsule::Capsule;
+use crate::file::{FileError, Scenario};
+use std::path::Path;
+
+macro_rules! embedded {
+    ($($name:literal,)*) => {
+        &[$(($name, include_str!(concat!("../", $name, ".toml"))),)*]
+    };
+}
+
+/// Name and text of every scenario.
+pub const SCENARIOS: &[(&str, &str)] = embedded![
+    "calm/idle",
+    "calm/steady",
+    "clock/drift",
+    "clock/jump",
+    "disk/bit_rot",
+    "disk/errors",
+    "disk/full",
+    "disk/slow_leader",
+    "disk/torn_tail",
+    "disk/torn_write",
+    "disk/unreadable",
+    "failover/all_crash",
+    "failover/leader_crash",
+    "failover/leader_pause",
+    "failover/region_lost_and_back",
+    "failover/rolling_restart",
+    "members/change_under_partition",
+    "members/leader_transfer",
+    "members/snapshot_to_joiner",
+    "network/clogged",
+    "network/loss_and_reorder",
+    "network/slow_leader",
+    "partition/bridge",
+    "partition/majority",
+    "partition/minority",
+    "partition/one_way",
+    "partition/region_cut",
+    "swarm/crashes",
+    "swarm/nine_nodes",
+    "swarm/three_nodes",
+];
+
+/// Name and text of every capsule of a past failure.
+pub const REGRESSIONS: &[(&str, &str)] = embedded![];
+
+/// All scenarios, parsed.
+///
+/// # Panics
+/// If one is wrong, which a test excludes.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    let parse = |(name, text): &(&str, &str)| Scenario::parse(name, text).unwrap_or_else(|e| panic!("{e}"));
+    SCENARIOS.iter().map(parse).collect()
+}
+
+/// All regressions, parsed.
+///
+/// # Panics
+/// If one is wrong, which a test excludes.
+#[must_use]
+pub fn regressions() -> Vec<(String, Capsule)> {
+    let parse = |(name, text): &(&str, &str)| {
+        ((*name).to_owned(), Capsule::parse(text).unwrap_or_else(|e| panic!("{name}: {e}")))
+    };
+    REGRESSIONS.iter().map(parse).collect()
+}
+
+/// A scenario by its name (`failover/leader_crash`, or `leader_crash` if only one is called so)
+/// or by the path of a file.
+///
+/// # Errors
+/// That there is none, with those there are; or what is wrong in the file.
+pub fn find(name: &str) -> Result<Scenario, FileError> {
+    if Path::new(name).extension().is_some_and(|e| e == "toml") {
+        return Scenario::load(Path::new(name));
+    }
+    let own = |full: &str| full == name || full.rsplit('/').next() == Some(name);
+    let mut found = SCENARIOS.iter().filter(|(full, _)| own(full));
+    match (found.next(), found.next()) {
+        (Some((full, text)), None) => Scenario::parse(full, text),
+        (first, _) => {
+            let names: Vec<&str> = SCENARIOS.iter().map(|s| s.0).collect();
+            let what = if first.is_some() { "several scenarios are called" } else { "no scenario is called" };
+            let list = names.join(", ");
+            Err(FileError { file: name.to_owned(), line: 1, what: format!("{what} {name:?}; there are {list}") })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Every `.toml` two levels below the crate's root, by name.
+    fn files() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut names = BTreeSet::new();
+        for theme in std::fs::read_dir(root).unwrap().flatten().filter(|e| e.path().is_dir()) {
+            for file in std::fs::read_dir(theme.path()).unwrap().flatten() {
+                if file.path().extension().is_some_and(|e| e == "toml") {
+                    let (theme, own) = (theme.file_name(), file.path());
+                    let own = own.file_stem().unwrap().to_string_lossy().into_owned();
+                    names.insert(format!("{}/{own}", theme.to_string_lossy()));
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn every_file_is_listed_and_understood() {
+        let listed: BTreeSet<String> =
+            SCENARIOS.iter().chain(REGRESSIONS).map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(files(), listed);
+        for scenario in all() {
+            let name = &scenario.name;
+            assert!(!scenario.why.is_empty() && scenario.why.ends_with('.'), "{name} says why in a sentence");
+            assert!(!scenario.check.always.is_empty(), "{name} checks something");
+        }
+        drop(regressions());
+    }
+
+    #[test]
+    fn a_scenario_is_found_by_either_name_and_a_stranger_is_answered_with_the_list() {
+        assert_eq!(find("failover/leader_crash").unwrap().name, "failover/leader_crash");
+        assert_eq!(find("leader_crash").unwrap().name, "failover/leader_crash");
+        let err = find("no_such").unwrap_err().to_string();
+        assert!(err.contains("no scenario") && err.contains("failover/leader_crash"), "{err}");
+    }
+
+    #[test]
+    fn every_sometimes_can_happen() {
+        let faults = dwcp_runtime_sim::FaultKind::ALL.map(dwcp_runtime_sim::FaultKind::probe);
+        for scenario in all() {
+            for name in &scenario.check.sometimes {
+                let known = faults.contains(&name.as_str())
+                    || dwcp_env::event::CATALOGUE.iter().any(|e| e.0 == name)
+                    || !name.starts_with("fault.");
+                assert!(known, "{}: {name} is no fault and no event", scenario.name);
+            }
+        }
+    }
+}

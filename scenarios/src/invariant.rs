@@ -1,0 +1,268 @@
+//! What must be true, watched from outside: one property a file, named after itself, with its
+//! place in the paper.
+//!
+//! | property | looks at | when |
+//! |---|---|---|
+//! | `election_safety` | who leads in which term | every look |
+//! | `log_matching` | the term of each index applied | every look |
+//! | `leader_completeness` | a new leader's log against what was committed | every look |
+//! | `committed_on_quorum` | how many logs reach the commit index | every look |
+//! | `state_machine_safety` | the revision, and the hash of the content, at equal index | every look; hashes at intervals and at the end |
+//! | `monotone` | term, commit and applied index of one life of a node | every look |
+//! | `no_acknowledged_loss` | acknowledged writes against a replica's history | at the end |
+//! | `exactly_once` | what is there against who wrote it | at the end |
+//! | `linearizable`, `list_append_serializable`, `bank_sum`, `locks_exclusive`, `watch_complete` | clients' logs | at the end |
+//! | `convergence` | the core's replicas after the heal | the liveness phase |
+//!
+//! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
+//! few numbers, no allocation, so that nine nodes can be looked at a hundred thousand times a
+//! second. Nothing here knows the engine.
+
+mod committed_on_quorum;
+mod convergence;
+mod election_safety;
+mod leader_completeness;
+mod log_matching;
+mod monotone;
+mod state_machine_safety;
+
+pub use convergence::converged;
+
+use dwcp_consensus::{Position, Role};
+use dwcp_env::NodeId;
+use serde::{Deserialize, Serialize};
+
+macro_rules! properties {
+    ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
+        /// A property by name.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Property { $($(#[$doc])* $name,)* }
+
+        impl Property {
+            /// Every property.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// Its name in files and reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+properties! {
+    /// At most one leader a term (Raft §5.2).
+    ElectionSafety "election_safety",
+    /// Equal index, equal term, on every node (Raft §5.3).
+    LogMatching "log_matching",
+    /// A leader holds every entry committed before its term (Raft §5.4).
+    LeaderCompleteness "leader_completeness",
+    /// What is committed is in the logs of a quorum (Raft §5.3, §5.4.2).
+    CommittedOnQuorum "committed_on_quorum",
+    /// Equal index applied, equal state (Raft §5.4.3).
+    StateMachineSafety "state_machine_safety",
+    /// Term, commit and applied index of one life never fall.
+    Monotone "monotone",
+    /// An acknowledged write is there, at its revision.
+    NoAcknowledgedLoss "no_acknowledged_loss",
+    /// A write is applied once however often it is sent (Raft dissertation §6.3).
+    ExactlyOnce "exactly_once",
+    /// Each key is a register (Herlihy and Wing 1990).
+    Linearizable "linearizable",
+    /// Transactions over lists have one order (Kingsbury and Alvaro 2020).
+    ListAppendSerializable "list_append_serializable",
+    /// The sum of all accounts never changes.
+    BankSum "bank_sum",
+    /// One holder a token, nothing under an older one (Chubby §2.4).
+    LocksExclusive "locks_exclusive",
+    /// Every change once, in order, without a gap.
+    WatchComplete "watch_complete",
+    /// After the heal, all of the core serve and become equal in bounded time.
+    Convergence "convergence",
+}
+
+impl Property {
+    /// The property of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|p| p.name() == name)
+    }
+}
+
+/// What a node's engine says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Look {
+    /// Whose.
+    pub node: NodeId,
+    /// Which of its lives.
+    pub life: u32,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// The last entry in its log.
+    pub last: u64,
+    /// The last entry known to be decided.
+    pub committed: u64,
+    /// The last entry applied.
+    pub applied: Option<Position>,
+    /// The store's revision.
+    pub revision: i64,
+}
+
+/// A property that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Which.
+    pub property: Property,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// Every property that is checked look by look, with what each must remember.
+#[derive(Debug, Default)]
+pub struct Looks {
+    watched: Vec<Property>,
+    last: Vec<Look>,
+    election_safety: election_safety::ElectionSafety,
+    log_matching: log_matching::LogMatching,
+    leader_completeness: leader_completeness::LeaderCompleteness,
+    committed_on_quorum: committed_on_quorum::CommittedOnQuorum,
+    state_machine_safety: state_machine_safety::StateMachineSafety,
+    taken: u64,
+}
+
+impl Looks {
+    /// Watches these properties of a group that starts with so many voters; the quorum is not
+    /// judged once members change.
+    #[must_use]
+    pub fn new(watched: &[Property], voters: usize) -> Self {
+        Self {
+            watched: watched.to_vec(),
+            committed_on_quorum: committed_on_quorum::CommittedOnQuorum::of(voters),
+            ..Self::default()
+        }
+    }
+    /// How many looks there were.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+    /// The voters change: quorums are not judged any more.
+    pub const fn members_change(&mut self) {
+        self.committed_on_quorum.stop();
+    }
+    /// The last look at each node, by number.
+    #[must_use]
+    pub fn last(&self) -> &[Look] {
+        &self.last
+    }
+    /// Takes a look. `None` if everything watched holds, and at once if nothing has changed.
+    pub fn take(&mut self, look: Look) -> Option<Broken> {
+        let slot = usize::try_from(look.node.0).unwrap_or(usize::MAX).min(dwcp_runtime_sim::plan::NODES_MAX);
+        if self.last.len() <= slot {
+            self.last.resize(slot + 1, Look::default());
+        }
+        let before = std::mem::replace(&mut self.last[slot], look);
+        if before == look {
+            return None;
+        }
+        self.taken += 1;
+        for at in 0..self.watched.len() {
+            let property = self.watched[at];
+            let broken = match property {
+                Property::ElectionSafety => self.election_safety.look(&look),
+                Property::LogMatching => self.log_matching.look(&look),
+                Property::LeaderCompleteness => self.leader_completeness.look(&look),
+                Property::CommittedOnQuorum => self.committed_on_quorum.look(&look, &self.last),
+                Property::StateMachineSafety => self.state_machine_safety.look(&look),
+                Property::Monotone => monotone::look(&before, &look),
+                _ => None,
+            };
+            if let Some(detail) = broken {
+                return Some(Broken { property, detail });
+            }
+        }
+        None
+    }
+    /// Takes the hash of a replica's content at a revision.
+    pub fn hash(&mut self, node: NodeId, revision: i64, hash: u64) -> Option<Broken> {
+        let property = Property::StateMachineSafety;
+        if !self.watched.contains(&property) {
+            return None;
+        }
+        self.state_machine_safety.hash(node, revision, hash).map(|detail| Broken { property, detail })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(node: u64, role: Role, term: u64, last: u64, committed: u64) -> Look {
+        let applied = (committed > 0).then_some(Position { term, index: committed });
+        Look { node: NodeId(node), life: 1, role, term, last, committed, applied, revision: committed as i64 }
+    }
+
+    fn judge(looks: &[Look]) -> Option<Property> {
+        let mut all = Looks::new(Property::ALL, 3);
+        looks.iter().find_map(|l| all.take(*l)).map(|b| b.property)
+    }
+
+    #[test]
+    fn a_quiet_life_is_not_accused() {
+        let follower = Role::Follower;
+        assert_eq!(
+            judge(&[
+                look(2, follower, 1, 1, 0),
+                look(1, Role::Leader, 1, 1, 0),
+                look(1, Role::Leader, 1, 1, 1),
+                look(2, follower, 1, 2, 1),
+                look(1, Role::Leader, 1, 2, 2),
+                look(2, follower, 1, 2, 2),
+                look(3, Role::Leader, 2, 3, 2),
+            ]),
+            // n3 leads in term 2 and says that index 2 is of term 2: it is not.
+            Some(Property::LogMatching)
+        );
+    }
+
+    #[test]
+    fn each_property_can_break() {
+        let (f, l) = (Role::Follower, Role::Leader);
+        for (property, looks) in [
+            (Property::ElectionSafety, vec![look(1, l, 3, 0, 0), look(2, l, 3, 0, 0)]),
+            (Property::LogMatching, vec![
+                look(1, f, 1, 5, 0),
+                look(2, f, 1, 5, 5),
+                look(3, f, 1, 5, 0),
+                Look { applied: Some(Position { term: 2, index: 5 }), ..look(3, f, 2, 5, 5) },
+            ]),
+            (Property::LeaderCompleteness, vec![
+                look(1, f, 1, 9, 0),
+                look(2, f, 1, 9, 0),
+                look(1, f, 1, 9, 9),
+                look(3, l, 2, 8, 0),
+            ]),
+            (Property::CommittedOnQuorum, vec![look(1, l, 1, 9, 0), look(1, l, 1, 9, 9)]),
+            (Property::StateMachineSafety, vec![
+                look(1, f, 1, 9, 0),
+                look(2, f, 1, 9, 9),
+                Look { revision: 7, ..look(1, f, 1, 9, 9) },
+            ]),
+            (Property::Monotone, vec![look(1, f, 4, 9, 0), look(1, f, 3, 9, 0)]),
+        ] {
+            assert_eq!(judge(&looks), Some(property));
+        }
+    }
+
+    #[test]
+    fn hashes_at_one_revision_must_agree() {
+        let mut all = Looks::new(&[Property::StateMachineSafety], 3);
+        assert_eq!(all.hash(NodeId(1), 7, 1), None);
+        assert_eq!(all.hash(NodeId(2), 8, 2), None);
+        assert_eq!(all.hash(NodeId(3), 7, 1), None);
+        assert!(all.hash(NodeId(2), 7, 3).is_some());
+    }
+}

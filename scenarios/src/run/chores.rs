@@ -1,0 +1,119 @@
+//! What an operator asks of the group during a run: members in and out, leadership moved,
+//! snapshots. Asked of whoever leads, again and again until it is done or nobody waits.
+
+use super::cluster::Cluster;
+use super::door::GROUP;
+use crate::expand::{Act, Cast, RunPlan, asked};
+use crate::file::action::Action;
+use dwcp_consensus::MemberChange;
+use dwcp_env::{Duration, Instant, NodeId, RequestId};
+use dwcp_node::{Answer, Ask, AskError, Request, Response};
+use dwcp_runtime_sim::client::{ClientEvent, Heard};
+use std::collections::{BTreeSet, VecDeque};
+
+/// After so long the operator gives up.
+const GIVE_UP: Duration = Duration::secs(20);
+/// One attempt.
+pub(super) const ATTEMPT: Duration = Duration::secs(3);
+/// Between two.
+const PAUSE: Duration = Duration::millis(500);
+
+struct Chore {
+    steps: VecDeque<Ask>,
+    /// Of whom; the leader if nobody is named.
+    node: Option<NodeId>,
+    next_at: Instant,
+    give_up: Instant,
+    open: Option<RequestId>,
+}
+
+/// All that is asked of the group.
+#[derive(Default)]
+pub(super) struct Chores {
+    list: Vec<Chore>,
+    /// Nodes that joined and left, as far as the operator was told.
+    pub(super) joined: BTreeSet<NodeId>,
+    pub(super) left: BTreeSet<NodeId>,
+}
+
+impl Chores {
+    /// Takes an act that is a request; whether it was one that can be asked now.
+    pub(super) fn begin(&mut self, plan: &RunPlan, act: &Act, cast: &Cast<'_>, now: Instant) -> bool {
+        let nodes = asked(act, cast);
+        for id in &nodes {
+            let mut node = None;
+            let one = BTreeSet::from([*id]);
+            let steps: Vec<Ask> = match &act.action {
+                Action::MembersAdd(_) => vec![
+                    Ask::ChangeMembers(MemberChange::AddLearner(*id, Cluster::member(plan, *id))),
+                    Ask::ChangeMembers(MemberChange::Promote(one)),
+                ],
+                Action::MembersRemove(_) => vec![Ask::ChangeMembers(MemberChange::Remove(one))],
+                Action::Transfer(_) => vec![Ask::MoveLeader(*id)],
+                Action::Snapshot(_) => {
+                    node = Some(*id);
+                    vec![Ask::Snapshot]
+                }
+                _ => Vec::new(),
+            };
+            let give_up = now + GIVE_UP;
+            self.list.push(Chore { steps: steps.into(), node, next_at: now, give_up, open: None });
+        }
+        !nodes.is_empty()
+    }
+    /// Whether any of them changes the members.
+    pub(super) fn changes_members(&self) -> bool {
+        self.list.iter().any(|c| c.steps.iter().any(|s| matches!(s, Ask::ChangeMembers(_))))
+    }
+    /// When something is to be asked next.
+    pub(super) fn next_at(&self) -> Instant {
+        let waiting = self.list.iter().filter(|c| c.open.is_none());
+        waiting.map(|c| c.next_at).min().unwrap_or(Instant::FAR)
+    }
+    /// What is due: the number of the chore, whom to ask (the leader if nobody), and what.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(usize, Option<NodeId>, Request)> {
+        self.list.retain(|c| c.open.is_some() || (now < c.give_up && !c.steps.is_empty()));
+        let mut due = Vec::new();
+        for (place, chore) in self.list.iter_mut().enumerate() {
+            if chore.open.is_none() && chore.next_at <= now {
+                chore.next_at = now + PAUSE;
+                if let Some(ask) = chore.steps.front() {
+                    due.push((place, chore.node, Request { group: GROUP, ask: ask.clone() }));
+                }
+            }
+        }
+        due
+    }
+    /// The world has taken a request.
+    pub(super) fn sent(&mut self, place: usize, id: RequestId) {
+        if let Some(chore) = self.list.get_mut(place) {
+            chore.open = Some(id);
+        }
+    }
+    /// The operator hears; whether it was for the operator.
+    pub(super) fn hears(&mut self, now: Instant, event: &ClientEvent<Response>) -> bool {
+        let Some(chore) = self.list.iter_mut().find(|c| c.open == Some(event.id)) else { return false };
+        if event.ends() {
+            chore.open = None;
+            chore.next_at = now + PAUSE;
+        }
+        let done = match &event.heard {
+            Heard::Reply { response: Ok(Answer::Done), .. } => true,
+            Heard::Reply { response: Ok(Answer::Piece { .. }), end } => *end,
+            // It can't be done in this state: asking again changes nothing unless the state does.
+            Heard::Reply { response: Err(AskError::Op(_) | AskError::NoGroup(_)), .. } => {
+                chore.give_up = now;
+                false
+            }
+            _ => false,
+        };
+        if done {
+            match chore.steps.pop_front() {
+                Some(Ask::ChangeMembers(MemberChange::Promote(nodes))) => self.joined.extend(nodes),
+                Some(Ask::ChangeMembers(MemberChange::Remove(nodes))) => self.left.extend(nodes),
+                _ => {}
+            }
+        }
+        true
+    }
+}

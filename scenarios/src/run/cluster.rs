@@ -1,0 +1,110 @@
+//! The nodes of a run: how one is booted in the simulated world, and what is seen of it.
+
+use super::door::GROUP;
+use crate::expand::RunPlan;
+use crate::invariant::Look;
+use dwcp_consensus::{Member, Members};
+use dwcp_env::{ByteCount, ClusterId, NodeId, RegionId, World};
+use dwcp_node::{GroupSpec, Node, NodeConfig};
+use dwcp_raft::GroupConfig;
+use dwcp_runtime_sim::plan::Latency;
+use dwcp_wal::WalConfig;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The cluster of every run.
+const CLUSTER: ClusterId = ClusterId(0xd3c9);
+
+/// What every node of a run is told at boot.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    members: Members,
+    config: NodeConfig,
+}
+
+impl Cluster {
+    /// The cluster of a plan.
+    #[must_use]
+    pub fn new(plan: &RunPlan) -> Self {
+        let members = members(plan);
+        let any = NodeId(0);
+        let mut engine = if near(plan) { GroupConfig::lan(any) } else { GroupConfig::wan(any) };
+        if let Some(heartbeat) = plan.node.heartbeat {
+            engine.heartbeat = heartbeat;
+        }
+        if let Some(election) = plan.node.election {
+            engine.election_min = election;
+            engine.election_max = election * 2;
+        }
+        if let Some(entries) = plan.node.checkpoint_after {
+            engine.snapshot_entries = entries;
+            // A peer that was away for two snapshots is sent one.
+            engine.keep_entries = entries / 2;
+            engine.lag_entries = entries;
+        }
+        let wal = WalConfig { segment: ByteCount::kib(256), cluster: CLUSTER, ..WalConfig::default() };
+        let config = NodeConfig {
+            cluster: CLUSTER,
+            node: any,
+            groups: Vec::new(),
+            engine,
+            wal,
+            store_cache: ByteCount::mib(1),
+            #[cfg(feature = "planted-bugs")]
+            bugs: dwcp_node::NodeBugs::default(),
+        };
+        let mut cluster = Self { members, config };
+        crate::mutants::plant(plan.bug.as_deref(), &mut cluster.config);
+        cluster
+    }
+    /// Boots one of its nodes.
+    ///
+    /// # Errors
+    /// Why it does not start, as an operator would read it.
+    pub fn boot(&self, id: NodeId, world: &World) -> Result<Node, String> {
+        let initial = self.members.voters.contains(&id).then(|| self.members.clone());
+        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), initial };
+        let config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
+        Node::boot(config, world).map_err(|e| e.to_string())
+    }
+    /// What the group is to know of a node that joins.
+    #[must_use]
+    pub fn member(plan: &RunPlan, id: NodeId) -> Member {
+        let region = plan.world.nodes.iter().find(|n| n.id == id).map_or("", |n| n.region.as_str());
+        Member { region: region_of(plan, region), name: id.to_string(), ..Member::default() }
+    }
+}
+
+fn region_of(plan: &RunPlan, region: &str) -> RegionId {
+    let names: BTreeSet<&str> = plan.world.nodes.iter().map(|n| n.region.as_str()).collect();
+    RegionId(names.into_iter().position(|n| n == region).unwrap_or(0) as u16)
+}
+
+fn members(plan: &RunPlan) -> Members {
+    let nodes: BTreeMap<NodeId, Member> = plan.members.iter().map(|n| (*n, Cluster::member(plan, *n))).collect();
+    Members { voters: nodes.keys().copied().collect(), outgoing: BTreeSet::new(), nodes }
+}
+
+/// Whether all nodes stand in one region, so that the short timings fit.
+fn near(plan: &RunPlan) -> bool {
+    let one_region = plan.world.nodes.windows(2).all(|w| w[0].region == w[1].region);
+    match &plan.world.latency {
+        Latency::Measured(_) => one_region,
+        Latency::Uniform { max, .. } => max.as_millis() < 20,
+    }
+}
+
+/// What is seen of a node.
+#[must_use]
+pub fn look(node: &Node, life: u32) -> Look {
+    let seen = node.look(GROUP);
+    Look {
+        node: node.id(),
+        life,
+        role: seen.role,
+        term: seen.term,
+        last: seen.last_index,
+        committed: seen.committed_index,
+        applied: seen.applied,
+        revision: seen.revision,
+    }
+}

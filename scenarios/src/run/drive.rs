@@ -1,0 +1,385 @@
+//! The loop of a run: lets the world go on to the next thing that clients, the operator or the
+//! checks want, and judges at the end.
+
+use super::chores::{self, Chores};
+use super::cluster::{Cluster, look};
+use super::crowd::{Crowd, Wish};
+use super::door::GROUP;
+use super::{Options, Outcome, Stats, judge};
+use crate::expand::{Cast, RunPlan, faults};
+use crate::file::Figure;
+use crate::invariant::{Broken, Looks, Property, converged};
+use dwcp_consensus::Role;
+use dwcp_env::{Duration, Instant, NodeId};
+use dwcp_node::Node;
+use dwcp_runtime_sim::client::Advance;
+use dwcp_runtime_sim::fault::Fault;
+use dwcp_runtime_sim::plan::PlanError;
+use dwcp_runtime_sim::trace::{Violation, What};
+use dwcp_runtime_sim::{Keep, SimWorld};
+use dwcp_workload::Outcome as Ended;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Between two comparisons of the replicas' content.
+pub const HASH_EVERY: Duration = Duration::secs(5);
+/// Between two looks at whether the core has converged.
+const POLL: Duration = Duration::millis(50);
+/// An act that needs a leader waits so long for one.
+const ACT_PATIENCE: Duration = Duration::secs(4);
+/// What a node says that can't keep its promises any more, in its refusal to boot.
+const AMNESIA: &str = "may not vote again";
+
+/// What is seen of the world, event by event.
+#[derive(Default)]
+struct Eye {
+    looks: Looks,
+    lives: Vec<u32>,
+    told: BTreeMap<&'static str, u64>,
+    /// Nodes whose disk lost what they may have promised.
+    forgot: Vec<NodeId>,
+    leaders: u64,
+    leads: (u64, NodeId),
+}
+
+impl Eye {
+    /// Notes an event; says at which node a look is to be taken.
+    fn note(&mut self, what: &What) -> Option<NodeId> {
+        match what {
+            What::Boot { node, incarnation, .. } => {
+                let slot = node.0 as usize;
+                if self.lives.len() <= slot {
+                    self.lives.resize(slot + 1, 0);
+                }
+                self.lives[slot] = *incarnation;
+            }
+            What::BootFailed { node, why } if why.contains(AMNESIA) => {
+                if !self.forgot.contains(node) {
+                    self.forgot.push(*node);
+                }
+                return None;
+            }
+            What::Told { name, .. } => {
+                *self.told.entry(name).or_default() += 1;
+                return None;
+            }
+            What::Disk { .. } | What::Deliver { .. } | What::Wake { .. } | What::Job { .. } | What::Request { .. } => {}
+            _ => return None,
+        }
+        what.node()
+    }
+    fn life(&self, node: NodeId) -> u32 {
+        self.lives.get(node.0 as usize).copied().unwrap_or(0)
+    }
+    fn take(&mut self, node: &Node) -> Option<Broken> {
+        let seen = look(node, self.life(node.id()));
+        if seen.role == Role::Leader && self.leads != (seen.term, seen.node) {
+            self.leads = (seen.term, seen.node);
+            self.leaders += 1;
+        }
+        self.looks.take(seen)
+    }
+    /// Who leads, as far as anybody says: the highest term.
+    fn leader(&self, alive: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let leading = self.looks.last().iter().filter(|l| l.role == Role::Leader && alive(l.node));
+        leading.max_by_key(|l| l.term).map(|l| l.node)
+    }
+}
+
+/// How far the liveness phase has come.
+#[derive(Default)]
+struct Liveness {
+    begun: bool,
+    /// What was committed when peace returned.
+    target: u64,
+    reached: Option<Instant>,
+    /// When the last client had its answer.
+    quiet: Option<Instant>,
+}
+
+struct Drive<'p> {
+    plan: &'p RunPlan,
+    world: SimWorld<Node>,
+    eye: Rc<RefCell<Eye>>,
+    crowd: Crowd,
+    chores: Chores,
+    acts: Vec<crate::expand::Act>,
+    wishes: Vec<Wish>,
+    all: Vec<(NodeId, String)>,
+    resolved: Vec<Fault>,
+    next_hash: Instant,
+    next_poll: Instant,
+    live: Liveness,
+    broken: Option<Violation>,
+}
+
+/// Runs a plan.
+pub(super) fn drive(plan: &RunPlan, options: &Options) -> Result<Outcome, PlanError> {
+    let mut drive = Drive::new(plan, options)?;
+    while drive.broken.is_none() && drive.turn() {}
+    Ok(drive.end())
+}
+
+impl<'p> Drive<'p> {
+    fn new(plan: &'p RunPlan, options: &Options) -> Result<Self, PlanError> {
+        let cluster = Cluster::new(plan);
+        let boot = move |id: NodeId, world: dwcp_env::World, _version: u32| cluster.boot(id, &world);
+        let mut world = SimWorld::new(plan.world.clone(), boot)?;
+        let eye = Rc::new(RefCell::new(Eye {
+            looks: Looks::new(&plan.always, plan.members.len()),
+            ..Eye::default()
+        }));
+        let seen = eye.clone();
+        world.watch(move |view, event| {
+            let mut eye = seen.borrow_mut();
+            let node = eye.note(&event.what)?;
+            let broken = eye.take(view.machine(node)?)?;
+            Some((broken.property.name().to_owned(), broken.detail))
+        });
+        if options.keep != Keep::Nothing {
+            world.keep(options.keep);
+        }
+        let mut acts = plan.acts.clone();
+        acts.sort_by_key(|a| std::cmp::Reverse(a.at));
+        let mut crowd = Crowd::new(plan);
+        if let Some(leak) = options.leak {
+            crowd.delay_first(leak.span());
+        }
+        Ok(Self {
+            plan,
+            world,
+            eye,
+            crowd,
+            chores: Chores::default(),
+            acts,
+            wishes: Vec::new(),
+            all: plan.world.nodes.iter().map(|n| (n.id, n.region.clone())).collect(),
+            resolved: Vec::new(),
+            next_hash: Instant::ZERO + HASH_EVERY,
+            next_poll: plan.world.heal_at,
+            live: Liveness::default(),
+            broken: None,
+        })
+    }
+
+    /// Does what is due and lets the world go on; false when the run is over.
+    fn turn(&mut self) -> bool {
+        let now = self.world.now();
+        self.crowd.wake(now, &mut self.wishes);
+        self.grant();
+        self.act(now);
+        self.do_chores(now);
+        if now >= self.next_hash {
+            self.next_hash = now + HASH_EVERY;
+            self.compare_hashes(None);
+        }
+        if now >= self.next_poll && !self.poll(now) {
+            return false;
+        }
+        if self.broken.is_some() || now >= self.plan.world.horizon {
+            return false;
+        }
+        let act = self.acts.last().map_or(Instant::FAR, |a| a.at);
+        let wants = [self.crowd.next_wake(), act, self.chores.next_at(), self.next_hash, self.next_poll];
+        let limit = wants.into_iter().min().unwrap_or(Instant::FAR).min(self.plan.world.horizon).max(now);
+        match self.world.advance(limit) {
+            Advance::Client(event) => {
+                let now = self.world.now();
+                if !self.chores.hears(now, &event) {
+                    self.crowd.hears(now, event, &mut self.wishes);
+                    self.grant();
+                }
+                true
+            }
+            Advance::Violated => {
+                self.broken = self.world.violation().cloned();
+                false
+            }
+            Advance::Limit | Advance::Timer(_) | Advance::Reached => true,
+        }
+    }
+
+    /// Carries out what clients want.
+    fn grant(&mut self) {
+        for wish in self.wishes.drain(..) {
+            match wish {
+                Wish::Ask { client, attempt, node, deadline, request } => {
+                    let id = self.world.request(node, request, deadline);
+                    self.crowd.sent(client, attempt, id);
+                }
+                Wish::Cancel(id) => self.world.cancel(id),
+            }
+        }
+    }
+
+    /// Does the acts whose time has come, if it can be known by now whom they concern.
+    fn act(&mut self, now: Instant) {
+        while let Some(mut act) = self.acts.pop_if(|a| a.at <= now) {
+            let leader = self.eye.borrow().leader(|n| self.world.view().machine(n).is_some());
+            let cast = Cast { all: &self.all, members: &self.plan.members, leader, seed: self.plan.world.seed };
+            let found = faults(&act, &cast);
+            if found.is_empty() && !self.chores.begin(self.plan, &act, &cast, now) {
+                // Nobody to do it to yet: a little later, as long.
+                let began = self.began(act.nth).unwrap_or(act.at);
+                if now < began + ACT_PATIENCE && now < self.plan.world.heal_at {
+                    act.at = now + Duration::millis(100);
+                    act.until += Duration::millis(100);
+                    self.acts.push(act);
+                    self.acts.sort_by_key(|a| std::cmp::Reverse(a.at));
+                }
+                continue;
+            }
+            for mut fault in found {
+                // Nothing new breaks in the liveness phase, and what is broken by an act is healed.
+                fault.until = fault.until.min(self.plan.world.heal_at);
+                if self.world.inject(fault.clone()).is_ok() {
+                    self.resolved.push(fault);
+                }
+            }
+        }
+    }
+    /// When the plan wanted act `nth`.
+    fn began(&self, nth: u64) -> Option<Instant> {
+        self.plan.acts.iter().find(|a| a.nth == nth).map(|a| a.at)
+    }
+
+    fn do_chores(&mut self, now: Instant) {
+        if now < self.chores.next_at() {
+            return;
+        }
+        if self.chores.changes_members() {
+            self.eye.borrow_mut().looks.members_change();
+        }
+        for (place, node, request) in self.chores.due(now) {
+            let view = self.world.view();
+            let leader = || self.eye.borrow().leader(|n| view.machine(n).is_some());
+            let Some(node) = node.or_else(leader) else { continue };
+            let id = self.world.request(node, request, now + chores::ATTEMPT);
+            self.chores.sent(place, id);
+        }
+    }
+
+    /// Members of the core that can be asked to converge: those left out said that they must not
+    /// serve, are not members, or stay as broken as they were.
+    fn core(&self) -> Vec<NodeId> {
+        let eye = self.eye.borrow();
+        let member = |n: &NodeId| {
+            (self.plan.members.contains(n) || self.chores.joined.contains(n)) && !self.chores.left.contains(n)
+        };
+        let core = self.plan.world.core_ids().into_iter();
+        core.filter(|n| member(n) && !eye.forgot.contains(n)).collect()
+    }
+
+    /// Compares the content of replicas at the newest revision that each of them has.
+    fn compare_hashes(&mut self, only: Option<&[NodeId]>) {
+        let view = self.world.view();
+        let alive = |n: &NodeId| view.machine(*n).filter(|_| only.is_none_or(|o| o.contains(n)));
+        let nodes: Vec<&Node> = self.all.iter().filter_map(|(n, _)| alive(n)).collect();
+        let Some(revision) = nodes.iter().map(|n| n.look(GROUP).revision).filter(|r| *r > 1).min() else { return };
+        for node in nodes {
+            if let Ok(hash) = node.hash(GROUP, revision)
+                && let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), revision, hash)
+            {
+                self.broken = Some(self.violation(b.property, b.detail));
+                return;
+            }
+        }
+    }
+
+    fn violation(&self, property: Property, detail: String) -> Violation {
+        Violation { name: property.name().to_owned(), detail, at: self.world.now(), node: None }
+    }
+
+    /// The liveness phase; false when the run is over.
+    fn poll(&mut self, now: Instant) -> bool {
+        self.next_poll = now + POLL;
+        let core = self.core();
+        let eye = self.eye.borrow();
+        let looks = eye.looks.last();
+        if !self.live.begun {
+            self.live.begun = true;
+            self.live.target = looks.iter().map(|l| l.committed).max().unwrap_or(0);
+        }
+        let of = |n: &NodeId| looks.get(n.0 as usize).copied().unwrap_or_default();
+        let reached = core.iter().all(|n| of(n).applied.map_or(0, |p| p.index) >= self.live.target);
+        if reached && self.live.reached.is_none() {
+            self.live.reached = Some(now);
+        }
+        let heal = self.plan.world.heal_at;
+        let quiet = self.crowd.done(now);
+        if quiet && self.live.quiet.is_none() {
+            self.live.quiet = Some(now);
+        }
+        let late = now >= heal + self.plan.converge_within;
+        let judged = self.plan.always.contains(&Property::Convergence);
+        let failure = if late && self.live.reached.is_none() {
+            converged(&core, looks).err()
+        } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
+            Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
+        } else if let Some(since) = self.live.quiet {
+            match converged(&core, looks) {
+                // All is said and done, and all are equal.
+                Ok(()) if self.live.reached.is_some() => return false,
+                Err(behind) if now >= since + self.plan.converge_within => Some(behind),
+                _ => None,
+            }
+        } else {
+            None
+        };
+        drop(eye);
+        if let Some(detail) = failure.filter(|_| judged) {
+            self.broken = Some(self.violation(Property::Convergence, detail));
+        }
+        true
+    }
+
+    fn end(mut self) -> Outcome {
+        let core = self.core();
+        if self.broken.is_none() {
+            self.compare_hashes(Some(&core));
+        }
+        let mut figures = BTreeMap::new();
+        if let Some(reached) = self.live.reached {
+            figures.insert(Figure::Convergence, reached.since(self.plan.world.heal_at).as_nanos());
+        }
+        let eye = self.eye.borrow();
+        let log = std::mem::take(&mut self.crowd.log);
+        let counts = self.world.stats();
+        judge::measure(self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
+        let view = self.world.view();
+        let replica = judge::furthest(&core, |n| view.machine(n));
+        let judged = judge::judge(self.plan, &log, replica, &mut figures);
+        let violation = self.broken.take().or(judged);
+        let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
+        let now = self.world.now();
+        let stats = Stats {
+            events: self.world.trail().events,
+            simulated_ns: now.as_nanos(),
+            ok: count(Ended::Ok),
+            failed: count(Ended::Fail),
+            unknown: count(Ended::Info) + count(Ended::Open),
+            writes: log.acknowledged().count() as u64,
+            messages: counts.messages,
+            disk_requests: counts.disk_requests,
+            looks: eye.looks.taken(),
+            leaders: eye.leaders,
+        };
+        let mut sometimes = self.world.sometimes();
+        for (name, n) in &eye.told {
+            *sometimes.entry((*name).to_owned()).or_default() += n;
+        }
+        Outcome {
+            trail: self.world.trail(),
+            violation,
+            sometimes,
+            figures,
+            stats,
+            resolved: std::mem::take(&mut self.resolved),
+            events: self.world.events().to_vec(),
+            log,
+            fired: self.world.fired(),
+            simulated: now.since(Instant::ZERO),
+        }
+    }
+}
