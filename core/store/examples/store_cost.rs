@@ -26,6 +26,7 @@ fn main() {
     };
     let open = || Store::open(options.clone(), disk.clone(), Probe::silent()).expect("opens");
     let mut store = open();
+    println!("an empty store's file: {}", store.file_size());
     let at = |index| Position { term: 1, index };
     let session = Op::OpenSession { ttl: Duration::secs(3_600) };
     let _session =
@@ -87,5 +88,5 @@ impl Cpu {
 
 fn per(what: &str, begin: Cpu, n: u64) {
     let took = begin.elapsed();
-    println!("{what}: {} ns ({n} in {took:?})", took.as_nanos() as u64 / n);
+    println!("{what}: {} ns ({n} in {took:?})", took.as_nanos() / n);
 }

@@ -91,6 +91,9 @@ impl TxnRequest {
 
 /// What a list of operations writes, whichever way its conditions go: no key is written twice,
 /// nor written where the list deletes (etcd's `checkIntervals`).
+///
+/// One difference: etcd 3.4 does not see that a delete up to `"\0"` (to the end of all keys) covers
+/// a put beside it, and such a put with `ignore_value` stops its server. Here it is a duplicate.
 #[derive(Default)]
 struct Touched {
     puts: BTreeSet<Bytes>,

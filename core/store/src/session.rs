@@ -119,7 +119,9 @@ impl Sessions {
         let acknowledged = stamp.ack_below.min(stamp.seq);
         if acknowledged > session.ack_below {
             session.ack_below = acknowledged;
-            session.answers = session.answers.split_off(&acknowledged);
+            while session.answers.first_key_value().is_some_and(|(seq, _)| *seq < acknowledged) {
+                session.answers.pop_first();
+            }
         }
         let (seq, ack_below) = (stamp.seq, session.ack_below);
         if seq < ack_below {

@@ -1,6 +1,8 @@
 //! What must be true of the whole store.
 
+mod disk;
 mod etcd;
+mod exactly_once;
 mod model;
 mod mutated;
 mod replica;

@@ -118,7 +118,7 @@ impl<'a> Change<'a> {
     /// A transaction.
     pub(crate) fn txn(&mut self, txn: &TxnRequest) -> Result<Response, OpError> {
         let path = self.store.path(txn)?;
-        self.store.check_path(txn, &mut path.iter())?;
+        self.store.check_path(txn, &path)?;
         self.follow(txn, &mut path.iter())
     }
     fn follow(
@@ -167,7 +167,7 @@ impl Store {
     pub fn read_txn(&self, txn: &TxnRequest) -> Result<Response, OpError> {
         txn.check()?;
         let path = self.path(txn)?;
-        self.check_path(txn, &mut path.iter())?;
+        self.check_path(txn, &path)?;
         self.read_path(txn, &mut path.iter())
     }
     fn read_path(
@@ -207,21 +207,18 @@ impl Store {
         }
         Ok(path)
     }
-    /// Whether all that the path does can be done.
-    fn check_path(&self, txn: &TxnRequest, path: &mut std::slice::Iter<'_, bool>) -> Result<(), OpError> {
-        let succeeded = *path.next().expect("one step for each transaction");
-        for op in if succeeded { &txn.success } else { &txn.failure } {
-            match op {
-                TxnOp::Range(range) => self.readable(range.revision)?,
-                TxnOp::Put(put) => {
-                    self.check_kept(put)?;
-                    self.check_lease(put)?;
-                }
-                TxnOp::DeleteRange(_) => {}
-                TxnOp::Txn(inner) => self.check_path(inner, path)?,
-            }
-        }
-        Ok(())
+    /// Whether all that the path does can be done: all puts first, then all reads, as etcd.
+    fn check_path(&self, txn: &TxnRequest, path: &[bool]) -> Result<(), OpError> {
+        let put = |op: &TxnOp| match op {
+            TxnOp::Put(put) => self.check_kept(put).and_then(|()| self.check_lease(put)),
+            _ => Ok(()),
+        };
+        let range = |op: &TxnOp| match op {
+            TxnOp::Range(range) => self.readable(range.revision),
+            _ => Ok(()),
+        };
+        on_path(txn, &mut path.iter(), &put)?;
+        on_path(txn, &mut path.iter(), &range)
     }
     /// What a put keeps must be there.
     pub(crate) fn check_kept(&self, put: &PutRequest) -> Result<(), OpError> {
@@ -252,6 +249,22 @@ impl Store {
         let absent = !matches!(compare.target, CompareTarget::Value(_));
         Ok(any || absent && holds_for(compare, &KeyValue::default()))
     }
+}
+
+/// Asks `check` about each operation that the path does, in their order.
+fn on_path(
+    txn: &TxnRequest,
+    path: &mut std::slice::Iter<'_, bool>,
+    check: &dyn Fn(&TxnOp) -> Result<(), OpError>,
+) -> Result<(), OpError> {
+    let succeeded = *path.next().expect("one step for each transaction");
+    for op in if succeeded { &txn.success } else { &txn.failure } {
+        match op {
+            TxnOp::Txn(inner) => on_path(inner, path, check)?,
+            op => check(op)?,
+        }
+    }
+    Ok(())
 }
 
 fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {

@@ -33,8 +33,10 @@ fn content(store: &crate::Store) -> Result<Content, crate::api::OpError> {
     })
 }
 
+type Files = Vec<(FileName, Vec<u8>)>;
+
 /// A directory with some history, and the contents at each of its checkpoints.
-fn written() -> (Vec<(FileName, Vec<u8>)>, BTreeMap<u64, Content>) {
+fn written() -> (Files, BTreeMap<u64, Content>) {
     let mut replica = Replica::new();
     let mut contents = BTreeMap::new();
     replica.run(Op::OpenSession { ttl: Duration::secs(1_000_000) }).unwrap();

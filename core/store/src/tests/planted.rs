@@ -1,11 +1,13 @@
 //! Each planted bug does harm that a test like this one sees.
 
+use super::model;
 use super::replica::{Replica, options, put};
 use crate::api::{Body, Compare, CompareOp, CompareTarget, Op, PutRequest, SessionId, Stamp, TxnRequest};
 use crate::{Store, StoreBugs};
 use bytes::Bytes;
 use dwcp_consensus::{Piece, StateMachine};
 use dwcp_env::{Duration, Probe};
+use proptest::test_runner::{Config as ProptestConfig, TestRunner};
 
 fn with(bug: &str) -> Replica {
     let mut options = options();
@@ -30,6 +32,26 @@ fn every_bug_has_its_test() {
     ];
     assert_eq!(StoreBugs::NAMES, tested);
     assert_eq!(StoreBugs::named("no such bug"), None);
+}
+
+/// The law of the model is not blind: it finds each bug it can meet.
+#[test]
+fn the_model_finds_them() {
+    for bug in StoreBugs::NAMES.iter().filter(|b| **b != "snapshot_without_sessions") {
+        let mut options = options();
+        options.bugs = StoreBugs::named(bug).unwrap();
+        let config = ProptestConfig {
+            cases: 500,
+            max_shrink_iters: 0,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let found = TestRunner::new(config).run(&model::story(), |steps| {
+            model::law(&options, steps);
+            Ok(())
+        });
+        assert!(found.is_err(), "{bug} was not found");
+    }
 }
 
 fn retried(replica: &mut Replica) -> i64 {

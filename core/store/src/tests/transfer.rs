@@ -144,12 +144,12 @@ fn a_machine_that_goes_down_while_installing_has_the_old_state_or_the_new() {
     let of = from.store.current_checkpoint().unwrap();
     let good = pieces(&from, &of);
     let (mut old, mut new) = (0, 0);
-    for operations in 0..400 {
+    for operations in 0..100 {
         let mut to = Replica::new();
         to.put("old", "state");
         to.checkpoint();
         let before = to.store.hash_kv(0);
-        to.disk.fail_after(operations * 2);
+        to.disk.fail_after(operations * 8);
         let _whatever = install(&mut to, &of, &good);
         let found = open(options(), &to.disk.crashed(operations)).unwrap().hash_kv(0);
         if found == before {
@@ -187,6 +187,24 @@ fn a_transfer_outlives_newer_checkpoints_but_not_for_ever() {
         from.checkpoint();
     }
     assert!(from.store.read_piece(of.at, Bytes::new()).is_none(), "its view was given up");
+}
+
+#[test]
+fn a_checkpoint_that_ends_behind_an_install_does_not_matter() {
+    let from = full();
+    let of = from.store.current_checkpoint().unwrap();
+    let mut to = Replica::new();
+    to.put("old", "state");
+    let late = to.store.checkpoint().unwrap();
+    install(&mut to, &of, &pieces(&from, &of)).unwrap();
+    let done = (late.run)();
+    assert_eq!(to.store.checkpoint_done(Some(done)), Ok(of));
+    assert_eq!(to.store.hash_kv(0), from.store.hash_kv(0));
+    to.log = from.log.clone();
+    to.put("k3", "goes on");
+    to.checkpoint();
+    to.crash(0);
+    assert_eq!(to.get("k3", 0).unwrap().unwrap().value, "goes on");
 }
 
 #[test]
