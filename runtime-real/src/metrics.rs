@@ -15,6 +15,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// A metric's declaration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Declared {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says, as a sentence.
+    pub help: &'static str,
+}
+
+macro_rules! declare {
+    ($($constant:ident $name:literal $help:literal)*) => {
+        $(pub(crate) const $constant: Declared = Declared { name: $name, help: $help };)*
+        /// What this crate measures besides the events' counters.
+        pub const RUNTIME: &[Declared] = &[$($constant),*];
+    };
+}
+
+declare! {
+    CPU "process_cpu_seconds_total" "CPU time this process has used, in seconds."
+    MEMORY "process_resident_memory_bytes" "Memory this process holds, in bytes."
+    DISK_SYNC "dwcp_disk_sync_seconds" "How long one sync of a file or directory takes."
+    REQUESTS "dwcp_requests_in_flight" "Requests the node works on."
+    STREAMS "dwcp_streams_open" "Streams (watches) open at the node."
+    INPUTS "dwcp_inputs_waiting" "Inputs that wait for the node's loop."
+    LINK_LANES "dwcp_link_lanes_up" "Lanes on which this node can send to a peer."
+    LINK_DROPPED "dwcp_link_dropped_total" "Messages to a peer that were dropped: no room, no connection, or cut."
+    LINK_REFUSED "dwcp_link_refused_total" "Connections that were turned away or closed for cause, by class of cause."
+}
+
 /// A number that only rises.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
@@ -132,18 +161,8 @@ impl Registry {
                 this.events.insert(name, counter);
             }
         }
-        this.gauge(
-            "process_cpu_seconds_total",
-            "CPU time this process has used, in seconds.",
-            &[],
-            cpu_seconds,
-        );
-        this.gauge(
-            "process_resident_memory_bytes",
-            "Memory this process holds, in bytes.",
-            &[],
-            resident_bytes,
-        );
+        this.gauge(CPU.name, CPU.help, &[], cpu_seconds);
+        this.gauge(MEMORY.name, MEMORY.help, &[], resident_bytes);
         this
     }
 

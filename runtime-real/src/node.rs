@@ -16,7 +16,7 @@ use crate::door::{Counts, NodeHandle};
 use crate::inbox::{Inbox, Level};
 use crate::jobs::{JobThreads, OnJob};
 use crate::link::{Deliver, LinkSettings, Links, Peer, Transport};
-use crate::metrics::Registry;
+use crate::metrics::{self, Registry};
 use crate::shard::{Carrier, Ended, Entry, Parts, Shard};
 use crate::storage::{OpenError, RealStorage};
 use crate::watch::{LogWatch, OnBroken};
@@ -231,8 +231,7 @@ fn parts<Q: Send + 'static, R: Send + 'static>(
     carrier: Arc<dyn Carrier>,
     registry: &Registry,
 ) -> std::io::Result<Parts<Q, R>> {
-    let syncs =
-        registry.histogram("dwcp_disk_sync_seconds", "How long one sync of a file or directory takes.", &[]);
+    let syncs = registry.histogram(metrics::DISK_SYNC.name, metrics::DISK_SYNC.help, &[]);
     let on_disk = inbox.clone();
     let done = Box::new(move |ticket, result| on_disk.complete(Entry::Disk { ticket, result }));
     let disk = DiskThread::start(storage, done, syncs)?;
@@ -312,14 +311,9 @@ async fn end(loop_end: oneshot::Receiver<Ended>, links: Links, tell: watch::Send
 
 fn register<Q: Send + 'static, R: Send + 'static>(registry: &Registry, handle: &NodeHandle<Q, R>) {
     let h = handle.clone();
-    registry
-        .gauge("dwcp_requests_in_flight", "Requests the node works on.", &[], move || h.in_flight().0 as f64);
+    registry.gauge(metrics::REQUESTS.name, metrics::REQUESTS.help, &[], move || h.in_flight().0 as f64);
     let h = handle.clone();
-    registry.gauge("dwcp_streams_open", "Streams (watches) open at the node.", &[], move || {
-        h.in_flight().1 as f64
-    });
+    registry.gauge(metrics::STREAMS.name, metrics::STREAMS.help, &[], move || h.in_flight().1 as f64);
     let h = handle.clone();
-    registry.gauge("dwcp_inputs_waiting", "Inputs that wait for the node's loop.", &[], move || {
-        h.inbox.waiting() as f64
-    });
+    registry.gauge(metrics::INPUTS.name, metrics::INPUTS.help, &[], move || h.inbox.waiting() as f64);
 }

@@ -43,8 +43,9 @@ pub const DISK_BACKLOG: usize = 1_024;
 pub const JOB_BACKLOG: usize = 256;
 /// Over this many times a backlog control messages are held back as well.
 const HARD: usize = 4;
-/// Steps after which the carrier's writers are woken even if more waits.
+/// Steps, and the time, after which the carrier's writers are woken even if more waits.
 const STEPS_PER_FLUSH: u32 = 32;
+const FLUSH_EVERY: Duration = Duration::micros(200);
 /// Disk requests that may fail before a node that does not stop by itself is stopped.
 const FAILURES_MAX: usize = 65_536;
 /// How often requests past their deadline are looked for.
@@ -158,6 +159,8 @@ pub(crate) struct Shard<M: Machine> {
     stop_by: Option<Instant>,
     ended: Option<Ended>,
     steps_since_flush: u32,
+    /// When the first step since then began.
+    unflushed_since: Instant,
 }
 
 impl<M: Machine> Shard<M> {
@@ -180,6 +183,7 @@ impl<M: Machine> Shard<M> {
             stop_by: None,
             ended: None,
             steps_since_flush: 0,
+            unflushed_since: Instant::ZERO,
         }
     }
 
@@ -357,7 +361,14 @@ impl<M: Machine> Shard<M> {
     fn step(&mut self, input: Input<M::Request>) {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        self.machine.step(self.parts.clock.now(), input, &mut out);
+        let now = self.parts.clock.now();
+        if self.steps_since_flush > 0 && now.mono.since(self.unflushed_since) >= FLUSH_EVERY {
+            self.flush();
+        }
+        if self.steps_since_flush == 0 {
+            self.unflushed_since = now.mono;
+        }
+        self.machine.step(now, input, &mut out);
         self.steps_since_flush += 1;
         self.wake_at = out.wake_at;
         for request in out.disk.drain(..) {

@@ -11,6 +11,7 @@ use super::fault::LinkError;
 use super::session::{self, FrameReader};
 use super::{Deliver, Listener, Shared, quic, tcp, tls};
 use crate::authority::Name;
+use crate::metrics::LINK_REFUSED;
 use crate::watch::Throttle;
 use dwcp_env::{Event, Lane, NodeId, Probe};
 use std::collections::BTreeMap;
@@ -171,8 +172,7 @@ impl Door {
         if why.is_quiet() {
             return;
         }
-        let help = "Connections that were turned away or closed for cause, by class of cause.";
-        self.shared.registry.counter("dwcp_link_refused_total", help, &[("cause", why.class())]).count();
+        self.shared.registry.counter(LINK_REFUSED.name, LINK_REFUSED.help, &[("cause", why.class())]).count();
         if let LinkError::Fault(fault) = why {
             use dwcp_env::PeerFault as F;
             let (F::Frame { from, .. } | F::Body { from, .. } | F::Cluster { from, .. }) = fault;

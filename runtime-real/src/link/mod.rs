@@ -37,7 +37,7 @@ pub(crate) use tcp::listen_error;
 
 use crate::authority::{Identity, Name};
 use crate::inject::{Fate, Inject};
-use crate::metrics::{Counter, Registry};
+use crate::metrics::{Counter, LINK_DROPPED, LINK_LANES, Registry};
 use crate::node::StartError;
 use crate::shard::Carrier;
 use bytes::Bytes;
@@ -140,11 +140,7 @@ pub(crate) struct Remote {
 impl Remote {
     fn new(peer: Peer, registry: &Registry) -> Arc<Self> {
         let id = peer.node.0.to_string();
-        let dropped = registry.counter(
-            "dwcp_link_dropped_total",
-            "Messages to a peer that were dropped: no room, no connection, or cut.",
-            &[("peer", &id)],
-        );
+        let dropped = registry.counter(LINK_DROPPED.name, LINK_DROPPED.help, &[("peer", &id)]);
         let remote = Arc::new(Self {
             peer,
             lanes: Default::default(),
@@ -157,12 +153,7 @@ impl Remote {
         let r = Arc::downgrade(&remote);
         let up =
             move || r.upgrade().map_or(0.0, |r| f64::from(r.connected.load(Ordering::Relaxed).count_ones()));
-        registry.gauge(
-            "dwcp_link_lanes_up",
-            "Lanes on which this node can send to a peer.",
-            &[("peer", &id)],
-            up,
-        );
+        registry.gauge(LINK_LANES.name, LINK_LANES.help, &[("peer", &id)], up);
         remote
     }
     fn outbox(&self, lane: Lane) -> &Outbox {
