@@ -19,6 +19,7 @@
 //! | [`probe`], [`event`] | `always`, `sometimes`, `reachable`, `buggify`; the one declaration of every event |
 //! | [`wire`] | frames: magic, version, kind, length, checksum; bodies by serde and bincode |
 //! | [`fault`] | errors by whose fault they are |
+//! | `suite` (feature `testing`) | the contract examined from inside, for every runtime |
 //!
 //! **Invariants of absence.** No clock, socket, file, thread or ambient randomness can be
 //! reached from here: the crate is `no_std`. It knows no protocol and no service.
@@ -37,6 +38,8 @@ pub mod exec;
 pub mod fault;
 pub mod id;
 pub mod probe;
+#[cfg(feature = "testing")]
+pub mod suite;
 pub mod time;
 pub mod unit;
 pub mod wire;
