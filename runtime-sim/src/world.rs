@@ -117,6 +117,8 @@ pub struct SimWorld<M: Machine> {
     /// By identifier, for small identifiers; `u16::MAX` is nobody.
     dense: Vec<u16>,
     boot: Boot<M>,
+    /// Whether turns take time.
+    timed: bool,
 
     waiting: Waiting,
     heard: VecDeque<Advance<M::Response>>,
@@ -169,6 +171,7 @@ impl<M: Machine> SimWorld<M> {
             dense: dense(&hosts),
             hosts,
             boot: Box::new(boot),
+            timed: plan.process.turn.as_nanos() > 0 || plan.process.input.as_nanos() > 0,
             waiting: Waiting::default(),
             heard: VecDeque::new(),
             fingerprint: Fingerprint::new(),

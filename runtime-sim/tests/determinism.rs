@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 fn spec() -> Spec {
     let mut nodes = nodes(5);
-    for (n, region) in nodes.iter_mut().zip(["eu-west-1", "us-east-1", "sa-east-1", "eu-west-1", "us-east-1"]) {
+    for (n, region) in nodes.iter_mut().zip(["eu-west-1", "us-east-1", "sa-east-1", "eu-west-1", "us-east-1"])
+    {
         n.region = region.into();
     }
     Spec {

@@ -47,7 +47,10 @@ fn run(plan: &Plan) -> Option<Found> {
             Advance::Timer(c) => {
                 value += 1;
                 let node = ids[c as usize % ids.len()];
-                of.insert(w.request(node, Ask::Append(value), w.now() + Duration::millis(50)), (c, node, value));
+                of.insert(
+                    w.request(node, Ask::Append(value), w.now() + Duration::millis(50)),
+                    (c, node, value),
+                );
             }
             Advance::Client(e) => {
                 let (c, node, value) = of.remove(&e.id).unwrap();
@@ -82,7 +85,8 @@ fn a_planted_bug_shrinks_to_at_most_twelve_faults() {
             continue;
         }
         let Some(found) = run(&plan) else { continue };
-        let s = shrink(&plan, Budget { runs: 400, wall: std::time::Duration::from_secs(60) }, run, |_| {}).unwrap();
+        let s = shrink(&plan, Budget { runs: 400, wall: std::time::Duration::from_secs(60) }, run, |_| {})
+            .unwrap();
         assert_eq!(s.found.name, found.name);
         assert!(s.plan.faults.len() <= 12, "{} of {} faults left", s.plan.faults.len(), plan.faults.len());
         assert_eq!(run(&s.plan).map(|f| f.name), Some(found.name), "the shrunk plan fails again");

@@ -256,6 +256,6 @@ fn op_digest(op: &DiskOp) -> u64 {
 impl<M: Machine> Host<M> {
     /// Whether an input must wait for the process.
     pub(super) fn must_wait(&self, now: u64) -> bool {
-        self.pauses > 0 || self.busy_until > now || !self.inbox.is_empty()
+        self.pauses > 0 || self.busy_until > now || !self.has_nothing()
     }
 }

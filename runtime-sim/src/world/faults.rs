@@ -242,7 +242,7 @@ impl<M: Machine> SimWorld<M> {
             return;
         }
         let node = host.id;
-        if !host.inbox.is_empty() || !host.held.is_empty() {
+        if !host.has_nothing() || !host.held.is_empty() {
             self.fired.count(FaultKind::Pause);
         }
         self.note(0, || What::Resumed { node });

@@ -51,6 +51,10 @@ pub(super) struct Host<M: Machine> {
     /// Outputs that a paused process could not let go.
     pub(super) held: Vec<Gated<M::Response>>,
 
+    /// A wake has come and waits for the process; it is given only if it is still wished for.
+    pub(super) wake_due: bool,
+    /// The wake after boot has not been given yet.
+    pub(super) newborn: bool,
     pub(super) wake_at: Option<u64>,
     pub(super) wake_event: Option<u64>,
     pub(super) wake_generation: u32,
@@ -90,6 +94,8 @@ impl<M: Machine> Host<M> {
             busy_until: 0,
             resume_scheduled: false,
             held: Vec::new(),
+            wake_due: false,
+            newborn: false,
             wake_at: None,
             wake_event: None,
             wake_generation: 0,
@@ -111,6 +117,21 @@ impl<M: Machine> Host<M> {
     pub(super) const fn may_boot(&self) -> bool {
         self.machine.is_none() && self.downs == 0 && self.upgrades == 0
     }
+    /// Whether nothing waits for the process.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.inbox.is_empty() && !self.wake_due
+    }
+    /// Takes the wake that is due, if it is still wished for.
+    pub(super) fn take_wake(&mut self, now: u64) -> bool {
+        if !std::mem::take(&mut self.wake_due) {
+            return false;
+        }
+        let wished = self.wake_at.is_some_and(|at| self.clock.mono(now) >= at);
+        if wished {
+            self.wake_at = None;
+        }
+        std::mem::take(&mut self.newborn) || wished
+    }
     /// Forgets all that belongs to the process that has ended.
     pub(super) fn end(&mut self) -> Option<M> {
         self.life += 1;
@@ -119,6 +140,8 @@ impl<M: Machine> Host<M> {
         self.held.clear();
         self.busy_until = 0;
         self.resume_scheduled = false;
+        self.wake_due = false;
+        self.newborn = false;
         self.wake_at = None;
         self.wake_event = None;
         self.wake_generation += 1;

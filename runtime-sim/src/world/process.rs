@@ -58,8 +58,7 @@ impl<M: Machine> SimWorld<M> {
         if host.machine.is_none() {
             return;
         }
-        let timed = self.plan.process.turn.as_nanos() | self.plan.process.input.as_nanos() != 0;
-        if timed || host.must_wait(self.now) {
+        if self.timed || host.must_wait(self.now) {
             host.inbox.push_back(input);
             self.schedule_resume(i);
         } else {
@@ -72,7 +71,7 @@ impl<M: Machine> SimWorld<M> {
     pub(super) fn schedule_resume(&mut self, i: usize) {
         let work = self.plan.process.turn + self.plan.process.input;
         let host = &mut self.hosts[i];
-        if host.resume_scheduled || host.pauses > 0 || host.inbox.is_empty() {
+        if host.resume_scheduled || host.pauses > 0 || host.has_nothing() {
             return;
         }
         host.resume_scheduled = true;
@@ -86,12 +85,22 @@ impl<M: Machine> SimWorld<M> {
             return;
         }
         host.resume_scheduled = false;
-        if host.pauses > 0 || host.inbox.is_empty() {
+        if host.pauses > 0 {
             return;
+        }
+        if host.busy_until > self.now {
+            self.schedule_resume(i);
+            return;
+        }
+        if host.take_wake(self.now) {
+            self.inputs.push(Input::Wake);
         }
         let n = host.inbox.len().min(self.plan.process.turn_inputs as usize);
         self.inputs.extend(host.inbox.drain(..n));
-        let more = self.plan.process.input * (n as u64 - 1);
+        if self.inputs.is_empty() {
+            return;
+        }
+        let more = self.plan.process.input * (self.inputs.len() as u64 - 1);
         host.busy_until = self.now + more.as_nanos();
         self.turn(i);
         self.schedule_resume(i);
@@ -178,10 +187,22 @@ impl<M: Machine> SimWorld<M> {
             self.arm(i, Some(Instant::from_nanos(at)));
             return;
         }
-        host.wake_at = None;
         let node = host.id;
         self.note(at, || What::Wake { node });
-        self.arrive(i, Input::Wake);
+        self.wake_process(i);
+    }
+
+    /// Gives a process its wake: at once, or when it looks at what waits for it.
+    fn wake_process(&mut self, i: usize) {
+        let host = &mut self.hosts[i];
+        let waits = self.timed || host.must_wait(self.now);
+        host.wake_due = true;
+        if waits {
+            self.schedule_resume(i);
+        } else if host.take_wake(self.now) {
+            self.inputs.push(Input::Wake);
+            self.turn(i);
+        }
     }
 
     // --- life ---
@@ -219,9 +240,10 @@ impl<M: Machine> SimWorld<M> {
             Ok(Ok(machine)) => {
                 host.machine = Some(machine);
                 host.boot_failures = 0;
+                host.newborn = true;
                 host.busy_until = self.now + spent;
                 self.note(u64::from(incarnation), || What::Boot { node, incarnation, version });
-                self.arrive(i, Input::Wake);
+                self.wake_process(i);
                 self.strike_within(i, self.now, self.now + spent);
             }
             Ok(Err(why)) => {
