@@ -12,8 +12,10 @@ use dwcp_env::GroupId;
 use dwcp_node::{Answer, Ask, AskError, Request};
 use dwcp_store::api;
 use http::{Method, Response, StatusCode, header, request};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -24,6 +26,8 @@ use tokio::time::timeout_at;
 pub const CONNECTIONS: usize = 8_192;
 /// How long accepting rests after the operating system refused (out of file descriptors).
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How long what is asked of this node's own state may wait for the state to catch up.
+pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 /// The metadata that names a keyspace.
 const KEYSPACE: &str = "dwcp-keyspace";
 /// The metadata with which etcd's clients ask for an error when no leader is known.
@@ -33,6 +37,10 @@ const REQUIRE_LEADER: &str = "hasleader";
 #[derive(Clone, Debug)]
 pub struct Door<B> {
     pub(super) backend: B,
+    /// The highest revision that an answer of this door has shown, by group. A follower answers a
+    /// write when its leader has applied it; etcd's members answer when they have themselves. What
+    /// is read from this node's own state is brought up to here first.
+    shown: Arc<RwLock<BTreeMap<GroupId, Arc<AtomicI64>>>>,
 }
 
 /// What every call has besides its message.
@@ -46,8 +54,8 @@ pub(super) struct Context {
 
 impl<B: Backend> Door<B> {
     /// A door to this node.
-    pub const fn new(backend: B) -> Self {
-        Self { backend }
+    pub fn new(backend: B) -> Self {
+        Self { backend, shown: Arc::default() }
     }
 
     /// Serves whoever connects, until `closing` turns true; then lets calls end.
@@ -187,18 +195,61 @@ impl<B: Backend> Door<B> {
 
     /// Asks for a command to be done.
     pub(super) async fn write(&self, context: Context, op: api::Op) -> Result<api::Response, Status> {
-        convert::written(self.ask(context, Ask::Write { session: None, op }).await?)
+        let response = convert::written(self.ask(context, Ask::Write { session: None, op }).await?)?;
+        self.show(context.group, response.header.revision);
+        Ok(response)
     }
 
-    /// Asks for keys.
+    /// Notes a revision that a client will see.
+    fn show(&self, group: GroupId, revision: api::Revision) {
+        if let Some(shown) = self.shown.read().unwrap_or_else(PoisonError::into_inner).get(&group) {
+            shown.fetch_max(revision, Ordering::Relaxed);
+            return;
+        }
+        let mut all = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(group).or_default().fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The highest revision that a client of this door has seen.
+    pub(super) fn shown(&self, group: GroupId) -> api::Revision {
+        let all = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&group).map_or(0, |shown| shown.load(Ordering::Relaxed))
+    }
+
+    /// Asks for keys. A `serializable` read is answered from this node's own state; where that is
+    /// behind what this door has shown, it is made up for, if a quorum is there to do it.
     pub(super) async fn read(
         &self,
         context: Context,
         range: api::RangeRequest,
         serializable: bool,
     ) -> Result<(api::Revision, api::RangeResponse), Status> {
+        if !serializable {
+            return self.read_once(context, range, false).await;
+        }
+        let own = self.read_once(context, range.clone(), true).await;
+        let behind = match &own {
+            Ok((revision, _)) => *revision < self.shown(context.group),
+            Err(status) => status.code == Code::OutOfRange && range.revision <= self.shown(context.group),
+        };
+        if !behind {
+            return own;
+        }
+        let soon = Context { limit: context.limit.at_most(CATCH_UP), ..context };
+        self.read_once(soon, range, false).await.or(own)
+    }
+
+    async fn read_once(
+        &self,
+        context: Context,
+        range: api::RangeRequest,
+        serializable: bool,
+    ) -> Result<(api::Revision, api::RangeResponse), Status> {
         match self.ask(context, Ask::Range { range, serializable }).await? {
-            Answer::Range { revision, range } => Ok((revision, range)),
+            Answer::Range { revision, range } => {
+                self.show(context.group, revision);
+                Ok((revision, range))
+            }
             other => Err(convert::mismatch("a range", &other)),
         }
     }

@@ -240,6 +240,10 @@ impl Limit {
         let asked = headers.get(GRPC_TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()))?;
         Some(Self { at: Instant::now().checked_add(asked)?, theirs: true })
     }
+    /// This limit, or one this soon.
+    pub(crate) fn at_most(self, span: Duration) -> Self {
+        Self { at: self.at.min(Instant::now() + span), ..self }
+    }
     /// Whether it has passed.
     pub(crate) fn is_past(self) -> bool {
         Instant::now() >= self.at

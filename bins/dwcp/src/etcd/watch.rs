@@ -15,7 +15,7 @@
 
 use super::backend::Backend;
 use super::convert;
-use super::door::{Context, Door};
+use super::door::{CATCH_UP, Context, Door};
 use super::grpc::{self, Call, Left, Limit, Outbound};
 use super::message as pb;
 use super::status::{self, Status};
@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// Watches on one stream.
 pub(super) const WATCHES: usize = 16_384;
@@ -40,6 +40,8 @@ pub(super) const WATCHES: usize = 16_384;
 const NO_WATCH: i64 = -1;
 /// An answer with more is cut into fragments, for clients that asked for that.
 const FRAGMENT: usize = bound::REQUEST_MAX.as_usize() + 512 * 1024;
+/// How often a progress answer that is owed is tried.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often a stream that requires a leader asks whether there is one.
 const LEADER_CHECK: Duration = Duration::from_secs(1);
 /// Checks in a row without a leader that end such a stream; as etcd's three election timeouts.
@@ -89,8 +91,8 @@ struct Session<B: Backend> {
     coming: FuturesUnordered<Next<B::Replies>>,
     next_id: i64,
     next_generation: u64,
-    /// A progress answer is owed.
-    progress_owed: bool,
+    /// A progress answer is owed since then.
+    progress_owed: Option<Instant>,
 }
 
 /// Why a stream ends.
@@ -121,7 +123,7 @@ impl<B: Backend> Door<B> {
             coming: FuturesUnordered::new(),
             next_id: 0,
             next_generation: 0,
-            progress_owed: false,
+            progress_owed: None,
         };
         if let End::With(status) = session.run(&mut call.inbound, needs_leader).await {
             session.out.finish(&status);
@@ -145,6 +147,8 @@ impl<B: Backend> Session<B> {
                 },
                 Some(arrived) = self.coming.next(), if !self.coming.is_empty() => self.arrived(arrived).await,
                 () = self.out.left() => Err(End::Left),
+                // A progress answer waits for this node's state, which tells nobody when it moves.
+                () = sleep(LOOK_AGAIN), if self.progress_owed.is_some() => Ok(()),
                 _ = leader_check.tick(), if needs_leader => {
                     let led = self.status().await.is_ok_and(|s| s.leader.is_some());
                     misses = if led { 0 } else { misses + 1 };
@@ -154,8 +158,8 @@ impl<B: Backend> Session<B> {
             if let Err(end) = step {
                 return end;
             }
-            if self.progress_owed
-                && let Err(end) = self.progress().await
+            if let Some(since) = self.progress_owed
+                && let Err(end) = self.progress(since).await
             {
                 return end;
             }
@@ -167,7 +171,7 @@ impl<B: Backend> Session<B> {
             Some(pb::WatchRequestUnion::Create(r)) => self.create(r).await,
             Some(pb::WatchRequestUnion::Cancel(r)) => self.cancel(r.watch_id).await,
             Some(pb::WatchRequestUnion::Progress(_)) => {
-                self.progress_owed = true;
+                self.progress_owed.get_or_insert_with(Instant::now);
                 Ok(())
             }
             None => Ok(()),
@@ -193,7 +197,7 @@ impl<B: Backend> Session<B> {
         let wanted = WatchRequest {
             key,
             range_end: r.range_end,
-            start_revision: r.start_revision.max(0),
+            start_revision: self.start(r.start_revision).await,
             prev_kv: r.prev_kv,
             no_put: r.filters.contains(&pb::FILTER_NO_PUT),
             no_delete: r.filters.contains(&pb::FILTER_NO_DELETE),
@@ -207,6 +211,19 @@ impl<B: Backend> Session<B> {
             Entry { wanted, generation, shown: None, answered: false, fragment: r.fragment, abort },
         );
         Ok(())
+    }
+
+    /// The first revision of a watch; 0 if it is for the node to say. "From now on" must not be
+    /// before what this door has shown: a client does not expect to be told of its own last write.
+    async fn start(&mut self, asked: Revision) -> Revision {
+        if asked > 0 {
+            return asked;
+        }
+        let shown = self.door.shown(self.group);
+        match self.status().await {
+            Ok(status) if status.revision < shown => shown + 1,
+            _ => 0,
+        }
     }
 
     async fn tell_refused(&mut self, why: &str) -> Result<(), End> {
@@ -271,6 +288,7 @@ impl<B: Backend> Session<B> {
                 match events.last() {
                     Some(last) => entry.wanted.start_revision = last.kv.mod_revision + 1,
                     None if entry.wanted.start_revision == 0 => entry.wanted.start_revision = revision + 1,
+                    // A report of progress says nothing about history that is still on its way.
                     None => {}
                 }
                 let (fragment, progress) = (entry.fragment, entry.wanted.progress);
@@ -367,20 +385,23 @@ impl<B: Backend> Session<B> {
         self.door.group_status(context).await
     }
 
-    /// Answers a request for progress, once every watch has caught up (invariant 3).
-    async fn progress(&mut self) -> Result<(), End> {
+    /// Answers a request for progress, once every watch has caught up (invariant 3), and this
+    /// node's state with what the door has shown; for the latter it waits no longer than
+    /// [`CATCH_UP`].
+    async fn progress(&mut self, since: Instant) -> Result<(), End> {
         let Ok(status) = self.status().await else {
-            self.progress_owed = false;
+            self.progress_owed = None;
             return Ok(());
         };
         // What the node told before it told its revision is in the streams by now.
         while let Some(Some(arrived)) = self.coming.next().now_or_never() {
             self.arrived(arrived).await?;
         }
-        if self.watches.values().any(|e| e.shown.is_none()) {
+        let behind = status.revision < self.door.shown(self.group) && since.elapsed() < CATCH_UP;
+        if behind || self.watches.values().any(|e| e.shown.is_none()) {
             return Ok(());
         }
-        self.progress_owed = false;
+        self.progress_owed = None;
         let response = pb::WatchResponse {
             header: Some(self.door.header(self.group, status.revision)),
             watch_id: NO_WATCH,
