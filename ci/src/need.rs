@@ -27,12 +27,12 @@ pub(crate) fn debian(programs: &[(&str, &str)]) -> Result<(), String> {
 pub(crate) fn python_clients(root: &Path) -> Result<(), String> {
     let venv = root.join("target/venv");
     let python = venv.join("bin/python").to_string_lossy().into_owned();
-    // The client's generated messages predate protobuf 4.
+    // The client's generated messages predate protobuf 4; its lock, the signature of tenacity's `wait` since 7.
     if works(&[&python, "-c", "import etcd3"]) {
         return Ok(());
     }
     sh(&["python3", "-m", "venv", &venv.to_string_lossy()])?;
-    sh(&[&python, "-m", "pip", "install", "--quiet", "etcd3==0.12.0", "protobuf==3.20.3", "grpcio"])
+    sh(&[&python, "-m", "pip", "install", "--quiet", "etcd3==0.12.0", "protobuf==3.20.3", "tenacity==6.3.1", "grpcio"])
 }
 
 /// cargo-deny, and the advisory data it reads.
