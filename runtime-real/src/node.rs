@@ -89,7 +89,7 @@ pub enum StartError {
     Boot(String),
 }
 
-/// A running node.
+/// A running node. Dropping this does not stop it; [`stop`](Self::stop) does.
 pub struct Node<Q, R> {
     handle: NodeHandle<Q, R>,
     links: Links,
