@@ -49,7 +49,7 @@ impl GroupConfig {
             election_min: Duration::millis(1_200),
             election_max: Duration::millis(2_000),
             append_timeout: Duration::millis(1_000),
-            pipeline: 8,
+            pipeline: 5,
             snapshot_entries: 10_000,
             snapshot_bytes: ByteCount::mib(64),
             keep_entries: 1_000,
@@ -89,7 +89,7 @@ impl GroupConfig {
             replication_lag_threshold: self.lag_entries,
             snapshot_policy: policy,
             max_in_snapshot_log_to_keep: self.keep_entries,
-            purge_batch_size: 256,
+            purge_batch_size: 1,
             api_channel_size: Some(QUEUE),
             notification_channel_size: Some(QUEUE),
             // An old leader cut off from its quorum must fall silent, or it keeps renewing the
@@ -122,8 +122,6 @@ pub struct RaftBugs {
     pub entry_not_logged: bool,
     /// A barrier passes on a leader that does not ask its quorum.
     pub stale_read: bool,
-    /// A barrier passes before what is decided has been applied here.
-    pub read_before_applied: bool,
     /// A snapshot is installed over newer state.
     pub snapshot_out_of_order: bool,
     /// Commands behind the seal take effect.

@@ -6,6 +6,7 @@ use crate::log::Log;
 use crate::machine::Machine;
 use crate::runtime::{Moment, Runtime, WatchReceiver};
 use crate::shared::Shared;
+use crate::suspect::Suspect;
 use crate::transfer::Receiving;
 use crate::types::{self, Answer, Ballot, Command, Reply, Types, kind, position};
 use bytes::Bytes;
@@ -74,8 +75,8 @@ pub(crate) struct Core<SM: StateMachine> {
     pub(crate) log: Log<SM::Response>,
     /// Requests of peers being answered.
     pub(crate) inbound: Mutex<usize>,
-    /// The disk lost part of the log: what must be passed before this node votes again.
-    pub(crate) suspect: Mutex<Option<Position>>,
+    /// The disk lost part of the log.
+    pub(crate) suspect: Mutex<Option<Suspect>>,
     barriers: Mutex<Barriers>,
 }
 
@@ -109,7 +110,7 @@ impl<SM: StateMachine> RaftGroup<SM> {
         shared: Arc<Shared<SM>>,
         raft: RaftOf<SM>,
         log: Log<SM::Response>,
-        suspect: Option<Position>,
+        suspect: Option<Suspect>,
     ) -> Self {
         let metrics = raft.metrics();
         Self(Arc::new(Core {
@@ -354,9 +355,6 @@ impl<SM: StateMachine> Core<SM> {
                 return Err(lost());
             }
         };
-        if bug!(self.shared.config, read_before_applied) {
-            return Ok(());
-        }
         let patience = (self.shared.config.election_max * 2).to_std();
         match linearizer.try_await_ready(&self.raft, Some(patience)).await {
             Ok(Ok(_)) => Ok(()),

@@ -21,9 +21,10 @@ use crate::machine::Machine;
 use crate::network::Network;
 use crate::runtime::{Context, Runtime};
 use crate::shared::{Jobs, Outbox, Shared};
+use crate::suspect::{self, Suspect};
 use crate::watch;
 use bytes::Bytes;
-use dwcp_consensus::{Engine, EngineOutput, MemberChange, Position, StateMachine, Status, Token};
+use dwcp_consensus::{Engine, EngineOutput, MemberChange, StateMachine, Status, Token};
 use dwcp_env::exec::{Executor, Pick};
 use dwcp_env::{GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
 use dwcp_wal::GroupLog;
@@ -137,7 +138,6 @@ impl<SM: StateMachine> RaftHost<SM> {
         found: GroupLog,
     ) -> Result<RaftGroup<SM>, AddError> {
         let was_suspect = found.suspect;
-        let lost = Position { term: 0, index: found.last.unwrap_or(0) };
         let (log, holed) = Log::open(
             group,
             config.clone(),
@@ -146,7 +146,7 @@ impl<SM: StateMachine> RaftHost<SM> {
             self.grown.clone(),
             found,
         )?;
-        let suspect = (was_suspect || holed).then_some(lost);
+        let suspect = (was_suspect || holed).then(Suspect::default);
         let fresh = log.is_empty() && suspect.is_none();
         let shared = Shared::new(
             group,
@@ -168,6 +168,9 @@ impl<SM: StateMachine> RaftHost<SM> {
         raft.runtime_config().elect(suspect.is_none());
         let made = RaftGroup::new(shared, raft, log, suspect);
         watch::spawn(&made.0);
+        if suspect.is_some() {
+            suspect::spawn(&made.0);
+        }
         if let (true, Some(members)) = (fresh, &config.initial) {
             let core = made.0.clone();
             let members: BTreeMap<u64, _> = members.iter().map(|(id, m)| (id.0, m.clone())).collect();

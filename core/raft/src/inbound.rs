@@ -2,7 +2,7 @@
 //! they send can make openraft panic: what it would assert is asked here first.
 
 use crate::config::bug;
-use crate::group::{Core, ballot};
+use crate::group::Core;
 use crate::message::{self, Answer, AppendAnswer, AppendHead, Message, PieceHead, TransferHead, VoteHead};
 use crate::runtime::Runtime;
 use crate::transfer::{self, Arrived};
@@ -67,10 +67,9 @@ fn vote<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Vot
         return core.shared.fault(from, "a request for a vote that no candidate makes");
     }
     if core.suspect.lock().is_some() && !bug!(core.shared.config, suspect_votes) {
+        // Not even "no": another suspect that asks around must not count this answer.
         core.shared.probe.reachable("raft.suspect_does_not_vote");
-        let last = Position::default();
-        let answer = Answer::Vote { ballot: ballot(&core.raft), granted: false, last };
-        return core.shared.answer(from, id, answer);
+        return;
     }
     let Some(slot) = Slot::take(core) else { return };
     let request = VoteRequest {
@@ -87,6 +86,15 @@ fn vote<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Vot
         let last = position(response.last_log_id.as_ref());
         core.shared.answer(from, id, Answer::Vote { ballot, granted: response.vote_granted, last });
     }));
+}
+
+/// Whether this node forgot too much to take anything from that leader yet.
+fn refused_by_suspect<SM: StateMachine>(core: &Core<SM>, leader: Ballot) -> bool {
+    let suspect = *core.suspect.lock();
+    let refused = suspect.is_some_and(|s| s.floor.is_none_or(|floor| leader.term < floor))
+        && !bug!(core.shared.config, suspect_votes);
+    core.shared.probe.sometimes("raft.suspect_takes_nothing", refused);
+    refused
 }
 
 /// The entries of an append; the reason if they can't be a leader's.
@@ -114,6 +122,9 @@ fn append<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: A
         Ok(entries) => entries,
         Err(why) => return core.shared.fault(from, why),
     };
+    if refused_by_suspect(core, head.ballot) {
+        return;
+    }
     let committed = core.metrics.borrow_watched().local_committed;
     if core.log.contradicts(head.previous, &entries, committed) {
         return core.shared.fault(from, "an append that contradicts what is decided here");
@@ -159,6 +170,9 @@ fn piece<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Pi
     let newer = head.checkpoint.as_ref().is_some_and(|c| c.at.term > head.ballot.term);
     if !head.ballot.committed || head.ballot.node != from || newer {
         return core.shared.fault(from, "a checkpoint from a node that does not lead");
+    }
+    if refused_by_suspect(core, head.ballot) {
+        return;
     }
     transfer::arrived(&core.receiving, &core.shared, &core.raft, Arrived { from, id, head, data });
 }

@@ -28,7 +28,8 @@
 //! | `log` | votes and entries on the write-ahead log |
 //! | `network`, `inbound` | requests out with pacing and deadlines; requests of peers, checked |
 //! | `machine`, `transfer` | commands and checkpoints; checkpoints to and from peers |
-//! | `watch` | events; when a node whose disk lost entries may vote again |
+//! | `suspect` | a node whose disk lost part of the log: how it gets well |
+//! | `watch` | events |
 //! | [`runtime`] | openraft's runtime on the node's executor |
 //!
 //! **Invariants.**
@@ -53,6 +54,7 @@ mod message;
 mod network;
 pub mod runtime;
 mod shared;
+mod suspect;
 mod transfer;
 mod types;
 mod watch;

@@ -446,7 +446,9 @@ mod tests {
     struct Ends(Option<crate::runtime::OneSender<()>>);
     impl Drop for Ends {
         fn drop(&mut self) {
-            drop(self.0.take().map(|end| end.give(())));
+            if let Some(end) = self.0.take() {
+                let _heard = end.give(());
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! 3. At most [`GroupConfig::pipeline`](crate::GroupConfig::pipeline) appends are in flight to a peer.
 //!
 //! **Pacing.** With appends in flight, the next one waits until a share of the measured round
-//! trip has passed: a window of 8 over 80 ms sends each 10 ms. Writes batch meanwhile. Sending
+//! trip has passed: a window of 5 over 70 ms sends each 14 ms. Writes batch meanwhile. Sending
 //! at once costs a message per write and peer; sending one at a time costs a round trip of
 //! waiting. An idle link sends at once.
 //!

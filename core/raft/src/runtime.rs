@@ -277,12 +277,12 @@ impl AsyncRuntime for Runtime {
         })
     }
     /// At once and here: a node has no threads, and what would block is a job.
-    fn spawn_blocking<F, T>(f: F) -> impl Future<Output = Result<T, std::io::Error>> + Send
+    async fn spawn_blocking<F, T>(f: F) -> Result<T, std::io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        async move { Ok(f()) }
+        Ok(f())
     }
 }
 

@@ -265,14 +265,14 @@ impl<SM: StateMachine> Taker<SM> {
 
     /// All pieces are here: openraft decides whether they count.
     async fn finish(&self, checkpoint: &Checkpointed, from: Ballot) -> Option<Ballot> {
-        if bug!(self.shared.config, snapshot_out_of_order) {
-            Machine::install(&self.shared).await.ok()?;
-            return Some(from);
-        }
         let committed = position(self.raft.metrics().borrow_watched().local_committed.as_ref());
         if checkpoint.at > committed && checkpoint.at.index <= committed.index {
             self.shared.fault(from.node, "a checkpoint that contradicts what is decided here");
             return None;
+        }
+        if bug!(self.shared.config, snapshot_out_of_order) && checkpoint.at <= committed {
+            Machine::install(&self.shared).await.ok()?;
+            return Some(from);
         }
         let snapshot = snapshot(checkpoint, Carried::Received).ok()?;
         let response = self.raft.install_full_snapshot(Vote::from(from), snapshot).await.ok()?;

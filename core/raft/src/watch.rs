@@ -2,14 +2,13 @@
 
 use crate::group::Core;
 use crate::runtime::Runtime;
-use crate::types::position;
 use dwcp_consensus::StateMachine;
 use dwcp_env::{Event, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{AsyncRuntime, ServerState};
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Eq, Default)]
 struct Seen {
@@ -40,9 +39,6 @@ pub(crate) fn spawn<SM: StateMachine>(core: &Arc<Core<SM>>) {
             seen = now;
         }
     }));
-    if core.suspect.lock().is_some() {
-        drop(Runtime::spawn(heal(Arc::downgrade(core))));
-    }
 }
 
 fn tell<SM: StateMachine>(core: &Core<SM>, before: &Seen, now: &Seen) {
@@ -63,34 +59,5 @@ fn tell<SM: StateMachine>(core: &Core<SM>, before: &Seen, now: &Seen) {
             let _infallible = write!(voters, "{comma}{}", NodeId(*v));
         }
         probe.event(&Event::MembersChanged { group, voters });
-    }
-}
-
-/// Waits until a node whose disk lost entries holds them again, then lets it vote.
-///
-/// What it may have acknowledged and lost was in its log, at most up to the last index it had, in
-/// a term not above that of its vote. It is restored once everything up to that index is
-/// applied, or once an entry of a later term is: that term's leader had all that was decided
-/// before it, and so has this log now.
-async fn heal<SM: StateMachine>(core: Weak<Core<SM>>) {
-    let Some(this) = core.upgrade() else { return };
-    let mut data = this.raft.data_metrics();
-    let term = this.metrics.borrow_watched().vote.leader_id.term;
-    let Some(lost) = *this.suspect.lock() else { return };
-    drop(this);
-    loop {
-        let applied = position(data.borrow_and_update().last_applied.as_ref());
-        let Some(core) = core.upgrade() else { return };
-        if applied.index > 0 && (applied.term > term || (lost.index > 0 && applied.index >= lost.index)) {
-            *core.suspect.lock() = None;
-            core.log.healed();
-            core.raft.runtime_config().elect(true);
-            core.shared.probe.reachable("raft.suspect_healed");
-            return;
-        }
-        drop(core);
-        if data.changed().await.is_err() {
-            return;
-        }
     }
 }

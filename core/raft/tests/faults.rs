@@ -113,10 +113,20 @@ fn a_hole_in_the_log_is_cut_and_filled_by_the_leader() {
     assert!(w.host(hurt).group(G).unwrap().is_suspect());
     w.write(G, "e");
     assert_eq!(w.agree(G), ["a", "b", "c", "d", "e"]);
-    assert!(w.marked("raft.log_cut_at_a_hole"));
+    assert!(w.marked("raft.log_cut_at_a_hole") && w.marked("raft.suspect_takes_nothing"));
     w.crash(hurt);
     w.start(hurt);
     assert_eq!(w.agree(G).len(), 5);
+}
+
+#[test]
+fn an_old_snapshot_that_comes_late_changes_nothing() {
+    let (mut w, learner, pieces) = harness::with_a_late_snapshot(6, |_| {});
+    for (from, _, lane, body) in pieces {
+        w.inject(from, learner, lane, body);
+        w.run(Duration::millis(20));
+    }
+    assert_eq!(w.agree(G).len(), 42);
 }
 
 #[test]

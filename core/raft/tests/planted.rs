@@ -4,6 +4,7 @@
 
 mod harness;
 
+use dwcp_consensus::EngineError;
 use dwcp_env::{Duration, NodeId};
 use dwcp_raft::RaftBugs;
 use harness::{Answered, G, World, n};
@@ -96,4 +97,29 @@ fn suspect_votes() {
     w.run(Duration::secs(10));
     w.write(G, "e");
     assert_eq!(w.commands(other, G), ["a", "e"], "the bug is gone");
+}
+
+/// State goes back to what a late snapshot holds.
+#[test]
+fn snapshot_out_of_order() {
+    let bugs = RaftBugs { snapshot_out_of_order: true, ..RaftBugs::default() };
+    let (mut w, learner, pieces) = harness::with_a_late_snapshot(6, |c| c.bugs = bugs);
+    for (from, _, lane, body) in pieces {
+        w.inject(from, learner, lane, body);
+        w.run(Duration::millis(20));
+    }
+    assert!(w.commands(learner, G).len() < 42, "the bug is gone");
+}
+
+/// What may have been done is answered as certainly not done.
+#[test]
+fn retry_unknown() {
+    let (mut w, old, _) = cluster(8, RaftBugs { retry_unknown: true, ..RaftBugs::default() });
+    w.isolate(old);
+    let lost = w.propose(old, G, "lost");
+    w.until(Duration::secs(10), |w| w.leader(G).is_some_and(|l| l != old)).unwrap();
+    w.write(G, "b");
+    w.cut.clear();
+    let answer = w.answer(lost);
+    assert_ne!(answer, Answered::Proposed(Err(EngineError::Unknown)), "the bug is gone");
 }

@@ -16,7 +16,7 @@ struct Content {
 impl Content {
     fn touch(&mut self, start: usize, end: usize) {
         let d = &mut self.dirty;
-        *d = if d.is_empty() { start..end } else { d.start.min(start)..d.end.max(end) };
+        *d = if d.start == d.end { start..end } else { d.start.min(start)..d.end.max(end) };
     }
     fn sync(&mut self) {
         self.durable.resize(self.now.len(), 0);

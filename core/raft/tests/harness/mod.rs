@@ -272,7 +272,7 @@ impl World {
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
         self.mix(digest ^ (from.0 << 32) ^ to.0);
         self.mix(self.now.as_nanos());
-        if self.messages.is_multiple_of(10) && self.samples.len() < 2_000 {
+        if lane == Lane::Bulk || (self.messages.is_multiple_of(10) && self.samples.len() < 2_000) {
             self.samples.push((from, to, lane, body.clone()));
         }
         if self.cut.contains(&(from, to)) {
@@ -453,4 +453,40 @@ impl World {
         self.host(to).message(G, from, lane, &body);
         self.turn(to);
     }
+}
+
+/// A learner that was sent a snapshot of 40 commands, holds 42 now and has been restarted; and
+/// the pieces of that snapshot.
+#[allow(clippy::type_complexity)]
+pub(crate) fn with_a_late_snapshot(
+    seed: u64,
+    change: impl Fn(&mut GroupConfig),
+) -> (World, NodeId, Vec<(NodeId, NodeId, Lane, Bytes)>) {
+    let mut w = World::cluster(seed, 3);
+    for id in [1, 2, 3].map(n) {
+        w.configure(id, |c| c.keep_entries = 0);
+        w.crash(id);
+        w.start(id);
+    }
+    w.elect();
+    for _ in 0..40 {
+        w.write(G, "a command of some length");
+    }
+    let leader = w.elect();
+    let token = w.snapshot(leader);
+    w.answer(token);
+    let mut config = GroupConfig::lan(n(4));
+    change(&mut config);
+    w.add(n(4), BTreeMap::from([(G, config)]));
+    let token = w.change(leader, MemberChange::AddLearner(n(4), members(&[4])[&n(4)].clone()));
+    w.answer(token);
+    w.write(G, "41");
+    w.write(G, "42");
+    assert_eq!(w.agree(G).len(), 42);
+    w.crash(n(4));
+    w.start(n(4));
+    w.agree(G);
+    let pieces = w.samples.iter().filter(|s| s.2 == Lane::Bulk).cloned().collect::<Vec<_>>();
+    assert!(pieces.len() > 4, "{} pieces", pieces.len());
+    (w, n(4), pieces)
 }
