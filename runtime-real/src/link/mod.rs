@@ -10,7 +10,7 @@
 //! lane is a connection, over QUIC a stream of one connection, with priorities.
 //!
 //! **Reading order.** [`session`] (one lane, once TLS stands), [`outbox`] (what waits), [`dial`] and
-//! [`accept`] (making links and judging who comes), [`tls`] (who a peer is), `tcp`, `quic`.
+//! [`accept`] (making links and judging who comes), `tls` (who a peer is), `tcp`, `quic`.
 //!
 //! **Invariants.**
 //! 1. Each peer and lane has at most one connection we send on, and at most one we receive on: a

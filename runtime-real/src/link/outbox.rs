@@ -6,7 +6,7 @@
 //! best by what is said to it then, not by thousands of stale messages.
 //!
 //! The loop pushes and the lane's writer takes all there is in one go; the writer is woken once
-//! per turn of the loop ([`Outbox::flush`]), not once per frame.
+//! per turn of the loop (its `flush`), not once per frame.
 
 use bytes::Bytes;
 use dwcp_env::bound::SEND_QUEUE;

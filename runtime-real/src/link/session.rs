@@ -6,7 +6,7 @@
 //! | kind | from | body | when |
 //! |---|---|---|---|
 //! | 0, 1, 2 | dialler | a message; the kind is its lane | after `Welcome` |
-//! | 16 `Hello` | dialler | [`Hello`] | first |
+//! | 16 `Hello` | dialler | version, cluster, from, to, lane | first |
 //! | 17 `Welcome` | listener | empty | once the hello is believed |
 //! | 18 `Refused` | listener | why, as text | before it closes |
 //! | 19 `Ping` | dialler | empty | every [`PING_EVERY`] |
