@@ -73,6 +73,23 @@ fn what_a_lost_leader_alone_had_is_cut_off() {
 }
 
 #[test]
+fn a_leader_without_a_lease_is_asked_again_until_it_has_one_or_time_is_up() {
+    let mut w = World::cluster(14, 3);
+    let old = w.elect();
+    w.write(G, "a");
+    w.isolate(old);
+    w.run(Duration::millis(900));
+    let late = w.propose(old, G, "late");
+    w.run(Duration::millis(100));
+    assert!(!w.answers.contains_key(&late));
+    assert!(w.marked("raft.retry_after_lease_expired"));
+    // Nothing was done, and that is what it says.
+    assert!(matches!(w.answer(late), Answered::Proposed(Err(EngineError::NotLeader { .. }))));
+    w.cut.clear();
+    assert_eq!(w.agree(G), ["a"]);
+}
+
+#[test]
 fn a_deposed_leader_passes_no_barrier() {
     let mut w = World::cluster(5, 3);
     let old = w.elect();

@@ -171,7 +171,7 @@ impl World {
         let seed = self.seed.part(Purpose::named("test.node"), id.0 << 32 | node.incarnation);
         let storage = Arc::new(node.disk.clone());
         let world = NodeWorld { now, storage, probe: probe.clone(), seed };
-        let wal_config = WalConfig { segment: ByteCount::mib(1), ..WalConfig::default() };
+        let wal_config = WalConfig { segment: ByteCount::kib(64), ..WalConfig::default() };
         let (wal, mut recovered) = Wal::open(&world, wal_config).unwrap();
         let wal: SharedWal = Arc::new(spin::Mutex::new(wal));
         let pick = if self.pick_drawn { Pick::Drawn(seed) } else { Pick::Fifo };
