@@ -24,6 +24,22 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`plan`], [`fault`] | what a run depends on, as data; the 26 kinds of fault |
+//! | [`swarm`], [`atlas`] | a plan from a specification and a seed; which faults are survivable, and why |
+//! | [`world`], [`client`], [`trace`] | the run: nodes, clients, events |
+//! | [`net`], `disk`, `clock` | the models |
+//! | [`fingerprint`] | two runs compared by their hashes, to the first differing event |
+//! | [`shrink`] | the smallest plan that still fails |
+//! | `queue`, `watch`, `catch` | the event queue; what nodes say through probes; panics with their place |
+//!
+//! **Invariants of absence.** No thread, socket, file, environment variable, hash map or
+//! floating-point number decides anything here; the only clock read is the shrinker's budget
+//! (docs/determinism.md).
+//!
+//! **Limits.** 1,024 nodes; 2^40 events a run; 2^24 events waiting; 8,192 inputs waiting for
+//! one node, after which messages are lost. Seeds in TOML files stay below 2^63, which is
+//! TOML's largest integer.
+
 pub mod atlas;
 mod catch;
 pub mod client;

@@ -45,7 +45,7 @@ const EXPONENTIAL: [u16; 64] = [
 ];
 
 /// The time on the way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     /// Evenly between two bounds.
     Even { min: u64, span: u64 },
@@ -66,20 +66,29 @@ impl Way {
     }
 }
 
-/// One direction between two nodes.
+/// One direction between two nodes: what every message touches, in one cache line.
 #[derive(Debug)]
 struct Link {
-    way: Way,
     /// The last arrival promised, by lane.
     last: [u64; 3],
+    sent_at: u64,
+    ordinal: u32,
+    /// Its place among the ways.
+    way: u32,
+    narrows: Option<Box<Narrows>>,
+}
+
+/// What a link has besides, once it has a rate or a fault.
+#[derive(Debug, Default)]
+struct Narrows {
     /// The last arrival of a message that others may overtake, by lane.
     overtakable: [u64; 3],
     /// When the link is free again, by lane: a lane waits for itself and the more urgent.
     free: [u64; 3],
-    sent_at: u64,
-    ordinal: u64,
-    burden: Option<Box<Burden>>,
+    burden: Option<Burden>,
 }
+
+const _: () = assert!(size_of::<Link>() <= 64, "a link fits a cache line");
 
 /// What became of a message.
 #[derive(Debug)]
@@ -106,6 +115,8 @@ pub(crate) struct Net {
     seed: Seed,
     nodes: usize,
     links: Vec<Link>,
+    /// The different times on the way; many links share one.
+    ways: Vec<Way>,
     loss: Ratio,
     rate: Rate,
     queue: u64,
@@ -122,6 +133,7 @@ impl Net {
         let region = |i: usize| matrix.as_ref().and_then(|m| m.region(&plan.nodes[i].region));
         let regions: Vec<Option<usize>> = (0..n).map(region).collect();
         let mut links = Vec::with_capacity(n * n);
+        let mut ways: Vec<Way> = Vec::new();
         for from in 0..n {
             for to in 0..n {
                 let way = match (&plan.latency, &matrix, regions[from], regions[to]) {
@@ -132,29 +144,28 @@ impl Net {
                     (_, Some(m), Some(a), Some(b)) if a != b => measured(m.path(a, b)),
                     _ => Way::Even { min: LOCAL_MIN, span: LOCAL_MAX - LOCAL_MIN },
                 };
-                let zero = [0; 3];
-                links.push(Link {
-                    way,
-                    last: zero,
-                    overtakable: zero,
-                    free: zero,
-                    sent_at: 0,
-                    ordinal: 0,
-                    burden: None,
-                });
+                let way = ways.iter().position(|w| *w == way).unwrap_or_else(|| {
+                    ways.push(way);
+                    ways.len() - 1
+                }) as u32;
+                links.push(Link { last: [0; 3], sent_at: 0, ordinal: 0, way, narrows: None });
             }
         }
         let (loss, rate, queue) = (plan.net.loss, plan.net.bandwidth, plan.net.queue.0);
-        Self { seed: plan.seed, nodes: n, links, loss, rate, queue }
+        Self { seed: plan.seed, nodes: n, links, ways, loss, rate, queue }
     }
 
     /// Sets what faults add to a link.
-    pub(crate) fn burden(&mut self, from: usize, to: usize, burden: Option<Box<Burden>>) {
+    pub(crate) fn burden(&mut self, from: usize, to: usize, burden: Option<Burden>) {
         let link = &mut self.links[from * self.nodes + to];
+        if burden.is_none() && link.narrows.is_none() {
+            return;
+        }
+        let narrows = link.narrows.get_or_insert_default();
         // A burst of losses under way goes on under the new burden.
-        let burst = link.burden.as_ref().map_or(0, |b| b.burst_left);
-        link.burden = burden;
-        if let Some(b) = &mut link.burden {
+        let burst = narrows.burden.as_ref().map_or(0, |b| b.burst_left);
+        narrows.burden = burden;
+        if let Some(b) = &mut narrows.burden {
             b.burst_left = burst;
         }
     }
@@ -178,22 +189,34 @@ impl Net {
             link.sent_at = now;
             link.ordinal = 0;
         }
-        let key =
-            Key { seed: self.seed, link: index as u64, at: Instant::from_nanos(now), ordinal: link.ordinal };
+        let ordinal = u64::from(link.ordinal);
+        let key = Key { seed: self.seed, link: index as u64, at: Instant::from_nanos(now), ordinal };
         if self.loss.num > 0 && self.loss.hit(key.draw(LOSS)) {
             return Passage::lost(Lost::Loss);
         }
-        let way = link.way.time(key.draw(WAY));
-        if link.burden.is_some() {
-            return link.pass_burdened(now, way, lane, body, &key, (self.rate, self.queue), fired);
+        let way = self.ways[link.way as usize].time(key.draw(WAY));
+        if self.rate.bytes_per_s == 0 && link.narrows.is_none() {
+            let at = link.in_order(lane, now + way);
+            return Passage { fate: Fate::Arrives(at), copy: None, altered: None };
         }
-        let departs = match link.queue(now, lane, body.len(), self.rate, self.queue) {
-            Some(t) => t,
-            None => return Passage::lost(Lost::Queue),
-        };
-        let at = link.in_order(lane, departs + way);
-        Passage { fate: Fate::Arrives(at), copy: None, altered: None }
+        let mut narrows = link.narrows.take().unwrap_or_default();
+        let message = Message { now, way, lane, body, key, own: (self.rate, self.queue) };
+        let passage = link.pass_narrow(&mut narrows, &message, fired);
+        link.narrows = Some(narrows);
+        passage
     }
+}
+
+/// A message about to leave.
+struct Message<'a> {
+    now: u64,
+    /// Its time on the way.
+    way: u64,
+    lane: Lane,
+    body: &'a Bytes,
+    key: Key,
+    /// The link's own rate and room.
+    own: (Rate, u64),
 }
 
 fn measured(p: Path) -> Way {
@@ -230,15 +253,15 @@ impl Passage {
     }
 }
 
-impl Link {
+impl Narrows {
     /// When the last byte leaves; none if there is no room to wait in.
-    #[inline]
-    fn queue(&mut self, now: u64, lane: Lane, bytes: usize, rate: Rate, room: u64) -> Option<u64> {
+    fn queue(&mut self, message: &Message<'_>, rate: Rate, room: u64) -> Option<u64> {
+        let now = message.now;
         if rate.bytes_per_s == 0 {
             return Some(now);
         }
-        let size = bytes as u64 + wire::HEADER as u64 + OVERHEAD;
-        let l = lane as usize;
+        let size = message.body.len() as u64 + wire::HEADER as u64 + OVERHEAD;
+        let l = message.lane as usize;
         let begins = self.free[l].max(now);
         let waiting = u128::from(begins - now) * u128::from(rate.bytes_per_s) / 1_000_000_000;
         if waiting + u128::from(size) > u128::from(room.max(size)) {
@@ -251,6 +274,9 @@ impl Link {
         }
         Some(begins + takes)
     }
+}
+
+impl Link {
     /// Not before what was sent before on this lane.
     #[inline]
     fn in_order(&mut self, lane: Lane, at: u64) -> u64 {

@@ -137,7 +137,7 @@ pub struct SimWorld<M: Machine> {
 
     // Reused from turn to turn.
     inputs: Vec<Input<M::Request>>,
-    out: Outputs<M::Response>,
+    out: Option<Box<Outputs<M::Response>>>,
 }
 
 impl<M: Machine> std::fmt::Debug for SimWorld<M> {
@@ -187,7 +187,7 @@ impl<M: Machine> SimWorld<M> {
             stats: Stats::default(),
             next_message: 0,
             inputs: Vec::new(),
-            out: Outputs::new(),
+            out: None,
             windows,
             plan,
         };

@@ -1,6 +1,6 @@
 //! What faults add to a link.
 
-use super::{Fate, FaultKind, Fired, Key, Link, Passage};
+use super::{Fate, FaultKind, Fired, Key, Link, Message, Narrows, Passage};
 use crate::fault::Effect;
 use crate::trace::Lost;
 use bytes::Bytes;
@@ -128,85 +128,92 @@ impl Burden {
 }
 
 impl Link {
-    /// Sends over a link with faults.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn pass_burdened(
+    /// Sends over a link that has a rate or faults.
+    pub(super) fn pass_narrow(
         &mut self,
-        now: u64,
-        way: u64,
-        lane: Lane,
-        body: &Bytes,
-        key: &Key,
-        own: (Rate, u64),
+        narrows: &mut Narrows,
+        m: &Message<'_>,
         fired: &mut Fired,
     ) -> Passage {
-        let Some(mut burden) = self.burden.take() else { return Passage::lost(Lost::Cut) };
-        let passage = self.pass_under(&mut burden, now, way, lane, body, key, own, fired);
-        self.burden = Some(burden);
+        let mut burden = narrows.burden.take();
+        let passage = match &mut burden {
+            Some(burden) => self.pass_burdened(narrows, burden, m, fired),
+            None => match narrows.queue(m, m.own.0, m.own.1) {
+                Some(departs) => {
+                    let at = self.in_order(m.lane, departs + m.way);
+                    Passage { fate: Fate::Arrives(at), copy: None, altered: None }
+                }
+                None => Passage::lost(Lost::Queue),
+            },
+        };
+        narrows.burden = burden;
         passage
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn pass_under(
+    fn pass_burdened(
         &mut self,
+        narrows: &mut Narrows,
         burden: &mut Burden,
-        now: u64,
-        way: u64,
-        lane: Lane,
-        body: &Bytes,
-        key: &Key,
-        own: (Rate, u64),
+        m: &Message<'_>,
         fired: &mut Fired,
     ) -> Passage {
-        if let Some(why) = burden.loses(key, fired) {
+        if let Some(why) = burden.loses(&m.key, fired) {
             return Passage::lost(why);
         }
-        let (rate, room) = burden.narrow.unwrap_or(own);
-        let free = self.free[lane as usize];
-        let Some(departs) = self.queue(now, lane, body.len(), rate, room) else {
+        let (rate, room) = burden.narrow.unwrap_or(m.own);
+        let free = narrows.free[m.lane as usize];
+        let Some(departs) = narrows.queue(m, rate, room) else {
             if burden.narrow.is_some() {
                 fired.count(FaultKind::Bandwidth);
             }
             return Passage::lost(Lost::Queue);
         };
-        if burden.narrow.is_some() && free > now {
+        if burden.narrow.is_some() && free > m.now {
             fired.count(FaultKind::Bandwidth);
         }
-        let altered = match burden.corrupts(key, lane, body, fired) {
+        let altered = match burden.corrupts(&m.key, m.lane, m.body, fired) {
             Some(Err(())) => return Passage::lost(Lost::Corrupt),
             Some(Ok(body)) => Some(body),
             None => None,
         };
-        let mut at = departs + way + burden.extra.as_nanos();
+        let mut at = departs + m.way + burden.extra.as_nanos();
         if burden.jitter > Duration::ZERO {
-            at += key.below(burden.jitter.as_nanos() + 1, JITTER);
+            at += m.key.below(burden.jitter.as_nanos() + 1, JITTER);
         }
-        if at > departs + way {
+        if at > departs + m.way {
             fired.count(FaultKind::Delay);
         }
         if burden.clogged_until > at {
             at = burden.clogged_until;
             fired.count(FaultKind::Clog);
         }
-        let at = self.reordered(burden, at, lane, key, fired);
-        Passage { fate: Fate::Arrives(at), copy: duplicate(burden, at, key, fired), altered }
+        let overtakable = &mut narrows.overtakable[m.lane as usize];
+        let at = self.reordered(overtakable, burden, at, m, fired);
+        Passage { fate: Fate::Arrives(at), copy: duplicate(burden, at, &m.key, fired), altered }
     }
 
     /// A message that is let be overtaken does not hold up the later ones.
-    fn reordered(&mut self, burden: &Burden, at: u64, lane: Lane, key: &Key, fired: &mut Fired) -> u64 {
-        if burden.reorder.num == 0 || !burden.reorder.hit(key.draw(REORDER)) {
-            let at = self.in_order(lane, at);
-            if at < self.overtakable[lane as usize] {
+    fn reordered(
+        &mut self,
+        overtakable: &mut u64,
+        burden: &Burden,
+        at: u64,
+        m: &Message<'_>,
+        fired: &mut Fired,
+    ) -> u64 {
+        if burden.reorder.num == 0 || !burden.reorder.hit(m.key.draw(REORDER)) {
+            let at = self.in_order(m.lane, at);
+            if at < *overtakable {
                 fired.count(FaultKind::Reorder);
             }
             return at;
         }
-        let late = at + key.below(burden.reorder_by.as_nanos() + 1, REORDER_BY);
-        if late < self.last[lane as usize] {
+        let late = at + m.key.below(burden.reorder_by.as_nanos() + 1, REORDER_BY);
+        if late < self.last[m.lane as usize] {
             // It overtakes one sent before it.
             fired.count(FaultKind::Reorder);
         } else if late > at {
-            self.overtakable[lane as usize] = self.overtakable[lane as usize].max(late);
+            *overtakable = late.max(*overtakable);
         }
         late
     }

@@ -76,7 +76,7 @@ impl<M: Machine> SimWorld<M> {
     fn burden_links(&mut self, index: u32) {
         let n = self.hosts.len();
         let concerned = self.links_of(index);
-        let mut burdens: Vec<Option<Box<Burden>>> = vec![None; n * n];
+        let mut burdens: Vec<Option<Burden>> = vec![None; n * n];
         for &on in &self.burdens {
             let window = &self.windows[on as usize];
             let fault = LinkFault { effect: window.effect.clone(), until: window.until.as_nanos() };

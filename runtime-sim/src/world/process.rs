@@ -117,7 +117,7 @@ impl<M: Machine> SimWorld<M> {
         for kind in host.unseen.drain(..) {
             self.fired.count(kind);
         }
-        let mut out = std::mem::take(&mut self.out);
+        let mut out = self.out.take().unwrap_or_default();
         let inputs = &mut self.inputs;
         let result = crate::catch::catch(|| machine.turn(now, inputs, &mut out));
         self.inputs.clear();
@@ -126,7 +126,7 @@ impl<M: Machine> SimWorld<M> {
             self.violate("panic", format!("{node}: {said}"), Some(node));
             self.end(i, End::Killed);
             out.clear();
-            self.out = out;
+            self.out = Some(out);
             return;
         }
         let spent = host.disk.take_spent();
@@ -138,7 +138,7 @@ impl<M: Machine> SimWorld<M> {
         self.arm(i, wake_at);
         let stopped = out.stopped.take();
         out.clear();
-        self.out = out;
+        self.out = Some(out);
         if let Some(why) = stopped {
             self.ended_itself(i, why);
         }
