@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_panic_is_caught_with_its_place() {
         assert_eq!(catch(|| 1), Ok(1));
-        let said = catch(|| panic!("planted {}", 7)).map(|()| ()).unwrap_err();
+        let said = catch::<()>(|| panic!("planted {}", 7)).unwrap_err();
         assert!(said.contains("planted 7") && said.contains("catch.rs"), "{said}");
     }
 }

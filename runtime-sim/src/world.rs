@@ -71,6 +71,7 @@ enum Next<M: Machine> {
     Timer(u64),
     FaultOn(u32),
     FaultOff(u32),
+    Start { node: u16 },
     Boot { node: u16, life: u32 },
     Strike { node: u16, life: u32, fault: u32 },
     Stop { node: u16, deadline: u64 },
@@ -195,7 +196,7 @@ impl<M: Machine> SimWorld<M> {
             world.queue.push(fault.at.as_nanos(), Next::FaultOn(i as u32));
         }
         for (i, node) in world.plan.nodes.iter().enumerate() {
-            world.queue.push(node.boot_at.as_nanos(), Next::Boot { node: i as u16, life: 0 });
+            world.queue.push(node.boot_at.as_nanos(), Next::Start { node: i as u16 });
         }
         Ok(world)
     }
@@ -244,7 +245,8 @@ impl<M: Machine> SimWorld<M> {
 
     // --- running ---
 
-    /// Runs until something concerns the caller, or it is `limit`.
+    /// Runs until something concerns the caller, or it is `limit`; with [`Instant::FAR`], until
+    /// nothing is left to happen.
     pub fn advance(&mut self, limit: Instant) -> Advance<M::Response> {
         self.advance_until(limit, |_| false)
     }
@@ -264,7 +266,9 @@ impl<M: Machine> SimWorld<M> {
             match self.queue.next_at() {
                 Some(at) if at <= limit.as_nanos() => {}
                 _ => {
-                    self.set_time(limit.as_nanos().max(self.now));
+                    if limit != Instant::FAR {
+                        self.set_time(limit.as_nanos().max(self.now));
+                    }
                     return Advance::Limit;
                 }
             }
@@ -320,6 +324,7 @@ impl<M: Machine> SimWorld<M> {
             }
             Next::FaultOn(index) => self.fault_on(index),
             Next::FaultOff(index) => self.fault_off(index),
+            Next::Start { node } => self.start(node as usize),
             Next::Boot { node, life } => self.boot_due(node as usize, life),
             Next::Strike { node, life, fault } => self.strike(node as usize, life, fault),
             Next::Stop { node, deadline } => self.ask_to_stop(node as usize, deadline),

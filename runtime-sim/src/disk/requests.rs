@@ -155,6 +155,7 @@ impl Disk {
 
     /// All operations of a request, to the first that fails.
     pub(crate) fn carry_out_all(&mut self, request: &DiskRequest) -> Result<(), DiskError> {
+        self.settle();
         request.ops.iter().try_for_each(|op| self.carry_out(op))
     }
 

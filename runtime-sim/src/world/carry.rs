@@ -86,9 +86,9 @@ impl<M: Machine> SimWorld<M> {
     /// told different things.
     fn send_lying(&mut self, i: usize, send: Send, lies: Lies) {
         let entity = self.hosts[i].id.0 << 20 | send.to.0;
-        let (seed, at, k) = (self.plan.seed, Instant::from_nanos(self.now), self.next_message);
+        let (seed, at) = (self.plan.seed, Instant::from_nanos(self.now));
         // Keyed by the message's content and not by how many there were.
-        let k = digest(&send.body) ^ k & 0xff;
+        let k = digest(&send.body);
         let hit = |rate: dwcp_env::Ratio, p| rate.num > 0 && rate.hit(seed.draw(p, entity, at, k));
         let memory = &mut self.hosts[i].said;
         let old = if memory.is_empty() || !hit(lies.replay, LIE_REPLAY) {

@@ -36,6 +36,8 @@ pub(super) const MEMORY: usize = 64;
 pub(super) struct Host<M: Machine> {
     pub(super) id: NodeId,
     pub(super) machine: Option<M>,
+    /// The time of its first boot has come.
+    pub(super) started: bool,
     pub(super) version: u32,
     /// Boots so far.
     pub(super) incarnation: u32,
@@ -84,6 +86,7 @@ impl<M: Machine> Host<M> {
         Self {
             id,
             machine: None,
+            started: false,
             version,
             incarnation: 0,
             life: 0,
@@ -115,7 +118,7 @@ impl<M: Machine> Host<M> {
     }
     /// Whether nothing keeps it from booting.
     pub(super) const fn may_boot(&self) -> bool {
-        self.machine.is_none() && self.downs == 0 && self.upgrades == 0
+        self.started && self.machine.is_none() && self.downs == 0 && self.upgrades == 0
     }
     /// Whether nothing waits for the process.
     pub(super) fn has_nothing(&self) -> bool {

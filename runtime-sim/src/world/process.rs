@@ -207,6 +207,13 @@ impl<M: Machine> SimWorld<M> {
 
     // --- life ---
 
+    pub(super) fn start(&mut self, i: usize) {
+        self.hosts[i].started = true;
+        if self.hosts[i].may_boot() {
+            self.boot(i);
+        }
+    }
+
     pub(super) fn boot_due(&mut self, i: usize, life: u32) {
         if self.hosts[i].life == life && self.hosts[i].may_boot() {
             self.boot(i);
