@@ -87,14 +87,12 @@ pub fn pages(registry: &Arc<Registry>, face: &Face, seen: &Seen, links: &Links, 
         return pages;
     }
     let (cutting, healing) = (links.clone(), links.clone());
-    pages
-        .post("/inject/cut", move |ask| cut(&cutting, ask))
-        .post("/inject/heal", move |_| {
-            if let Some(faults) = healing.inject() {
-                faults.heal();
-            }
-            Answer::text("mended\n")
-        })
+    pages.post("/inject/cut", move |ask| cut(&cutting, ask)).post("/inject/heal", move |_| {
+        if let Some(faults) = healing.inject() {
+            faults.heal();
+        }
+        Answer::text("mended\n")
+    })
 }
 
 fn health(seen: &Seen) -> Result<String, String> {

@@ -77,7 +77,11 @@ impl Client {
     ///
     /// # Errors
     /// `Lost`, `Status`.
-    pub async fn call<Q: Message, A: Message + Default>(&self, path: &str, question: &Q) -> Result<A, ClientError> {
+    pub async fn call<Q: Message, A: Message + Default>(
+        &self,
+        path: &str,
+        question: &Q,
+    ) -> Result<A, ClientError> {
         let lost = |e: h2::Error| ClientError::Lost(e.to_string());
         let mut send = self.send.clone().ready().await.map_err(lost)?;
         let mut request = Request::builder()
@@ -137,7 +141,8 @@ fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&b, tail)) = rest.split_first() {
-        let hex = |t: &[u8]| std::str::from_utf8(t.get(..2)?).ok().and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex =
+            |t: &[u8]| std::str::from_utf8(t.get(..2)?).ok().and_then(|h| u8::from_str_radix(h, 16).ok());
         match hex(tail) {
             Some(value) if b == b'%' => {
                 out.push(value);

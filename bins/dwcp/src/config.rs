@@ -169,7 +169,8 @@ pub enum ConfigError {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let n: u64 = number.parse().map_err(|_| format!("{text:?} is not a duration; write `250ms`, `5s`, `2min`"))?;
+    let n: u64 =
+        number.parse().map_err(|_| format!("{text:?} is not a duration; write `250ms`, `5s`, `2min`"))?;
     match unit.trim() {
         "us" => Ok(Duration::micros(n)),
         "ms" => Ok(Duration::millis(n)),
@@ -185,9 +186,10 @@ impl File {
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|why| ConfigError::Read { path: path.into(), why })?;
-        let mut file: Self =
-            toml::from_str(&text).map_err(|e| ConfigError::Shape { path: path.into(), why: e.to_string() })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|why| ConfigError::Read { path: path.into(), why })?;
+        let mut file: Self = toml::from_str(&text)
+            .map_err(|e| ConfigError::Shape { path: path.into(), why: e.to_string() })?;
         let base = path.parent().unwrap_or(Path::new("."));
         for p in [&mut file.data, &mut file.tls.authority, &mut file.tls.certificate, &mut file.tls.key] {
             if p.is_relative() {
@@ -201,7 +203,10 @@ impl File {
     fn check(&self) -> Result<(), (String, String)> {
         let bad = |key: &str, why: String| Err((key.to_string(), why));
         if self.cluster_id().is_none() {
-            return bad("cluster", format!("{:?} is not 32 hexadecimal digits; draw some with `dwcp cluster-id`", self.cluster));
+            return bad(
+                "cluster",
+                format!("{:?} is not 32 hexadecimal digits; draw some with `dwcp cluster-id`", self.cluster),
+            );
         }
         if self.node == 0 {
             return bad("node", "0 is nobody's number; numbers begin at 1".into());
@@ -215,21 +220,35 @@ impl File {
         let mut ids = BTreeMap::new();
         for m in &self.member {
             if m.id == 0 || ids.insert(m.id, m).is_some() {
-                return bad("member.id", format!("{} is given twice or is 0; each node has a number of its own", m.id));
+                return bad(
+                    "member.id",
+                    format!("{} is given twice or is 0; each node has a number of its own", m.id),
+                );
             }
         }
         match ids.get(&self.node) {
             _ if self.join => {}
-            None => return bad("member", format!("node {} is not among the members; add it, or set `join = true`", self.node)),
+            None => {
+                return bad(
+                    "member",
+                    format!("node {} is not among the members; add it, or set `join = true`", self.node),
+                );
+            }
             Some(me) if me.peer != self.peer => {
-                return bad("peer", format!("members know node {} at {}, this file says {}", self.node, me.peer, self.peer));
+                return bad(
+                    "peer",
+                    format!("members know node {} at {}, this file says {}", self.node, me.peer, self.peer),
+                );
             }
             Some(_) => {}
         }
         let mut groups = std::collections::BTreeSet::new();
         for k in &self.keyspace {
             if k.group == 0 || !groups.insert(k.group) || k.name.is_empty() {
-                return bad("keyspace", format!("{:?}: each keyspace has a name and a group number of its own, from 1", k.name));
+                return bad(
+                    "keyspace",
+                    format!("{:?}: each keyspace has a name and a group number of its own, from 1", k.name),
+                );
             }
         }
         for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {
@@ -243,7 +262,9 @@ impl File {
     /// The cluster's identity.
     #[must_use]
     pub fn cluster_id(&self) -> Option<ClusterId> {
-        (self.cluster.len() == 32).then(|| u128::from_str_radix(&self.cluster, 16).ok().map(ClusterId)).flatten()
+        (self.cluster.len() == 32)
+            .then(|| u128::from_str_radix(&self.cluster, 16).ok().map(ClusterId))
+            .flatten()
     }
 
     /// The regions' names; a region's number is its place in the list.

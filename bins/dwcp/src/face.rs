@@ -27,7 +27,11 @@ const STATUS_WITHIN: Duration = Duration::secs(2);
 impl Face {
     /// A view of `handle`; `identity` is what headers carry: cluster and member.
     #[must_use]
-    pub fn new(handle: NodeHandle<Request, Response>, identity: (u64, u64), keyspaces: BTreeMap<String, GroupId>) -> Self {
+    pub fn new(
+        handle: NodeHandle<Request, Response>,
+        identity: (u64, u64),
+        keyspaces: BTreeMap<String, GroupId>,
+    ) -> Self {
         let terms = keyspaces.values().map(|g| (*g, AtomicU64::new(0))).collect();
         Self { handle, identity, keyspaces: Arc::new(keyspaces), terms: Arc::new(terms) }
     }

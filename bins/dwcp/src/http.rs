@@ -29,7 +29,9 @@ pub async fn post(address: SocketAddr, path: &str) -> Result<(u16, String), Stri
 async fn ask(address: SocketAddr, method: &str, path: &str) -> Result<(u16, String), String> {
     let conversation = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;

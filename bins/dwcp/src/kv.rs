@@ -109,7 +109,14 @@ fn revision(header: &Option<pb::ResponseHeader>) -> i64 {
     header.as_ref().map_or(0, |h| h.revision)
 }
 
-async fn get(client: &Client, key: &str, prefix: bool, at: i64, serializable: bool, json: bool) -> Result<(), String> {
+async fn get(
+    client: &Client,
+    key: &str,
+    prefix: bool,
+    at: i64,
+    serializable: bool,
+    json: bool,
+) -> Result<(), String> {
     let question = pb::RangeRequest {
         key: Bytes::copy_from_slice(key.as_bytes()),
         range_end: if prefix { prefix_end(key.as_bytes()) } else { Bytes::new() },
@@ -129,7 +136,10 @@ async fn get(client: &Client, key: &str, prefix: bool, at: i64, serializable: bo
                 })
             })
             .collect();
-        println!("{}", serde_json::json!({ "revision": revision(&answer.header), "count": answer.count, "kvs": kvs }));
+        println!(
+            "{}",
+            serde_json::json!({ "revision": revision(&answer.header), "count": answer.count, "kvs": kvs })
+        );
         return Ok(());
     }
     for kv in &answer.kvs {
@@ -167,9 +177,13 @@ async fn del(client: &Client, key: &str, prefix: bool, json: bool) -> Result<(),
         range_end: if prefix { prefix_end(key.as_bytes()) } else { Bytes::new() },
         prev_kv: false,
     };
-    let answer: pb::DeleteRangeResponse = client.call("/etcdserverpb.KV/DeleteRange", &question).await.map_err(said)?;
+    let answer: pb::DeleteRangeResponse =
+        client.call("/etcdserverpb.KV/DeleteRange", &question).await.map_err(said)?;
     if json {
-        println!("{}", serde_json::json!({ "revision": revision(&answer.header), "deleted": answer.deleted }));
+        println!(
+            "{}",
+            serde_json::json!({ "revision": revision(&answer.header), "deleted": answer.deleted })
+        );
     } else {
         println!("{} deleted", answer.deleted);
     }

@@ -10,4 +10,5 @@ pub mod http;
 pub mod identity;
 pub mod kv;
 pub mod run_node;
+pub mod sim;
 pub mod status;

@@ -1,12 +1,17 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{dev, identity, kv, run_node, status};
+use dwcp::{dev, identity, kv, run_node, sim, status};
 use std::process::ExitCode;
 
 /// Keeps a fleet's control-plane state alive through the loss of a region, and proves it from a seed.
 #[derive(Parser, Debug)]
-#[command(name = "dwcp", version, max_term_width = 110, after_help = "Begin with `dwcp dev`: a three-region cluster on this machine.\nThen `dwcp sim run region-loss`: the same code loses a region in simulation, and is judged.")]
+#[command(
+    name = "dwcp",
+    version,
+    max_term_width = 110,
+    after_help = "Begin with `dwcp dev`: a three-region cluster on this machine.\nThen `dwcp sim run region-loss`: the same code loses a region in simulation, and is judged."
+)]
 struct Cli {
     /// How to print.
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -30,6 +35,7 @@ enum Command {
     Node(run_node::NodeArgs),
     Status(status::StatusArgs),
     Kv(kv::Kv),
+    Sim(sim::Sim),
     /// Draws the identity of a new cluster, for `cluster = "…"` in its nodes' configurations.
     ClusterId,
     /// Prints completions: `dwcp completions bash > /etc/bash_completion.d/dwcp`.
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Command::Node(args) => run_node::run(&args),
         Command::Status(args) => on_runtime(status::run(args, json)),
         Command::Kv(args) => on_runtime(kv::run(args, json)),
+        Command::Sim(args) => sim::run(args, json),
         Command::ClusterId => identity::draw_cluster().map(|id| println!("{id}")).map_err(|e| e.to_string()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dwcp", &mut std::io::stdout());

@@ -43,7 +43,13 @@ const STOP_WITHIN: Duration = Duration::secs(8);
 pub fn run(args: &NodeArgs) -> Result<(), String> {
     let file = File::load(&args.config).map_err(|e| e.to_string())?;
     if args.check {
-        println!("{} is sound: node {} of {} members, {} keyspaces", args.config.display(), file.node, file.member.len(), file.keyspaces().len());
+        println!(
+            "{} is sound: node {} of {} members, {} keyspaces",
+            args.config.display(),
+            file.node,
+            file.member.len(),
+            file.keyspaces().len()
+        );
         return Ok(());
     }
     init_log();
@@ -55,13 +61,16 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
     runtime.block_on(serve(file, args.end_with_stdin))
 }
 
+/// Our own lines only: the engine's library tells each of its steps, which costs more than the step.
 fn init_log() {
     use std::io::IsTerminal;
-    tracing_subscriber::fmt()
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
+    let ours = ["dwcp", "dwcp_runtime_real"].map(|target| (target, tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(tracing::Level::INFO)
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines.with_filter(Targets::new().with_targets(ours))).init();
 }
 
 async fn bind(what: &str, key: &str, address: SocketAddr) -> Result<TcpListener, String> {
@@ -134,7 +143,8 @@ async fn told_to_end(end_with_stdin: bool) {
 }
 
 fn settings(file: &File) -> Result<Settings, String> {
-    let identity = Identity::load(&file.tls.authority, &file.tls.certificate, &file.tls.key).map_err(|e| e.to_string())?;
+    let identity = Identity::load(&file.tls.authority, &file.tls.certificate, &file.tls.key)
+        .map_err(|e| e.to_string())?;
     let others = file.member.iter().filter(|m| m.id != file.node);
     Ok(Settings {
         cluster: file.cluster_id().unwrap_or_default(),
@@ -172,7 +182,10 @@ fn node_config(file: &File) -> NodeConfig {
     NodeConfig { groups, engine, ..NodeConfig::new(cluster, node) }
 }
 
-fn inject_delays(file: &File, node: &real::Node<dwcp_node::Request, dwcp_node::Response>) -> Result<(), String> {
+fn inject_delays(
+    file: &File,
+    node: &real::Node<dwcp_node::Request, dwcp_node::Response>,
+) -> Result<(), String> {
     let Some(inject) = &file.inject else { return Ok(()) };
     let Some(faults) = node.links().inject() else { return Ok(()) };
     for member in file.member.iter().filter(|m| m.id != file.node) {

@@ -44,11 +44,15 @@ pub async fn run(args: StatusArgs, json: bool) -> Result<(), String> {
     let answers = futures_util::future::join_all(asked).await;
     let mut silent = 0;
     if !json {
-        println!("{:<20} {:<10} {:<9} {:>5} {:>9} {:>9} {:>9} {:>8}  peers", "NODE", "KEYSPACE", "ROLE", "TERM", "COMMITTED", "APPLIED", "REVISION", "KEYS");
+        println!(
+            "{:<20} {:<10} {:<9} {:>5} {:>9} {:>9} {:>9} {:>8}  peers",
+            "NODE", "KEYSPACE", "ROLE", "TERM", "COMMITTED", "APPLIED", "REVISION", "KEYS"
+        );
     }
     for ((name, address), answer) in nodes.iter().zip(answers) {
         let page = answer.and_then(|(_, body)| {
-            let page = serde_json::from_str::<Page>(&body).map_err(|e| format!("{address}: not a status: {e}"))?;
+            let page =
+                serde_json::from_str::<Page>(&body).map_err(|e| format!("{address}: not a status: {e}"))?;
             Ok((body, page))
         });
         match page {
@@ -77,7 +81,12 @@ fn print(name: &str, page: &Page) {
         let role = format!("{:?}", g.role).to_lowercase();
         println!(
             "{name:<20} {keyspace:<10} {role:<9} {:>5} {:>9} {:>9} {:>9} {:>8}  {connected}/{}",
-            g.term, g.committed_index, g.applied_index, g.revision, g.keys, page.peers.len(),
+            g.term,
+            g.committed_index,
+            g.applied_index,
+            g.revision,
+            g.keys,
+            page.peers.len(),
         );
         if let Some(why) = &g.repairing {
             println!("    {why}");

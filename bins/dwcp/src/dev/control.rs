@@ -109,7 +109,10 @@ fn orders(layout: &Layout, command: &Break) -> Result<Vec<Order>, String> {
 async fn send(layout: &Layout, order: &Order) -> Result<Answered, String> {
     let socket = layout.socket();
     let gone = |e: std::io::Error| {
-        format!("no `dwcp dev` is running in {} ({e}); start it first, in another terminal", layout.dir.display())
+        format!(
+            "no `dwcp dev` is running in {} ({e}); start it first, in another terminal",
+            layout.dir.display()
+        )
     };
     let mut stream = UnixStream::connect(&socket).await.map_err(gone)?;
     let mut line = serde_json::to_string(order).map_err(|e| e.to_string())?;

@@ -77,7 +77,10 @@ impl Layout {
                 return Err(format!(
                     "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}); continue it by the same \
                      options, start over with `--fresh`, or choose another `--dir`",
-                    dir.display(), found.shape.nodes, found.shape.port, found.shape.transport,
+                    dir.display(),
+                    found.shape.nodes,
+                    found.shape.port,
+                    found.shape.transport,
                     found.shape.latency.as_deref().unwrap_or("none"),
                 ));
             }
@@ -94,8 +97,9 @@ impl Layout {
     /// There is none, or its file is not sound.
     pub fn existing(dir: &Path) -> Result<Self, String> {
         let file = dir.join("cluster.toml");
-        let text = std::fs::read_to_string(&file)
-            .map_err(|e| format!("no development cluster in {}: {e}; start one with `dwcp dev`", dir.display()))?;
+        let text = std::fs::read_to_string(&file).map_err(|e| {
+            format!("no development cluster in {}: {e}; start one with `dwcp dev`", dir.display())
+        })?;
         let shape = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
         Ok(Self { dir: dir.into(), shape })
     }
@@ -108,7 +112,8 @@ impl Layout {
             .map(|i| {
                 let region = REGIONS[i % REGIONS.len()];
                 let n = count.entry(region).and_modify(|n| *n += 1).or_insert(1);
-                let at = |base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
+                let at =
+                    |base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
                 Place {
                     id: i as u64 + 1,
                     name: format!("{region}-{}", letter(*n)),
@@ -124,7 +129,9 @@ impl Layout {
     /// The nodes that a word names: a node's name, its number, or a region.
     #[must_use]
     pub fn named(&self, word: &str) -> Vec<Place> {
-        let fits = |p: &Place| p.name == word || p.id.to_string() == word || p.region == word || format!("n{}", p.id) == word;
+        let fits = |p: &Place| {
+            p.name == word || p.id.to_string() == word || p.region == word || format!("n{}", p.id) == word
+        };
         self.places().into_iter().filter(fits).collect()
     }
 
@@ -177,7 +184,11 @@ impl Layout {
                 join: false,
                 clock_uncertainty: "1ms".into(),
                 threads: 1,
-                tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
+                tls: Tls {
+                    authority: "ca.pem".into(),
+                    certificate: "node.pem".into(),
+                    key: "node.key".into(),
+                },
                 member: members.clone(),
                 keyspace: Vec::new(),
                 inject: Some(Inject { delay: self.delays(p.region) }),
@@ -190,7 +201,9 @@ impl Layout {
     }
 
     fn delays(&self, from: &str) -> BTreeMap<String, String> {
-        let Some(matrix) = self.shape.latency.as_deref().and_then(Matrix::named) else { return BTreeMap::new() };
+        let Some(matrix) = self.shape.latency.as_deref().and_then(Matrix::named) else {
+            return BTreeMap::new();
+        };
         let one_way = |to: &str| {
             let path = matrix.path(matrix.region(from)?, matrix.region(to)?);
             Some(format!("{}us", path.mean.as_micros()))

@@ -19,7 +19,9 @@ use std::path::PathBuf;
 /// Without a subcommand: makes the cluster (or continues it), runs it until Ctrl-C, and prints what to try.
 /// The other commands speak to a running one, from another terminal.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  dwcp dev                          nine nodes in three regions\n  dwcp dev --nodes 3 --latency aws-2020\n  dwcp dev kill eu-west-1           kill -9 a whole region\n  dwcp dev start eu-west-1\n  dwcp dev cut eu-west-1 us-east-1  partition two regions\n  dwcp dev heal")]
+#[command(
+    after_help = "Examples:\n  dwcp dev                          nine nodes in three regions\n  dwcp dev --nodes 3 --latency aws-2020\n  dwcp dev kill eu-west-1           kill -9 a whole region\n  dwcp dev start eu-west-1\n  dwcp dev cut eu-west-1 us-east-1  partition two regions\n  dwcp dev heal"
+)]
 pub struct Dev {
     /// Where the cluster lies.
     #[arg(long, global = true, default_value = ".dwcp-dev")]

@@ -45,7 +45,9 @@ pub async fn run(layout: Layout, for_seconds: Option<u64>, json: bool) -> Result
         let _removed = std::fs::remove_file(layout.socket());
         return Err(format!(
             "port {} is taken by another program ({} of {} are); stop it (an etcd, perhaps?) or choose others with `--port`",
-            first.port(), taken.len(), layout.places().len() * 3,
+            first.port(),
+            taken.len(),
+            layout.places().len() * 3,
         ));
     }
     let mut supervisor = Supervisor { layout, nodes: BTreeMap::new() };
@@ -67,7 +69,10 @@ pub async fn run(layout: Layout, for_seconds: Option<u64>, json: bool) -> Result
 async fn listen(layout: &Layout) -> Result<UnixListener, String> {
     let socket = layout.socket();
     if UnixStream::connect(&socket).await.is_ok() {
-        return Err(format!("a `dwcp dev` already runs in {}; stop it, or choose another `--dir`", layout.dir.display()));
+        return Err(format!(
+            "a `dwcp dev` already runs in {}; stop it, or choose another `--dir`",
+            layout.dir.display()
+        ));
     }
     // A socket nobody listens on is left over from a supervisor that was killed.
     let _stale = std::fs::remove_file(&socket);
@@ -94,7 +99,10 @@ impl Supervisor {
             .spawn()
             .map_err(|e| format!("can't start {}: {e}", place.name))?;
         let stdin = child.stdin.take();
-        self.nodes.insert(place.id, Running { place: place.clone(), child, _stdin: stdin, paused: false, told: false });
+        self.nodes.insert(
+            place.id,
+            Running { place: place.clone(), child, _stdin: stdin, paused: false, told: false },
+        );
         Ok(())
     }
 
@@ -112,7 +120,11 @@ impl Supervisor {
                 }
                 if begun.elapsed() > READY_WITHIN {
                     let why = http::get(place.admin, "/readyz").await.map_or_else(|e| e, |(_, body)| body);
-                    return Err(format!("{} does not serve after {} s: {why}", place.name, READY_WITHIN.as_secs()));
+                    return Err(format!(
+                        "{} does not serve after {} s: {why}",
+                        place.name,
+                        READY_WITHIN.as_secs()
+                    ));
                 }
                 tokio::time::sleep(ASK_EVERY).await;
             }
@@ -128,26 +140,51 @@ impl Supervisor {
                 .iter()
                 .map(|p| serde_json::json!({ "id": p.id, "name": p.name, "region": p.region, "client": p.client, "admin": p.admin }))
                 .collect();
-            println!("{}", serde_json::json!({ "ready_ms": took.as_millis(), "endpoints": endpoints, "nodes": nodes }));
+            println!(
+                "{}",
+                serde_json::json!({ "ready_ms": took.as_millis(), "endpoints": endpoints, "nodes": nodes })
+            );
             return;
         }
         let mut out = anstream::stdout();
         let (bold, dim, off) = ("\x1b[1m", "\x1b[2m", "\x1b[0m");
-        let dir = if self.layout.dir.as_os_str() == ".dwcp-dev" { String::new() } else { format!(" --dir {}", self.layout.dir.display()) };
+        let dir = if self.layout.dir.as_os_str() == ".dwcp-dev" {
+            String::new()
+        } else {
+            format!(" --dir {}", self.layout.dir.display())
+        };
         let lines = [
-            format!("{bold}{} nodes in {} regions serve{off} after {:.1} s.", places.len(), super::layout::REGIONS.len().min(places.len()), took.as_secs_f64()),
+            format!(
+                "{bold}{} nodes in {} regions serve{off} after {:.1} s.",
+                places.len(),
+                super::layout::REGIONS.len().min(places.len()),
+                took.as_secs_f64()
+            ),
             String::new(),
             format!("  {bold}etcdctl --endpoints {} put hello world{off}", endpoints[0]),
             format!("  {bold}dwcp status{off}                      {dim}who leads, who lags{off}"),
             format!("  {bold}dwcp kv get hello{off}                {dim}from any node{off}"),
             String::new(),
             "Now break it, from another terminal:".into(),
-            format!("  {bold}dwcp dev{dir} kill {}{off}       {dim}kill -9 a whole region{off}", places[0].region),
+            format!(
+                "  {bold}dwcp dev{dir} kill {}{off}       {dim}kill -9 a whole region{off}",
+                places[0].region
+            ),
             format!("  {bold}dwcp kv put still here{off}           {dim}the other two decide on{off}"),
-            format!("  {bold}dwcp dev{dir} start {}{off}      {dim}it comes back and catches up{off}", places[0].region),
-            format!("  {bold}dwcp dev{dir} cut {}{off}        {dim}partition it; then: heal{off}", places[0].region),
+            format!(
+                "  {bold}dwcp dev{dir} start {}{off}      {dim}it comes back and catches up{off}",
+                places[0].region
+            ),
+            format!(
+                "  {bold}dwcp dev{dir} cut {}{off}        {dim}partition it; then: heal{off}",
+                places[0].region
+            ),
             String::new(),
-            format!("{dim}Logs: {}/NODE/log. Metrics: http://{}/metrics. Ctrl-C ends it; the data stays.{off}", self.layout.dir.display(), places[0].admin),
+            format!(
+                "{dim}Logs: {}/NODE/log. Metrics: http://{}/metrics. Ctrl-C ends it; the data stays.{off}",
+                self.layout.dir.display(),
+                places[0].admin
+            ),
         ];
         for line in lines {
             let _closed = writeln!(out, "{line}");
@@ -155,7 +192,8 @@ impl Supervisor {
     }
 
     async fn attend(&mut self, listener: &UnixListener, for_seconds: Option<u64>) -> Result<(), String> {
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| e.to_string())?;
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .map_err(|e| e.to_string())?;
         let until = for_seconds.map(|s| tokio::time::Instant::now() + Duration::from_secs(s));
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
@@ -195,7 +233,9 @@ impl Supervisor {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
         let read_line = async { BufReader::new(read).read_line(&mut line).await };
-        tokio::time::timeout(Duration::from_secs(2), read_line).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+        tokio::time::timeout(Duration::from_secs(2), read_line)
+            .await
+            .map_err(|_| std::io::ErrorKind::TimedOut)??;
         let answered = match serde_json::from_str::<Order>(&line) {
             Ok(order) => match self.carry_out(order).await {
                 Ok(text) => Answered { ok: true, text },
@@ -249,7 +289,11 @@ impl Supervisor {
     fn signal(&mut self, nodes: &[u64], signal: rustix::process::Signal) {
         for id in nodes {
             if let Some(running) = self.nodes.get_mut(id)
-                && let Some(pid) = running.child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw)
+                && let Some(pid) = running
+                    .child
+                    .id()
+                    .and_then(|p| i32::try_from(p).ok())
+                    .and_then(rustix::process::Pid::from_raw)
             {
                 running.told |= signal == rustix::process::Signal::TERM;
                 running.paused = signal == rustix::process::Signal::STOP;
@@ -260,7 +304,8 @@ impl Supervisor {
     }
 
     async fn start_or_thaw(&mut self, nodes: &[u64]) -> Result<String, String> {
-        let frozen: Vec<u64> = nodes.iter().copied().filter(|id| self.nodes.get(id).is_some_and(|n| n.paused)).collect();
+        let frozen: Vec<u64> =
+            nodes.iter().copied().filter(|id| self.nodes.get(id).is_some_and(|n| n.paused)).collect();
         self.signal(&frozen, rustix::process::Signal::CONT);
         for place in self.layout.places() {
             if nodes.contains(&place.id) && !self.nodes.contains_key(&place.id) {
@@ -292,7 +337,8 @@ impl Supervisor {
         let mut done = 0;
         for id in from {
             let Some(running) = self.nodes.get(id).filter(|n| !n.paused) else { continue };
-            let targets: Vec<u64> = if what == "heal" { vec![0] } else { to.iter().copied().filter(|t| t != id).collect() };
+            let targets: Vec<u64> =
+                if what == "heal" { vec![0] } else { to.iter().copied().filter(|t| t != id).collect() };
             for target in targets {
                 let path = format!("/inject/{what}?to={target}");
                 let (code, body) = http::post(running.place.admin, &path).await?;
@@ -307,7 +353,8 @@ impl Supervisor {
 
     fn names(&self, nodes: &[u64]) -> String {
         let places = self.layout.places();
-        let names: Vec<String> = places.into_iter().filter(|p| nodes.contains(&p.id)).map(|p| p.name).collect();
+        let names: Vec<String> =
+            places.into_iter().filter(|p| nodes.contains(&p.id)).map(|p| p.name).collect();
         names.join(", ")
     }
 
@@ -325,7 +372,8 @@ impl Supervisor {
 
     async fn end(&mut self) {
         let all: Vec<u64> = self.nodes.keys().copied().collect();
-        let frozen: Vec<u64> = all.iter().copied().filter(|id| self.nodes.get(id).is_some_and(|n| n.paused)).collect();
+        let frozen: Vec<u64> =
+            all.iter().copied().filter(|id| self.nodes.get(id).is_some_and(|n| n.paused)).collect();
         self.signal(&frozen, rustix::process::Signal::CONT);
         self.signal(&all, rustix::process::Signal::TERM);
         self.gone(&all).await;

@@ -18,9 +18,7 @@
 //!    one); long ones end with their client, which a reset, a closed connection or an
 //!    unanswered ping tells.
 //!
-//! **Rejected:** tonic. Through hyper, tower and axum a put cost more CPU than in the rest of
-//! this file's path (figures in `docs/decisions`), and its streams hide the reset that frees
-//! a waiter. What is used of HTTP/2 here is small; h2 is the crate tonic stands on.
+//! **Rejected:** tonic, with figures in docs/decisions/0003-grpc-on-h2.md.
 
 use super::status::{self, Code, Status};
 use bytes::{BufMut, Bytes, BytesMut};

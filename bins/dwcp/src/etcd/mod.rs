@@ -35,6 +35,8 @@ mod convert;
 mod door;
 mod election;
 mod grpc;
+#[cfg(test)]
+mod hostile;
 mod kv;
 mod lease;
 mod lock;
