@@ -414,6 +414,35 @@ def check_watch_fragments(c):
     s.close()
 
 
+def check_watch_that_does_not_read(c):
+    """More changes than any buffer holds, unread; then all of them, each once, in order."""
+    p, kv = key("watch-slow/"), rpc.KVStub(c.channel)
+    start = c.put(p + "begin", "").header.revision + 1
+    channel = grpc.insecure_channel(ENDPOINT)
+    create = rpc.WatchCreateRequest(key=p.encode(), range_end=(p[:-1] + "0").encode(), start_revision=start)
+    requests = queue.Queue()
+    requests.put(rpc.WatchRequest(create_request=create))
+    responses = rpc.WatchStub(channel).Watch(iter(requests.get, None), timeout=120)
+    assert next(responses).created
+    n, value = 6000, b"x" * 4000
+    flying = []
+    for i in range(n):
+        flying.append(kv.Put.future(rpc.PutRequest(key=b"%s%d" % (p.encode(), i), value=value), timeout=60))
+        if len(flying) >= 256:
+            flying.pop(0).result()
+    for call in flying:
+        call.result()
+    seen = []
+    for response in responses:
+        assert not response.canceled, response
+        seen.extend(e.kv.mod_revision for e in response.events)
+        if len(seen) >= n:
+            break
+    assert len(seen) == n and seen == sorted(set(seen))
+    requests.put(None)
+    channel.close()
+
+
 def check_watch_behind_compaction(c):
     k = key("watch-compacted")
     first = c.put(k, "1").header.revision
@@ -634,11 +663,12 @@ def check_keyspaces_are_named_by_metadata(c):
 
 
 def main():
-    global DWCP
+    global DWCP, ENDPOINT
     args = sys.argv[1:]
     DWCP = "--etcd" not in args
     args = [a for a in args if a != "--etcd"]
-    host, port = args[0].rsplit(":", 1)
+    ENDPOINT = args[0]
+    host, port = ENDPOINT.rsplit(":", 1)
     checks = {n[len("check_"):]: f for n, f in globals().items() if n.startswith("check_")}
     wanted = args[1:] or [n for n, f in checks.items() if DWCP or not getattr(f, "only_dwcp", False)]
     failed = 0
@@ -657,7 +687,7 @@ def main():
     os._exit(1 if failed else 0)
 
 
-DWCP = True
+DWCP, ENDPOINT = True, ""
 
 if __name__ == "__main__":
     main()
