@@ -29,7 +29,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "failover/all_crash",
     "failover/leader_crash",
     "failover/leader_pause",
-    "failover/region_lost_and_back",
+    "failover/region_loss",
     "failover/rolling_restart",
     "members/change_under_partition",
     "members/leader_transfer",
@@ -81,7 +81,9 @@ pub fn find(name: &str) -> Result<Scenario, FileError> {
     if Path::new(name).extension().is_some_and(|e| e == "toml") {
         return Scenario::load(Path::new(name));
     }
-    let own = |full: &str| full == name || full.rsplit('/').next() == Some(name);
+    // People write region-loss.
+    let name = name.replace('-', "_");
+    let own = |full: &str| full == name || full.rsplit('/').next() == Some(name.as_str());
     let mut found = SCENARIOS.iter().filter(|(full, _)| own(full));
     match (found.next(), found.next()) {
         (Some((full, text)), None) => Scenario::parse(full, text),
@@ -89,7 +91,7 @@ pub fn find(name: &str) -> Result<Scenario, FileError> {
             let names: Vec<&str> = SCENARIOS.iter().map(|s| s.0).collect();
             let what = if first.is_some() { "several scenarios are called" } else { "no scenario is called" };
             let list = names.join(", ");
-            Err(FileError { file: name.to_owned(), line: 1, what: format!("{what} {name:?}; there are {list}") })
+            Err(FileError { file: name.clone(), line: 1, what: format!("{what} {name:?}; there are {list}") })
         }
     }
 }
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_scenario_is_found_by_either_name_and_a_stranger_is_answered_with_the_list() {
         assert_eq!(find("failover/leader_crash").unwrap().name, "failover/leader_crash");
-        assert_eq!(find("leader_crash").unwrap().name, "failover/leader_crash");
+        assert_eq!(find("leader-crash").unwrap().name, "failover/leader_crash");
         let err = find("no_such").unwrap_err().to_string();
         assert!(err.contains("no scenario") && err.contains("failover/leader_crash"), "{err}");
     }

@@ -237,6 +237,15 @@ pub fn asked(act: &Act, cast: &Cast<'_>) -> Vec<NodeId> {
     }
 }
 
+/// Whether an act asks something of the group instead of breaking something.
+#[must_use]
+pub const fn is_request(act: &Act) -> bool {
+    matches!(
+        act.action,
+        Action::MembersRemove(_) | Action::MembersAdd(_) | Action::Transfer(_) | Action::Snapshot(_)
+    )
+}
+
 /// Draws the plan of a run.
 #[must_use]
 pub fn expand(scenario: &Scenario, seed: Seed) -> RunPlan {

@@ -8,6 +8,8 @@ pub mod invariant;
 pub mod leak;
 pub mod mutants;
 pub mod pool;
+pub mod report;
 pub mod run;
+pub mod shrink;
 pub mod sweep;
 pub mod worker;

@@ -12,7 +12,7 @@
 
 use crate::Use;
 use crate::record::{Log, Micro, Outcome, Record, What};
-use crate::script::elements;
+use crate::script::{WATCHED, elements};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
 use dwcp_check::linearizable::list::{List, ListAction, ListOp};
 use dwcp_check::linearizable::{Budget, Operation, Verdict, check};
@@ -207,6 +207,9 @@ pub fn watches(log: &Log) -> Result<(), Broken> {
     let mut values = std::collections::BTreeSet::new();
     for record in &log.records {
         let What::Put { key, value } = record.what else { continue };
+        if key < WATCHED {
+            continue;
+        }
         values.insert((key, value));
         if record.outcome == Outcome::Ok {
             written.insert(record.revision, (key, value, record));

@@ -9,6 +9,7 @@ mod watch;
 
 pub use bank::OPENING;
 pub(crate) use lists::elements;
+pub(crate) use register::WATCHED;
 
 use crate::Use;
 use crate::ask::{Answer, Ask};

@@ -103,7 +103,8 @@ pub fn look(node: &Node, life: u32) -> Look {
         role: seen.role,
         term: seen.term,
         last: seen.last_index,
-        committed: seen.committed_index,
+        // After a restart the engine first learns again what is committed; what is applied was.
+        committed: seen.committed_index.max(seen.applied.map_or(0, |p| p.index)),
         applied: seen.applied,
         revision: seen.revision,
     }

@@ -40,7 +40,8 @@ struct Eye {
     /// Nodes whose disk lost what they may have promised.
     forgot: Vec<NodeId>,
     leaders: u64,
-    leads: (u64, NodeId),
+    /// The highest term seen led.
+    leads: u64,
 }
 
 impl Eye {
@@ -74,8 +75,8 @@ impl Eye {
     }
     fn take(&mut self, node: &Node) -> Option<Broken> {
         let seen = look(node, self.life(node.id()));
-        if seen.role == Role::Leader && self.leads != (seen.term, seen.node) {
-            self.leads = (seen.term, seen.node);
+        if seen.role == Role::Leader && seen.term > self.leads {
+            self.leads = seen.term;
             self.leaders += 1;
         }
         self.looks.take(seen)
@@ -96,6 +97,8 @@ struct Liveness {
     reached: Option<Instant>,
     /// When the last client had its answer.
     quiet: Option<Instant>,
+    /// Whether all were equal at the end.
+    converged: bool,
 }
 
 struct Drive<'p> {
@@ -320,7 +323,11 @@ impl<'p> Drive<'p> {
         } else if let Some(since) = self.live.quiet {
             match converged(&core, looks) {
                 // All is said and done, and all are equal.
-                Ok(()) if self.live.reached.is_some() => return false,
+                Ok(()) if self.live.reached.is_some() => {
+                    drop(eye);
+                    self.live.converged = true;
+                    return false;
+                }
                 Err(behind) if now >= since + self.plan.converge_within => Some(behind),
                 _ => None,
             }
@@ -348,8 +355,9 @@ impl<'p> Drive<'p> {
         let counts = self.world.stats();
         judge::measure(self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
         let view = self.world.view();
-        let replica = judge::furthest(&core, |n| view.machine(n));
-        let judged = judge::judge(self.plan, &log, replica, &mut figures);
+        // A replica that has not converged may lack what was acknowledged elsewhere.
+        let replica = judge::furthest(&core, |n| view.machine(n)).filter(|_| self.live.converged);
+        let judged = judge::judge(self.plan, &log, replica, self.world.now(), &mut figures);
         let violation = self.broken.take().or(judged);
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
         let now = self.world.now();

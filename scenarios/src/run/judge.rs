@@ -29,7 +29,15 @@ impl Held for Replica<'_> {
 
 /// Judges the logs. The replica is the one of the core that has come furthest; without one
 /// only the logs are judged.
-pub(super) fn judge(plan: &RunPlan, log: &Log, replica: Option<&Node>, figures: &mut BTreeMap<Figure, u64>) -> Option<Violation> {
+///
+/// What a replica is judged by shows at the end of the run, `now`.
+pub(super) fn judge(
+    plan: &RunPlan,
+    log: &Log,
+    replica: Option<&Node>,
+    now: Instant,
+    figures: &mut BTreeMap<Figure, u64>,
+) -> Option<Violation> {
     let mut first: Option<Violation> = None;
     for property in &plan.always {
         let broken = match property {
@@ -47,7 +55,9 @@ pub(super) fn judge(plan: &RunPlan, log: &Log, replica: Option<&Node>, figures: 
             _ => None,
         };
         if let Some(b) = broken {
-            let found = Violation { name: property.name().to_owned(), detail: b.detail, at: b.at, node: None };
+            let at_end = matches!(property, Property::ExactlyOnce | Property::NoAcknowledgedLoss);
+            let at = if at_end || b.at == Instant::ZERO { now } else { b.at };
+            let found = Violation { name: property.name().to_owned(), detail: b.detail, at, node: None };
             // The most telling property comes first in a file; keep the first.
             first.get_or_insert(found);
         }

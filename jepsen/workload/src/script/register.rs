@@ -14,10 +14,15 @@ use dwcp_store::api::{
 const WHAT: Purpose = Purpose::named("register.what");
 const KEY: Purpose = Purpose::named("register.key");
 
+/// Keys from here on are those that watchers watch.
+pub(crate) const WATCHED: u64 = 1 << 32;
+
 /// A client of single keys.
 #[derive(Debug)]
 pub struct Register {
     kind: Use,
+    /// The number of the workload's first key: two workloads never share a number.
+    base: u64,
     first: u64,
     keys: u64,
     /// What this client last knew of each of its keys: what a compare will expect.
@@ -26,12 +31,13 @@ pub struct Register {
 
 impl Register {
     pub(super) const fn new(kind: Use, nth: u32, keys: u64) -> Self {
-        Self { kind, first: nth as u64, keys, known: [None; 3] }
+        let base = if matches!(kind, Use::Watch) { WATCHED } else { 0 };
+        Self { kind, base, first: nth as u64, keys, known: [None; 3] }
     }
 
     pub(super) fn begin(&mut self, draw: Draw) -> Begun {
         let slot = draw.below(3, KEY, 0);
-        let key = (self.first + slot) % self.keys;
+        let key = self.base + (self.first + slot) % self.keys;
         let name = self.kind.key(key);
         match draw.below(100, WHAT, 0) {
             0..45 => Begun { what: Some(What::Get { key, seen: None }), ask: Ask::Range(range(name)) },
@@ -60,7 +66,7 @@ impl Register {
     }
 
     pub(super) fn begin_put(&self, draw: Draw) -> Begun {
-        let key = (self.first + draw.below(3, KEY, 0)) % self.keys;
+        let key = self.base + (self.first + draw.below(3, KEY, 0)) % self.keys;
         let value = draw.unique(0);
         let op = Op::Put(PutRequest {
             key: self.kind.key(key),
@@ -91,7 +97,7 @@ impl Register {
             }
             _ => return Then::fail(),
         };
-        let slot = (key + self.keys - self.first % self.keys) % self.keys;
+        let slot = (key - self.base + self.keys - self.first % self.keys) % self.keys;
         if let Some(known) = self.known.get_mut(slot as usize) {
             *known = now;
         }
