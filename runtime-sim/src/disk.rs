@@ -29,6 +29,8 @@ pub(crate) mod directory;
 pub(crate) mod inode;
 pub(crate) mod requests;
 pub(crate) mod storage;
+#[cfg(test)]
+mod tests;
 
 use crate::fault::{FaultKind, Fired};
 use crate::plan::DiskSettings;
