@@ -218,3 +218,43 @@ fn a_stopped_node_stays_down_and_a_failed_one_comes_back() {
     let json = serde_json::to_string(w.events()).unwrap();
     assert!(json.contains(r#""kind":"stopped""#) && json.contains(r#""asked":true"#));
 }
+
+/// Puts its wake off when it hears something, and notes when it is woken.
+struct PutsOff {
+    id: NodeId,
+    woken: Vec<Instant>,
+}
+
+impl dwcp_env::Machine for PutsOff {
+    type Request = ();
+    type Response = ();
+    fn step(&mut self, now: dwcp_env::Now, input: dwcp_env::Input<()>, out: &mut dwcp_env::Outputs<()>) {
+        match input {
+            dwcp_env::Input::Wake => {
+                self.woken.push(now.mono);
+                if self.woken.len() == 1 {
+                    let (lane, body) = (dwcp_env::Lane::Control, bytes::Bytes::new());
+                    let to = NodeId(3 - self.id.0);
+                    out.sends.push(dwcp_env::Send { to, lane, body, after: None });
+                    out.wake_at = Some(ms(50));
+                }
+            }
+            dwcp_env::Input::Message { .. } => out.wake_at = Some(ms(80)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_wake_that_was_put_off_comes_at_its_new_time_and_once() {
+    for turn in [0, 100] {
+        let mut p = plan(1, 2, 400);
+        p.process.turn = Duration::micros(turn);
+        let mut w = SimWorld::new(p, |id, _, _| Ok(PutsOff { id, woken: Vec::new() })).unwrap();
+        w.run_until(ms(400)).unwrap();
+        for n in [1, 2] {
+            let woken = &w.view().machine(NodeId(n)).unwrap().woken;
+            assert_eq!(woken[1..], [ms(80) + Duration::micros(turn)], "a turn takes {turn} us");
+        }
+    }
+}
