@@ -15,6 +15,7 @@ use crate::metrics::LINK_REFUSED;
 use crate::watch::Throttle;
 use dwcp_env::{Event, Lane, NodeId, Probe};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +54,13 @@ pub(crate) fn spawn(shared: Arc<Shared>, listener: Listener, deliver: Arc<dyn De
     });
     match listener {
         Listener::Tcp(l) => {
-            tokio::spawn(accept_tcp(door, l));
+            let accept = async move || l.accept().await;
+            tokio::spawn(accept_tcp(door, accept, |socket| socket.set_nodelay(true)));
+        }
+        #[cfg(feature = "simulated-sockets")]
+        Listener::Simulated(sockets) => {
+            let accept = async move || sockets.accept().await;
+            tokio::spawn(accept_tcp(door, accept, |_| Ok(())));
         }
         Listener::Quic(endpoint) => {
             tokio::spawn(quic::accept(door, endpoint));
@@ -61,7 +68,13 @@ pub(crate) fn spawn(shared: Arc<Shared>, listener: Listener, deliver: Arc<dyn De
     }
 }
 
-async fn accept_tcp(door: Arc<Door>, listener: tokio::net::TcpListener) {
+async fn accept_tcp<S>(
+    door: Arc<Door>,
+    accept: impl AsyncFn() -> io::Result<(S, SocketAddr)>,
+    prepare: fn(&S) -> io::Result<()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let config = match tls::server(&door.shared.settings.identity) {
         Ok(config) => Arc::new(config),
         Err(e) => return tracing::error!("no peer can reach this node: {e}"),
@@ -69,7 +82,7 @@ async fn accept_tcp(door: Arc<Door>, listener: tokio::net::TcpListener) {
     let mut ending = door.shared.ending.subscribe();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept() => accepted,
             _ = ending.wait_for(|e| *e) => return,
         };
         let (socket, address) = match accepted {
@@ -90,7 +103,7 @@ async fn accept_tcp(door: Arc<Door>, listener: tokio::net::TcpListener) {
             let _place = place;
             let mut ending = door.shared.ending.subscribe();
             let result = tokio::select! {
-                result = tcp::admit(&door, acceptor, socket) => result,
+                result = tcp::admit(&door, acceptor, socket, prepare) => result,
                 _ = ending.wait_for(|e| *e) => Err(LinkError::Ending),
             };
             if let Err(e) = result {

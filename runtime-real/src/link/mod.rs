@@ -27,6 +27,8 @@ mod fault;
 pub mod outbox;
 pub mod quic;
 pub mod session;
+#[cfg(feature = "simulated-sockets")]
+pub mod sockets;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -190,6 +192,9 @@ pub(crate) struct Shared {
     registry: Arc<Registry>,
     remotes: RwLock<BTreeMap<NodeId, Arc<Remote>>>,
     inject: Option<Inject>,
+    /// What stands in the operating system's place.
+    #[cfg(feature = "simulated-sockets")]
+    sockets: Option<Arc<dyn sockets::Sockets>>,
     /// Set when the port is opened.
     dialer: OnceLock<dial::Dialer>,
     ending: watch::Sender<bool>,
@@ -209,6 +214,8 @@ impl fmt::Debug for Links {
 pub(crate) enum Listener {
     Tcp(tokio::net::TcpListener),
     Quic(quinn::Endpoint),
+    #[cfg(feature = "simulated-sockets")]
+    Simulated(Arc<dyn sockets::Sockets>),
 }
 
 impl Links {
@@ -221,12 +228,22 @@ impl Links {
             Transport::Tcp => tcp::bind(settings.listen)?,
             Transport::Quic => quic::bind(settings.listen, &settings.identity)?,
         };
+        Self::bound(settings, registry, listener)
+    }
+
+    fn bound(
+        settings: LinkSettings,
+        registry: &Arc<Registry>,
+        listener: Listener,
+    ) -> Result<(Self, Listener), StartError> {
         // A certificate that can't be used is to be found now, not at the first dial.
         tls::server(&settings.identity)?;
         tls::client(&settings.identity, settings.identity.name.node)?;
         let local = match &listener {
             Listener::Tcp(l) => l.local_addr(),
             Listener::Quic(e) => e.local_addr(),
+            #[cfg(feature = "simulated-sockets")]
+            Listener::Simulated(_) => Ok(settings.listen),
         };
         let local = local.map_err(|e| StartError::System { what: "a port's address", why: e.to_string() })?;
         let shared = Shared {
@@ -235,6 +252,8 @@ impl Links {
             registry: registry.clone(),
             remotes: RwLock::default(),
             inject: settings.inject.then(Inject::default),
+            #[cfg(feature = "simulated-sockets")]
+            sockets: if let Listener::Simulated(s) = &listener { Some(s.clone()) } else { None },
             dialer: OnceLock::new(),
             ending: watch::channel(false).0,
             settings,

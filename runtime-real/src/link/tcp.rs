@@ -6,8 +6,10 @@ use super::fault::LinkError;
 use super::{Listener, Remote, Shared, tls};
 use crate::node::StartError;
 use dwcp_env::Lane;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -37,10 +39,31 @@ pub(crate) fn bind(address: SocketAddr) -> Result<Listener, StartError> {
 
 /// One lane to one peer, from the first packet to the end.
 pub(crate) async fn link(shared: &Shared, remote: &Remote, lane: Lane) -> LinkEnd {
+    #[cfg(feature = "simulated-sockets")]
+    if let Some(sockets) = &shared.sockets {
+        return over(shared, remote, lane, super::sockets::connect(&**sockets, &remote.peer.address)).await;
+    }
     let connect = async {
         let address = resolve(&remote.peer.address).await?;
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
+        Ok(tcp)
+    };
+    over(shared, remote, lane, connect).await
+}
+
+/// One lane over the stream that `connect` makes.
+async fn over<S>(
+    shared: &Shared,
+    remote: &Remote,
+    lane: Lane,
+    connect: impl Future<Output = Result<S, LinkError>>,
+) -> LinkEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connect = async {
+        let tcp = connect.await?;
         let dial = tls::client(&shared.settings.identity, remote.peer.node)?;
         let connector = TlsConnector::from(Arc::new(dial.config));
         connector
@@ -58,8 +81,16 @@ pub(crate) async fn link(shared: &Shared, remote: &Remote, lane: Lane) -> LinkEn
 }
 
 /// What one accepted socket is, once its certificate has been judged.
-pub(crate) async fn admit(door: &Door, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), LinkError> {
-    tcp.set_nodelay(true)?;
+pub(crate) async fn admit<S>(
+    door: &Door,
+    acceptor: TlsAcceptor,
+    tcp: S,
+    prepare: fn(&S) -> io::Result<()>,
+) -> Result<(), LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    prepare(&tcp)?;
     let stream = attempt(async { Ok(acceptor.accept(tcp).await?) }).await?;
     let from = tls::dialler(door.us(), stream.get_ref().1.peer_certificates());
     let (r, w) = tokio::io::split(stream);
