@@ -12,7 +12,8 @@ fn main() {
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"]).map_or_else(
         || "unknown".to_owned(),
         |commit| {
-            let clean = said("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty());
+            let clean =
+                said("git", &["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty());
             if clean { commit } else { format!("{commit}+changes") }
         },
     );

@@ -5,7 +5,7 @@
 //! there as an [`Act`], looked up when its time comes. A run consults only the [`RunPlan`]:
 //! that is what is shrunk, edited, saved and replayed.
 
-use crate::file::action::{Action, Who};
+use crate::file::action::{Action, LEADERS, Who};
 use crate::file::{Load, NodeSettings, Scenario};
 use crate::invariant::Property;
 use dwcp_env::{ByteCount, Duration, Instant, NodeId, Purpose, Ratio, Seed};
@@ -82,6 +82,10 @@ pub struct Cast<'a> {
 }
 
 impl Cast<'_> {
+    fn region_of_leader(&self) -> Option<String> {
+        let leader = self.leader?;
+        self.all.iter().find(|n| n.0 == leader).map(|n| n.1.clone())
+    }
     fn pick(&self, from: &[NodeId], nth: u64) -> Vec<NodeId> {
         let at = self.seed.below(from.len().max(1) as u64, WHO, nth, Instant::ZERO, 0);
         from.get(at as usize).copied().into_iter().collect()
@@ -123,7 +127,8 @@ impl Cast<'_> {
     }
     /// Two sets, either of which may be "the others".
     fn pair(&self, a: &Who, b: &Who, nth: u64) -> (Vec<NodeId>, Vec<NodeId>) {
-        let rest = |of: &[NodeId]| self.all.iter().map(|n| n.0).filter(|n| !of.contains(n)).collect::<Vec<_>>();
+        let rest =
+            |of: &[NodeId]| self.all.iter().map(|n| n.0).filter(|n| !of.contains(n)).collect::<Vec<_>>();
         match (a, b) {
             (Who::Others, b) => {
                 let b = self.set(b, nth);
@@ -167,7 +172,9 @@ const fn sets(action: &Action) -> (Option<&Who>, Option<&Who>) {
         | Action::MembersAdd(a)
         | Action::Transfer(a)
         | Action::Snapshot(a) => (Some(a), None),
-        Action::Partition(a, b) | Action::Cut(a, b) | Action::Clog(a, b) | Action::Slow(a, b, _) => (Some(a), Some(b)),
+        Action::Partition(a, b) | Action::Cut(a, b) | Action::Clog(a, b) | Action::Slow(a, b, _) => {
+            (Some(a), Some(b))
+        }
         Action::RegionLose(_) => (None, None),
     }
 }
@@ -183,14 +190,21 @@ pub fn faults(act: &Act, cast: &Cast<'_>) -> Vec<Fault> {
     };
     let links = |from: Vec<NodeId>, to: Vec<NodeId>, effect: Effect| -> Vec<Fault> {
         let nobody = from.is_empty() || to.is_empty();
-        if nobody { Vec::new() } else { vec![Fault { at, until, target: Target::Links { from, to }, effect }] }
+        if nobody {
+            Vec::new()
+        } else {
+            vec![Fault { at, until, target: Target::Links { from, to }, effect }]
+        }
     };
     match &act.action {
         Action::Crash(a) => each(a, Effect::Crash { mid_write: false }),
         Action::Restart(a) => each(a, Effect::VersionChange { version: 0 }),
         Action::Pause(a) => each(a, Effect::Pause {}),
         Action::Wipe(a) => each(a, Effect::Wipe {}),
-        Action::RegionLose(name) => each(&Who::Region(name.clone()), Effect::Crash { mid_write: false }),
+        Action::RegionLose(name) => {
+            let region = if name == LEADERS { cast.region_of_leader() } else { Some(name.clone()) };
+            region.map_or_else(Vec::new, |r| each(&Who::Region(r), Effect::Crash { mid_write: false }))
+        }
         Action::Partition(a, b) => {
             let (a, b) = cast.pair(a, b, nth);
             links(a, b, Effect::Partition {})
@@ -222,7 +236,9 @@ pub fn faults(act: &Act, cast: &Cast<'_>) -> Vec<Fault> {
         Action::DiskTorn(a) => each(a, Effect::TornWrite {}),
         Action::ClockJump(a, nanos) => each(a, Effect::ClockJump { nanos: *nanos }),
         Action::ClockDrift(a, ppm) => each(a, Effect::ClockDrift { ppm: *ppm }),
-        Action::MembersRemove(_) | Action::MembersAdd(_) | Action::Transfer(_) | Action::Snapshot(_) => Vec::new(),
+        Action::MembersRemove(_) | Action::MembersAdd(_) | Action::Transfer(_) | Action::Snapshot(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -257,7 +273,8 @@ pub fn expand(scenario: &Scenario, seed: Seed) -> RunPlan {
     for (nth, act) in scripted(scenario, seed).into_iter().enumerate() {
         let act = Act { nth: nth as u64, ..act };
         let (a, b) = sets(&act.action);
-        let waits = a.is_some_and(depends_on_run) || b.is_some_and(depends_on_run);
+        let region_waits = matches!(&act.action, Action::RegionLose(name) if name == LEADERS);
+        let waits = region_waits || a.is_some_and(depends_on_run) || b.is_some_and(depends_on_run);
         let fixed = if waits { Vec::new() } else { faults(&act, &cast) };
         if fixed.is_empty() { acts.push(act) } else { written.extend(fixed) }
     }

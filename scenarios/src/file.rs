@@ -333,7 +333,11 @@ claims    = { rto = "<= 5s", rpo = "<= 0 writes" }
     fn a_file_becomes_a_scenario() {
         let s = Scenario::parse("failover/leader_crash", GOOD).unwrap();
         assert_eq!((s.tier, s.seeds, s.nodes()), (Tier::Fast, 64, 9));
-        assert_eq!(s.world.regions[0], ("ca-central-1".to_owned(), 3), "regions come in the order of their names");
+        assert_eq!(
+            s.world.regions[0],
+            ("ca-central-1".to_owned(), 3),
+            "regions come in the order of their names"
+        );
         assert_eq!(s.world.disk.sync.high, Duration::millis(2));
         assert_eq!(s.workloads[0].per_second_milli, 200_000);
         assert_eq!(s.events[0].action, Action::Crash(action::Who::Leader));

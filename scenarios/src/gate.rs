@@ -102,7 +102,8 @@ impl Gate {
                 }
             }
             // Whoever is behind is waited for, so that halves don't pile up.
-            let side = usize::from(submitted[0] - pools[0].open() as u64 > submitted[1] - pools[1].open() as u64);
+            let side =
+                usize::from(submitted[0] - pools[0].open() as u64 > submitted[1] - pools[1].open() as u64);
             let other = 1 - side;
             let Some((id, done)) = pools[side].next().or_else(|| pools[other].next()) else { break };
             match halves.remove(&id) {
@@ -209,7 +210,9 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let list = |texts: &[&str]| texts.iter().enumerate().map(|(i, t)| (i as u64, (*t).to_owned())).collect::<Vec<_>>();
+        let list = |texts: &[&str]| {
+            texts.iter().enumerate().map(|(i, t)| (i as u64, (*t).to_owned())).collect::<Vec<_>>()
+        };
         let (place, events) = first_difference(7, &list(&["a", "b", "c"]), &list(&["a", "x", "c"]));
         assert_eq!((place, events), (8, ("b".to_owned(), "x".to_owned())));
         let (place, events) = first_difference(7, &list(&["a"]), &list(&["a", "b"]));

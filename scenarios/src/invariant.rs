@@ -233,24 +233,24 @@ mod tests {
         let (f, l) = (Role::Follower, Role::Leader);
         for (property, looks) in [
             (Property::ElectionSafety, vec![look(1, l, 3, 0, 0), look(2, l, 3, 0, 0)]),
-            (Property::LogMatching, vec![
-                look(1, f, 1, 5, 0),
-                look(2, f, 1, 5, 5),
-                look(3, f, 1, 5, 0),
-                Look { applied: Some(Position { term: 2, index: 5 }), ..look(3, f, 2, 5, 5) },
-            ]),
-            (Property::LeaderCompleteness, vec![
-                look(1, f, 1, 9, 0),
-                look(2, f, 1, 9, 0),
-                look(1, f, 1, 9, 9),
-                look(3, l, 2, 8, 0),
-            ]),
+            (
+                Property::LogMatching,
+                vec![
+                    look(1, f, 1, 5, 0),
+                    look(2, f, 1, 5, 5),
+                    look(3, f, 1, 5, 0),
+                    Look { applied: Some(Position { term: 2, index: 5 }), ..look(3, f, 2, 5, 5) },
+                ],
+            ),
+            (
+                Property::LeaderCompleteness,
+                vec![look(1, f, 1, 9, 0), look(2, f, 1, 9, 0), look(1, f, 1, 9, 9), look(3, l, 2, 8, 0)],
+            ),
             (Property::CommittedOnQuorum, vec![look(1, l, 1, 9, 0), look(1, l, 1, 9, 9)]),
-            (Property::StateMachineSafety, vec![
-                look(1, f, 1, 9, 0),
-                look(2, f, 1, 9, 9),
-                Look { revision: 7, ..look(1, f, 1, 9, 9) },
-            ]),
+            (
+                Property::StateMachineSafety,
+                vec![look(1, f, 1, 9, 0), look(2, f, 1, 9, 9), Look { revision: 7, ..look(1, f, 1, 9, 9) }],
+            ),
             (Property::Monotone, vec![look(1, f, 4, 9, 0), look(1, f, 3, 9, 0)]),
         ] {
             assert_eq!(judge(&looks), Some(property));

@@ -30,14 +30,22 @@ impl Program {
     /// That its own path can't be found.
     pub fn this() -> std::io::Result<Self> {
         let args = vec!["sim".to_owned(), "worker".to_owned()];
-        Ok(Self { path: std::env::current_exe()?, args, env: Vec::new(), dir: None, perturbed: Perturbed::default() })
+        Ok(Self {
+            path: std::env::current_exe()?,
+            args,
+            env: Vec::new(),
+            dir: None,
+            perturbed: Perturbed::default(),
+        })
     }
     /// The same, different on purpose.
     #[must_use]
     pub fn perturbed(&self, nth: u32, warm_up: u32) -> Self {
         let mut other = self.clone();
         other.perturbed = Perturbed { threads: 1 + 3 * nth, warm_up };
-        other.env.push(("TZ".to_owned(), ["Pacific/Kiritimati", "America/St_Johns"][nth as usize % 2].to_owned()));
+        other
+            .env
+            .push(("TZ".to_owned(), ["Pacific/Kiritimati", "America/St_Johns"][nth as usize % 2].to_owned()));
         other.env.push(("DWCP_PADDING".to_owned(), "x".repeat(100 + 3_001 * nth as usize)));
         other.dir = (nth % 2 == 1).then(std::env::temp_dir);
         other
@@ -135,7 +143,10 @@ impl Pool {
         while let Some(job) = self.waiting.pop_front() {
             match jobs.try_send(job) {
                 Ok(()) => self.under_way += 1,
-                Err(std::sync::mpsc::TrySendError::Full(job) | std::sync::mpsc::TrySendError::Disconnected(job)) => {
+                Err(
+                    std::sync::mpsc::TrySendError::Full(job)
+                    | std::sync::mpsc::TrySendError::Disconnected(job),
+                ) => {
                     self.waiting.push_front(job);
                     return;
                 }
@@ -180,7 +191,8 @@ impl Drop for Worker {
 }
 
 fn start(program: &Program) -> Result<Worker, String> {
-    let mut child = program.start().map_err(|e| format!("{} can't be started: {e}", program.path.display()))?;
+    let mut child =
+        program.start().map_err(|e| format!("{} can't be started: {e}", program.path.display()))?;
     let output = child.stdout.take().ok_or("its output can't be read")?;
     Ok(Worker { child, output: BufReader::new(output) })
 }
@@ -208,7 +220,10 @@ fn exchange(worker: &mut Worker, job: &Job) -> Result<Done, String> {
     let mut line = serde_json::to_string(job).map_err(|e| e.to_string())?;
     line.push('\n');
     let input = worker.child.stdin.as_mut().ok_or("its input is closed")?;
-    input.write_all(line.as_bytes()).and_then(|()| input.flush()).map_err(|e| format!("it did not take the job: {e}"))?;
+    input
+        .write_all(line.as_bytes())
+        .and_then(|()| input.flush())
+        .map_err(|e| format!("it did not take the job: {e}"))?;
     line.clear();
     let read = worker.output.read_line(&mut line).map_err(|e| format!("it could not be heard: {e}"))?;
     if read == 0 {

@@ -62,12 +62,20 @@ pub fn junit(summary: &Summary) -> String {
 pub fn complaints(v: &Verdict) -> String {
     let mut out = String::new();
     for f in &v.failures {
-        let again = if f.reproduced { "" } else { " [NOT REPRODUCED in a process of its own: a failure of determinism]" };
+        let again = if f.reproduced {
+            ""
+        } else {
+            " [NOT REPRODUCED in a process of its own: a failure of determinism]"
+        };
         let _ok = writeln!(out, "seed {}: {}{again}", f.seed, f.violation);
         let _ok = writeln!(out, "  replay: dwcp sim run {} --seed {}", v.scenario, f.seed);
     }
     for name in &v.never {
-        let _ok = writeln!(out, "{name} never happened in {} seeds: the scenario does not test what it says", v.runs);
+        let _ok = writeln!(
+            out,
+            "{name} never happened in {} seeds: the scenario does not test what it says",
+            v.runs
+        );
     }
     for c in v.claims.iter().filter(|c| !c.met) {
         let (name, most) = (c.figure.name(), c.figure.show(c.at_most));
@@ -228,8 +236,14 @@ mod tests {
     #[test]
     fn junit_names_the_failure_and_escapes_what_it_quotes() {
         let xml = junit(&summary());
-        assert!(xml.contains("failures=\"1\"") && xml.contains("classname=\"dwcp.failover\" name=\"leader_crash\""));
-        assert!(xml.contains("rto &lt;= 5.000s is claimed; the worst of 3 seeds is 6.000s (seed 9)"), "{xml}");
+        assert!(
+            xml.contains("failures=\"1\"")
+                && xml.contains("classname=\"dwcp.failover\" name=\"leader_crash\"")
+        );
+        assert!(
+            xml.contains("rto &lt;= 5.000s is claimed; the worst of 3 seeds is 6.000s (seed 9)"),
+            "{xml}"
+        );
     }
 
     #[test]

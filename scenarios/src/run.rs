@@ -21,8 +21,8 @@
 //! Files: `run` (this), `cluster` (nodes in the world), `door` (questions and answers),
 //! `crowd` (the clients), `chores` (the operator), `drive` (the loop), `judge` (the end).
 
-pub mod cluster;
 mod chores;
+pub mod cluster;
 mod crowd;
 mod door;
 mod drive;

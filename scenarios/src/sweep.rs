@@ -323,7 +323,12 @@ fn verdict(scenario: &Scenario, mut g: Gathered, full: bool) -> Verdict {
     let spreads: BTreeMap<Figure, Spread> = g.figures.iter_mut().map(|(f, v)| (*f, spread(v))).collect();
     let claimed = |c: &Claim| {
         let found = spreads.get(&c.figure).copied().unwrap_or_default();
-        Claimed { figure: c.figure, at_most: c.at_most, found, met: found.runs > 0 && found.worst <= c.at_most }
+        Claimed {
+            figure: c.figure,
+            at_most: c.at_most,
+            found,
+            met: found.runs > 0 && found.worst <= c.at_most,
+        }
     };
     let enough = full || g.runs >= u64::from(scenario.seeds);
     let happened = |name: &String| g.sometimes.get(name).is_some_and(|n| *n > 0);

@@ -6,7 +6,7 @@
 //! | `restart WHO` | the process ends in good order of its disk; it comes back after `for` |
 //! | `pause WHO` | the process stands still for `for`, its clock goes on |
 //! | `wipe WHO` | crash, and the disk comes back empty |
-//! | `region.lose REGION` | every node of a region dies and its links are cut, until after `for` |
+//! | `region.lose REGION` | every node of a region dies, until after `for`; `leader` means the leader's region |
 //! | `partition WHO` | WHO can't reach the others, nor they it |
 //! | `partition WHO from WHOM` | as said, both ways; everybody else reaches everybody |
 //! | `cut WHO to WHOM` | messages from WHO to WHOM are lost; the other way is open |
@@ -114,10 +114,33 @@ pub enum Action {
     Snapshot(Who),
 }
 
+/// The region of whoever leads when the time comes.
+pub const LEADERS: &str = "leader";
+
 /// The verbs, for the error that lists them.
 pub const VERBS: &[&str] = &[
-    "crash", "restart", "pause", "wipe", "region.lose", "partition", "cut", "clog", "slow", "disk.full", "disk.slow", "disk.stall",
-    "disk.fail", "disk.rot", "disk.unreadable", "disk.torn", "clock.jump", "clock.drift", "members.remove", "members.add", "transfer", "snapshot",
+    "crash",
+    "restart",
+    "pause",
+    "wipe",
+    "region.lose",
+    "partition",
+    "cut",
+    "clog",
+    "slow",
+    "disk.full",
+    "disk.slow",
+    "disk.stall",
+    "disk.fail",
+    "disk.rot",
+    "disk.unreadable",
+    "disk.torn",
+    "clock.jump",
+    "clock.drift",
+    "members.remove",
+    "members.add",
+    "transfer",
+    "snapshot",
 ];
 
 impl Action {
@@ -172,7 +195,10 @@ pub fn parse(text: &str, regions: &[String]) -> Result<Action, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let verb = words.first().copied().unwrap_or_default();
     let set = |at: usize| -> Result<Who, String> {
-        who(words.get(at).ok_or_else(|| format!("{text:?} does not say who; write \"{verb} leader\""))?, regions)
+        who(
+            words.get(at).ok_or_else(|| format!("{text:?} does not say who; write \"{verb} leader\""))?,
+            regions,
+        )
     };
     // `verb WHO <word> ARG`
     let argument = |at: usize, word: &str| -> Result<&str, String> {
@@ -188,6 +214,7 @@ pub fn parse(text: &str, regions: &[String]) -> Result<Action, String> {
         "wipe" => (Action::Wipe(set(1)?), 2),
         "region.lose" => match set(1)? {
             Who::Region(r) => (Action::RegionLose(r), 2),
+            Who::Leader => (Action::RegionLose(LEADERS.to_owned()), 2),
             _ => return Err(format!("{text:?} names no region; the world has {}", regions.join(", "))),
         },
         "partition" if words.len() <= 2 => (Action::Partition(set(1)?, Who::Others), 2),

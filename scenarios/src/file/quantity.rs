@@ -58,7 +58,8 @@ fn number(text: &str) -> Option<(u64, &str)> {
 /// # Errors
 /// What was expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a span of time; write it as \"20s\", \"1.5ms\", \"250us\" or \"2min\"");
+    let wrong =
+        || format!("{text:?} is not a span of time; write it as \"20s\", \"1.5ms\", \"250us\" or \"2min\"");
     let (n, unit) = number(text).ok_or_else(wrong)?;
     let nanos_per: u128 = match unit {
         "ns" => 1,

@@ -203,13 +203,16 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Scenario, FileError> {
 fn world(place: &Place<'_>, raw: &RawWorld) -> Result<World, FileError> {
     let names = raw.regions.get_ref();
     let nodes: u32 = names.values().sum();
-    place.on(&raw.regions, match nodes {
-        0 => Err("the world has no node; write regions = { eu-west-1 = 3 }".to_owned()),
-        n if n as usize > dwcp_env::bound::VOTERS_MAX => {
-            Err(format!("{n} nodes are more than one group may have ({})", dwcp_env::bound::VOTERS_MAX))
-        }
-        _ => Ok(()),
-    })?;
+    place.on(
+        &raw.regions,
+        match nodes {
+            0 => Err("the world has no node; write regions = { eu-west-1 = 3 }".to_owned()),
+            n if n as usize > dwcp_env::bound::VOTERS_MAX => {
+                Err(format!("{n} nodes are more than one group may have ({})", dwcp_env::bound::VOTERS_MAX))
+            }
+            _ => Ok(()),
+        },
+    )?;
     let latency = place.read(&raw.latency, |text| latency(text, names.keys()))?;
     let ppm = |text: &str| {
         let n = text.strip_suffix("ppm").and_then(|n| n.trim().parse().ok());
@@ -249,11 +252,14 @@ fn load(place: &Place<'_>, raw: &RawLoad) -> Result<Load, FileError> {
         })
     })?;
     let clients = *raw.clients.get_ref();
-    place.on(&raw.clients, match clients {
-        0 => Err("a workload needs at least one client".to_owned()),
-        c if c > 10_000 => Err(format!("{c} clients are more than a run can hold; take 10000 at most")),
-        _ => Ok(()),
-    })?;
+    place.on(
+        &raw.clients,
+        match clients {
+            0 => Err("a workload needs at least one client".to_owned()),
+            c if c > 10_000 => Err(format!("{c} clients are more than a run can hold; take 10000 at most")),
+            _ => Ok(()),
+        },
+    )?;
     let keys = raw.keys.as_ref().map_or(1, |k| *k.get_ref());
     if let Some(at) = raw.keys.as_ref().filter(|_| keys == 0) {
         return Err(place.error(at.span().start, "a workload needs at least one key"));
@@ -287,8 +293,9 @@ fn latency<'r>(text: &str, regions: impl Iterator<Item = &'r String>) -> Result<
         return Ok(Latency::Uniform { min, max });
     }
     let names = Matrix::NAMES.join(", ");
-    let matrix = Matrix::named(text)
-        .ok_or_else(|| format!("no latency matrix {text:?}; there are {names}, or write a range as \"1ms..10ms\""))?;
+    let matrix = Matrix::named(text).ok_or_else(|| {
+        format!("no latency matrix {text:?}; there are {names}, or write a range as \"1ms..10ms\"")
+    })?;
     for region in regions {
         if matrix.region(region).is_none() {
             return Err(format!("{text} has no region {region:?}; it has {}", matrix.regions().join(", ")));

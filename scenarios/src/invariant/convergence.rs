@@ -18,5 +18,9 @@ pub fn converged(core: &[NodeId], looks: &[Look]) -> Result<(), String> {
         .filter(|n| applied(n) < target)
         .map(|n| format!("{n} at {} (log {}, term {})", applied(n), of(n).last, of(n).term))
         .collect();
-    if behind.is_empty() { Ok(()) } else { Err(format!("{target} is committed; behind are {}", behind.join(", "))) }
+    if behind.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{target} is committed; behind are {}", behind.join(", ")))
+    }
 }

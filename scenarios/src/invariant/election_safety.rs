@@ -23,6 +23,7 @@ impl ElectionSafety {
         }
         let first = *self.leaders.entry(look.term).or_insert(look.node);
         self.known = Some((look.term, look.node));
-        (first != look.node).then(|| format!("{} leads in term {}, which {first} has led", look.node, look.term))
+        (first != look.node)
+            .then(|| format!("{} leads in term {}, which {first} has led", look.node, look.term))
     }
 }

@@ -80,7 +80,8 @@ fn region_of(plan: &RunPlan, region: &str) -> RegionId {
 }
 
 fn members(plan: &RunPlan) -> Members {
-    let nodes: BTreeMap<NodeId, Member> = plan.members.iter().map(|n| (*n, Cluster::member(plan, *n))).collect();
+    let nodes: BTreeMap<NodeId, Member> =
+        plan.members.iter().map(|n| (*n, Cluster::member(plan, *n))).collect();
     Members { voters: nodes.keys().copied().collect(), outgoing: BTreeSet::new(), nodes }
 }
 

@@ -41,14 +41,16 @@ impl Crowd {
         let seed = plan.world.seed;
         let mut clients = Vec::new();
         for load in &plan.loads {
-            let interval = Duration::nanos(1_000_000_000_000 * u64::from(load.clients) / load.per_second_milli.max(1));
+            let interval =
+                Duration::nanos(1_000_000_000_000 * u64::from(load.clients) / load.per_second_milli.max(1));
             for nth in 0..load.clients {
                 if clients.len() >= plan.world.clients as usize {
                     break;
                 }
                 let id = clients.len() as u32;
                 let script = Script::new(load.kind, nth, load.keys);
-                let mut client = Client::new(id, seed, script, preferred(plan, seed, id), interval, Instant::ZERO + FIRST);
+                let mut client =
+                    Client::new(id, seed, script, preferred(plan, seed, id), interval, Instant::ZERO + FIRST);
                 client.stop_at(plan.world.heal_at + plan.serve_for);
                 clients.push(client);
             }

@@ -65,7 +65,11 @@ impl Eye {
                 *self.told.entry(name).or_default() += 1;
                 return None;
             }
-            What::Disk { .. } | What::Deliver { .. } | What::Wake { .. } | What::Job { .. } | What::Request { .. } => {}
+            What::Disk { .. }
+            | What::Deliver { .. }
+            | What::Wake { .. }
+            | What::Job { .. }
+            | What::Request { .. } => {}
             _ => return None,
         }
         what.node()
@@ -220,7 +224,8 @@ impl<'p> Drive<'p> {
     fn act(&mut self, now: Instant) {
         while let Some(mut act) = self.acts.pop_if(|a| a.at <= now) {
             let leader = self.eye.borrow().leader(|n| self.world.view().machine(n).is_some());
-            let cast = Cast { all: &self.all, members: &self.plan.members, leader, seed: self.plan.world.seed };
+            let cast =
+                Cast { all: &self.all, members: &self.plan.members, leader, seed: self.plan.world.seed };
             let found = faults(&act, &cast);
             if found.is_empty() && !self.chores.begin(self.plan, &act, &cast, now) {
                 // Nobody to do it to yet: a little later, as long.
@@ -279,7 +284,9 @@ impl<'p> Drive<'p> {
         let view = self.world.view();
         let alive = |n: &NodeId| view.machine(*n).filter(|_| only.is_none_or(|o| o.contains(n)));
         let nodes: Vec<&Node> = self.all.iter().filter_map(|(n, _)| alive(n)).collect();
-        let Some(revision) = nodes.iter().map(|n| n.look(GROUP).revision).filter(|r| *r > 1).min() else { return };
+        let Some(revision) = nodes.iter().map(|n| n.look(GROUP).revision).filter(|r| *r > 1).min() else {
+            return;
+        };
         for node in nodes {
             if let Ok(hash) = node.hash(GROUP, revision)
                 && let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), revision, hash)

@@ -5,7 +5,7 @@ use super::door::GROUP;
 use crate::expand::RunPlan;
 use crate::file::Figure;
 use crate::invariant::Property;
-use dwcp_env::{Instant, NodeId};
+use dwcp_env::{Duration, Instant, NodeId};
 use dwcp_node::Node;
 use dwcp_runtime_sim::trace::Violation;
 use dwcp_store::api::RangeRequest;
@@ -66,13 +66,20 @@ pub(super) fn judge(
 }
 
 /// The figures that the log alone gives.
-pub(super) fn measure(plan: &RunPlan, log: &Log, messages: u64, disk_requests: u64, figures: &mut BTreeMap<Figure, u64>) {
+pub(super) fn measure(
+    plan: &RunPlan,
+    log: &Log,
+    messages: u64,
+    disk_requests: u64,
+    figures: &mut BTreeMap<Figure, u64>,
+) {
     let end = plan.world.heal_at + plan.serve_for;
     let writes = log.acknowledged().count() as u64;
-    if let Some(from) = plan.first_event {
-        figures.insert(Figure::Rto, longest_gap(log, from, end));
-    }
-    let slowest = log.records.iter().filter(|r| r.outcome == Outcome::Ok).map(|r| r.ret.since(r.call).as_nanos()).max();
+    // Without an event: from when the clients are at work.
+    let from = plan.first_event.unwrap_or(Instant::ZERO + Duration::secs(4));
+    figures.insert(Figure::Rto, longest_gap(log, from, end));
+    let slowest =
+        log.records.iter().filter(|r| r.outcome == Outcome::Ok).map(|r| r.ret.since(r.call).as_nanos()).max();
     figures.insert(Figure::WorstLatency, slowest.unwrap_or(0));
     if let Some(messages_each) = (messages * 100).checked_div(writes) {
         figures.insert(Figure::MessagesPerWrite, messages_each);
@@ -95,6 +102,9 @@ fn longest_gap(log: &Log, from: Instant, end: Instant) -> u64 {
 }
 
 /// The node of the core that has come furthest.
-pub(super) fn furthest<'n>(core: &[NodeId], machine: impl Fn(NodeId) -> Option<&'n Node>) -> Option<&'n Node> {
+pub(super) fn furthest<'n>(
+    core: &[NodeId],
+    machine: impl Fn(NodeId) -> Option<&'n Node>,
+) -> Option<&'n Node> {
     core.iter().filter_map(|n| machine(*n)).max_by_key(|n| n.look(GROUP).applied)
 }

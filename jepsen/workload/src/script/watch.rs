@@ -28,13 +28,7 @@ impl Watch {
         Ask::Watch { key, range_end: Use::Watch.range_end(), from: self.next }
     }
 
-    pub(super) fn saw(
-        &mut self,
-        client: u32,
-        at: Instant,
-        events: &[WatchEvent],
-        log: &mut Log,
-    ) {
+    pub(super) fn saw(&mut self, client: u32, at: Instant, events: &[WatchEvent], log: &mut Log) {
         // Only what was told counts: a node's revision may be ahead of what it has told.
         for event in events {
             let Some(key) = Use::Watch.number(&event.kv.key) else { continue };

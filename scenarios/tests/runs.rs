@@ -1,0 +1,125 @@
+//! Runs as a whole: plans are data, runs are functions of them, and what once failed holds.
+
+use dwcp_env::{Instant, Seed};
+use dwcp_runtime_sim::trace::Violation;
+use dwcp_scenarios::capsule::Capsule;
+use dwcp_scenarios::catalogue;
+use dwcp_scenarios::expand::expand;
+use dwcp_scenarios::file::{Figure, Scenario};
+use dwcp_scenarios::run::{Options, Outcome, run};
+
+const SMALL: &str = r#"
+why   = "Three nodes near each other; the leader dies once."
+tier  = "fast"
+seeds = 4
+
+[world]
+latency = "200us..2ms"
+regions = { here = 3 }
+
+[node]
+checkpoint_after = 40
+
+[[workload]]
+use = "register"
+clients = 4
+rate = "40/s"
+keys = 3
+
+[[workload]]
+use = "list-append"
+clients = 2
+rate = "10/s"
+keys = 2
+
+[[workload]]
+use = "watch"
+clients = 2
+rate = "10/s"
+keys = 2
+
+[[event]]
+at = "4s..5s"
+for = "700ms"
+do = "crash leader"
+
+[heal]
+at = "8s"
+converge_within = "8s"
+serve_for = "2s"
+
+[check]
+always = [
+    "election_safety", "log_matching", "leader_completeness", "committed_on_quorum", "state_machine_safety", "monotone",
+    "no_acknowledged_loss", "exactly_once", "linearizable", "list_append_serializable", "watch_complete", "convergence",
+]
+sometimes = ["fault.crash"]
+claims = { rto = "<= 4s", rpo = "<= 0 writes" }
+"#;
+
+fn outcome(seed: u64) -> Outcome {
+    let scenario = Scenario::parse("test/small", SMALL).unwrap();
+    run(&expand(&scenario, Seed(seed)), &Options::default()).unwrap()
+}
+
+#[test]
+fn a_leader_dies_and_every_promise_holds() {
+    let one = outcome(1);
+    assert_eq!(one.violation, None);
+    assert!(one.stats.writes > 100, "{:?}", one.stats);
+    assert_eq!(one.sometimes.get("fault.crash"), Some(&1), "whoever led was hit");
+    assert_eq!(one.figures.get(&Figure::Rpo), Some(&0));
+    assert!(one.figures[&Figure::Rto] > 100_000_000, "a death is felt: {:?}", one.figures);
+    assert_eq!(one.resolved.len(), 1);
+    let again = outcome(1);
+    assert_eq!(one.trail, again.trail, "the same plan is the same run");
+    assert_ne!(one.trail, outcome(2).trail, "another seed is another");
+}
+
+#[test]
+fn every_plan_survives_its_capsule() {
+    for scenario in catalogue::all() {
+        for seed in [1, 7] {
+            let plan = expand(&scenario, Seed(seed));
+            plan.world.check().unwrap_or_else(|e| panic!("{} seed {seed}: {e}", scenario.name));
+            let violation = Violation {
+                name: "election_safety".into(),
+                detail: "two".into(),
+                at: Instant::ZERO,
+                node: None,
+            };
+            let capsule = Capsule::new(plan, violation, "00".into());
+            let text = capsule.text().unwrap();
+            assert_eq!(Capsule::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", scenario.name)), capsule);
+        }
+    }
+}
+
+#[test]
+fn what_once_failed_holds() {
+    for (name, capsule) in catalogue::regressions() {
+        assert_eq!(capsule.plan.bug, None, "{name}: a planted bug is no regression");
+        let outcome = run(&capsule.plan, &Options::default()).unwrap();
+        assert_eq!(outcome.violation, None, "{name} fails again");
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_bug_is_found_and_shrunk_to_a_capsule_that_fails_again() {
+    use dwcp_runtime_sim::shrink::Budget;
+    let scenario = Scenario::parse("test/small", SMALL).unwrap();
+    let failing = (1..40).find_map(|seed| {
+        let mut plan = expand(&scenario, Seed(seed));
+        plan.bug = Some("store.stale_compare".to_owned());
+        run(&plan, &Options::default()).unwrap().violation.map(|_| plan)
+    });
+    let plan = failing.expect("compares that look into the past are noticed");
+    let budget = Budget { runs: 30, ..Budget::default() };
+    let shrunk = dwcp_scenarios::shrink::shrink(&plan, budget, &mut |_| {}).unwrap();
+    assert!(shrunk.faults <= shrunk.faults_before);
+    let capsule = Capsule::parse(&shrunk.capsule.text().unwrap()).unwrap();
+    let again = run(&capsule.plan, &Options::default()).unwrap();
+    assert_eq!(again.violation.as_ref(), Some(&capsule.violation));
+    assert_eq!(again.trail.id(), capsule.trace, "a replay is the same run");
+}
