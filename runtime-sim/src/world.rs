@@ -7,7 +7,7 @@
 //! |---|---|
 //! | one step at a time, `mono` never back | one loop; checked at every turn |
 //! | nothing leaves before its ticket | gated outputs wait in the request's place in the queue; a ticket never handed out is a violation `contract.ticket` |
-//! | disk requests in order, each completes once | [`crate::disk`]; a gap in tickets is a violation `contract.ticket` |
+//! | disk requests in order, each completes once | the `disk` module; a gap in tickets is a violation `contract.ticket` |
 //! | messages never altered | corrupted frames are parsed as in production, and refused |
 //! | no early wake | timers are turned into simulated times by the node's own clock, and checked when they fire |
 //! | nothing of an old incarnation | each event names the life it is meant for |
