@@ -68,13 +68,13 @@ impl Cluster {
 
     /// Three etcd members.
     pub(crate) async fn etcd(data: &Path) -> Result<Self, String> {
-        let peers: Vec<String> = (0..3).map(|i| format!("m{i}=http://127.0.0.1:{}", 13380 + i)).collect();
+        let peers: Vec<String> = (0..3).map(|i| format!("m{i}=http://127.0.0.1:{}", 15480 + i)).collect();
         let mut processes = Vec::new();
         for i in 0..3 {
             let dir = data.join(format!("etcd-{i}"));
             let _none = std::fs::remove_dir_all(&dir);
-            let client = format!("http://127.0.0.1:{}", 13379 + 100 + i);
-            let peer = format!("http://127.0.0.1:{}", 13380 + i);
+            let client = format!("http://127.0.0.1:{}", 15379 + i);
+            let peer = format!("http://127.0.0.1:{}", 15480 + i);
             let child = Command::new("etcd")
                 .args(["--name", &format!("m{i}"), "--data-dir"])
                 .arg(&dir)
@@ -88,8 +88,7 @@ impl Cluster {
                 .map_err(|e| format!("etcd: {e}; install it: apt-get install etcd-server"))?;
             processes.push(child);
         }
-        let doors: Vec<SocketAddr> =
-            (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 13379 + 100 + i))).collect();
+        let doors: Vec<SocketAddr> = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 15379 + i))).collect();
         let pids = processes.iter().filter_map(Child::id).collect();
         let cluster = Self { name: "etcd", doors, pids, _processes: processes };
         let begun = Instant::now();

@@ -32,7 +32,17 @@ pub(crate) fn python_clients(root: &Path) -> Result<(), String> {
         return Ok(());
     }
     sh(&["python3", "-m", "venv", &venv.to_string_lossy()])?;
-    sh(&[&python, "-m", "pip", "install", "--quiet", "etcd3==0.12.0", "protobuf==3.20.3", "tenacity==6.3.1", "grpcio"])
+    sh(&[
+        &python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "etcd3==0.12.0",
+        "protobuf==3.20.3",
+        "tenacity==6.3.1",
+        "grpcio",
+    ])
 }
 
 /// cargo-deny, and the advisory data it reads.

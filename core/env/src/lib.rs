@@ -10,7 +10,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`time`], [`unit`], [`id`] | quantities and names in types: no bare `u64` crosses a crate |
+//! | [`time`], [`mod@unit`], [`id`] | quantities and names in types: no bare `u64` crosses a crate |
 //! | [`bound`] | every limit of the system, proved against each other at compile time; bounded queues |
 //! | [`contract`] | `Machine`, `Input`, `Outputs`: the node's contract, durability order included |
 //! | [`disk`] | what a node may ask of a disk, at once ([`disk::Storage`]) or in order ([`disk::DiskRequest`]) |

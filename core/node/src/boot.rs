@@ -9,7 +9,7 @@ use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Repair, begin_log_at};
 use dwcp_consensus::StateMachine as _;
 use dwcp_env::exec::Pick;
-use dwcp_env::{Event, GroupId, NodeId, Now, Purpose, World};
+use dwcp_env::{DiskError, Event, GroupId, NodeId, Now, Purpose, World};
 use dwcp_raft::{GroupConfig, RaftHost};
 use dwcp_store::{LeaseClock, Store, StoreError, StoreOptions, Watchers};
 use dwcp_wal::{GroupLog, Lost, Recovered, Wal, WalError};
@@ -158,15 +158,34 @@ fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Sto
         #[cfg(not(feature = "planted-bugs"))]
         bugs: dwcp_store::StoreBugs::default(),
     };
-    match Store::open(options.clone(), world.storage.clone(), world.probe.clone()) {
-        Ok(store) => Ok((store, true)),
-        Err(StoreError::Corrupt { file, .. }) => {
-            world.probe.event(&Event::CorruptionFound { file, offset: 0 });
-            Ok((Store::reset(options, world.storage.clone(), world.probe.clone())?, false))
+    let damaged = |file: String, offset: u64| {
+        world.probe.event(&Event::CorruptionFound { file, offset });
+        Ok((Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?, false))
+    };
+    let mut unreadable = None;
+    loop {
+        match Store::open(options.clone(), world.storage.clone(), world.probe.clone()) {
+            Ok(store) => return Ok((store, true)),
+            Err(StoreError::Corrupt { file, .. }) => return damaged(file, 0),
+            // A place that can't be read is as bad as one that fails its checksum, if it stays so: a
+            // device that fails now and then must not cost the state.
+            Err(StoreError::Disk(DiskError::Io { doing: "read", file, offset, why })) => {
+                let (place, times) = unreadable.take().unwrap_or((offset, 0));
+                if place == offset && times >= READS {
+                    return damaged(file, offset);
+                }
+                if place != offset {
+                    return Err(StoreError::Disk(DiskError::Io { doing: "read", file, offset, why }).into());
+                }
+                unreadable = Some((offset, times + 1));
+            }
+            Err(other) => return Err(other.into()),
         }
-        Err(other) => Err(other.into()),
     }
 }
+
+/// Failed reads of one place after which it is taken for lost.
+const READS: u32 = 3;
 
 /// What is missing of a group, given what its log and its store still have.
 fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered, whole: bool) -> Repair {

@@ -38,11 +38,7 @@ fn history(count: usize, clients: u64, keys: u64) -> Vec<Operation<KvOp>> {
                 let action = match draw.below(10) {
                     0..5 => KvAction::Get(None),
                     5..9 => KvAction::Put(value),
-                    _ => KvAction::Cas {
-                        expected: cells[key as usize],
-                        new: value,
-                        succeeded: true,
-                    },
+                    _ => KvAction::Cas { expected: cells[key as usize], new: value, succeeded: true },
                 };
                 open[client as usize] = Some((operations.len(), false));
                 operations.push(Operation {
@@ -72,11 +68,7 @@ fn apply(op: &mut KvOp, cells: &mut [Option<u64>]) {
         KvAction::Get(seen) => *seen = *cell,
         KvAction::Put(value) => *cell = Some(*value),
         KvAction::Delete { existed } => *existed = Some(cell.take().is_some()),
-        KvAction::Cas {
-            expected,
-            new,
-            succeeded,
-        } => {
+        KvAction::Cas { expected, new, succeeded } => {
             *succeeded = *cell == *expected;
             if *succeeded {
                 *cell = Some(*new);
@@ -89,11 +81,8 @@ fn apply(op: &mut KvOp, cells: &mut [Option<u64>]) {
 fn spoil(operations: &mut [Operation<KvOp>]) {
     let is_get = |op: &Operation<KvOp>| matches!(op.op.action, KvAction::Get(Some(_)));
     let middle = operations.len() / 2;
-    let late = (middle..)
-        .find(|at| is_get(&operations[*at]))
-        .expect("a read");
-    let same =
-        |at: &usize| is_get(&operations[*at]) && operations[*at].op.key == operations[late].op.key;
+    let late = (middle..).find(|at| is_get(&operations[*at])).expect("a read");
+    let same = |at: &usize| is_get(&operations[*at]) && operations[*at].op.key == operations[late].op.key;
     let early = (0..middle / 2).rev().find(same).expect("an earlier read");
     operations[late].op.action = operations[early].op.action;
 }
@@ -128,13 +117,7 @@ fn transactions(count: usize) -> Vec<Transaction> {
             let key = slot.0;
             steps.push(Step::Append { key, element });
         }
-        out.push(Transaction {
-            process,
-            call: call.min(at * 10),
-            ret,
-            status: Status::Committed,
-            steps,
-        });
+        out.push(Transaction { process, call: call.min(at * 10), ret, status: Status::Committed, steps });
     }
     out
 }

@@ -227,10 +227,7 @@ pub fn check(transactions: &[Transaction], level: Level) -> Vec<Anomaly> {
     let mut anomalies = Vec::new();
     if let Some(orders) = orders::Orders::of(transactions, &mut anomalies) {
         let graph = graph::Graph::of(transactions, &orders, level);
-        let words = words::Words {
-            transactions,
-            orders: &orders,
-        };
+        let words = words::Words { transactions, orders: &orders };
         for cycle in cycles::find(&graph, level) {
             anomalies.push(words.cycle(&cycle));
         }

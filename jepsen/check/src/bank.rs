@@ -52,10 +52,7 @@ impl Bank {
     /// What is wrong with one read, if anything: the accounts before the sum.
     #[must_use]
     pub fn judge(&self, read: &BTreeMap<Value, i64>) -> Option<Fault> {
-        let missing = self
-            .accounts
-            .iter()
-            .find(|account| !read.contains_key(account));
+        let missing = self.accounts.iter().find(|account| !read.contains_key(account));
         if let Some(&account) = missing {
             return Some(Fault::Missing { account });
         }
@@ -66,9 +63,7 @@ impl Bank {
         if found != i128::from(self.total) {
             return Some(Fault::WrongTotal { found });
         }
-        let overdrawn = read
-            .iter()
-            .find(|(_, balance)| **balance < 0 && !self.overdraft);
+        let overdrawn = read.iter().find(|(_, balance)| **balance < 0 && !self.overdraft);
         overdrawn.map(|(&account, &balance)| Fault::Overdrawn { account, balance })
     }
 
@@ -86,11 +81,7 @@ mod tests {
 
     #[test]
     fn money_neither_appears_nor_vanishes() {
-        let bank = |overdraft| Bank {
-            accounts: vec![0, 1],
-            total: 30,
-            overdraft,
-        };
+        let bank = |overdraft| Bank { accounts: vec![0, 1], total: 30, overdraft };
         let read = |balances: &[(Value, i64)]| balances.iter().copied().collect::<BTreeMap<_, _>>();
         let reads = [
             read(&[(0, 10), (1, 20)]),
@@ -100,10 +91,7 @@ mod tests {
             read(&[(0, 10), (1, 20), (2, 0)]),
         ];
         let found = bank(false).check(&reads);
-        let overdrawn = Fault::Overdrawn {
-            account: 0,
-            balance: -5,
-        };
+        let overdrawn = Fault::Overdrawn { account: 0, balance: -5 };
         assert_eq!(
             found,
             [

@@ -46,10 +46,7 @@ impl Sums {
             sum += i128::from(*amount);
             sum
         });
-        Self {
-            sums: sums.collect(),
-            times: list.into_iter().map(|(time, _)| time).collect(),
-        }
+        Self { sums: sums.collect(), times: list.into_iter().map(|(time, _)| time).collect() }
     }
 
     /// The sum of all with a time before `limit`, or at it if `also`.
@@ -68,11 +65,7 @@ pub fn check(operations: &[Operation<CounterOp>]) -> Vec<OutOfBounds> {
     let additions = |negative: bool, acknowledged: bool| {
         let select = move |operation: &Operation<CounterOp>| match operation.op {
             CounterOp::Add(amount) if (amount < 0) == negative => {
-                let time = if acknowledged {
-                    operation.ret
-                } else {
-                    operation.call
-                };
+                let time = if acknowledged { operation.ret } else { operation.call };
                 (!acknowledged || operation.returned()).then_some((time, amount))
             }
             CounterOp::Add(_) | CounterOp::Read(_) => None,
@@ -91,12 +84,7 @@ pub fn check(operations: &[Operation<CounterOp>]) -> Vec<OutOfBounds> {
         let least = gains_in.until(operation.call, false) + losses_may.until(operation.ret, true);
         let most = gains_may.until(operation.ret, true) + losses_in.until(operation.call, false);
         let inside = (least..=most).contains(&i128::from(seen));
-        (!inside).then_some(OutOfBounds {
-            index,
-            seen,
-            least,
-            most,
-        })
+        (!inside).then_some(OutOfBounds { index, seen, least, most })
     };
     operations.iter().enumerate().filter_map(judge).collect()
 }
@@ -106,12 +94,7 @@ mod tests {
     use super::*;
 
     fn wrong(list: &[(u64, u64, CounterOp)]) -> Vec<(i64, i128, i128)> {
-        let operation = |&(call, ret, op): &(u64, u64, CounterOp)| Operation {
-            process: 0,
-            call,
-            ret,
-            op,
-        };
+        let operation = |&(call, ret, op): &(u64, u64, CounterOp)| Operation { process: 0, call, ret, op };
         let operations: Vec<_> = list.iter().map(operation).collect();
         let found = check(&operations);
         found.iter().map(|o| (o.seen, o.least, o.most)).collect()
@@ -125,23 +108,11 @@ mod tests {
         assert_eq!(wrong(&[(0, 1, Add(5)), (2, 3, Read(5))]), []);
         assert_eq!(wrong(&[(0, 1, Add(5)), (2, 3, Read(4))]), [(4, 5, 5)]);
         // Open, and concurrent at equal instants: in or not.
-        assert_eq!(
-            wrong(&[(0, 2, Add(5)), (2, 3, Read(0)), (0, 0, Read(5))]),
-            []
-        );
-        assert_eq!(
-            wrong(&[(0, PENDING, Add(5)), (9, 9, Read(0)), (9, 9, Read(5))]),
-            []
-        );
+        assert_eq!(wrong(&[(0, 2, Add(5)), (2, 3, Read(0)), (0, 0, Read(5))]), []);
+        assert_eq!(wrong(&[(0, PENDING, Add(5)), (9, 9, Read(0)), (9, 9, Read(5))]), []);
         assert_eq!(wrong(&[(5, 6, Add(5)), (2, 3, Read(5))]), [(5, 0, 0)]);
         // Down as well as up.
-        let mixed = [
-            (0, 1, Add(5)),
-            (0, 9, Add(-2)),
-            (0, 9, Add(7)),
-            (2, 3, Read(13)),
-            (2, 3, Read(2)),
-        ];
+        let mixed = [(0, 1, Add(5)), (0, 9, Add(-2)), (0, 9, Add(7)), (2, 3, Read(13)), (2, 3, Read(2))];
         assert_eq!(wrong(&mixed), [(13, 3, 12), (2, 3, 12)]);
         assert_eq!(wrong(&[(0, 1, Add(-2)), (2, 3, Read(0))]), [(0, -2, -2)]);
     }

@@ -67,11 +67,7 @@ impl fmt::Display for Loss {
 fn leaves(action: KvAction) -> Option<Option<Value>> {
     match action {
         KvAction::Put(value) => Some(Some(value)),
-        KvAction::Cas {
-            new,
-            succeeded: true,
-            ..
-        } => Some(Some(new)),
+        KvAction::Cas { new, succeeded: true, .. } => Some(Some(new)),
         KvAction::Delete { existed } if existed != Some(false) => Some(None),
         KvAction::Cas { .. } | KvAction::Delete { .. } | KvAction::Get(_) => None,
     }
@@ -87,10 +83,7 @@ struct Key {
 
 /// All keys of `survivors` that `operations` do not explain, ascending.
 #[must_use]
-pub fn check(
-    operations: &[Operation<KvOp>],
-    survivors: &BTreeMap<Value, Option<Value>>,
-) -> Vec<Loss> {
+pub fn check(operations: &[Operation<KvOp>], survivors: &BTreeMap<Value, Option<Value>>) -> Vec<Loss> {
     let mut keys: BTreeMap<Value, Key> = BTreeMap::new();
     for (at, operation) in operations.iter().enumerate() {
         let Some(value) = leaves(operation.op.action) else {
@@ -121,12 +114,7 @@ pub fn check(
             Some(_) if deleted => Fault::Resurrected,
             Some(_) | None => Fault::Lost,
         };
-        Some(Loss {
-            fault,
-            key: *key,
-            survivor: *survivor,
-            last,
-        })
+        Some(Loss { fault, key: *key, survivor: *survivor, last })
     };
     survivors.iter().filter_map(judge).collect()
 }
@@ -156,21 +144,13 @@ mod tests {
     fn survivors_are_explained_or_not() {
         use KvAction::{Cas, Delete, Get, Put};
         let delete = Delete { existed: None };
-        let cas = |succeeded| Cas {
-            expected: Some(1),
-            new: 2,
-            succeeded,
-        };
+        let cas = |succeeded| Cas { expected: Some(1), new: 2, succeeded };
         let cases: &[Case<'_>] = &[
             (&[], None, None),
             (&[], Some(1), Some(Fault::Invented)),
             (&[(0, 1, Put(1))], Some(1), None),
             (&[(0, 1, Put(1))], None, Some(Fault::Lost)),
-            (
-                &[(0, 1, Put(1)), (2, 3, Put(2))],
-                Some(1),
-                Some(Fault::Lost),
-            ),
+            (&[(0, 1, Put(1)), (2, 3, Put(2))], Some(1), Some(Fault::Lost)),
             // Concurrent: either may be last.
             (&[(0, 2, Put(1)), (2, 3, Put(2))], Some(1), None),
             (&[(0, 2, Put(1)), (2, 3, Put(2))], None, Some(Fault::Lost)),
@@ -179,48 +159,23 @@ mod tests {
             (&[(0, PENDING, Put(1)), (2, 3, Put(2))], Some(2), None),
             (&[(0, PENDING, Put(1))], None, None),
             (&[(0, 1, Put(1)), (2, 3, delete)], None, None),
-            (
-                &[(0, 1, Put(1)), (2, 3, delete)],
-                Some(1),
-                Some(Fault::Resurrected),
-            ),
+            (&[(0, 1, Put(1)), (2, 3, delete)], Some(1), Some(Fault::Resurrected)),
             (&[(0, 1, Put(1)), (2, PENDING, delete)], None, None),
-            (
-                &[(0, 1, Put(1)), (2, 3, cas(true))],
-                Some(1),
-                Some(Fault::Lost),
-            ),
+            (&[(0, 1, Put(1)), (2, 3, cas(true))], Some(1), Some(Fault::Lost)),
             (&[(0, 1, Put(1)), (2, 3, cas(false))], Some(1), None),
-            (
-                &[(0, 1, Put(1)), (2, 3, cas(false))],
-                Some(2),
-                Some(Fault::Invented),
-            ),
+            (&[(0, 1, Put(1)), (2, 3, cas(false))], Some(2), Some(Fault::Invented)),
             (&[(0, 1, Put(1)), (2, 3, Get(None))], Some(1), None),
             // The same value twice: the later write explains it.
-            (
-                &[(0, 1, Put(1)), (2, 3, Put(2)), (4, 5, Put(1))],
-                Some(1),
-                None,
-            ),
+            (&[(0, 1, Put(1)), (2, 3, Put(2)), (4, 5, Put(1))], Some(1), None),
         ];
         for (operations, survivor, fault) in cases {
-            assert_eq!(
-                judge(operations, *survivor),
-                *fault,
-                "{operations:?} {survivor:?}"
-            );
+            assert_eq!(judge(operations, *survivor), *fault, "{operations:?} {survivor:?}");
         }
     }
 
     #[test]
     fn a_loss_is_told_in_words() {
-        let loss = Loss {
-            fault: Fault::Lost,
-            key: 5,
-            survivor: None,
-            last: Some(3),
-        };
+        let loss = Loss { fault: Fault::Lost, key: 5, survivor: None, last: Some(3) };
         assert_eq!(
             loss.to_string(),
             "key 5: an acknowledged change is lost: found nothing, last acknowledged is operation 3"

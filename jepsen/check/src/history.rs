@@ -181,19 +181,10 @@ impl History {
             };
             if event.kind == Kind::Invoke {
                 if let Some(&at) = open.get(&process) {
-                    return Err(HistoryError::Overlap {
-                        index,
-                        process,
-                        open: pairs[at].call,
-                    });
+                    return Err(HistoryError::Overlap { index, process, open: pairs[at].call });
                 }
                 open.insert(process, pairs.len());
-                pairs.push(Pair {
-                    process,
-                    call: index,
-                    invoke: event,
-                    done: None,
-                });
+                pairs.push(Pair { process, call: index, invoke: event, done: None });
                 continue;
             }
             let Some(at) = open.remove(&process) else {
@@ -244,9 +235,7 @@ impl Interner {
     /// What a number stood for.
     #[must_use]
     pub fn name(&self, value: Value) -> String {
-        let interned = value
-            .checked_sub(INTERNED)
-            .and_then(|at| self.names.get(usize::try_from(at).ok()?));
+        let interned = value.checked_sub(INTERNED).and_then(|at| self.names.get(usize::try_from(at).ok()?));
         interned.cloned().unwrap_or_else(|| value.to_string())
     }
 }

@@ -123,10 +123,7 @@ const STEPS_IF_EASY: u64 = 200;
 impl Default for Budget {
     /// Ten to twenty seconds and 1.3 GiB at the very worst.
     fn default() -> Self {
-        Self {
-            steps: 1_000_000_000,
-            states: 1 << 25,
-        }
+        Self { steps: 1_000_000_000, states: 1 << 25 }
     }
 }
 
@@ -203,11 +200,7 @@ impl fmt::Display for Verdict {
 
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = if self.from_beginning {
-            "from its beginning"
-        } else {
-            "whatever it held before"
-        };
+        let start = if self.from_beginning { "from its beginning" } else { "whatever it held before" };
         let count = self.operations.len();
         let key = self.key;
         writeln!(f, "key {key}, {start}: these {count} have no order")?;
@@ -231,10 +224,7 @@ pub fn check<M: Model>(model: &M, operations: &[Operation<M::Op>], budget: &Budg
     for (at, (key, indices)) in keys.into_iter().enumerate() {
         let last = at + 1 == count;
         let steps = if last { left.steps } else { left.steps / 2 };
-        let mut fuel = Fuel {
-            steps,
-            states: left.states,
-        };
+        let mut fuel = Fuel { steps, states: left.states };
         let verdict = check_key(model, operations, key, indices, &mut search, &mut fuel);
         left.steps -= steps - fuel.steps;
         match verdict {
@@ -277,12 +267,7 @@ fn check_key<M: Model>(
         indices.sort_by_key(|at| operations[*at as usize].call);
     }
     let ops: Vec<&Operation<M::Op>> = indices.iter().map(|at| &operations[*at as usize]).collect();
-    let report = Report {
-        model,
-        key,
-        indices: &indices,
-        ops: &ops,
-    };
+    let report = Report { model, key, indices: &indices, ops: &ops };
     let machine = match model.compile(&ops) {
         Ok(machine) => machine,
         Err(contradiction) => return report.contradiction(contradiction),
@@ -310,18 +295,9 @@ struct Report<'a, M: Model> {
 impl<M: Model> Report<'_, M> {
     /// An easy history is judged at once. For a hard one short windows are asked first
     /// whether they already refuse it, before the whole budget goes into the search.
-    fn search(
-        &self,
-        machine: &M::Machine,
-        spans: &[Span],
-        search: &mut Search,
-        fuel: &mut Fuel,
-    ) -> Verdict {
+    fn search(&self, machine: &M::Machine, spans: &[Span], search: &mut Search, fuel: &mut Fuel) -> Verdict {
         let easy = fuel.steps.min(STEPS_IF_EASY * spans.len() as u64 + 100_000);
-        let mut first = Fuel {
-            steps: easy,
-            ..*fuel
-        };
+        let mut first = Fuel { steps: easy, ..*fuel };
         let mut found = search.run(machine, spans, machine.initial(), &mut first);
         fuel.steps -= easy - first.steps;
         if let Found::Spent { stuck, .. } = found {
@@ -358,11 +334,7 @@ impl<M: Model> Report<'_, M> {
         } else {
             format!("[{call}..  ] client {process}: {what} (no answer)")
         };
-        WitnessOperation {
-            index: self.indices[at] as usize,
-            certain,
-            text,
-        }
+        WitnessOperation { index: self.indices[at] as usize, certain, text }
     }
 
     fn contradiction(&self, found: Contradiction) -> Verdict {
@@ -376,11 +348,7 @@ impl<M: Model> Report<'_, M> {
         }))
     }
 
-    fn window(
-        &self,
-        machine: &M::Machine,
-        window: &Window<<M::Machine as Machine>::State>,
-    ) -> Verdict {
+    fn window(&self, machine: &M::Machine, window: &Window<<M::Machine as Machine>::State>) -> Verdict {
         let (exact, why) = match window::prove(machine, window) {
             Proof::Order => {
                 // The fingerprints collided, or a reduction is wrong: either way the

@@ -165,21 +165,11 @@ mod tests {
     use super::*;
 
     fn add(value: Value, call: u64, ret: u64) -> Operation<SetOp> {
-        Operation {
-            process: 0,
-            call,
-            ret,
-            op: SetOp::Add(value),
-        }
+        Operation { process: 0, call, ret, op: SetOp::Add(value) }
     }
 
     fn read(list: &[Value], call: u64, ret: u64) -> Operation<SetOp> {
-        Operation {
-            process: 1,
-            call,
-            ret,
-            op: SetOp::Read(list.to_vec()),
-        }
+        Operation { process: 1, call, ret, op: SetOp::Read(list.to_vec()) }
     }
 
     #[test]
@@ -217,9 +207,6 @@ mod tests {
         let report = check(&[add(1, 0, 5), read(&[], 5, 9), read(&[1], 6, 7)]);
         assert!(report.is_valid(true), "{report:?}");
         let report = check(&[add(1, 0, 5), read(&[], 6, 9), read(&[1], 7, 8)]);
-        assert!(
-            report.is_valid(false) && !report.is_valid(true),
-            "{report:?}"
-        );
+        assert!(report.is_valid(false) && !report.is_valid(true), "{report:?}");
     }
 }

@@ -32,10 +32,7 @@ fn parse(line: &str) -> Transaction {
         }
         let elements = rest[1..].trim_matches(['[', ']']);
         let list: Box<[u64]> = elements.split_whitespace().map(number).collect();
-        Step::Read {
-            key: key(rest),
-            list: (status == Status::Committed).then_some(list),
-        }
+        Step::Read { key: key(rest), list: (status == Status::Committed).then_some(list) }
     };
     Transaction {
         process: number(&client[1..]),
@@ -57,61 +54,25 @@ fn each_anomaly_has_its_name_and_its_level() {
         (
             "G0",
             ReadUncommitted,
-            &[
-                "c0 1..9 ok: a x1, a y1",
-                "c1 1..9 ok: a x2, a y2",
-                "c2 10..11 ok: r x[1 2], r y[2 1]",
-            ],
+            &["c0 1..9 ok: a x1, a y1", "c1 1..9 ok: a x2, a y2", "c2 10..11 ok: r x[1 2], r y[2 1]"],
         ),
-        (
-            "G1a",
-            ReadCommitted,
-            &["c0 1..2 fail: a x1", "c1 3..4 ok: r x[1]"],
-        ),
-        (
-            "G1b",
-            ReadCommitted,
-            &["c0 1..9 ok: a x1, a x2", "c1 1..9 ok: r x[1]"],
-        ),
-        (
-            "G1c",
-            ReadCommitted,
-            &["c0 1..9 ok: a x1, r y[1]", "c1 1..9 ok: a y1, r x[1]"],
-        ),
+        ("G1a", ReadCommitted, &["c0 1..2 fail: a x1", "c1 3..4 ok: r x[1]"]),
+        ("G1b", ReadCommitted, &["c0 1..9 ok: a x1, a x2", "c1 1..9 ok: r x[1]"]),
+        ("G1c", ReadCommitted, &["c0 1..9 ok: a x1, r y[1]", "c1 1..9 ok: a y1, r x[1]"]),
         ("internal", Serializable, &["c0 1..2 ok: a x1, r x[]"]),
         ("internal", Serializable, &["c0 1..2 ok: r x[1], a x1"]),
-        (
-            "internal",
-            Serializable,
-            &["c0 1..2 ok: a x1, a x2", "c1 1..2 ok: r x[2]"],
-        ),
-        (
-            "internal",
-            Serializable,
-            &["c0 1..9 ok: r x[], r x[1]", "c1 1..9 ok: a x1"],
-        ),
+        ("internal", Serializable, &["c0 1..2 ok: a x1, a x2", "c1 1..2 ok: r x[2]"]),
+        ("internal", Serializable, &["c0 1..9 ok: r x[], r x[1]", "c1 1..9 ok: a x1"]),
         // Lost update: both read nothing, both append.
         (
             "G-single",
             Serializable,
-            &[
-                "c0 1..9 ok: r x[], a x1",
-                "c1 1..9 ok: r x[], a x2",
-                "c2 10..11 ok: r x[1 2]",
-            ],
+            &["c0 1..9 ok: r x[], a x1", "c1 1..9 ok: r x[], a x2", "c2 10..11 ok: r x[1 2]"],
         ),
         // Read skew: old x, new y.
-        (
-            "G-single",
-            Serializable,
-            &["c0 1..9 ok: a x1, a y1", "c1 1..9 ok: r x[], r y[1]"],
-        ),
+        ("G-single", Serializable, &["c0 1..9 ok: a x1, a y1", "c1 1..9 ok: r x[], r y[1]"]),
         // Write skew.
-        (
-            "G2",
-            Serializable,
-            &["c0 1..9 ok: r x[], a y1", "c1 1..9 ok: r y[], a x1"],
-        ),
+        ("G2", Serializable, &["c0 1..9 ok: r x[], a y1", "c1 1..9 ok: r y[], a x1"]),
         // Long fork.
         (
             "G2",
@@ -123,24 +84,12 @@ fn each_anomaly_has_its_name_and_its_level() {
                 "c3 1..9 ok: r x[], r y[1]",
             ],
         ),
-        (
-            "G-single-process",
-            StrongSession,
-            &[
-                "c0 1..2 ok: a x1",
-                "c0 3..4 ok: r x[]",
-                "c1 1..9 ok: r x[1]",
-            ],
-        ),
+        ("G-single-process", StrongSession, &["c0 1..2 ok: a x1", "c0 3..4 ok: r x[]", "c1 1..9 ok: r x[1]"]),
         // A stale read.
         (
             "G-single-realtime",
             StrictSerializable,
-            &[
-                "c0 1..2 ok: a x1",
-                "c1 3..4 ok: r x[]",
-                "c2 5..6 ok: r x[1]",
-            ],
+            &["c0 1..2 ok: a x1", "c1 3..4 ok: r x[]", "c2 5..6 ok: r x[1]"],
         ),
         // A lost append: acknowledged, never seen.
         (
@@ -148,53 +97,22 @@ fn each_anomaly_has_its_name_and_its_level() {
             StrictSerializable,
             &["c0 1..2 ok: a x1", "c1 3..4 ok: a x2", "c2 5..6 ok: r x[1]"],
         ),
-        (
-            "G1c-realtime",
-            StrictSerializable,
-            &["c0 5..6 ok: a x1", "c1 1..2 ok: r x[1]"],
-        ),
+        ("G1c-realtime", StrictSerializable, &["c0 5..6 ok: a x1", "c1 1..2 ok: r x[1]"]),
         (
             "G0-realtime",
             StrictSerializable,
-            &[
-                "c0 1..2 ok: a x1",
-                "c1 3..4 ok: a x2",
-                "c2 1..9 ok: r x[2 1]",
-            ],
+            &["c0 1..2 ok: a x1", "c1 3..4 ok: a x2", "c2 1..9 ok: r x[2 1]"],
         ),
-        (
-            "duplicate-element",
-            ReadUncommitted,
-            &["c0 1..2 ok: a x1", "c1 3..4 ok: r x[1 1]"],
-        ),
+        ("duplicate-element", ReadUncommitted, &["c0 1..2 ok: a x1", "c1 3..4 ok: r x[1 1]"]),
         (
             "incompatible-order",
             ReadUncommitted,
-            &[
-                "c0 1..9 ok: a x1",
-                "c1 1..9 ok: a x2",
-                "c2 1..9 ok: r x[1]",
-                "c3 1..9 ok: r x[2 1]",
-            ],
+            &["c0 1..9 ok: a x1", "c1 1..9 ok: a x2", "c2 1..9 ok: r x[1]", "c3 1..9 ok: r x[2 1]"],
         ),
-        (
-            "unwritten-element",
-            ReadUncommitted,
-            &["c1 3..4 ok: r x[7]"],
-        ),
-        (
-            "repeated-append",
-            ReadUncommitted,
-            &["c0 1..2 ok: a x1", "c1 3..4 ok: a x1"],
-        ),
+        ("unwritten-element", ReadUncommitted, &["c1 3..4 ok: r x[7]"]),
+        ("repeated-append", ReadUncommitted, &["c0 1..2 ok: a x1", "c1 3..4 ok: a x1"]),
     ];
-    let levels = [
-        ReadUncommitted,
-        ReadCommitted,
-        Serializable,
-        StrongSession,
-        StrictSerializable,
-    ];
+    let levels = [ReadUncommitted, ReadCommitted, Serializable, StrongSession, StrictSerializable];
     for (name, from, lines) in cases {
         let history = script(lines);
         for level in levels {
@@ -203,10 +121,7 @@ fn each_anomaly_has_its_name_and_its_level() {
             if level < *from {
                 assert!(found.is_empty(), "{name} below {from:?}: {found:?}");
             } else if !session_only {
-                assert!(
-                    found.iter().any(|f| f == name),
-                    "{name} at {level:?}: {found:?}"
-                );
+                assert!(found.iter().any(|f| f == name), "{name} at {level:?}: {found:?}");
             }
         }
     }
@@ -216,28 +131,13 @@ fn each_anomaly_has_its_name_and_its_level() {
 fn what_is_allowed_is_not_an_anomaly() {
     for lines in [
         // Unknown outcomes, seen or not, and an aborted append that nobody saw.
-        &[
-            "c0 1..9 info: a x1",
-            "c1 2..3 ok: r x[]",
-            "c2 20..21 ok: r x[1]",
-        ][..],
-        &[
-            "c0 1..9 info: a x1, a y1",
-            "c1 2..3 ok: r x[]",
-            "c2 20..21 ok: r x[], r y[]",
-        ],
+        &["c0 1..9 info: a x1", "c1 2..3 ok: r x[]", "c2 20..21 ok: r x[1]"][..],
+        &["c0 1..9 info: a x1, a y1", "c1 2..3 ok: r x[]", "c2 20..21 ok: r x[], r y[]"],
         &["c0 1..9 fail: a x1", "c1 20..21 ok: r x[]"],
         // Own appends are seen at once; an own unseen append does not follow itself.
-        &[
-            "c0 1..2 ok: r x[], a x1, r x[1], a x2, r x[1 2]",
-            "c1 3..4 ok: r x[1 2], a x3",
-        ],
+        &["c0 1..2 ok: r x[], a x1, r x[1], a x2, r x[1 2]", "c1 3..4 ok: r x[1 2], a x3"],
         // Concurrent transactions may come in either order.
-        &[
-            "c0 1..9 ok: a x1",
-            "c1 2..3 ok: r x[]",
-            "c2 4..5 ok: r x[1]",
-        ],
+        &["c0 1..9 ok: a x1", "c1 2..3 ok: r x[]", "c2 4..5 ok: r x[1]"],
     ] {
         assert_eq!(check(&script(lines), Level::StrictSerializable), []);
     }
@@ -247,19 +147,15 @@ fn what_is_allowed_is_not_an_anomaly() {
 #[test]
 fn a_cycle_is_told_in_words() {
     let history = script(&["c0 1..2 ok: a x1", "c1 3..4 ok: a x2", "c2 5..6 ok: r x[1]"]);
-    let told: Vec<String> = check(&history, Level::StrictSerializable)
-        .iter()
-        .map(Anomaly::to_string)
-        .collect();
+    let told: Vec<String> =
+        check(&history, Level::StrictSerializable).iter().map(Anomaly::to_string).collect();
     assert_eq!(
         told,
-        [
-            "G-single-realtime: T2, T1 would each come before the next, and the last before the first\
+        ["G-single-realtime: T2, T1 would each come before the next, and the last before the first\
          \n  T2 = client 2: read 120 -> [1]\
          \n  T1 = client 1: append 2 to 120\
          \n  T2 before T1: it read all that was ever seen of 120, without 2 (rw)\
-         \n  T1 before T2: it had returned when the other was called (realtime)"
-        ]
+         \n  T1 before T2: it had returned when the other was called (realtime)"]
     );
 }
 
@@ -289,11 +185,7 @@ fn recorded_by_elle() {
         println!("{anomaly}");
     }
     assert!(!found.is_empty(), "violates strong snapshot isolation");
-    assert_eq!(
-        names(&check(&huge, Level::Serializable)),
-        [""; 0],
-        "only real time is violated"
-    );
+    assert_eq!(names(&check(&huge, Level::Serializable)), [""; 0], "only real time is violated");
 }
 
 /// Tries every serial order.
@@ -303,9 +195,7 @@ fn every_order(
     lists: &[Vec<u64>; 2],
     realtime: bool,
 ) -> bool {
-    let left: Vec<usize> = (0..transactions.len())
-        .filter(|at| !done.contains(at))
-        .collect();
+    let left: Vec<usize> = (0..transactions.len()).filter(|at| !done.contains(at)).collect();
     let committed = |at: &usize| transactions[*at].status == Status::Committed;
     if !left.iter().any(committed) {
         return true;
@@ -321,10 +211,7 @@ fn every_order(
             match step {
                 Step::Append { key, element } => after[*key as usize].push(*element),
                 Step::Read { key, list } => {
-                    if list
-                        .as_ref()
-                        .is_some_and(|list| **list != *after[*key as usize])
-                    {
+                    if list.as_ref().is_some_and(|list| **list != *after[*key as usize]) {
                         return false;
                     }
                 }
@@ -392,10 +279,7 @@ fn build(raw: Vec<(Vec<RawStep>, u64, u64, u8)>, shuffle: u64) -> Vec<Transactio
                     let length = list.as_ref().map_or(0, |list| list[0] as usize);
                     let mut seen = order[..length.min(order.len())].to_vec();
                     // Usually a transaction sees its own appends.
-                    let mine = own
-                        .iter()
-                        .filter(|(k, _)| k == key)
-                        .map(|(_, element)| *element);
+                    let mine = own.iter().filter(|(k, _)| k == key).map(|(_, element)| *element);
                     let mine: Vec<u64> = mine.filter(|element| !seen.contains(element)).collect();
                     seen.extend(mine);
                     *list = Some(seen.into());

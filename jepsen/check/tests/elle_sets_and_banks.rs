@@ -32,9 +32,7 @@ fn set_report(file: &str) -> set::Report {
         operations.push(Operation {
             process: pair.process,
             call: pair.call as u64,
-            ret: pair
-                .done
-                .map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
+            ret: pair.done.map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
             op,
         });
     }

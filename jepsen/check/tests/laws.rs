@@ -42,17 +42,8 @@ fn timed<O>(ops: Vec<(O, (u64, u64, bool))>) -> Vec<Operation<O>> {
     let mut now = 0;
     let place = |(process, (op, (gap, duration, pending)))| {
         now += gap;
-        let ret = if pending {
-            Operation::<()>::PENDING
-        } else {
-            now + duration
-        };
-        Operation {
-            process: process as u64,
-            call: now,
-            ret,
-            op,
-        }
+        let ret = if pending { Operation::<()>::PENDING } else { now + duration };
+        Operation { process: process as u64, call: now, ret, op }
     };
     ops.into_iter().enumerate().map(place).collect()
 }
@@ -74,11 +65,7 @@ where
         return Ok(());
     };
     prop_assert!(witness.exact);
-    let starts = if witness.from_beginning {
-        &starts[..1]
-    } else {
-        starts
-    };
+    let starts = if witness.from_beginning { &starts[..1] } else { starts };
     let mut inside: Vec<Operation<M::Op>> = Vec::new();
     for operation in &witness.operations {
         let mut copy = ops[operation.index].clone();
@@ -120,16 +107,8 @@ fn kv_step(state: &Option<u64>, operation: &Operation<KvOp>) -> Option<Option<u6
             Some(existed) if sure && existed != state.is_some() => None,
             _ => Some(None),
         },
-        KvAction::Cas {
-            expected,
-            new,
-            succeeded,
-        } => {
-            let after = if *state == expected {
-                Some(new)
-            } else {
-                *state
-            };
+        KvAction::Cas { expected, new, succeeded } => {
+            let after = if *state == expected { Some(new) } else { *state };
             (!sure || succeeded == (*state == expected)).then_some(after)
         }
     }
@@ -316,26 +295,16 @@ fn a_spent_budget_is_unknown() {
             _ => KvAction::Put(1),
         },
     };
-    let operation = |at: u64| Operation {
-        process: at,
-        call: at,
-        ret: at + 100,
-        op: op(at),
-    };
+    let operation = |at: u64| Operation { process: at, call: at, ret: at + 100, op: op(at) };
     let mut ops: Vec<_> = (0..400).map(operation).collect();
     ops[399].op.action = KvAction::Get(Some(7));
     ops[398].ret = Operation::<()>::PENDING;
-    ops[398].op.action = KvAction::Cas {
-        expected: Some(8),
-        new: 7,
-        succeeded: true,
-    };
+    ops[398].op.action = KvAction::Cas { expected: Some(8), new: 7, succeeded: true };
     for (steps, states) in [(10_000, 1 << 20), (1 << 40, 50)] {
         let verdict = check(&Kv, &ops, &Budget { steps, states });
         assert!(!verdict.is_linearizable(), "{verdict}");
         assert!(
-            matches!(verdict, Verdict::Unknown { .. })
-                || verdict.witness().is_some_and(|w| w.exact),
+            matches!(verdict, Verdict::Unknown { .. }) || verdict.witness().is_some_and(|w| w.exact),
             "{verdict}"
         );
     }

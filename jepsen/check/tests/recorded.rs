@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn testdata(group: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("testdata")
-        .join(group)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(group)
 }
 
 fn load(path: &Path) -> History {
@@ -27,13 +25,9 @@ fn judge(history: &History, group: &str) -> Verdict {
         let operations = text::operations(history, &mut names).expect("a string map history");
         return check(&Text, &operations, &budget);
     }
-    let failed_cas = if group == "porcupine-etcd" {
-        FailedCas::ObservedMismatch
-    } else {
-        FailedCas::DidNotHappen
-    };
-    let operations =
-        register::operations(history, failed_cas, &mut names).expect("a register history");
+    let failed_cas =
+        if group == "porcupine-etcd" { FailedCas::ObservedMismatch } else { FailedCas::DidNotHappen };
+    let operations = register::operations(history, failed_cas, &mut names).expect("a register history");
     check(&Register, &operations, &budget)
 }
 
@@ -83,8 +77,7 @@ fn registers_of_knossos() {
 /// Not in the repository for lack of a clear licence; judged where the data folder is at hand.
 #[test]
 fn registers_of_redis_sentinel() {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/histories/redis-sentinel");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/histories/redis-sentinel");
     let runs = [
         ("redis-flapping-partitions-test.jsonl.gz", false),
         ("redis-intensive-concurrent-test.jsonl.gz", true),
@@ -98,18 +91,12 @@ fn registers_of_redis_sentinel() {
         return;
     }
     for (file, linearizable) in runs {
-        let unpacked = Command::new("gzip")
-            .args(["-dcf"])
-            .arg(folder.join(file))
-            .output()
-            .expect("gzip runs");
+        let unpacked =
+            Command::new("gzip").args(["-dcf"]).arg(folder.join(file)).output().expect("gzip runs");
         let history = jsonl::read(&unpacked.stdout[..]).expect("a recorded history can be read");
         let verdict = judge(&history, "redis-sentinel");
         assert_eq!(verdict.is_linearizable(), linearizable, "{file}: {verdict}");
-        assert!(
-            !matches!(verdict, Verdict::Unknown { .. }),
-            "{file}: {verdict}"
-        );
+        assert!(!matches!(verdict, Verdict::Unknown { .. }), "{file}: {verdict}");
         println!("{file}: {verdict}");
     }
 }

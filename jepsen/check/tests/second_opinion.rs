@@ -80,16 +80,9 @@ impl porcupine_rs::Model for Theirs {
                 let fits = existed.is_none_or(|existed| existed == state.is_some());
                 (!sure || fits, None)
             }
-            KvAction::Cas {
-                expected,
-                new,
-                succeeded,
-            } => {
+            KvAction::Cas { expected, new, succeeded } => {
                 let fits = *state == expected;
-                (
-                    !sure || fits == succeeded,
-                    if fits { Some(new) } else { *state },
-                )
+                (!sure || fits == succeeded, if fits { Some(new) } else { *state })
             }
         }
     }
@@ -108,27 +101,14 @@ fn kv_history(seed: u64) -> Vec<Operation<KvOp>> {
             0..4 => KvAction::Get(None),
             4..7 => KvAction::Put(value),
             7 => KvAction::Delete { existed: None },
-            _ => KvAction::Cas {
-                expected: expected.then(|| draw.below(4)),
-                new: value,
-                succeeded: true,
-            },
+            _ => KvAction::Cas { expected: expected.then(|| draw.below(4)), new: value, succeeded: true },
         };
         let ret = Operation::<()>::PENDING;
         let op = KvOp { key: 0, action };
-        operations.borrow_mut().push(Operation {
-            process,
-            call: now,
-            ret,
-            op,
-        });
+        operations.borrow_mut().push(Operation { process, call: now, ret, op });
     };
     let take = |draw: &mut Draw, at: usize| {
-        let before = if lies > 0 && draw.below(30 / lies) == 0 {
-            old.get()
-        } else {
-            cell.get()
-        };
+        let before = if lies > 0 && draw.below(30 / lies) == 0 { old.get() } else { cell.get() };
         let mut after = before;
         match &mut operations.borrow_mut()[at].op.action {
             KvAction::Get(seen) => *seen = before,
@@ -137,11 +117,7 @@ fn kv_history(seed: u64) -> Vec<Operation<KvOp>> {
                 *existed = Some(before.is_some());
                 after = None;
             }
-            KvAction::Cas {
-                expected,
-                new,
-                succeeded,
-            } => {
+            KvAction::Cas { expected, new, succeeded } => {
                 *succeeded = before == *expected;
                 after = if *succeeded { Some(*new) } else { before };
             }
@@ -229,11 +205,7 @@ fn append_history(seed: u64) -> Vec<Transaction> {
                 }
                 Step::Read { key, list } => {
                     let now = &lists[*key as usize];
-                    let mine: Vec<u64> = own
-                        .iter()
-                        .filter(|(k, _)| k == key)
-                        .map(|(_, e)| *e)
-                        .collect();
+                    let mine: Vec<u64> = own.iter().filter(|(k, _)| k == key).map(|(_, e)| *e).collect();
                     let others = now.len() - mine.len();
                     let cut = if lie { others.min(1) } else { 0 };
                     let mut seen = now[..others - cut].to_vec();
@@ -248,10 +220,7 @@ fn append_history(seed: u64) -> Vec<Transaction> {
     let mut transactions = transactions.into_inner();
     // At the end somebody reads everything, so that nothing is unseen.
     let lists = lists.into_inner();
-    let read = |(key, list): (usize, Vec<u64>)| Step::Read {
-        key: key as u64,
-        list: Some(list.into()),
-    };
+    let read = |(key, list): (usize, Vec<u64>)| Step::Read { key: key as u64, list: Some(list.into()) };
     transactions.push(Transaction {
         process: 9,
         call: u64::MAX - 2,
@@ -275,12 +244,7 @@ fn json(transactions: &[Transaction]) -> String {
                 Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
                 Step::Read { key, list: l } => format!("[\"r\",{key},{}]", list(l, shown)),
             };
-            transaction
-                .steps
-                .iter()
-                .map(step)
-                .collect::<Vec<_>>()
-                .join(",")
+            transaction.steps.iter().map(step).collect::<Vec<_>>().join(",")
         };
         let committed = transaction.status == Status::Committed;
         let process = transaction.process;
@@ -303,19 +267,13 @@ fn json(transactions: &[Transaction]) -> String {
 
 #[test]
 fn adya_agrees_on_transactions() {
-    let levels = [
-        ("serializable", Level::Serializable),
-        ("strict-serializable", Level::StrictSerializable),
-    ];
+    let levels = [("serializable", Level::Serializable), ("strict-serializable", Level::StrictSerializable)];
     let mut verdicts = [0, 0];
     for seed in 0..300 {
         let history = append_history(seed);
         let theirs = adya::History::from_json(&json(&history)).expect("adya reads it");
         for (name, level) in levels {
-            let opts = adya::Opts {
-                models: vec![name.to_owned()],
-                ..adya::Opts::default()
-            };
+            let opts = adya::Opts { models: vec![name.to_owned()], ..adya::Opts::default() };
             let report = adya::check(&theirs, adya::Workload::ListAppend, &opts);
             let valid = report.valid == adya::Valid::True;
             let ours = append::check(&history, level);

@@ -191,13 +191,7 @@ impl<'g> Walk<'g> {
 
     /// The shortest way from the end of edge `first` back to `start`, of at most `most`
     /// edges in all.
-    fn back(
-        &mut self,
-        (start, first): (u32, u32),
-        mask: u8,
-        most: u32,
-        looks: &mut usize,
-    ) -> Option<Cycle> {
+    fn back(&mut self, (start, first): (u32, u32), mask: u8, most: u32, looks: &mut usize) -> Option<Cycle> {
         self.wave += 1;
         let (to, _) = self.graph.edge(first);
         let mut todo = VecDeque::from([(to, 1_u32)]);
@@ -217,8 +211,8 @@ impl<'g> Walk<'g> {
                 }
                 let cost = u32::from(kind != edge::ON);
                 let longer = length + cost;
-                let known = self.reached_stamp[to as usize] == self.wave
-                    && self.reached[to as usize].2 <= longer;
+                let known =
+                    self.reached_stamp[to as usize] == self.wave && self.reached[to as usize].2 <= longer;
                 if longer > most || known {
                     continue;
                 }

@@ -61,10 +61,7 @@ impl Graph {
     /// All edges that `level` respects.
     pub(crate) fn of(transactions: &[Transaction], orders: &Orders<'_>, level: Level) -> Self {
         let count = transactions.len() as u32;
-        let mut edges = Edges {
-            list: Vec::with_capacity(transactions.len() * 4),
-            nodes: count,
-        };
+        let mut edges = Edges { list: Vec::with_capacity(transactions.len() * 4), nodes: count };
         for key in &orders.keys {
             versions(key, &mut edges);
             tail(key, &mut edges);
@@ -96,12 +93,7 @@ impl Graph {
             kinds[*at as usize] = kind;
             *at += 1;
         }
-        Self {
-            transactions,
-            rows,
-            to,
-            kinds,
-        }
+        Self { transactions, rows, to, kinds }
     }
 
     pub(crate) fn nodes(&self) -> u32 {
@@ -171,10 +163,7 @@ fn tail(key: &Key<'_>, edges: &mut Edges) {
     }
     for &(reader, count) in &key.reads {
         let rest = &key.writers[count as usize..];
-        if rest
-            .iter()
-            .all(|writer| *writer == NOBODY || *writer == reader)
-        {
+        if rest.iter().all(|writer| *writer == NOBODY || *writer == reader) {
             hang(reader, edge::RW);
         }
     }

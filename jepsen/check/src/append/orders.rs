@@ -72,10 +72,7 @@ impl Told<'_> {
 
 impl<'t> Orders<'t> {
     /// `None` if the workload itself repeats elements.
-    pub(crate) fn of(
-        transactions: &'t [Transaction],
-        anomalies: &mut Vec<Anomaly>,
-    ) -> Option<Self> {
+    pub(crate) fn of(transactions: &'t [Transaction], anomalies: &mut Vec<Anomaly>) -> Option<Self> {
         let mut told = Told { anomalies };
         let mut orders = Self {
             keys: Vec::new(),
@@ -99,10 +96,7 @@ impl<'t> Orders<'t> {
                     orders.happened[*writer as usize] = true;
                 }
             } else {
-                *key = Key {
-                    name: key.name,
-                    ..Key::default()
-                };
+                *key = Key { name: key.name, ..Key::default() };
             }
         }
         orders.intermediate(&mut told);
@@ -115,10 +109,7 @@ impl<'t> Orders<'t> {
     pub(crate) fn key(&mut self, name: Value) -> u32 {
         let id = self.ids.id(name) - 1;
         if id as usize == self.keys.len() {
-            self.keys.push(Key {
-                name,
-                ..Key::default()
-            });
+            self.keys.push(Key { name, ..Key::default() });
         }
         id
     }
@@ -130,8 +121,7 @@ impl<'t> Orders<'t> {
                 let Step::Append { key, element } = *step else {
                     continue;
                 };
-                let later =
-                    |later: &Step| matches!(later, Step::Append { key: k, .. } if *k == key);
+                let later = |later: &Step| matches!(later, Step::Append { key: k, .. } if *k == key);
                 let writer = Writer {
                     transaction: at,
                     last: !transaction.steps[n + 1..].iter().any(later),
@@ -179,9 +169,7 @@ impl<'t> Orders<'t> {
                 match step {
                     Step::Append { element, .. } => past.own.push(*element),
                     Step::Read { list: None, .. } => {}
-                    Step::Read {
-                        list: Some(list), ..
-                    } => match past.read(list) {
+                    Step::Read { list: Some(list), .. } => match past.read(list) {
                         Seen::First(found) => reads[id as usize].push((at, found)),
                         Seen::Again => {}
                         Seen::Wrong => {
@@ -190,10 +178,7 @@ impl<'t> Orders<'t> {
                         }
                     },
                 }
-                if let Step::Read {
-                    list: Some(list), ..
-                } = step
-                {
+                if let Step::Read { list: Some(list), .. } = step {
                     let key = &mut self.keys[id as usize];
                     if list.len() > key.order.len() {
                         key.order = list;
@@ -206,12 +191,7 @@ impl<'t> Orders<'t> {
     }
 
     /// Every list must begin the longest.
-    fn compare(
-        &mut self,
-        reads: &[Vec<(u32, &'t [Value])>],
-        usable: &mut [bool],
-        told: &mut Told<'_>,
-    ) {
+    fn compare(&mut self, reads: &[Vec<(u32, &'t [Value])>], usable: &mut [bool], told: &mut Told<'_>) {
         for (id, reads) in reads.iter().enumerate() {
             let key = &mut self.keys[id];
             for (at, found) in reads {
@@ -243,10 +223,7 @@ impl<'t> Orders<'t> {
                 let reader = key.reader;
                 let Some(writer) = self.writers.get_mut(&(id as u32, *element)) else {
                     told.tell(Kind::UnwrittenElement, &[reader], || {
-                        format!(
-                            "T{reader} read element {element} of key {}, which nobody appended",
-                            key.name
-                        )
+                        format!("T{reader} read element {element} of key {}, which nobody appended", key.name)
                     });
                     key.writers.push(NOBODY);
                     continue;
@@ -371,11 +348,7 @@ enum Seen<'t> {
 
 impl<'t> Past<'t> {
     fn new(key: u32) -> Self {
-        Self {
-            key,
-            found: None,
-            own: Vec::new(),
-        }
+        Self { key, found: None, own: Vec::new() }
     }
 
     fn read(&mut self, list: &'t [Value]) -> Seen<'t> {
@@ -393,12 +366,7 @@ impl<'t> Past<'t> {
     }
 
     fn complain(&self, at: u32, key: Value, list: &[Value]) -> String {
-        let found = self
-            .found
-            .map_or("anything".to_owned(), |f| format!("{f:?}"));
-        format!(
-            "T{at} read key {key} as {list:?}, after it had found {found} and appended {:?}",
-            self.own
-        )
+        let found = self.found.map_or("anything".to_owned(), |f| format!("{f:?}"));
+        format!("T{at} read key {key} as {list:?}, after it had found {found} and appended {:?}", self.own)
     }
 }

@@ -32,10 +32,8 @@ impl Words<'_> {
             Through::Data
         };
         let names: Vec<String> = cycle.iter().map(|(at, _)| format!("T{at}")).collect();
-        let mut text = format!(
-            "{} would each come before the next, and the last before the first",
-            names.join(", ")
-        );
+        let mut text =
+            format!("{} would each come before the next, and the last before the first", names.join(", "));
         for (at, _) in cycle {
             text.push_str(&format!("\n  T{at} = {}", self.transaction(*at)));
         }
@@ -44,12 +42,7 @@ impl Words<'_> {
             let why = self.edge(*from, to, *kind);
             text.push_str(&format!("\n  T{from} before T{to}: {why}"));
         }
-        Anomaly {
-            kind,
-            through,
-            transactions: cycle.iter().map(|(at, _)| *at as usize).collect(),
-            text,
-        }
+        Anomaly { kind, through, transactions: cycle.iter().map(|(at, _)| *at as usize).collect(), text }
     }
 
     fn transaction(&self, at: u32) -> String {
@@ -57,10 +50,7 @@ impl Words<'_> {
         let step = |step: &Step| match step {
             Step::Append { key, element } => format!("append {element} to {key}"),
             Step::Read { key, list: None } => format!("read {key}"),
-            Step::Read {
-                key,
-                list: Some(list),
-            } => format!("read {key} -> {}", shown(list)),
+            Step::Read { key, list: Some(list) } => format!("read {key} -> {}", shown(list)),
         };
         let steps: Vec<String> = transaction.steps.iter().map(step).collect();
         format!("client {}: {}", transaction.process, steps.join(", "))
@@ -79,20 +69,16 @@ impl Words<'_> {
 
     /// Appends of a transaction: key number, element, place.
     fn appends(&self, at: u32) -> impl Iterator<Item = (usize, Value, u32)> {
-        self.orders
-            .keys
-            .iter()
-            .enumerate()
-            .flat_map(move |(id, key)| {
-                let steps = self.transactions[at as usize].steps.iter();
-                steps.filter_map(move |step| match step {
-                    Step::Append { key: name, element } if *name == key.name => {
-                        let writer = self.orders.writers.get(&(id as u32, *element))?;
-                        Some((id, *element, writer.place))
-                    }
-                    Step::Append { .. } | Step::Read { .. } => None,
-                })
+        self.orders.keys.iter().enumerate().flat_map(move |(id, key)| {
+            let steps = self.transactions[at as usize].steps.iter();
+            steps.filter_map(move |step| match step {
+                Step::Append { key: name, element } if *name == key.name => {
+                    let writer = self.orders.writers.get(&(id as u32, *element))?;
+                    Some((id, *element, writer.place))
+                }
+                Step::Append { .. } | Step::Read { .. } => None,
             })
+        })
     }
 
     /// The next element after `place` that somebody known appended, and who.
@@ -121,12 +107,8 @@ impl Words<'_> {
             let reads = |read: &&(u32, u32)| read.0 == to && read.1 > 0;
             let last = key.reads.iter().find(reads)?.1 as usize - 1;
             let element = key.order[last];
-            (key.writers[last] == from).then(|| {
-                format!(
-                    "it appended {element} to {}, which the other read (wr)",
-                    key.name
-                )
-            })
+            (key.writers[last] == from)
+                .then(|| format!("it appended {element} to {}, which the other read (wr)", key.name))
         })
     }
 
@@ -138,9 +120,7 @@ impl Words<'_> {
                 return Some(format!("it read {name} without {next} (rw)"));
             }
             let unseen = self.unseen(id, to)?;
-            Some(format!(
-                "it read all that was ever seen of {name}, without {unseen} (rw)"
-            ))
+            Some(format!("it read all that was ever seen of {name}, without {unseen} (rw)"))
         })
     }
 
@@ -152,13 +132,7 @@ impl Words<'_> {
 }
 
 fn shown(list: &[Value]) -> String {
-    let tail: Vec<String> = list
-        .iter()
-        .rev()
-        .take(SHOWN)
-        .rev()
-        .map(Value::to_string)
-        .collect();
+    let tail: Vec<String> = list.iter().rev().take(SHOWN).rev().map(Value::to_string).collect();
     let dots = if list.len() > SHOWN { ".. " } else { "" };
     format!("[{dots}{}]", tail.join(" "))
 }

@@ -30,11 +30,7 @@ fn line(event: &Event) -> String {
         Process::Client(number) => number.to_string(),
         Process::Nemesis(name) => format!(":{}", keyword(name)),
     };
-    let mut value = if event.function == "txn" {
-        transaction(&event.value)
-    } else {
-        term(&event.value)
-    };
+    let mut value = if event.function == "txn" { transaction(&event.value) } else { term(&event.value) };
     if let Some(key) = &event.key {
         value = format!("[{} {value}]", term(key));
     }
@@ -56,22 +52,16 @@ fn line(event: &Event) -> String {
 /// Characters outside a keyword's alphabet become dashes.
 fn keyword(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+*?!".contains(c);
-    name.chars()
-        .map(|c| if plain(c) { c } else { '-' })
-        .collect()
+    name.chars().map(|c| if plain(c) { c } else { '-' }).collect()
 }
 
 fn term(value: &Value) -> String {
     match value {
         Value::Null => "nil".to_owned(),
         Value::Array(items) => joined("[", items.iter().map(term), "]"),
-        Value::Object(fields) => joined(
-            "{",
-            fields
-                .iter()
-                .map(|(name, v)| format!(":{} {}", keyword(name), term(v))),
-            "}",
-        ),
+        Value::Object(fields) => {
+            joined("{", fields.iter().map(|(name, v)| format!(":{} {}", keyword(name), term(v))), "}")
+        }
         Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }

@@ -63,17 +63,11 @@ impl Model for Kv {
                 KvAction::Put(value) => (Need::Any, values.id(value)),
                 KvAction::Get(seen) => (Need::Is(values.optional(seen)), KEEP),
                 KvAction::Delete { existed: None } => (Need::Any, ABSENT),
-                KvAction::Delete {
-                    existed: Some(true),
-                } => (Need::Not(ABSENT), ABSENT),
-                KvAction::Delete {
-                    existed: Some(false),
-                } => (Need::Is(ABSENT), KEEP),
-                KvAction::Cas {
-                    expected,
-                    new,
-                    succeeded: true,
-                } => (Need::Is(values.optional(expected)), values.id(new)),
+                KvAction::Delete { existed: Some(true) } => (Need::Not(ABSENT), ABSENT),
+                KvAction::Delete { existed: Some(false) } => (Need::Is(ABSENT), KEEP),
+                KvAction::Cas { expected, new, succeeded: true } => {
+                    (Need::Is(values.optional(expected)), values.id(new))
+                }
                 KvAction::Cas { expected, .. } => (Need::Not(values.optional(expected)), KEEP),
             };
             CellOp { need, make }
@@ -88,14 +82,8 @@ impl Model for Kv {
             KvAction::Put(value) => format!("put {value}"),
             KvAction::Get(seen) => format!("get -> {}", show(seen)),
             KvAction::Delete { existed: None } => "delete".to_owned(),
-            KvAction::Delete {
-                existed: Some(existed),
-            } => format!("delete -> existed: {existed}"),
-            KvAction::Cas {
-                expected,
-                new,
-                succeeded,
-            } => {
+            KvAction::Delete { existed: Some(existed) } => format!("delete -> existed: {existed}"),
+            KvAction::Cas { expected, new, succeeded } => {
                 let result = if succeeded { "ok" } else { "refused" };
                 format!("cas {} to {new} -> {result}", show(expected))
             }

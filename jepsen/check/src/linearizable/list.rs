@@ -88,10 +88,7 @@ impl Model for List {
                             why: "two lists read of which neither begins the other".to_owned(),
                         });
                     }
-                    CellOp {
-                        need: Need::Is(list.len().min(order.len()) as u32),
-                        make: KEEP,
-                    }
+                    CellOp { need: Need::Is(list.len().min(order.len()) as u32), make: KEEP }
                 }
                 ListAction::Append(element) => {
                     if let Some(first) = appended.insert(*element, at) {
@@ -101,14 +98,8 @@ impl Model for List {
                         });
                     }
                     match places.get(element) {
-                        Some(&place) => CellOp {
-                            need: Need::Is(place),
-                            make: place + 1,
-                        },
-                        None => CellOp {
-                            need: Need::Any,
-                            make: end + 1,
-                        },
+                        Some(&place) => CellOp { need: Need::Is(place), make: place + 1 },
+                        None => CellOp { need: Need::Any, make: end + 1 },
                     }
                 }
             });

@@ -116,12 +116,7 @@ impl Cell {
             }
         }
         let has_not = ops.iter().any(|op| matches!(op.need, Need::Not(_)));
-        Self {
-            ops,
-            names,
-            values: values + 1,
-            has_not,
-        }
+        Self { ops, names, values: values + 1, has_not }
     }
 
     fn junk(&self) -> u32 {

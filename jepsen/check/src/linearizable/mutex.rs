@@ -42,14 +42,8 @@ impl Model for Mutex {
 
     fn compile(&self, ops: &[&Operation<MutexOp>]) -> Result<Cell, Contradiction> {
         let compile = |operation: &&Operation<MutexOp>| match operation.op.action {
-            MutexAction::Acquire => CellOp {
-                need: Need::Is(FREE),
-                make: HELD,
-            },
-            MutexAction::Release => CellOp {
-                need: Need::Is(HELD),
-                make: FREE,
-            },
+            MutexAction::Acquire => CellOp { need: Need::Is(FREE), make: HELD },
+            MutexAction::Release => CellOp { need: Need::Is(HELD), make: FREE },
         };
         let names = vec!["free".to_owned(), "held".to_owned()];
         Ok(Cell::new(ops.iter().map(compile).collect(), 2, names))

@@ -51,26 +51,12 @@ impl Model for Register {
     fn compile(&self, ops: &[&Operation<RegisterOp>]) -> Result<Cell, Contradiction> {
         let mut values = Dense::default();
         let compile = |operation: &&Operation<RegisterOp>| match operation.op.action {
-            Action::Read(seen) => CellOp {
-                need: Need::Is(values.optional(seen)),
-                make: KEEP,
-            },
-            Action::Write(value) => CellOp {
-                need: Need::Any,
-                make: values.id(value),
-            },
-            Action::Cas {
-                from,
-                to,
-                succeeded: true,
-            } => CellOp {
-                need: Need::Is(values.id(from)),
-                make: values.id(to),
-            },
-            Action::Cas { from, .. } => CellOp {
-                need: Need::Not(values.id(from)),
-                make: KEEP,
-            },
+            Action::Read(seen) => CellOp { need: Need::Is(values.optional(seen)), make: KEEP },
+            Action::Write(value) => CellOp { need: Need::Any, make: values.id(value) },
+            Action::Cas { from, to, succeeded: true } => {
+                CellOp { need: Need::Is(values.id(from)), make: values.id(to) }
+            }
+            Action::Cas { from, .. } => CellOp { need: Need::Not(values.id(from)), make: KEEP },
         };
         let compiled = ops.iter().map(compile).collect();
         Ok(Cell::new(compiled, values.len(), values.names("unset")))
@@ -81,11 +67,7 @@ impl Model for Register {
             Action::Read(None) => "read -> unset".to_owned(),
             Action::Read(Some(value)) => format!("read -> {value}"),
             Action::Write(value) => format!("write {value}"),
-            Action::Cas {
-                from,
-                to,
-                succeeded,
-            } => {
+            Action::Cas { from, to, succeeded } => {
                 let result = if succeeded { "ok" } else { "refused" };
                 format!("cas {from} to {to} -> {result}")
             }
@@ -115,9 +97,7 @@ pub fn operations(
         operations.push(Operation {
             process: pair.process,
             call: pair.call as u64,
-            ret: pair
-                .done
-                .map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
+            ret: pair.done.map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
             op: RegisterOp { key, action },
         });
     }
@@ -133,11 +113,9 @@ fn action(pair: &Pair<'_>, mismatch: bool, names: &mut Interner) -> Result<Actio
         }
         "write" => Ok(Action::Write(names.value(&asked.value))),
         "cas" => match asked.value.as_array().map(Vec::as_slice) {
-            Some([from, to]) => Ok(Action::Cas {
-                from: names.value(from),
-                to: names.value(to),
-                succeeded: !mismatch,
-            }),
+            Some([from, to]) => {
+                Ok(Action::Cas { from: names.value(from), to: names.value(to), succeeded: !mismatch })
+            }
             _ => Err(HistoryError::Meaning {
                 index: pair.call,
                 why: format!("cas needs [from, to], not {}", asked.value),

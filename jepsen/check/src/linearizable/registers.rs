@@ -132,11 +132,7 @@ impl Model for Registers {
             compiled.push(steps);
         }
         let start = names.iter().map(|name| self.initial.get(name).copied());
-        Ok(Transactions {
-            start: start.collect(),
-            names,
-            ops: compiled,
-        })
+        Ok(Transactions { start: start.collect(), names, ops: compiled })
     }
 
     fn describe(&self, op: &Vec<Access>) -> String {

@@ -167,12 +167,7 @@ impl Search {
             self.returns.push((span.ret, at as u32));
         }
         self.returns.sort_unstable();
-        let blank = Entry {
-            next: 0,
-            prev: 0,
-            tag: END,
-            mate: 0,
-        };
+        let blank = Entry { next: 0, prev: 0, tag: END, mate: 0 };
         self.entries.clear();
         self.entries.push(blank);
         self.places.clear();
@@ -189,10 +184,7 @@ impl Search {
                 continue;
             }
             self.places[at] = self.entries.len() as u32;
-            self.entries.push(Entry {
-                tag: (at as u32) << 1,
-                ..blank
-            });
+            self.entries.push(Entry { tag: (at as u32) << 1, ..blank });
         }
         for &(_, of) in returns {
             Self::place_return(&mut self.entries, &self.places, of);
@@ -212,12 +204,7 @@ impl Search {
         assert_ne!(call, 0, "an operation returns before its call");
         let mate = entries.len() as u32;
         entries[call as usize].mate = mate;
-        entries.push(Entry {
-            next: 0,
-            prev: 0,
-            tag: of << 1 | 1,
-            mate: 0,
-        });
+        entries.push(Entry { next: 0, prev: 0, tag: of << 1 | 1, mate: 0 });
     }
 
     #[inline]
@@ -252,8 +239,7 @@ pub(crate) fn is_idle<M: Machine>(machine: &M, spans: &[Span], span: Span) -> bo
     let wants = |other: &Span, v| *other != span && machine.needs(other.op as usize) == Some(v);
     let wanted = |v| spans.iter().any(|other| wants(other, v));
     machine.passive(span.op as usize)
-        || machine.idle_writes_are_passive()
-            && machine.makes(span.op as usize).is_some_and(|v| !wanted(v))
+        || machine.idle_writes_are_passive() && machine.makes(span.op as usize).is_some_and(|v| !wanted(v))
 }
 
 struct Walk<'s, M: Machine> {
@@ -309,8 +295,8 @@ impl<M: Machine> Walk<'_, M> {
             looked += 1;
             let op = self.spans[span].op as usize;
             let next = self.search.entries[at as usize].next;
-            let same = self.machine.passive(op)
-                && self.machine.step(op, &self.state).as_ref() == Some(&self.state);
+            let same =
+                self.machine.passive(op) && self.machine.step(op, &self.state).as_ref() == Some(&self.state);
             if same {
                 let prev = self.search.entries[at as usize].prev;
                 self.lift(at);

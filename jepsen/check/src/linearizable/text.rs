@@ -58,11 +58,7 @@ struct Tree {
 }
 
 impl Tree {
-    const ROOT: Node = Node {
-        byte: 0,
-        child: DEAD,
-        sibling: DEAD,
-    };
+    const ROOT: Node = Node { byte: 0, child: DEAD, sibling: DEAD };
 
     fn child(&self, node: u32, byte: u8) -> u32 {
         let mut at = self.nodes[node as usize].child;
@@ -86,11 +82,7 @@ impl Tree {
             let mut next = self.child(at, byte);
             if next == DEAD {
                 next = self.nodes.len() as u32;
-                self.nodes.push(Node {
-                    byte,
-                    child: DEAD,
-                    sibling: self.nodes[at as usize].child,
-                });
+                self.nodes.push(Node { byte, child: DEAD, sibling: self.nodes[at as usize].child });
                 self.nodes[at as usize].child = next;
             }
             at = next;
@@ -131,10 +123,7 @@ impl Machine for Strings {
     /// An append that nobody saw leads from anywhere to the dead state, where whatever
     /// follows it up to the next put can also be done without it.
     fn passive(&self, op: usize) -> bool {
-        matches!(
-            self.steps[op],
-            Step::Get(_) | Step::Append { seen: false, .. }
-        )
+        matches!(self.steps[op], Step::Get(_) | Step::Append { seen: false, .. })
     }
 
     fn fingerprint(&self, state: &u32) -> u128 {
@@ -187,19 +176,16 @@ impl Model for Text {
             TextAction::Get(_) | TextAction::Put(_) | TextAction::Append(_) => None,
         };
         let read: Vec<Box<str>> = ops.iter().filter_map(read).collect();
-        let mut tree = Tree {
-            nodes: vec![Tree::ROOT],
-        };
+        let mut tree = Tree { nodes: vec![Tree::ROOT] };
         for text in &read {
             tree.insert(text);
         }
         let compile = |operation: &&Operation<TextOp>| match &operation.op.action {
             TextAction::Put(text) => Step::Put(tree.walk(0, text)),
             TextAction::Get(text) => Step::Get(tree.walk(0, text)),
-            TextAction::Append(piece) => Step::Append {
-                piece: piece.clone(),
-                seen: read.iter().any(|text| text.contains(&**piece)),
-            },
+            TextAction::Append(piece) => {
+                Step::Append { piece: piece.clone(), seen: read.iter().any(|text| text.contains(&**piece)) }
+            }
         };
         let steps = ops.iter().map(compile).collect();
         Ok(Strings { tree, steps })
@@ -234,16 +220,10 @@ fn short(text: &str) -> String {
 ///
 /// # Errors
 /// Malformed histories; unknown functions; values that are not strings.
-pub fn operations(
-    history: &History,
-    names: &mut Interner,
-) -> Result<Vec<Operation<TextOp>>, HistoryError> {
+pub fn operations(history: &History, names: &mut Interner) -> Result<Vec<Operation<TextOp>>, HistoryError> {
     let mut operations = Vec::new();
     for pair in history.pair()? {
-        if pair
-            .done
-            .is_some_and(|(_, done)| done.kind == crate::history::Kind::Fail)
-        {
+        if pair.done.is_some_and(|(_, done)| done.kind == crate::history::Kind::Fail) {
             continue;
         }
         let key = pair.invoke.key.as_ref().map_or(0, |key| names.value(key));
@@ -269,9 +249,7 @@ pub fn operations(
         operations.push(Operation {
             process: pair.process,
             call: pair.call as u64,
-            ret: pair
-                .done
-                .map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
+            ret: pair.done.map_or(Operation::<()>::PENDING, |(at, _)| at as u64),
             op: TextOp { key, action },
         });
     }

@@ -40,11 +40,7 @@ const SMALLEST: usize = 1 << 10;
 
 impl Visited {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: vec![0; SMALLEST],
-            len: 0,
-            most: 0,
-        }
+        Self { slots: vec![0; SMALLEST], len: 0, most: 0 }
     }
 
     /// Empties the set and bounds it to `most` configurations. Slots are kept only while

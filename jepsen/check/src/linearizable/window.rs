@@ -147,24 +147,15 @@ impl<M: Machine> Cutter<'_, M> {
             spans.push(Span { ret, ..*span });
         }
         let start = self.machine.unknown().filter(|_| !from_beginning);
-        Window {
-            spans,
-            start: start.unwrap_or_else(|| self.machine.initial()),
-            from_beginning,
-        }
+        Window { spans, start: start.unwrap_or_else(|| self.machine.initial()), from_beginning }
     }
 
     fn refused(&mut self, window: &Window<M::State>) -> bool {
         let size = window.spans.len() as u64 / 1_000 + 1;
         let steps = self.steps.min(STEPS_A_TRIAL * size);
-        let mut fuel = Fuel {
-            steps,
-            states: self.states,
-        };
+        let mut fuel = Fuel { steps, states: self.states };
         let start = window.start.clone();
-        let found = self
-            .search
-            .run(self.machine, &window.spans, start, &mut fuel);
+        let found = self.search.run(self.machine, &window.spans, start, &mut fuel);
         self.steps -= steps - fuel.steps;
         matches!(found, Found::None { .. })
     }
@@ -342,10 +333,7 @@ pub(crate) fn prove<M: Machine>(machine: &M, window: &Window<M::State>) -> Proof
             return Proof::TooLarge;
         }
     }
-    Proof::None {
-        blocked: farthest.1,
-        states: farthest.2.into_iter().collect(),
-    }
+    Proof::None { blocked: farthest.1, states: farthest.2.into_iter().collect() }
 }
 
 #[cfg(test)]
@@ -356,17 +344,10 @@ mod tests {
     /// Who overlaps an edge of the window need not have happened inside it.
     #[test]
     fn a_cut_weakens() {
-        let write = CellOp {
-            need: Need::Any,
-            make: 0,
-        };
+        let write = CellOp { need: Need::Any, make: 0 };
         let machine = Cell::new(vec![write; 5], 1, Vec::new());
         let times = [(0, 5), (3, 8), (6, 9), (7, NEVER), (10, 12), (13, 14)];
-        let span = |(op, (call, ret)): (usize, (u64, u64))| Span {
-            op: op as u32,
-            call,
-            ret,
-        };
+        let span = |(op, (call, ret)): (usize, (u64, u64))| Span { op: op as u32, call, ret };
         let mut cutter = Cutter {
             machine: &machine,
             base: Vec::new(),
