@@ -160,10 +160,16 @@ fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Sto
     };
     let damaged = |file: String, offset: u64| {
         world.probe.event(&Event::CorruptionFound { file, offset });
-        Ok((Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?, false))
+        let empty = Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?;
+        Ok::<_, BootError>((empty, false))
     };
     let mut unreadable = None;
     loop {
+        let reset = |file, offset| {
+            world.probe.event(&Event::CorruptionFound { file, offset });
+            let empty = Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?;
+            Ok::<_, BootError>((empty, false))
+        };
         match Store::open(options.clone(), world.storage.clone(), world.probe.clone()) {
             Ok(store) => return Ok((store, true)),
             Err(StoreError::Corrupt { file, .. }) => return damaged(file, 0),

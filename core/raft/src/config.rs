@@ -31,7 +31,7 @@ pub struct GroupConfig {
     pub keep_entries: u64,
     /// A peer that lags by more entries than this is sent a snapshot instead of entries.
     pub lag_entries: u64,
-    /// How long a peer may take for one piece of a snapshot; ten times this for installing it.
+    /// How long a peer may take for one piece of a snapshot before it is sent again; ten times this for installing it.
     pub piece_timeout: Duration,
     /// Known bugs, for the simulator's own test.
     #[cfg(feature = "planted-bugs")]

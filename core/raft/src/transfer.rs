@@ -30,6 +30,9 @@ use std::sync::Arc;
 pub(crate) const WINDOW: u64 = 4;
 /// How often a piece is sent before the transfer is given up.
 const ATTEMPTS: u32 = 4;
+/// As often the last one: its answer comes when all is installed, which takes longer. It is sent again all the
+/// same, because the receiver may have been down when it came; one that is installing answers the copy.
+const ATTEMPTS_LAST: u32 = 10;
 /// Pieces that wait for the receiver's jobs; more are dropped and come again.
 const QUEUE: usize = 16;
 
@@ -88,8 +91,8 @@ pub(crate) async fn send<SM: StateMachine>(
             number += 1;
         }
         let Some(mut sent) = flying.pop_front() else { return Err(String::from("an empty checkpoint")) };
-        // Installing takes longer than taking a piece.
-        let within = shared.config.piece_timeout.to_std() * if sent.head.last { 10 } else { 1 };
+        let within = shared.config.piece_timeout.to_std();
+        let attempts = if sent.head.last { ATTEMPTS_LAST } else { ATTEMPTS };
         match Runtime::timeout(within, &mut sent.call).await {
             Ok(Ok(Answer::Piece(PieceAnswer::Taken))) if !sent.head.last => {}
             Ok(Ok(Answer::Piece(PieceAnswer::Installed(ballot)))) => return Ok(ballot),
@@ -98,7 +101,7 @@ pub(crate) async fn send<SM: StateMachine>(
                 shared.fault(to, "an answer of another kind than the request");
                 return Err(String::from("an answer of another kind"));
             }
-            _ if sent.attempts < ATTEMPTS => {
+            _ if sent.attempts < attempts => {
                 shared.probe.reachable("raft.piece_sent_again");
                 flying.push_front(dispatch(shared, to, sent.head, sent.data, sent.attempts + 1)?);
             }
