@@ -76,6 +76,10 @@ impl Node {
         if matches!(q.ask, Ask::Snapshot) {
             return self.begin_snapshot(now, token, out);
         }
+        #[cfg(feature = "planted-bugs")]
+        if self.config.bugs.read_without_barrier && matches!(q.ask, Ask::Range { .. }) {
+            return self.answer_behind_barrier(now, token, out);
+        }
         let me = self.config.node;
         let leader = if repairing { None } else { self.leader(group) };
         match (hint.filter(|h| *h != me).or(leader), origin) {
