@@ -165,11 +165,6 @@ fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Sto
     };
     let mut unreadable = None;
     loop {
-        let reset = |file, offset| {
-            world.probe.event(&Event::CorruptionFound { file, offset });
-            let empty = Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?;
-            Ok::<_, BootError>((empty, false))
-        };
         match Store::open(options.clone(), world.storage.clone(), world.probe.clone()) {
             Ok(store) => return Ok((store, true)),
             Err(StoreError::Corrupt { file, .. }) => return damaged(file, 0),
