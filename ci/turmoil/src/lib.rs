@@ -57,23 +57,39 @@ pub struct Heard {
 
 /// What a host has heard, by sender and lane. Every body is checked as it comes.
 #[derive(Default)]
-pub struct Ear(Mutex<BTreeMap<(u64, u8), Vec<Heard>>>);
+pub struct Ear(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    heard: BTreeMap<(u64, u8), Vec<Heard>>,
+    /// Frames that are not what anybody said. Kept, because a panic here would end a task, not
+    /// the test.
+    altered: Vec<String>,
+}
 
 impl Ear {
     /// What came from this node on this lane, in order of arrival.
+    ///
+    /// # Panics
+    /// If any frame heard so far was altered.
     #[must_use]
     pub fn from(&self, node: u64, lane: Lane) -> Vec<Heard> {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.get(&(node, lane as u8)).cloned().unwrap_or_default()
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(all.altered.is_empty(), "{:?}", all.altered);
+        all.heard.get(&(node, lane as u8)).cloned().unwrap_or_default()
     }
 }
 
 impl Deliver for Ear {
     fn try_deliver(&self, from: NodeId, lane: Lane, body: Bytes) -> Result<(), Option<Bytes>> {
-        let (life, number) = read(from.0, lane, &body);
-        let at = turmoil::sim_elapsed().expect("heard inside the simulation");
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.entry((from.0, lane as u8)).or_default().push(Heard { at, life, number });
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match read(from.0, lane, &body) {
+            Some((life, number)) => {
+                all.heard.entry((from.0, lane as u8)).or_default().push(Heard { at, life, number });
+            }
+            None => all.altered.push(format!("{} bytes from {from} on {lane:?} at {at:?}", body.len())),
+        }
         Ok(())
     }
     fn deliver<'a>(
@@ -103,11 +119,11 @@ fn body(from: u64, lane: Lane, life: u32, number: u64) -> Bytes {
     body.into()
 }
 
-fn read(from: u64, lane: Lane, found: &Bytes) -> (u32, u64) {
-    let life = u32::from_be_bytes(found[8..12].try_into().expect("four bytes"));
-    let number = u64::from_be_bytes(found[12..20].try_into().expect("eight bytes"));
-    assert!(*found == body(from, lane, life, number), "a frame from n{from} on {lane:?} was altered");
-    (life, number)
+/// The life and number that a body tells, if it is what its sender said.
+fn read(from: u64, lane: Lane, found: &Bytes) -> Option<(u32, u64)> {
+    let life = u32::from_be_bytes(found.get(8..12)?.try_into().ok()?);
+    let number = u64::from_be_bytes(found.get(12..20)?.try_into().ok()?);
+    (*found == body(from, lane, life, number)).then_some((life, number))
 }
 
 /// What each host last said of its links. Not the links themselves: they hold its port, and a
