@@ -43,6 +43,9 @@ pub const DISK_BACKLOG: usize = 1_024;
 pub const JOB_BACKLOG: usize = 256;
 /// Over this many times a backlog control messages are held back as well.
 const HARD: usize = 4;
+/// The most inputs of one turn: enough to share a log write and an engine's run, few enough that a
+/// turn stays short.
+const TURN_MAX: usize = 64;
 /// Steps, and the time, after which the carrier's writers are woken even if more waits.
 const STEPS_PER_FLUSH: u32 = 32;
 const FLUSH_EVERY: Duration = Duration::micros(200);
@@ -57,6 +60,8 @@ pub trait Carrier: Send + Sync + 'static {
     fn carry(&self, send: ToPeer);
     /// What was carried since the last call may now be written.
     fn flush(&self);
+    /// Whom the node wants links to from now on, with their addresses.
+    fn peers(&self, peers: Vec<(NodeId, String)>);
 }
 
 /// What waits for the loop.
@@ -158,6 +163,8 @@ pub(crate) struct Shard<M: Machine> {
     next_sweep: Instant,
     stop_by: Option<Instant>,
     ended: Option<Ended>,
+    /// What has arrived and makes up the next turn.
+    batch: Vec<Input<M::Request>>,
     steps_since_flush: u32,
     /// When the first step since then began.
     unflushed_since: Instant,
@@ -182,6 +189,7 @@ impl<M: Machine> Shard<M> {
             next_sweep: Instant::FAR,
             stop_by: None,
             ended: None,
+            batch: Vec::with_capacity(TURN_MAX),
             steps_since_flush: 0,
             unflushed_since: Instant::ZERO,
         }
@@ -203,9 +211,14 @@ impl<M: Machine> Shard<M> {
             let least = self.least();
             if let Some(entry) = self.taken.next(&self.parts.inbox, least) {
                 self.take(entry);
+                if self.batch.len() >= TURN_MAX {
+                    self.turn();
+                }
                 if self.steps_since_flush >= STEPS_PER_FLUSH {
                     self.flush();
                 }
+            } else if !self.batch.is_empty() {
+                self.turn();
             } else {
                 self.flush();
                 let limit = self.next_time().map(|at| at.since(self.parts.clock.mono()).to_std());
@@ -298,7 +311,7 @@ impl<M: Machine> Shard<M> {
                 Input::Stop { deadline }
             }
         };
-        self.step(input);
+        self.batch.push(input);
     }
 
     /// Opens what waited for `ticket`, or drops it for good.
@@ -359,6 +372,12 @@ impl<M: Machine> Shard<M> {
     }
 
     fn step(&mut self, input: Input<M::Request>) {
+        self.batch.push(input);
+        self.turn();
+    }
+
+    /// Hands the node what has arrived as one turn, and carries out what it asks.
+    fn turn(&mut self) {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let now = self.parts.clock.now();
@@ -368,8 +387,11 @@ impl<M: Machine> Shard<M> {
         if self.steps_since_flush == 0 {
             self.unflushed_since = now.mono;
         }
-        self.machine.step(now, input, &mut out);
-        self.steps_since_flush += 1;
+        let mut batch = std::mem::take(&mut self.batch);
+        self.steps_since_flush += batch.len() as u32;
+        self.machine.turn(now, &mut batch, &mut out);
+        batch.clear();
+        self.batch = batch;
         self.wake_at = out.wake_at;
         for request in out.disk.drain(..) {
             assert!(self.asked < Some(request.ticket), "{} asked after {:?}", request.ticket, self.asked);
@@ -390,6 +412,9 @@ impl<M: Machine> Shard<M> {
                 Gate::Wait(t) => self.gated.entry(t).or_default().push(Gated::Reply(reply)),
                 Gate::Never => {}
             }
+        }
+        if let Some(peers) = out.peers.take() {
+            self.parts.carrier.peers(peers);
         }
         for job in out.jobs.drain(..) {
             self.jobs_waiting += 1;

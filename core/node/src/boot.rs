@@ -89,6 +89,7 @@ impl Node {
                 store: Arc::new(Mutex::new(store)),
                 repair: None,
                 seen_leader: (0, None),
+                told_members_at: None,
                 leases: LeaseClock::new(),
                 leases_term: 0,
                 watchers: Watchers::default(),
@@ -121,18 +122,27 @@ impl Node {
         self.host.add_group(now, group, config, store, log).map_err(|e| e.to_string())
     }
 
-    /// Tells the world which links the group's members call for.
-    pub(crate) fn tell_peers(&mut self, group: GroupId, out: &mut Out) {
-        let members = self.engine_status(group).members;
+    /// Tells the world which links the members of all groups call for, if that has changed.
+    pub(crate) fn tell_peers(&mut self, out: &mut Out) {
+        let mut changed = false;
+        for (id, group) in &mut self.groups {
+            let at = self.host.group(*id).map(dwcp_raft::RaftGroup::members_at);
+            changed |= at.is_some() && at != group.told_members_at;
+            group.told_members_at = at.or(group.told_members_at);
+        }
+        if !changed {
+            return;
+        }
         let me = self.config.node;
-        let peers: Vec<(NodeId, String)> = members
-            .nodes
-            .iter()
-            .filter(|(id, m)| **id != me && !m.peer_address.is_empty())
-            .map(|(id, m)| (*id, m.peer_address.clone()))
-            .collect();
+        let mut peers = BTreeMap::new();
+        for id in self.groups.keys() {
+            let nodes = self.engine_status(*id).members.nodes;
+            let others = nodes.into_iter().filter(|(n, m)| *n != me && !m.peer_address.is_empty());
+            peers.extend(others.map(|(n, m)| (n, m.peer_address)));
+        }
+        // A node that knows no members yet keeps the links its configuration names.
         if !peers.is_empty() {
-            out.peers = Some(peers);
+            out.peers = Some(peers.into_iter().collect());
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Group {
     pub(crate) repair: Option<Box<Repair>>,
     /// Term and leader as last told to whoever waits for one.
     pub(crate) seen_leader: (u64, Option<NodeId>),
+    /// Where in the log the members were written that the world was last told to have links to.
+    pub(crate) told_members_at: Option<u64>,
     /// Deadlines of leases; has an opinion while this node leads.
     pub(crate) leases: LeaseClock,
     /// The term in which it was last wound up.

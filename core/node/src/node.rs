@@ -147,6 +147,7 @@ impl Node {
             self.notice_leaders(now, out);
             self.keep_leases(now);
         }
+        self.tell_peers(out);
         if let Some(why) = self.failure() {
             return self.fail(why, out);
         }
@@ -263,7 +264,6 @@ impl Node {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             if group.seen_leader != seen {
                 group.seen_leader = seen;
-                self.tell_peers(id, out);
                 if let Some(leader) = seen.1 {
                     self.on_leader(now, id, leader, out);
                 }

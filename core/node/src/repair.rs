@@ -31,6 +31,8 @@ use std::fmt;
 
 /// How long a peer may be silent before another is asked.
 const SILENCE: Duration = Duration::millis(500);
+/// Pieces read at once for peers and clients; who asks for more asks again.
+const JOBS_MAX: usize = 32;
 /// Entries asked for at once.
 const ASKED_AT_ONCE: usize = 64;
 
@@ -316,6 +318,9 @@ impl Node {
     ) {
         let About { from, group } = about;
         if self.repairing(group) {
+            return;
+        }
+        if self.jobs.len() >= JOBS_MAX {
             return;
         }
         let Some(g) = self.groups.get(&group) else { return };

@@ -160,6 +160,11 @@ impl Node {
     /// The engine could not do it.
     pub(crate) fn on_engine_error(&mut self, now: Now, token: Token, error: EngineError, out: &mut Out) {
         let Some(q) = self.questions.get(token) else { return };
+        if q.origin == Origin::Node {
+            // A deposed leader's own wishes (a lease's end, a handover) are not its successor's.
+            self.questions.close(token);
+            return;
+        }
         let (group, repeatable, from_peer) =
             (q.group, q.ask.repeatable(), matches!(q.origin, Origin::Peer(..)));
         let retry = now.mono + self.patience.look_again;
@@ -199,6 +204,12 @@ impl Node {
     /// The alarm of a question has rung: its deadline, or the time to try again.
     pub(crate) fn on_alarm(&mut self, now: Now, token: Token, out: &mut Out) {
         let Some(q) = self.questions.get(token) else { return };
+        if q.origin == Origin::Node {
+            if now.mono >= q.deadline {
+                self.questions.close(token);
+            }
+            return;
+        }
         if now.mono >= q.deadline {
             let changes = !matches!(q.ask, Ask::Range { .. } | Ask::Leases | Ask::LeaseTimeToLive { .. });
             let error = match q.waits {

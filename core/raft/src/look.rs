@@ -21,6 +21,12 @@ impl<SM: StateMachine> RaftGroup<SM> {
         Some((position(Some(&entry.log_id)).term, payload_bytes(&entry.payload)))
     }
 
+    /// Where in the log the members it goes by were written: changes when they do.
+    #[must_use]
+    pub fn members_at(&self) -> u64 {
+        position(self.0.metrics.borrow_watched().membership_config.log_id().as_ref()).index
+    }
+
     /// Why the engine can't go on, if so.
     #[must_use]
     pub fn fatal(&self) -> Option<String> {

@@ -198,6 +198,8 @@ pub(crate) struct Shared {
     /// Set when the port is opened.
     dialer: OnceLock<dial::Dialer>,
     ending: watch::Sender<bool>,
+    /// Where links dialled later run.
+    runtime: tokio::runtime::Handle,
 }
 
 /// The links of one node; clone it freely.
@@ -256,6 +258,7 @@ impl Links {
             sockets: if let Listener::Simulated(s) = &listener { Some(s.clone()) } else { None },
             dialer: OnceLock::new(),
             ending: watch::channel(false).0,
+            runtime: tokio::runtime::Handle::current(),
             settings,
         };
         Ok((Self(Arc::new(shared)), listener))
@@ -346,6 +349,11 @@ impl Carrier for Links {
         if !remote.outbox(send.lane).push(send.body, due) {
             remote.dropped.count();
         }
+    }
+    fn peers(&self, peers: Vec<(NodeId, String)>) {
+        // The loop's thread is none of the runtime's.
+        let _entered = self.0.runtime.enter();
+        self.set_peers(peers.into_iter().map(|(node, address)| Peer { node, address }).collect());
     }
     fn flush(&self) {
         let remotes = self.0.remotes.read().unwrap_or_else(PoisonError::into_inner);
