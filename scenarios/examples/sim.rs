@@ -1,6 +1,7 @@
 //! `dwcp sim` without the rest of `dwcp`: builds in a fraction of the time, for whoever works on
 //! the harness or on what it tests. `cargo run --profile sim --example sim -- run region-loss`
 
+#[allow(unreachable_pub, reason = "the same file is a public module of dwcp")]
 #[path = "../../bins/dwcp/src/sim.rs"]
 mod sim;
 

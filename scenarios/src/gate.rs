@@ -105,7 +105,7 @@ impl Gate {
             let side =
                 usize::from(submitted[0] - pools[0].open() as u64 > submitted[1] - pools[1].open() as u64);
             let other = 1 - side;
-            let Some((id, done)) = pools[side].next().or_else(|| pools[other].next()) else { break };
+            let Some((id, done)) = pools[side].take().or_else(|| pools[other].take()) else { break };
             match halves.remove(&id) {
                 None => drop(halves.insert(id, done)),
                 Some(half) => {
@@ -161,7 +161,7 @@ impl Gate {
     fn locate(&self, nth: u64, from: u64, to: u64, sides: &[Program; 2]) -> (u64, (String, String)) {
         let job = self.job(nth, Want::Events { from, to });
         let events = sides.each_ref().map(|side| match crate::pool::alone(side, &job) {
-            Done::Ran(report) => (*report).events,
+            Done::Ran(report) => report.events,
             Done::Refused(why) | Done::Died(why) => vec![(from, why)],
         });
         first_difference(from, &events[0], &events[1])

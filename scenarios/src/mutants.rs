@@ -148,7 +148,7 @@ pub fn hunt(mutant: &Mutant, program: &Program, workers: usize, first_seed: u64)
             pool.submit(Job { id: next, plan: of(next), want: Want::Verdict, leak: None });
             next += 1;
         }
-        let Some((id, done)) = pool.next() else { break };
+        let Some((id, done)) = pool.take() else { break };
         let violation = match done {
             Done::Ran(report) => report.violation,
             Done::Refused(_) | Done::Died(_) => None,

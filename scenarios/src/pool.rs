@@ -128,7 +128,7 @@ impl Pool {
         self.waiting.len() + self.under_way
     }
     /// The next that is done, in the order in which they end; `None` if nothing is open.
-    pub fn next(&mut self) -> Option<(u64, Done)> {
+    pub fn take(&mut self) -> Option<(u64, Done)> {
         self.feed();
         if self.under_way == 0 {
             return None;

@@ -198,7 +198,7 @@ impl Sweep {
             }
         };
         fill(&mut pool);
-        while let Some((id, done)) = pool.next() {
+        while let Some((id, done)) = pool.take() {
             let scenario = (id >> 48) as usize;
             let seed = self.first_seed + (id & 0xffff_ffff_ffff);
             let g = &mut gathered[scenario];

@@ -165,7 +165,7 @@ fn watch_over(jobs: &Arc<AtomicU64>) {
             std::thread::park_timeout(std::time::Duration::from_secs(1));
             let now = jobs.load(Ordering::Relaxed);
             // Odd while a job runs.
-            if now != seen.0 || now % 2 == 0 {
+            if now != seen.0 || now.is_multiple_of(2) {
                 seen = (now, std::time::Instant::now());
             } else if seen.1.elapsed() > LONGEST {
                 std::process::exit(TOO_LONG);
