@@ -119,17 +119,20 @@ impl Drop for Cluster {
     }
 }
 
+/// What was acknowledged last for each key, and when acknowledgements came.
+type Acked = (BTreeMap<String, u64>, Vec<Instant>);
+
 /// Writers, each with keys of its own, that note what was acknowledged and when.
 struct Load {
     stop: Arc<AtomicBool>,
-    acked: Arc<Mutex<(BTreeMap<String, u64>, Vec<Instant>)>>,
+    acked: Arc<Mutex<Acked>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Load {
     fn start(tag: &'static str, doors: Vec<SocketAddr>, writers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let acked = Arc::new(Mutex::new((BTreeMap::new(), Vec::new())));
+        let acked = Arc::new(Mutex::new(Acked::default()));
         let threads = (0..writers)
             .map(|w| {
                 let (stop, acked, doors) = (stop.clone(), acked.clone(), doors.clone());
@@ -165,13 +168,7 @@ impl Load {
     }
 }
 
-async fn write(
-    name: &str,
-    w: usize,
-    doors: &[SocketAddr],
-    stop: &AtomicBool,
-    acked: &Mutex<(BTreeMap<String, u64>, Vec<Instant>)>,
-) {
+async fn write(name: &str, w: usize, doors: &[SocketAddr], stop: &AtomicBool, acked: &Mutex<Acked>) {
     let mut door = w;
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
