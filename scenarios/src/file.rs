@@ -360,7 +360,7 @@ claims    = { rto = "<= 5s", rpo = "<= 0 writes" }
             ("rate = \"200/s\"", "rate = \"200\"", "rate", "is not a rate"),
             ("use = \"register\"", "use = \"regsiter\"", "use =", "is no workload"),
             ("clients = 12", "clients = 0", "clients", "at least one client"),
-            ("latency = \"aws-2021\"", "latency = \"mars\"", "latency", "no latency matrix \"mars\""),
+            ("latency = \"aws-2020\"", "latency = \"mars\"", "latency", "no latency matrix \"mars\""),
             ("at = \"30s\"", "at = \"9s\"", "[heal]", "before the last event"),
         ] {
             assert!(GOOD.contains(from), "{from}");

@@ -71,7 +71,7 @@ mutants! {
     "wal.vote_forgotten" "a vote is acknowledged and not written"
         ["swarm/crashes", "swarm/three_nodes"] |c| c.wal.bugs.vote_forgotten;
     "wal.truncate_wrongly" "a truncation keeps one entry too many"
-        ["swarm/three_nodes", "swarm/crashes", "partition/minority"] |c| c.wal.bugs.truncate_wrongly;
+        ["partition/cut_off_and_crashed"] |c| c.wal.bugs.truncate_wrongly;
     "raft.vote_not_saved" "a vote is answered and never saved"
         ["swarm/crashes", "swarm/three_nodes"] |c| c.engine.bugs.vote_not_saved;
     "raft.ack_append_before_durable" "a follower answers before it has the entries on disk"
@@ -81,21 +81,21 @@ mutants! {
     "raft.stale_read" "a leader reads without asking its quorum whether it still leads"
         ["failover/leader_pause", "partition/minority"] |c| c.engine.bugs.stale_read;
     "raft.snapshot_out_of_order" "a snapshot is installed over newer state"
-        ["members/snapshot_to_joiner", "swarm/three_nodes", "swarm/nine_nodes"] |c| c.engine.bugs.snapshot_out_of_order;
+        ["members/snapshots_to_laggards", "members/snapshot_to_joiner"] |c| c.engine.bugs.snapshot_out_of_order;
     "raft.retry_unknown" "a command of unknown outcome is proposed once more"
-        ["partition/minority", "failover/leader_crash", "network/loss_and_reorder"] |c| c.engine.bugs.retry_unknown;
+        ["partition/cut_off_and_crashed", "members/snapshots_to_laggards"] |c| c.engine.bugs.retry_unknown;
     "raft.suspect_votes" "a node whose disk lost part of its log votes as if nothing had happened"
         ["disk/bit_rot", "disk/unreadable"] |c| c.engine.bugs.suspect_votes;
     "node.read_without_barrier" "a read is answered from local state, behind no barrier"
         ["failover/leader_pause", "partition/minority"] |c| c.bugs.read_without_barrier;
     "node.blind_retry" "a write of unknown outcome is asked again without its session"
-        ["failover/leader_crash", "partition/minority", "network/loss_and_reorder"] |c| c.bugs.blind_retry;
+        ["members/snapshots_to_laggards", "partition/cut_off_and_crashed"] |c| c.bugs.blind_retry;
     "store.double_apply_after_retry" "a retried command is applied again"
         ["failover/leader_crash", "partition/minority"] |c| c.bugs.store.double_apply_after_retry;
     "store.checkpoint_claims_too_much" "a checkpoint claims what was applied while it was written"
         ["swarm/crashes", "failover/all_crash"] |c| c.bugs.store.checkpoint_claims_too_much;
     "store.snapshot_without_sessions" "a snapshot leaves out what makes retries safe"
-        ["swarm/crashes", "members/snapshot_to_joiner", "swarm/three_nodes"] |c| c.bugs.store.snapshot_without_sessions;
+        ["members/snapshots_to_laggards"] |c| c.bugs.store.snapshot_without_sessions;
     "store.stale_compare" "a transaction looks one revision into the past"
         ["calm/steady"] |c| c.bugs.store.stale_compare;
 }
