@@ -545,6 +545,9 @@ fn mutants(names: &[String], first_seed: u64, json: bool) -> Result<(), String> 
         missed += usize::from(!found.passed());
         tell_hunt(&found, json);
     }
+    if names.is_empty() && !json {
+        println!("not hunted, because never found so far: {}", ELUSIVE.join(", "));
+    }
     if missed == 0 { Ok(()) } else { Err(format!("{missed} bugs were not found, or not shrunk far enough")) }
 }
 

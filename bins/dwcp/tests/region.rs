@@ -254,7 +254,7 @@ fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_
 #[test]
 fn all_nodes_killed_at_once_come_back_with_everything() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 3, 22379);
+    let cluster = Cluster::start(dir.path(), 3, 24579);
     let load = Load::start("a", cluster.nodes.iter().map(|n| n.1).collect(), 4);
     load.wait_for(300);
     let names: Vec<&str> = cluster.nodes.iter().map(|n| n.0.as_str()).collect();
@@ -276,17 +276,17 @@ fn fails(command: &mut Command) -> String {
 #[test]
 fn what_an_operator_does_wrong_is_answered_with_what_would_be_right() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 3, 23379);
+    let cluster = Cluster::start(dir.path(), 3, 27779);
     let node = |name: &str| dir.path().join(name).join("node.toml");
     let (first, second) = (&cluster.nodes[0], &cluster.nodes[1]);
 
     let says = fails(Command::new(DWCP).arg("dev").arg("--dir").arg(dir.path()));
     assert!(says.contains("shape") || says.contains("already runs"), "{says}");
     let says = fails(Command::new(DWCP).args(["node", "--config"]).arg(node(&first.0)));
-    assert!(says.contains("23379") && says.contains("change `client`"), "an occupied port: {says}");
+    assert!(says.contains("27779") && says.contains("change `client`"), "an occupied port: {says}");
     let says = fails(
         Command::new(DWCP)
-            .args(["dev", "--port", "23379", "--nodes", "3", "--dir"])
+            .args(["dev", "--port", "27779", "--nodes", "3", "--dir"])
             .arg(dir.path().join("other")),
     );
     assert!(says.contains("--port"), "occupied ports: {says}");

@@ -57,12 +57,14 @@ impl<B: Backend> Door<B> {
         }
     }
 
-    /// The image of the keyspace as this node has it.
+    /// The image of the keyspace: behind a barrier, so that it holds what was acknowledged before; without a
+    /// quorum as this node has it.
     async fn gather(&self, group: GroupId) -> Result<Image, Status> {
-        let mut attempt = 1;
+        let (mut attempt, mut local) = (1, false);
         let (revision, keys) = loop {
-            match self.all_keys(group).await {
+            match self.all_keys(group, local).await {
                 Ok(found) => break found,
+                Err(status) if status.code == Code::Unavailable && !local => local = true,
                 Err(status) if status.code == Code::OutOfRange && attempt < ATTEMPTS => attempt += 1,
                 Err(status) => return Err(status),
             }
@@ -71,7 +73,7 @@ impl<B: Backend> Door<B> {
         Ok(Image::plan(buckets(revision, keys, &leases)))
     }
 
-    async fn all_keys(&self, group: GroupId) -> Result<(Revision, Vec<KeyValue>), Status> {
+    async fn all_keys(&self, group: GroupId, local: bool) -> Result<(Revision, Vec<KeyValue>), Status> {
         let mut request = RangeRequest {
             key: Bytes::from_static(&[0]),
             range_end: Bytes::from_static(&[0]),
@@ -80,7 +82,7 @@ impl<B: Backend> Door<B> {
         };
         let (mut keys, mut bytes) = (Vec::new(), 0);
         loop {
-            let (now, found) = self.read(step(group), request.clone(), true).await?;
+            let (now, found) = self.read(step(group), request.clone(), local).await?;
             if request.revision == 0 {
                 request.revision = now;
             }
