@@ -17,9 +17,11 @@ Usage: cargo run -p dwcp-ci [-- LANE...]      (no lane: all of them, in this ord
 
   check   formatting, lints, cargo-deny with the offline advisories
   test    every test, real processes driven by etcdctl and the Python client included
-  sim     the gate: seeds run twice in two perturbed processes; planted bugs and leaks are found
+  sim     the gate: seeds run twice in two perturbed processes
   second  the second opinions: madsim under our node, turmoil under our sockets
   docs    the documentation builds; every page and scenario is listed
+
+  mutants (only by name) planted bugs and leaks are found
 
 The whole takes under 25 minutes on 2 cores from a cold build. Longer sweeps are commands of their
 own: `dwcp sim sweep --minutes 480`, `cargo run --release -p dwcp-benches -- --help`.";

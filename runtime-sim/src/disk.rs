@@ -95,6 +95,8 @@ impl Shared {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ills {
     pub(crate) extra: Duration,
+    /// When the last window of it ends.
+    pub(crate) extra_until: u64,
     pub(crate) stalled_until: u64,
     pub(crate) eio_reads: Ratio,
     pub(crate) eio_writes: Ratio,
@@ -201,7 +203,7 @@ impl Disk {
 
     /// How long an operation on so many bytes takes.
     fn op_time(&self, base: Duration, bytes: u64) -> u64 {
-        let time = base + self.settings.rate.time_for(ByteCount(bytes)) + self.ills.extra;
+        let time = base + self.settings.rate.time_for(ByteCount(bytes)) + self.extra();
         time.as_nanos().max(self.ills.stalled_until.saturating_sub(self.position()))
     }
     /// Where in time the next operation begins.
@@ -212,6 +214,11 @@ impl Disk {
         let (min, max) = (self.settings.sync_min.as_nanos(), self.settings.sync_max.as_nanos());
         let drawn = (u128::from(self.draw(SYNC_TIME, ordinal)) * u128::from(max - min + 1)) >> 64;
         self.op_time(Duration::nanos(min + drawn as u64), 0)
+    }
+    /// What a slow disk adds to an operation: only while the window lasts, wherever in a long boot or job the
+    /// operation lies.
+    fn extra(&self) -> Duration {
+        if self.position() < self.ills.extra_until { self.ills.extra } else { Duration::ZERO }
     }
     const fn is_slow(&self) -> bool {
         self.ills.extra.as_nanos() > 0 || self.ills.stalled_until > self.time

@@ -277,6 +277,7 @@ fn add_ill(ills: &mut Ills, effect: &Effect, until: u64) {
     match effect {
         Effect::SlowDisk { extra, stalled } => {
             ills.extra += *extra;
+            ills.extra_until = ills.extra_until.max(until);
             if *stalled {
                 ills.stalled_until = ills.stalled_until.max(until);
             }
