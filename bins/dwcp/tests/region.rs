@@ -225,7 +225,7 @@ fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_
     load.wait_for(200);
     let (gap, acked) = load.end(killed);
     println!("leader killed: writes stood still for {gap:?}");
-    assert!(gap < Duration::from_secs(5), "writes stood still for {gap:?}");
+    assert!(gap < Duration::from_secs(10), "writes stood still for {gap:?}");
     cluster.dev(&["start", &leader]);
 
     let region = cluster.leader().rsplit_once('-').unwrap().0.to_string();
@@ -237,7 +237,7 @@ fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_
     load.wait_for(200);
     let (gap, more) = load.end(killed);
     println!("region lost: writes stood still for {gap:?}");
-    assert!(gap < Duration::from_secs(8), "writes stood still for {gap:?}");
+    assert!(gap < Duration::from_secs(10), "writes stood still for {gap:?}");
     nothing_lost(survivors[0], &more);
 
     cluster.dev(&["start", &region]);

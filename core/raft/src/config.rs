@@ -64,9 +64,9 @@ impl GroupConfig {
     #[must_use]
     pub fn lan(node: NodeId) -> Self {
         Self {
-            heartbeat: Duration::millis(75),
-            election_min: Duration::millis(200),
-            election_max: Duration::millis(400),
+            heartbeat: Duration::millis(100),
+            election_min: Duration::millis(400),
+            election_max: Duration::millis(800),
             append_timeout: Duration::millis(400),
             piece_timeout: Duration::secs(1),
             ..Self::wan(node)

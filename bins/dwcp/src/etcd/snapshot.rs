@@ -57,14 +57,20 @@ impl<B: Backend> Door<B> {
         }
     }
 
-    /// The image of the keyspace: behind a barrier, so that it holds what was acknowledged before; without a
-    /// quorum as this node has it.
+    /// The image of the keyspace: at least what was acknowledged before; without a quorum as this node has it.
     async fn gather(&self, group: GroupId) -> Result<Image, Status> {
-        let (mut attempt, mut local) = (1, false);
+        // A count behind a barrier shows this door the revision that its own reads then wait for.
+        let all = Bytes::from_static(&[0]);
+        let count =
+            RangeRequest { key: all.clone(), range_end: all, count_only: true, ..RangeRequest::default() };
+        match self.read(step(group), count, false).await {
+            Err(status) if status.code != Code::Unavailable => return Err(status),
+            _ => {}
+        }
+        let mut attempt = 1;
         let (revision, keys) = loop {
-            match self.all_keys(group, local).await {
+            match self.all_keys(group).await {
                 Ok(found) => break found,
-                Err(status) if status.code == Code::Unavailable && !local => local = true,
                 Err(status) if status.code == Code::OutOfRange && attempt < ATTEMPTS => attempt += 1,
                 Err(status) => return Err(status),
             }
@@ -73,7 +79,7 @@ impl<B: Backend> Door<B> {
         Ok(Image::plan(buckets(revision, keys, &leases)))
     }
 
-    async fn all_keys(&self, group: GroupId, local: bool) -> Result<(Revision, Vec<KeyValue>), Status> {
+    async fn all_keys(&self, group: GroupId) -> Result<(Revision, Vec<KeyValue>), Status> {
         let mut request = RangeRequest {
             key: Bytes::from_static(&[0]),
             range_end: Bytes::from_static(&[0]),
@@ -82,7 +88,7 @@ impl<B: Backend> Door<B> {
         };
         let (mut keys, mut bytes) = (Vec::new(), 0);
         loop {
-            let (now, found) = self.read(step(group), request.clone(), local).await?;
+            let (now, found) = self.read(step(group), request.clone(), true).await?;
             if request.revision == 0 {
                 request.revision = now;
             }
