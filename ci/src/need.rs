@@ -45,20 +45,22 @@ pub(crate) fn python_clients(root: &Path) -> Result<(), String> {
     ])
 }
 
-/// cargo-deny, and the advisory data it reads.
-pub(crate) fn cargo_deny() -> Result<(), String> {
+/// cargo-deny; tells whether the advisory data it reads is there too.
+pub(crate) fn cargo_deny() -> Result<bool, String> {
     if !works(&["cargo", "deny", "--version"]) {
         sh(&["cargo", "install", "cargo-deny", "--locked", "--quiet"])?;
     }
     let root = root();
     let into = root.join("target/advisory-db");
     if into.exists() {
-        return Ok(());
+        return Ok(true);
     }
     let archive = root.join("../shared/data/advisory-db/advisory-db-2026-08-21.tar.gz");
     if !archive.exists() {
-        return Err(format!("the advisory data is missing: {}", archive.display()));
+        println!("no advisory data at {}: advisories are not checked here", archive.display());
+        return Ok(false);
     }
     std::fs::create_dir_all(&into).map_err(|e| e.to_string())?;
-    sh(&["tar", "-xzf", &archive.to_string_lossy(), "-C", &into.to_string_lossy()])
+    sh(&["tar", "-xzf", &archive.to_string_lossy(), "-C", &into.to_string_lossy()])?;
+    Ok(true)
 }
