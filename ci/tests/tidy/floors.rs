@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-runtime-real", 4),
     ("dwcp-check", 5),
     ("dwcp-workload", 5),
+    ("dwcp-nemesis", 5),
     ("dwcp-scenarios", 5),
     ("dwcp-benches", 6),
     ("dwcp", 6),

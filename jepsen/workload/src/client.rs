@@ -12,6 +12,9 @@
 //! The driver's duties: hand over [`Do::Send`]s, call [`Client::wake`] at
 //! [`Client::wake_at`], bring answers and refusals with the number of the attempt they
 //! belong to. Answers to abandoned attempts are ignored here.
+//!
+//! A door without sessions (etcd's) has no stamps: there ([`Client::without_sessions`]) a write that may have
+//! been done is never sent again, and its outcome is not known.
 
 use crate::ask::{Answer, Ask, Refusal};
 use crate::record::{Log, Outcome};
@@ -89,6 +92,8 @@ pub struct Client {
     ops: u64,
     stop_at: Instant,
     attempts: u64,
+    /// Whether the door knows sessions.
+    sessions: bool,
     session: Option<SessionId>,
     seq: u64,
     /// The open operation's record, and what is being asked for it.
@@ -127,6 +132,7 @@ impl Client {
             ops: 0,
             stop_at: Instant::FAR,
             attempts: 0,
+            sessions: true,
             session: None,
             seq: 0,
             record: None,
@@ -134,6 +140,10 @@ impl Client {
             aside: None,
             script,
         }
+    }
+    /// Its door knows no sessions: a write that may have been done is not repeated.
+    pub const fn without_sessions(&mut self) {
+        self.sessions = false;
     }
     /// No operation begins at or after this.
     pub const fn stop_at(&mut self, at: Instant) {
@@ -259,6 +269,7 @@ impl Client {
 
     fn ask(&mut self, now: Instant, ask: Ask, give_up: Instant, log: &mut Log, out: &mut Vec<Do>) {
         let (ask, opens) = match ask {
+            Ask::Do { op, .. } if !self.sessions => (Ask::Do { stamp: None, op }, false),
             Ask::Do { op, .. } if self.session.is_none() => {
                 self.aside = Some((Ask::Do { stamp: None, op }, give_up));
                 (Ask::Do { stamp: None, op: Op::OpenSession { ttl: SESSION_TTL } }, true)
@@ -318,7 +329,9 @@ impl Client {
             return;
         }
         let session_lost = self.session.is_none() && matches!(question.ask, Ask::Do { stamp: Some(_), .. });
-        if now + PAUSE >= question.give_up {
+        if !self.sessions && question.doubtful {
+            self.close(now, Outcome::Info, log);
+        } else if now + PAUSE >= question.give_up {
             // An opened session nobody knows of harms nothing; what waited for it was never sent.
             let outcome = if question.doubtful && !question.opens { Outcome::Info } else { Outcome::Fail };
             self.close(now, outcome, log);

@@ -12,7 +12,7 @@
 
 use crate::Use;
 use crate::record::{Log, Micro, Outcome, Record, What};
-use crate::script::{WATCHED, elements};
+use crate::script::{WATCHED, WORK, elements};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
 use dwcp_check::linearizable::list::{List, ListAction, ListOp};
 use dwcp_check::linearizable::{Budget, Operation, Verdict, check};
@@ -269,10 +269,14 @@ pub fn acknowledged(log: &Log, held: &dyn Held) -> (u64, Option<Broken>) {
                 lost_write(held, record, *key, *value)
             }
             What::Lists(micros) => lost_elements(held, micros, &mut lists),
-            What::Transfer { .. } | What::Acquire { .. } | What::Fenced { .. } | What::Delete { .. } => {
-                (record.revision > held.revision())
-                    .then(|| format!("the store's revision is {}, behind it", held.revision()))
+            What::Transfer { from, to, .. } => {
+                let written = [from, to].map(|a| Use::Bank.key(*a));
+                written.iter().find_map(|key| lost_revision(held, record, key))
             }
+            What::Acquire { key, .. } => lost_revision(held, record, &Use::Lock.key(*key)),
+            What::Fenced { key, .. } => lost_revision(held, record, &Use::Lock.key(WORK + *key)),
+            What::Delete { .. } => (record.revision > held.revision())
+                .then(|| format!("the store's revision is {}, behind it", held.revision())),
             _ => None,
         };
         if let Some(why) = why {
@@ -308,6 +312,20 @@ fn lost_write(held: &dyn Held, record: &Record, key: u64, value: u64) -> Option<
         }
     }
     Some(why.unwrap_or_else(|| "its key was absent as of that revision".to_owned()))
+}
+
+/// That a key was written at the very revision of this record.
+fn lost_revision(held: &dyn Held, record: &Record, key: &[u8]) -> Option<String> {
+    if record.revision > held.revision() {
+        return Some(format!("the store's revision is {}, behind it", held.revision()));
+    }
+    match held.at(key, record.revision) {
+        // Compacted: nothing can be said about it.
+        Err(_) => None,
+        Ok(Some((_, at))) if at == record.revision => None,
+        Ok(Some((_, at))) => Some(format!("its key was last written at {at} as of that revision")),
+        Ok(None) => Some("its key was absent as of that revision".to_owned()),
+    }
 }
 
 fn lost_elements(held: &dyn Held, micros: &[Micro], lists: &mut BTreeMap<u64, Vec<u64>>) -> Option<String> {

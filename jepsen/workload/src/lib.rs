@@ -23,10 +23,12 @@
 //! for what certainly did not happen. 3. Values written are unique over the run. 4. A client
 //! holds one request at a time, and each has a deadline.
 //!
-//! Read in this order: [`ask`], [`record`], [`client`], one script each in [`script`], [`judge`].
+//! Read in this order: [`ask`], [`record`], [`client`], one script each in [`script`], [`judge`],
+//! [`history`].
 
 pub mod ask;
 pub mod client;
+pub mod history;
 pub mod judge;
 pub mod record;
 pub mod script;

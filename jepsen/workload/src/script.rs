@@ -9,6 +9,7 @@ mod watch;
 
 pub use bank::OPENING;
 pub(crate) use lists::elements;
+pub(crate) use lock::WORK;
 pub(crate) use register::WATCHED;
 
 use crate::Use;

@@ -16,7 +16,7 @@ const WHAT: Purpose = Purpose::named("lock.what");
 /// A lease's life without a keep-alive.
 const TTL_S: i64 = 4;
 /// Keys from here on hold what is written under a lock, one for each.
-const WORK: u64 = 1 << 32;
+pub(crate) const WORK: u64 = 1 << 32;
 
 /// A client of locks.
 #[derive(Debug)]
