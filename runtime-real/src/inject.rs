@@ -2,7 +2,8 @@
 //!
 //! Exists only where [`Settings::inject`](crate::Settings) says so; a production node holds no
 //! [`Inject`] at all and takes no branch of it. Both act on the sender's side, so that a one-way
-//! cut is one node's cut and a partition is both's. A delayed message keeps its place.
+//! cut is one node's cut and a partition is both's. A delayed message keeps its place. The same setting
+//! lets the calendar be put off ([`crate::clock::Offset`]).
 
 use dwcp_env::NodeId;
 use std::collections::BTreeMap;

@@ -51,7 +51,7 @@ pub struct Settings {
     pub clock_uncertainty: Duration,
     /// The root of its randomness; `None` draws one from the operating system. Logged.
     pub seed: Option<Seed>,
-    /// Whether delays and cuts may be injected (`dwcp dev`, tests).
+    /// Whether delays, cuts and a wrong calendar may be injected (`dwcp dev`, `dwcp jepsen`, tests).
     pub inject: bool,
     /// What happens when an invariant is broken.
     pub on_broken: OnBroken,
@@ -137,6 +137,7 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
         let inbox = Arc::new(Inbox::new());
         let counts = Arc::new(Counts::new());
         let clock = Clock::start(settings.clock_uncertainty);
+        let clock = if settings.inject { clock.adjustable() } else { clock };
         let watch = LogWatch::new(registry.clone(), settings.on_broken);
         let probe = Probe::new(Arc::new(watch));
         let handle = NodeHandle { inbox: inbox.clone(), counts: counts.clone(), clock, probe: probe.clone() };

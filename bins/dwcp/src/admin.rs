@@ -6,7 +6,7 @@
 //! | `/healthz` | the loop turns | 200, or 503 |
 //! | `/readyz` | every keyspace has a leader and is not being repaired | 200, or 503 with what is missing |
 //! | `/status` | groups and peers as JSON | 200 |
-//! | `/inject/cut?to=N`, `/inject/heal` | faults on purpose (POST; `dwcp dev` only) | 200, or 404 |
+//! | `/inject/cut?to=N`, `/inject/heal`, `/inject/clock?ms=N` | faults on purpose (POST; `dwcp dev` and `dwcp jepsen` only) | 200, or 404 |
 //!
 //! Pages answer at once from what [`watch_node`] last saw. The address has no authentication: it belongs on
 //! loopback or a management network, and no page changes anything but `/inject`, which a production node
@@ -16,6 +16,7 @@ use crate::face::Face;
 use dwcp_consensus::Role;
 use dwcp_env::{GroupId, NodeId};
 use dwcp_node::{AskError, GroupStatus};
+use dwcp_runtime_real::clock::Clock;
 use dwcp_runtime_real::http::{Answer, Ask, Pages};
 use dwcp_runtime_real::{Links, Registry};
 use hyper::StatusCode;
@@ -68,6 +69,10 @@ const GAUGES: [Gauge; 7] = [
 
 /// Registers the figures only the groups know.
 pub fn register(registry: &Registry, face: &Face, seen: &Seen) {
+    let clock = face.clock();
+    registry.gauge("dwcp_clock_calendar_seconds", "The node's calendar, since 1970.", &[], move || {
+        clock.now().wall.as_nanos() as f64 / 1e9
+    });
     for (name, help, of) in GAUGES {
         for (keyspace, group) in face.keyspaces() {
             let (seen, group) = (seen.clone(), *group);
@@ -86,7 +91,8 @@ pub fn pages(registry: &Arc<Registry>, face: &Face, seen: &Seen, links: &Links, 
     if !inject {
         return pages;
     }
-    let (cutting, healing) = (links.clone(), links.clone());
+    let (cutting, healing, clock) = (links.clone(), links.clone(), face.clock());
+    let pages = pages.post("/inject/clock", move |ask| put_off(clock, ask));
     pages.post("/inject/cut", move |ask| cut(&cutting, ask)).post("/inject/heal", move |_| {
         if let Some(faults) = healing.inject() {
             faults.heal();
@@ -130,6 +136,17 @@ fn status_text(seen: &Seen, links: &Links) -> String {
         })
         .collect();
     serde_json::json!({ "groups": groups, "peers": peers }).to_string()
+}
+
+fn put_off(clock: Clock, ask: &Ask) -> Answer {
+    let nanos = ask.value("ms").and_then(|n| n.parse().ok()).and_then(|ms: i64| ms.checked_mul(1_000_000));
+    match (clock.offset(), nanos) {
+        (Some(offset), Some(nanos)) => {
+            offset.set(nanos);
+            Answer::text("put off\n")
+        }
+        _ => Answer::error(StatusCode::BAD_REQUEST, "say by how much: /inject/clock?ms=-500\n"),
+    }
 }
 
 fn cut(links: &Links, ask: &Ask) -> Answer {

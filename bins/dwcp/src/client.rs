@@ -1,11 +1,13 @@
-//! A client of the etcd door, as small as it can be: one HTTP/2 connection, unary calls, no retries of its own.
+//! A client of the etcd door, as small as it can be: one HTTP/2 connection, calls and streams, no retries of its own.
 //!
 //! It speaks plain gRPC, so it talks to etcd just as well: the benchmarks use it for both.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, header};
 use prost::Message;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
@@ -82,7 +84,36 @@ impl Client {
         path: &str,
         question: &Q,
     ) -> Result<A, ClientError> {
-        let lost = |e: h2::Error| ClientError::Lost(e.to_string());
+        let (mut stream, _ended) = self.ask(path, question, true).await?;
+        let mut data = BytesMut::new();
+        while let Some(chunk) = stream.data().await {
+            take_in(&mut stream, &mut data, chunk)?;
+        }
+        if let Some(trailers) = stream.trailers().await.map_err(lost)? {
+            judge(&trailers)?;
+        }
+        decode(data.get(5..).unwrap_or_default())
+    }
+
+    /// One question, answers until either side ends it.
+    ///
+    /// # Errors
+    /// `Lost`, `Status`.
+    pub async fn stream<Q: Message, A: Message + Default>(
+        &self,
+        path: &str,
+        question: &Q,
+    ) -> Result<Answers<A>, ClientError> {
+        let (body, open) = self.ask(path, question, false).await?;
+        Ok(Answers { body, _open: open, data: BytesMut::new(), of: PhantomData })
+    }
+
+    async fn ask<Q: Message>(
+        &self,
+        path: &str,
+        question: &Q,
+        ends: bool,
+    ) -> Result<(RecvStream, SendStream<Bytes>), ClientError> {
         let mut send = self.send.clone().ready().await.map_err(lost)?;
         let mut request = Request::builder()
             .method(Method::POST)
@@ -94,25 +125,73 @@ impl Client {
         }
         let request = request.body(()).map_err(|e| ClientError::Lost(e.to_string()))?;
         let (answer, mut body) = send.send_request(request, false).map_err(lost)?;
-        body.send_data(framed(question), true).map_err(lost)?;
+        body.send_data(framed(question), ends).map_err(lost)?;
         let answer = answer.await.map_err(lost)?;
         judge(answer.headers())?;
-        let mut stream = answer.into_body();
-        let mut data = BytesMut::new();
-        while let Some(chunk) = stream.data().await {
-            let chunk = chunk.map_err(lost)?;
-            stream.flow_control().release_capacity(chunk.len()).map_err(lost)?;
-            if data.len() + chunk.len() > ANSWER_MAX {
-                return Err(ClientError::Lost("the answer is larger than 64 MiB; use a limit".into()));
-            }
-            data.extend_from_slice(&chunk);
-        }
-        if let Some(trailers) = stream.trailers().await.map_err(lost)? {
-            judge(&trailers)?;
-        }
-        let message = data.get(5..).unwrap_or_default();
-        A::decode(message).map_err(|e| ClientError::Lost(format!("the answer does not decode: {e}")))
+        Ok((answer.into_body(), body))
     }
+}
+
+/// The answers to a stream's question. Dropped, it ends the stream.
+#[derive(Debug)]
+pub struct Answers<A> {
+    body: RecvStream,
+    /// The way to ask on, held open: closing it would end the stream.
+    _open: SendStream<Bytes>,
+    data: BytesMut,
+    of: PhantomData<fn() -> A>,
+}
+
+impl<A: Message + Default> Answers<A> {
+    /// The next answer; nothing after the last.
+    ///
+    /// # Errors
+    /// `Lost`, `Status`.
+    pub async fn next(&mut self) -> Result<Option<A>, ClientError> {
+        loop {
+            if let Some((head, _)) = self.data.split_first_chunk::<5>() {
+                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                if length > ANSWER_MAX {
+                    return Err(ClientError::Lost("an answer is larger than 64 MiB".into()));
+                }
+                if self.data.len() >= 5 + length {
+                    let message = self.data.split_to(5 + length);
+                    return decode(&message[5..]).map(Some);
+                }
+            }
+            match self.body.data().await {
+                Some(chunk) => take_in(&mut self.body, &mut self.data, chunk)?,
+                None => {
+                    if let Some(trailers) = self.body.trailers().await.map_err(lost)? {
+                        judge(&trailers)?;
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+fn lost(e: h2::Error) -> ClientError {
+    ClientError::Lost(e.to_string())
+}
+
+fn take_in(
+    stream: &mut RecvStream,
+    data: &mut BytesMut,
+    chunk: Result<Bytes, h2::Error>,
+) -> Result<(), ClientError> {
+    let chunk = chunk.map_err(lost)?;
+    stream.flow_control().release_capacity(chunk.len()).map_err(lost)?;
+    if data.len() + chunk.len() > ANSWER_MAX + 5 {
+        return Err(ClientError::Lost("the answer is larger than 64 MiB; use a limit".into()));
+    }
+    data.extend_from_slice(&chunk);
+    Ok(())
+}
+
+fn decode<A: Message + Default>(message: &[u8]) -> Result<A, ClientError> {
+    A::decode(message).map_err(|e| ClientError::Lost(format!("the answer does not decode: {e}")))
 }
 
 fn framed<Q: Message>(question: &Q) -> Bytes {

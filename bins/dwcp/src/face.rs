@@ -3,6 +3,7 @@
 use crate::etcd::Backend;
 use dwcp_env::{Duration, GroupId};
 use dwcp_node::{Answer, Ask, AskError, Request, Response};
+use dwcp_runtime_real::clock::Clock;
 use dwcp_runtime_real::{DoorError, NodeHandle, ReplyStream};
 use futures_util::Stream;
 use std::collections::BTreeMap;
@@ -40,6 +41,12 @@ impl Face {
     #[must_use]
     pub fn keyspaces(&self) -> &BTreeMap<String, GroupId> {
         &self.keyspaces
+    }
+
+    /// The node's clocks.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.handle.clock()
     }
 
     /// How the node sees a group.

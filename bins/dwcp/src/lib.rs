@@ -8,6 +8,7 @@ pub mod etcd;
 pub mod face;
 pub mod http;
 pub mod identity;
+pub mod jepsen;
 pub mod kv;
 pub mod run_node;
 pub mod sim;

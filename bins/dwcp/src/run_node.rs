@@ -31,6 +31,29 @@ pub struct NodeArgs {
     /// End when standard input ends: for a parent that must not leave orphans.
     #[arg(long, hide = true)]
     pub end_with_stdin: bool,
+    /// A known bug put back in, so that `dwcp jepsen` can be seen to find it.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_enum, hide = true)]
+    pub planted_bug: Option<PlantedBug>,
+}
+
+/// Known bugs of the node that real processes can be started with.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum PlantedBug {
+    /// Writes are acknowledged before they are on the disk.
+    AckBeforeSync,
+    /// Linearizable reads are answered from local state.
+    ReadWithoutBarrier,
+}
+
+#[cfg(feature = "planted-bugs")]
+const fn plant(bug: Option<PlantedBug>, config: &mut NodeConfig) {
+    match bug {
+        Some(PlantedBug::AckBeforeSync) => config.wal.bugs.ack_before_sync = true,
+        Some(PlantedBug::ReadWithoutBarrier) => config.bugs.read_without_barrier = true,
+        None => {}
+    }
 }
 
 /// How long a node may take to hand over and flush when it is asked to stop.
@@ -58,7 +81,18 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("can't start the runtime: {e}"))?;
-    runtime.block_on(serve(file, args.end_with_stdin))
+    let config = node_config(&file);
+    #[cfg(feature = "planted-bugs")]
+    let config = {
+        let mut config = config;
+        plant(args.planted_bug, &mut config);
+        config
+    };
+    let done = runtime.block_on(serve(file, config, args.end_with_stdin));
+    // The node has ended and synced. A read of standard input can't be cancelled: waiting for its thread
+    // would keep the process until its parent closes the pipe.
+    runtime.shutdown_background();
+    done
 }
 
 /// Our own lines only: the engine's library tells each of its steps, which costs more than the step.
@@ -79,12 +113,11 @@ async fn bind(what: &str, key: &str, address: SocketAddr) -> Result<TcpListener,
     })
 }
 
-async fn serve(file: File, end_with_stdin: bool) -> Result<(), String> {
+async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(), String> {
     // Ports before data: an occupied one is found before anything is touched.
     let door_listener = bind("clients", "client", file.client).await?;
     let registry = Arc::new(Registry::new());
     let settings = settings(&file)?;
-    let config = node_config(&file);
     let node = real::Node::start(settings, registry.clone(), move |world| Node::boot(config, &world))
         .await
         .map_err(|e| e.to_string())?;

@@ -33,7 +33,10 @@ fn root() -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
     match std::fs::metadata("/proc/self").map(|m| m.uid()) {
         Ok(0) => Ok(()),
-        _ => Err("it needs root, for namespaces and mounts; run it with sudo, or in a container of its own".into()),
+        _ => {
+            Err("it needs root, for namespaces and mounts; run it with sudo, or in a container of its own"
+                .into())
+        }
     }
 }
 

@@ -55,7 +55,16 @@ pub fn history(log: &Log, remarks: &[Remark]) -> History {
 
 fn event(process: Process, kind: Kind, function: &str, at: Instant) -> Event {
     let time_ns = Some(at.as_nanos());
-    Event { index: 0, process, kind, function: function.into(), key: None, value: Value::Null, time_ns, error: None }
+    Event {
+        index: 0,
+        process,
+        kind,
+        function: function.into(),
+        key: None,
+        value: Value::Null,
+        time_ns,
+        error: None,
+    }
 }
 
 fn invocation(record: &Record) -> Event {
@@ -67,7 +76,8 @@ fn invocation(record: &Record) -> Event {
 }
 
 fn completion(record: &Record) -> Option<Event> {
-    let refused = matches!(record.what, What::Cas { succeeded: false, .. } | What::Fenced { passed: false, .. });
+    let refused =
+        matches!(record.what, What::Cas { succeeded: false, .. } | What::Fenced { passed: false, .. });
     let kind = match record.outcome {
         Outcome::Open => return None,
         Outcome::Ok if refused => Kind::Fail,
@@ -120,7 +130,9 @@ fn told(what: &What) -> Value {
         What::Lists(micros) => micros.iter().map(|m| micro(m, true)).collect(),
         What::Transfer { from, to, amount } => json!({ "from": from, "to": to, "amount": amount }),
         What::Audit { total, .. } => json!(total),
-        What::Acquire { token, .. } | What::Fenced { token, .. } | What::Release { token, .. } => json!(token),
+        What::Acquire { token, .. } | What::Fenced { token, .. } | What::Release { token, .. } => {
+            json!(token)
+        }
         What::Saw { value, .. } => json!(value),
     }
 }
@@ -158,9 +170,20 @@ mod tests {
         let kinds: Vec<&str> = text.lines().map(|l| l.split(", ").nth(1).unwrap_or("")).collect();
         assert_eq!(
             kinds,
-            [":type :invoke", ":type :invoke", ":type :info", ":type :ok", ":type :fail", ":type :invoke", ":type :info"]
+            [
+                ":type :invoke",
+                ":type :invoke",
+                ":type :info",
+                ":type :ok",
+                ":type :fail",
+                ":type :invoke",
+                ":type :info"
+            ]
         );
-        assert!(text.contains(":process :kill") && text.contains("mismatch") && text.contains("[:r 1 nil]"), "{text}");
+        assert!(
+            text.contains(":process :kill") && text.contains("mismatch") && text.contains("[:r 1 nil]"),
+            "{text}"
+        );
         history.pair().unwrap();
     }
 }

@@ -26,11 +26,14 @@ pub struct Broken {
     pub detail: String,
     /// When it showed.
     pub at: Instant,
+    /// Whether it is proven; false where the bounds of the check ended first, so that nothing is.
+    pub certain: bool,
 }
 
 impl Broken {
     fn by(record: &Record, detail: String) -> Self {
-        Self { detail, at: if record.ret == Instant::FAR { record.call } else { record.ret } }
+        let at = if record.ret == Instant::FAR { record.call } else { record.ret };
+        Self { detail, at, certain: true }
     }
 }
 
@@ -133,11 +136,12 @@ fn verdict(log: &Log, places: &[usize], verdict: Verdict) -> Result<(), Broken> 
             let last =
                 records.map(|p| &log.records[*p]).filter(|r| r.ret != Instant::FAR).max_by_key(|r| r.ret);
             let at = last.map_or(Instant::ZERO, |r| r.ret);
-            Err(Broken { detail: witness.to_string(), at })
+            Err(Broken { detail: witness.to_string(), at, certain: true })
         }
         Verdict::Unknown { key, why } => Err(Broken {
             detail: format!("key {key} could not be judged: {why}; give it fewer clients"),
             at: Instant::ZERO,
+            certain: false,
         }),
     }
 }
@@ -382,7 +386,8 @@ pub fn exactly_once(log: &Log, held: &dyn Held) -> Result<(), Broken> {
         list.sort_unstable();
         list.dedup();
         if list.len() != before {
-            return Err(Broken { detail: format!("list {key} holds an element twice"), at: Instant::ZERO });
+            let detail = format!("list {key} holds an element twice");
+            return Err(Broken { detail, at: Instant::ZERO, certain: true });
         }
     }
     Ok(())

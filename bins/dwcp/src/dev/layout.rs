@@ -158,43 +158,9 @@ impl Layout {
     fn write(&self) -> Result<(), Box<dyn std::error::Error>> {
         let cluster = u128::from_str_radix(&self.shape.cluster, 16).map(ClusterId)?;
         std::fs::create_dir_all(&self.dir)?;
-        let authority = Authority::load_or_create(&self.dir.join("authority"))?;
-        let places = self.places();
-        let member = |p: &Place| MemberEntry {
-            id: p.id,
-            name: p.name.clone(),
-            region: p.region.into(),
-            peer: p.peer,
-            client: p.client,
-        };
-        let members: Vec<MemberEntry> = places.iter().map(member).collect();
-        for p in &places {
-            let folder = self.folder(p);
-            std::fs::create_dir_all(&folder)?;
-            authority.issue(Name { cluster, node: NodeId(p.id) })?.save(&folder)?;
-            let file = config::File {
-                cluster: self.shape.cluster.clone(),
-                node: p.id,
-                data: "data".into(),
-                client: p.client,
-                peer: p.peer,
-                admin: p.admin,
-                transport: self.shape.transport,
-                timing: if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan },
-                join: false,
-                clock_uncertainty: "1ms".into(),
-                threads: 1,
-                tls: Tls {
-                    authority: "ca.pem".into(),
-                    certificate: "node.pem".into(),
-                    key: "node.key".into(),
-                },
-                member: members.clone(),
-                keyspace: Vec::new(),
-                inject: Some(Inject { delay: self.delays(p.region) }),
-            };
-            std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;
-        }
+        let timing = if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan };
+        let delays = |p: &Place| self.delays(p.region);
+        write_nodes(&self.dir, cluster, &self.places(), self.shape.transport, timing, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
         std::fs::write(self.dir.join("cluster.toml"), toml::to_string_pretty(&self.shape)?)?;
         Ok(())
@@ -212,6 +178,50 @@ impl Layout {
     }
 }
 
-fn letter(n: usize) -> char {
+/// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
+pub(crate) fn write_nodes(
+    dir: &Path,
+    cluster: ClusterId,
+    places: &[Place],
+    transport: Transport,
+    timing: Timing,
+    delays: &dyn Fn(&Place) -> BTreeMap<String, String>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let authority = Authority::load_or_create(&dir.join("authority"))?;
+    let member = |p: &Place| MemberEntry {
+        id: p.id,
+        name: p.name.clone(),
+        region: p.region.into(),
+        peer: p.peer,
+        client: p.client,
+    };
+    let members: Vec<MemberEntry> = places.iter().map(member).collect();
+    for p in places {
+        let folder = dir.join(&p.name);
+        std::fs::create_dir_all(&folder)?;
+        authority.issue(Name { cluster, node: NodeId(p.id) })?.save(&folder)?;
+        let file = config::File {
+            cluster: cluster.to_string(),
+            node: p.id,
+            data: "data".into(),
+            client: p.client,
+            peer: p.peer,
+            admin: p.admin,
+            transport,
+            timing,
+            join: false,
+            clock_uncertainty: "1ms".into(),
+            threads: 1,
+            tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
+            member: members.clone(),
+            keyspace: Vec::new(),
+            inject: Some(Inject { delay: delays(p) }),
+        };
+        std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn letter(n: usize) -> char {
     char::from(b'a' + u8::try_from(n.saturating_sub(1) % 26).unwrap_or(0))
 }

@@ -1,0 +1,230 @@
+//! One run: a cluster, clients, a schedule of nemeses, a heal, the last reads.
+//!
+//! ```text
+//! start ── settle ── windows and rests ── time ── heal ── serve on ── stop ── last answers ── last reads ── end
+//!                       clients at work all the while                |
+//! ```
+//!
+//! Ctrl-C cuts the windows short: what is broken is healed, and what was recorded is judged.
+
+use super::cluster::{Cluster, Spec};
+use super::drive::{Load, Tally, drive};
+use super::{last, strike};
+use crate::config::Timing;
+use dwcp_env::{Duration, Instant, Seed};
+use dwcp_nemesis::{Act, Nemesis, Schedule, Window};
+use dwcp_workload::history::Remark;
+use dwcp_workload::{Log, Use};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// After the heal clients go on for so long: that everybody serves is seen by them too.
+const SERVE_ON: Duration = Duration::secs(4);
+/// How often a wait looks at the processes.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) kind: Use,
+    pub(super) nemeses: Vec<Nemesis>,
+    /// Those a mix may draw.
+    pub(super) allowed: Vec<Nemesis>,
+    pub(super) time: Duration,
+    pub(super) nodes: usize,
+    pub(super) clients: u32,
+    pub(super) rate: u32,
+    pub(super) keys: u32,
+    pub(super) seed: Seed,
+    pub(super) dir: PathBuf,
+    pub(super) extra: Vec<String>,
+}
+
+/// A nemesis that struck.
+#[derive(Debug)]
+pub(super) struct Struck {
+    /// Whose window it was: itself, or the mix.
+    pub(super) window_of: Nemesis,
+    pub(super) nemesis: &'static str,
+    pub(super) act: Act,
+    pub(super) words: String,
+    pub(super) begin: Instant,
+    pub(super) end: Instant,
+    pub(super) evidence: Vec<strike::Evidence>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) log: Log,
+    pub(super) remarks: Vec<Remark>,
+    pub(super) struck: Vec<Struck>,
+    pub(super) past: super::verdict::Kept,
+    pub(super) differ: Vec<String>,
+    /// What did not serve though everything was healed.
+    pub(super) unhealed: Vec<String>,
+    pub(super) surprises: Vec<String>,
+    /// Why it may prove nothing.
+    pub(super) doubts: Vec<String>,
+    pub(super) lasted: Duration,
+}
+
+/// A run in progress.
+struct Run<'a> {
+    order: &'a Order,
+    cluster: Cluster,
+    origin: std::time::Instant,
+    stop: watch::Receiver<bool>,
+    struck: Vec<Struck>,
+    remarks: Vec<Remark>,
+    doubts: Vec<String>,
+}
+
+/// Runs it. `tell` hears how far it is.
+///
+/// # Errors
+/// It could not begin, or a nemesis could not be carried out.
+pub(super) async fn run(
+    order: &Order,
+    stop: watch::Receiver<bool>,
+    tell: &dyn Fn(Duration, &Tally, &str),
+) -> Result<Ran, String> {
+    let spec =
+        Spec { dir: order.dir.clone(), nodes: order.nodes, timing: Timing::Lan, extra: order.extra.clone() };
+    tell(Duration::ZERO, &Tally::default(), "starting the nodes");
+    let cluster = Cluster::start(spec).await?;
+    let origin = std::time::Instant::now();
+    let load = Load {
+        kind: order.kind,
+        clients: order.clients,
+        rate: order.rate,
+        keys: order.keys,
+        seed: order.seed,
+    };
+    let tally = Arc::new(Tally::default());
+    let (stop_clients, clients_stop) = watch::channel(false);
+    let clients = tokio::spawn(drive(load, cluster.doors(), origin, clients_stop, tally.clone()));
+    let mut run =
+        Run { order, cluster, origin, stop, struck: Vec::new(), remarks: Vec::new(), doubts: Vec::new() };
+    let broke = run.windows(&tally, tell).await;
+    let unhealed = run.heal(&tally, tell).await;
+    stop_clients.send_replace(true);
+    let log = clients.await.map_err(|e| format!("the clients ended badly: {e}"))?;
+    let lasted = Duration::from_std(origin.elapsed());
+    tell(order.time, &tally, "reading what the nodes hold");
+    let (past, differ) = match last::read(&run.cluster.doors()).await {
+        Ok((past, differ)) => (Some(past), differ),
+        Err(why) => {
+            run.doubts.push(why);
+            (None, Vec::new())
+        }
+    };
+    run.cluster.notice_ends();
+    run.cluster.end().await;
+    broke?;
+    let Run { cluster, struck, remarks, doubts, .. } = run;
+    Ok(Ran { log, remarks, struck, past, differ, unhealed, surprises: cluster.surprises, doubts, lasted })
+}
+
+impl Run<'_> {
+    fn now(&self) -> Instant {
+        Instant::ZERO + Duration::from_std(self.origin.elapsed())
+    }
+    async fn windows(&mut self, tally: &Tally, tell: &dyn Fn(Duration, &Tally, &str)) -> Result<(), String> {
+        let order = self.order;
+        let schedule = Schedule::draw(order.seed, &order.nemeses, &order.allowed, order.time);
+        for (i, window) in schedule.windows.iter().enumerate() {
+            let of = order.nemeses[i % order.nemeses.len()];
+            self.wait_until(window.begin, tally, tell, "resting").await;
+            // What took longer than its window leaves no time for the last ones.
+            if self.stopped() || self.now() > Instant::ZERO + order.time {
+                break;
+            }
+            self.strike(of, window, tally, tell).await?;
+        }
+        self.wait_until(order.time, tally, tell, "resting").await;
+        Ok(())
+    }
+    async fn strike(
+        &mut self,
+        of: Nemesis,
+        window: &Window,
+        tally: &Tally,
+        tell: &dyn Fn(Duration, &Tally, &str),
+    ) -> Result<(), String> {
+        let seen = self.cluster.seen().await;
+        let first = self.struck.len();
+        let mut failed = Ok(());
+        for striker in &window.strikers {
+            let act = striker.draw(self.order.seed, window.nth, &seen);
+            let name = striker.card().name;
+            let begin = self.now();
+            self.remark(name, "begin", &act);
+            let begun = strike::begin(&mut self.cluster, &act).await;
+            let words = act.words();
+            let mut struck =
+                Struck { window_of: of, nemesis: name, act, words, begin, end: begin, evidence: Vec::new() };
+            match begun {
+                Ok(evidence) => struck.evidence.extend(evidence),
+                Err(e) => failed = Err(format!("{name}: {e}")),
+            }
+            self.struck.push(struck);
+        }
+        let words: Vec<String> = self.struck[first..].iter().map(|s| s.words.clone()).collect();
+        if failed.is_ok() {
+            self.wait_until(window.end, tally, tell, &words.join(" + ")).await;
+        }
+        for i in (first..self.struck.len()).rev() {
+            let act = self.struck[i].act.clone();
+            match strike::end(&mut self.cluster, &act).await {
+                Ok(evidence) => self.struck[i].evidence.extend(evidence),
+                Err(e) => failed = Err(format!("{}: {e}", self.struck[i].nemesis)),
+            }
+            self.struck[i].end = self.now();
+            self.remark(self.struck[i].nemesis, "end", &act);
+        }
+        failed
+    }
+    /// Makes the world whole and lets clients go on for a while; says what does not serve.
+    async fn heal(&mut self, tally: &Tally, tell: &dyn Fn(Duration, &Tally, &str)) -> Vec<String> {
+        tell(self.order.time, tally, "healing");
+        let mut unhealed = strike::heal(&mut self.cluster).await;
+        let (healed, before) = (self.now(), tally.ok.load(std::sync::atomic::Ordering::Relaxed));
+        self.remarks.push(Remark {
+            who: "healer".into(),
+            at: healed,
+            what: "healed",
+            detail: json!(unhealed),
+        });
+        tokio::time::sleep(SERVE_ON.to_std()).await;
+        let after = tally.ok.load(std::sync::atomic::Ordering::Relaxed);
+        if unhealed.is_empty() && after == before {
+            unhealed.push(format!("no operation succeeded within {} s of the heal", SERVE_ON.as_secs()));
+        }
+        unhealed
+    }
+    fn remark(&mut self, who: &str, what: &'static str, act: &Act) {
+        let detail = serde_json::to_value(act).unwrap_or_default();
+        self.remarks.push(Remark { who: who.into(), at: self.now(), what, detail });
+    }
+    fn stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+    async fn wait_until(
+        &mut self,
+        at: Duration,
+        tally: &Tally,
+        tell: &dyn Fn(Duration, &Tally, &str),
+        doing: &str,
+    ) {
+        while !self.stopped() && self.now() < Instant::ZERO + at {
+            let left = (Instant::ZERO + at).since(self.now()).to_std();
+            // A change of `stop` is seen at once, an end of a process soon.
+            let _changed = tokio::time::timeout(left.min(LOOK_EVERY), self.stop.changed()).await;
+            self.cluster.notice_ends();
+            tell(self.now().since(Instant::ZERO), tally, doing);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Real clusters under nemeses, briefly: the harness runs, heals, judges and leaves nothing behind.
+//!
+//! The full matrix is a command: `dwcp jepsen matrix --time 20s`.
+
+use std::process::{Command, Output};
+
+fn jepsen(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dwcp"))
+        .args(["--output", "json", "jepsen"])
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+/// Runs and expects a sound verdict, with all evidence above zero.
+fn sound(words: &[&str]) -> serde_json::Value {
+    let out = jepsen(words);
+    let said = String::from_utf8_lossy(&out.stdout);
+    let errors = String::from_utf8_lossy(&out.stderr);
+    let verdict: serde_json::Value =
+        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{words:?}: {e}: {said} {errors}"));
+    assert_eq!(verdict["verdict"], "sound", "{words:?}: {verdict:#} {errors}");
+    assert!(out.status.success());
+    verdict
+}
+
+#[test]
+fn a_register_survives_kills_and_pauses_and_its_history_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let edn = dir.path().join("history.edn");
+    let page = dir.path().join("page.html");
+    let (edn_path, page_path) = (edn.to_str().unwrap(), page.to_str().unwrap());
+    let verdict = sound(&[
+        "run",
+        "register",
+        "--nemesis",
+        "kill,pause",
+        "--time",
+        "16s",
+        "--seed",
+        "11",
+        "--history",
+        edn_path,
+        "--html",
+        page_path,
+    ]);
+    assert!(verdict["operations"]["ok"].as_u64().unwrap() > 200, "{verdict:#}");
+    assert_eq!(verdict["rpo_writes"], 0);
+    for evidence in ["processes killed", "processes stopped"] {
+        assert!(verdict["evidence"][evidence].as_u64().unwrap() > 0, "{verdict:#}");
+    }
+    let text = std::fs::read_to_string(edn).unwrap();
+    assert!(text.contains(":process :kill") && text.contains(":f :cas"), "nemeses are part of the history");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("sound"));
+}
+
+#[test]
+fn what_is_asked_for_wrongly_is_answered_with_what_would_be_right() {
+    for (words, says) in [
+        (&["run", "mars"][..], "list-append"),
+        (&["run", "bank", "--nemesis", "meteor"][..], "region-loss"),
+        (&["run", "bank", "--time", "5"][..], "250ms"),
+    ] {
+        let out = jepsen(words);
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{words:?}");
+        assert!(errors.contains(says), "{words:?}: {errors}");
+    }
+}
