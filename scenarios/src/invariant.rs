@@ -109,6 +109,8 @@ pub struct Look {
     pub applied: Option<Position>,
     /// The store's revision.
     pub revision: i64,
+    /// Whether it is being repaired: what it holds counts as before until that is done.
+    pub repairing: bool,
 }
 
 /// A property that does not hold.
@@ -159,10 +161,13 @@ impl Looks {
         &self.last
     }
     /// Takes a look. `None` if everything watched holds, and at once if nothing has changed.
-    pub fn take(&mut self, look: Look) -> Option<Broken> {
+    pub fn take(&mut self, mut look: Look) -> Option<Broken> {
         let slot = usize::try_from(look.node.0).unwrap_or(usize::MAX).min(dwcp_runtime_sim::plan::NODES_MAX);
         if self.last.len() <= slot {
             self.last.resize(slot + 1, Look::default());
+        }
+        if look.repairing {
+            look.last = look.last.max(self.last[slot].last);
         }
         let before = std::mem::replace(&mut self.last[slot], look);
         if before == look {
@@ -202,7 +207,17 @@ mod tests {
 
     fn look(node: u64, role: Role, term: u64, last: u64, committed: u64) -> Look {
         let applied = (committed > 0).then_some(Position { term, index: committed });
-        Look { node: NodeId(node), life: 1, role, term, last, committed, applied, revision: committed as i64 }
+        Look {
+            node: NodeId(node),
+            life: 1,
+            role,
+            term,
+            last,
+            committed,
+            applied,
+            revision: committed as i64,
+            repairing: false,
+        }
     }
 
     fn judge(looks: &[Look]) -> Option<Property> {
@@ -226,6 +241,17 @@ mod tests {
             // n3 leads in term 2 and says that index 2 is of term 2: it is not.
             Some(Property::LogMatching)
         );
+    }
+
+    #[test]
+    fn the_log_of_a_node_in_repair_still_counts() {
+        let (f, l) = (Role::Follower, Role::Leader);
+        let shows = |repairing| {
+            let booted = Look { life: 2, repairing, ..look(2, f, 1, 0, 0) };
+            judge(&[look(2, f, 1, 9, 0), booted, look(1, l, 1, 9, 0), look(1, l, 1, 9, 9)])
+        };
+        assert_eq!(shows(true), None);
+        assert_eq!(shows(false), Some(Property::CommittedOnQuorum));
     }
 
     #[test]

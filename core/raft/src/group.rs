@@ -139,7 +139,8 @@ impl<SM: StateMachine> RaftGroup<SM> {
             role: role(m.state),
             term: m.current_term,
             leader: m.current_leader.map(NodeId),
-            last_index: m.last_log_index.map_or(0, |i| i + 1),
+            // Of the log itself: the engine says nothing of it before its first turn.
+            last_index: self.0.log.last(),
             committed_index: position(m.local_committed.as_ref()).index,
             applied_index: position(m.last_applied.as_ref()).index,
             snapshot_index: position(m.snapshot.as_ref()).index,

@@ -180,6 +180,11 @@ impl<R> Log<R> {
         state.entries.get(usize::try_from(skip).ok()?).cloned()
     }
 
+    /// The index of its last entry counted from 1, those purged included; 0 if there never was one.
+    pub(crate) fn last(&self) -> u64 {
+        self.state.lock().last().map_or(0, |l| l.index + 1)
+    }
+
     /// Whether nothing was ever written.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();

@@ -29,9 +29,15 @@ impl CommittedOnQuorum {
         self.committed = look.committed;
         let holders = last.iter().filter(|l| l.last >= look.committed).count();
         (holders < self.majority).then(|| {
+            let seen = last.iter().filter(|l| l.life > 0);
+            let logs: Vec<String> = seen.map(|l| format!("{} {}", l.node, l.last)).collect();
             format!(
-                "{} shows index {} as committed in term {}; {holders} logs reach it, {} are needed",
-                look.node, look.committed, look.term, self.majority
+                "{} shows index {} as committed in term {}; {holders} logs reach it, {} are needed (logs end at: {})",
+                look.node,
+                look.committed,
+                look.term,
+                self.majority,
+                logs.join(", ")
             )
         })
     }

@@ -108,5 +108,6 @@ pub fn look(node: &Node, life: u32) -> Look {
         committed: seen.committed_index.max(seen.applied.map_or(0, |p| p.index)),
         applied: seen.applied,
         revision: seen.revision,
+        repairing: seen.repairing,
     }
 }
