@@ -322,6 +322,17 @@ impl Plan {
         }
     }
 
+    /// Whether a fault that outlives the safety phase stands between two nodes, in either direction.
+    #[must_use]
+    pub fn apart(&self, a: NodeId, b: NodeId) -> bool {
+        let on = |side: &[NodeId], n: NodeId| side.is_empty() || side.contains(&n);
+        let lasting = self.windows().into_iter().filter(|f| f.until > self.heal_at);
+        lasting.filter(|f| f.effect.on_links()).any(|f| match &f.target {
+            Target::Links { from, to } => (on(from, a) && on(to, b)) || (on(from, b) && on(to, a)),
+            Target::Node(_) => false,
+        })
+    }
+
     /// The faults with the rule of the two phases applied.
     #[must_use]
     pub fn windows(&self) -> Vec<Fault> {
@@ -436,6 +447,20 @@ mod tests {
                 (Target::between(&[n(3)], &[n(1), n(2), n(3)]), at(100)),
             ]
         );
+    }
+
+    #[test]
+    fn what_outlives_the_safety_phase_keeps_nodes_apart() {
+        let mut p = plan();
+        let one_way = |from: &[u64], to: &[u64]| {
+            let ids = |s: &[u64]| s.iter().copied().map(NodeId).collect::<Vec<_>>();
+            let target = Target::between(&ids(from), &ids(to));
+            Fault { at: at(10), until: at(80), target, effect: Effect::PartitionOneWay {} }
+        };
+        p.faults = vec![one_way(&[1], &[2, 3])];
+        assert!(p.apart(NodeId(1), NodeId(3)) && p.apart(NodeId(3), NodeId(1)));
+        assert!(!p.apart(NodeId(1), NodeId(2)), "both are in the core: healed");
+        assert!(!p.apart(NodeId(2), NodeId(3)));
     }
 
     #[test]

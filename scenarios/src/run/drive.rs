@@ -279,6 +279,16 @@ impl<'p> Drive<'p> {
         core.filter(|n| member(n) && !eye.forgot.contains(n)).collect()
     }
 
+    /// The core without those whom a leader outside of it can't hear or who can't hear it: a leader that a
+    /// quorum answers stays, and Raft has no relays, so they lag until their link is whole. All of the core
+    /// if one of them leads, or nobody does.
+    fn asked(&self) -> Vec<NodeId> {
+        let core = self.core();
+        let leader = self.eye.borrow().leader(|n| self.world.view().machine(n).is_some());
+        let Some(leader) = leader.filter(|l| !self.plan.world.core_ids().contains(l)) else { return core };
+        core.into_iter().filter(|n| !self.plan.world.apart(*n, leader)).collect()
+    }
+
     /// Compares the content of replicas at the newest revision that each of them has.
     fn compare_hashes(&mut self, only: Option<&[NodeId]>) {
         let view = self.world.view();
@@ -304,7 +314,7 @@ impl<'p> Drive<'p> {
     /// The liveness phase; false when the run is over.
     fn poll(&mut self, now: Instant) -> bool {
         self.next_poll = now + POLL;
-        let core = self.core();
+        let core = self.asked();
         let eye = self.eye.borrow();
         let looks = eye.looks.last();
         if !self.live.begun {
