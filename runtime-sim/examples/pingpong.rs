@@ -5,7 +5,7 @@
 //! Prints events per CPU-second, with fault models and the fingerprint on.
 //!
 //! ```text
-//! cargo run --release -p dwcp-runtime-sim --example pingpong [nodes] [simulated seconds]
+//! cargo run --release -p dwcp-runtime-sim --example pingpong [nodes] [simulated seconds] [--line]
 //! ```
 
 use bytes::Bytes;
@@ -56,8 +56,8 @@ fn cpu_seconds() -> f64 {
     (tick(11) + tick(12)) / 100.0
 }
 
-fn run(nodes: u64, seconds: u64, faults: bool) {
-    let end = Instant::ZERO + Duration::secs(seconds);
+/// The world of `nodes` pingers, until `end`.
+fn pingers(nodes: u64, end: Instant, faults: bool) -> SimWorld<Pinger> {
     let latency = Latency::Uniform { min: Duration::millis(1), max: Duration::millis(10) };
     let places = (1..=nodes).map(|i| NodePlan::new(i, "here")).collect();
     let mut plan = Plan::calm(Seed(1), places, latency, end);
@@ -69,14 +69,19 @@ fn run(nodes: u64, seconds: u64, faults: bool) {
         let drop = Effect::Drop { rate: dwcp_env::Ratio::ppm(10_000), burst: 3 };
         plan.faults.push(Fault::links(&[], &some, at, end, drop));
     }
-    let began = cpu_seconds();
     let boot = move |id, world: World, _| {
         let (mut ping, mut pong) = ([0; 64], [0; 64]);
         (ping[0], pong[0]) = (1, 2);
         let (ping, pong) = (Bytes::copy_from_slice(&ping), Bytes::copy_from_slice(&pong));
         Ok(Pinger { id, nodes, seed: world.seed, next: world.now.mono, ping, pong, heard: 0 })
     };
-    let mut world = SimWorld::new(plan, boot).expect("the plan is sound");
+    SimWorld::new(plan, boot).expect("the plan is sound")
+}
+
+fn run(nodes: u64, seconds: u64, faults: bool) {
+    let end = Instant::ZERO + Duration::secs(seconds);
+    let began = cpu_seconds();
+    let mut world = pingers(nodes, end, faults);
     world.run_until(end).expect("nothing is violated");
     let cpu = (cpu_seconds() - began).max(0.01);
     let stats = world.stats();
@@ -92,6 +97,17 @@ fn run(nodes: u64, seconds: u64, faults: bool) {
     );
 }
 
+/// The line that `dwcp-benches --bin engines` reads, as its peers' examples print it.
+fn line(nodes: u64, seconds: u64) {
+    let end = Instant::ZERO + Duration::secs(seconds);
+    let began = cpu_seconds();
+    let mut world = pingers(nodes, end, false);
+    world.run_until(end).expect("nothing is violated");
+    let cpu = (cpu_seconds() - began).max(0.01);
+    let heard: u64 = world.view().machines().map(|(_, m)| m.heard).sum();
+    println!("engine=dwcp nodes={nodes} simulated_s={seconds} answers={heard} cpu_s={cpu:.2}");
+}
+
 fn memory_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("");
@@ -99,8 +115,14 @@ fn memory_kib() -> u64 {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse::<u64>().expect("a number"));
+    let one_line = std::env::args().any(|a| a == "--line");
+    let numbers = std::env::args().skip(1).filter(|a| a != "--line");
+    let mut args = numbers.map(|a| a.parse::<u64>().expect("a number"));
     let (nodes, seconds) = (args.next().unwrap_or(100), args.next().unwrap_or(200));
+    if one_line {
+        line(nodes, seconds);
+        return;
+    }
     run(9, seconds * 10, false);
     run(nodes, seconds, false);
     run(nodes, seconds, true);
