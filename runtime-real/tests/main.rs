@@ -5,3 +5,4 @@ mod doors;
 mod fixture;
 mod pages;
 mod storage;
+mod suite;
