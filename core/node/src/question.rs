@@ -49,9 +49,17 @@ pub(crate) struct Question {
     pub(crate) origin: Origin,
     pub(crate) deadline: Instant,
     pub(crate) waits: Waits,
-    /// Whether an engine or a peer has had it, and nobody has said for certain that it was not done.
-    pub(crate) sent: bool,
+    /// How often an engine or a peer was given it and has not said for certain that it was not done. A later "not
+    /// by me" speaks for one of them only: the first leader asked may have it done all the same.
+    doubts: u32,
     alarm: Instant,
+}
+
+impl Question {
+    /// Whether somebody may have done it or may still do it.
+    pub(crate) const fn in_doubt(&self) -> bool {
+        self.doubts > 0
+    }
 }
 
 /// All questions of a node.
@@ -89,7 +97,7 @@ impl Questions {
         self.alarms.insert((deadline, token));
         self.open.insert(
             token,
-            Question { group, ask, origin, deadline, waits: Waits::Leader, sent: false, alarm: deadline },
+            Question { group, ask, origin, deadline, waits: Waits::Leader, doubts: 0, alarm: deadline },
         );
         Ok(token)
     }
@@ -123,16 +131,16 @@ impl Questions {
         if let Some(q) = self.open.get_mut(&token) {
             self.alarms.remove(&(q.alarm, token));
             q.waits = waits;
-            q.sent |= matches!(waits, Waits::Engine | Waits::Peer(_));
+            q.doubts += u32::from(matches!(waits, Waits::Engine | Waits::Peer(_)));
             q.alarm = again.min(q.deadline);
             self.alarms.insert((q.alarm, token));
         }
     }
 
-    /// Notes that the question was certainly not done where it was sent.
+    /// Notes that the question was certainly not done where it was sent last.
     pub(crate) fn not_done(&mut self, token: Token) {
         if let Some(q) = self.open.get_mut(&token) {
-            q.sent = false;
+            q.doubts = q.doubts.saturating_sub(1);
         }
     }
 
@@ -191,6 +199,23 @@ mod tests {
         assert!(qs.cancel(RequestId(7)).is_some());
         assert_eq!((qs.len(), qs.next_alarm()), (0, None));
         assert!(qs.close(t).is_none());
+    }
+
+    /// A first leader fell silent, a second says "not by me": the first may still have it done.
+    #[test]
+    fn one_refusal_does_not_speak_for_another_leader() {
+        let mut qs = Questions::default();
+        let t = qs.open(GroupId(0), Ask::Leases, Origin::Node, at(50)).unwrap();
+        qs.wait(t, Waits::Peer(NodeId(1)), at(20));
+        qs.wait(t, Waits::Peer(NodeId(2)), at(30));
+        qs.not_done(t);
+        assert!(qs.get(t).unwrap().in_doubt());
+        let t = qs.open(GroupId(0), Ask::Leases, Origin::Node, at(50)).unwrap();
+        qs.wait(t, Waits::Peer(NodeId(1)), at(20));
+        assert!(qs.get(t).unwrap().in_doubt());
+        qs.not_done(t);
+        qs.wait(t, Waits::Leader, at(30));
+        assert!(!qs.get(t).unwrap().in_doubt());
     }
 
     #[test]

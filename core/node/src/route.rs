@@ -194,8 +194,9 @@ impl Node {
             EngineError::Unknown => self.answer(token, Err(AskError::Unknown), out),
             EngineError::Refused(why) => self.answer(token, Err(AskError::Refused(why)), out),
             EngineError::Stopped(why) => {
-                let sent = self.questions.get(token).is_some_and(|q| q.sent && !q.ask.repeatable());
-                let error = if sent { AskError::Unknown } else { AskError::Refused(why) };
+                // It may have reached the log before, here or under an earlier leader.
+                let doubtful = matches!(q.ask, Ask::Write { .. }) && q.in_doubt();
+                let error = if doubtful { AskError::Unknown } else { AskError::Refused(why) };
                 self.answer(token, Err(error), out);
             }
         }
@@ -213,7 +214,7 @@ impl Node {
         if now.mono >= q.deadline {
             let changes = !matches!(q.ask, Ask::Range { .. } | Ask::Leases | Ask::LeaseTimeToLive { .. });
             let error = match q.waits {
-                _ if q.sent && changes => AskError::Unknown,
+                _ if q.in_doubt() && changes => AskError::Unknown,
                 Waits::Leader => AskError::NoLeader,
                 _ => AskError::Deadline,
             };
