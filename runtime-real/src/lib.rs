@@ -12,6 +12,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`node`] | settings, start and end of one node |
+//! | [`hosted`] | the same without sockets, for a world that carries messages itself |
 //! | [`door`] | requests with deadlines, streams with bounds |
 //! | [`shard`], `inbox`, `disk`, `jobs` | the loop, its one queue, its disk's thread, work off the loop |
 //! | [`storage`] | the directory: whose it is, one process at a time |
@@ -29,6 +30,7 @@ pub mod authority;
 pub mod clock;
 mod disk;
 pub mod door;
+pub mod hosted;
 pub mod http;
 mod inbox;
 pub mod inject;
@@ -42,6 +44,7 @@ pub mod watch;
 
 pub use authority::{Authority, Identity, Name};
 pub use door::{DoorError, NodeHandle, ReplyStream};
+pub use hosted::{Arrivals, HostSettings, Hosted};
 pub use link::{Links, Peer, PeerStatus, Transport};
 pub use metrics::Registry;
 pub use node::{Node, Settings, StartError};

@@ -205,7 +205,7 @@ impl<Q: Send + 'static, R: Send + 'static> Deliver for Deliveries<Q, R> {
     }
 }
 
-const fn level(lane: Lane) -> Level {
+pub(crate) const fn level(lane: Lane) -> Level {
     match lane {
         Lane::Control => Level::Control,
         Lane::Data => Level::Work,
@@ -213,7 +213,7 @@ const fn level(lane: Lane) -> Level {
     }
 }
 
-fn seed(given: Option<Seed>) -> Result<Seed, StartError> {
+pub(crate) fn seed(given: Option<Seed>) -> Result<Seed, StartError> {
     if let Some(s) = given {
         return Ok(s);
     }
@@ -225,7 +225,7 @@ fn seed(given: Option<Seed>) -> Result<Seed, StartError> {
     Ok(Seed(u64::from_le_bytes(bytes)))
 }
 
-fn parts<Q: Send + 'static, R: Send + 'static>(
+pub(crate) fn parts<Q: Send + 'static, R: Send + 'static>(
     storage: Arc<RealStorage>,
     inbox: Arc<Inbox<Entry<Q, R>>>,
     clock: Clock,
@@ -243,7 +243,7 @@ fn parts<Q: Send + 'static, R: Send + 'static>(
 }
 
 /// Boots the node on a thread of its own; answers when it has booted, with the thread's end.
-async fn spawn_loop<M, E>(
+pub(crate) async fn spawn_loop<M, E>(
     boot: impl FnOnce(World) -> Result<M, E> + Send + 'static,
     world: World,
     parts: Parts<M::Request, M::Response>,

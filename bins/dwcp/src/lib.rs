@@ -10,6 +10,7 @@ pub mod http;
 pub mod identity;
 pub mod jepsen;
 pub mod kv;
+pub mod maelstrom;
 pub mod run_node;
 pub mod sim;
 pub mod status;

@@ -1,7 +1,7 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{dev, identity, jepsen, kv, run_node, sim, status};
+use dwcp::{dev, identity, jepsen, kv, maelstrom, run_node, sim, status};
 use std::process::ExitCode;
 
 /// Keeps a fleet's control-plane state alive through the loss of a region, and proves it from a seed.
@@ -37,6 +37,7 @@ enum Command {
     Kv(kv::Kv),
     Sim(sim::Sim),
     Jepsen(jepsen::Jepsen),
+    Maelstrom(maelstrom::MaelstromArgs),
     /// Draws the identity of a new cluster, for `cluster = "…"` in its nodes' configurations.
     ClusterId,
     /// Prints completions: `dwcp completions bash > /etc/bash_completion.d/dwcp`.
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Kv(args) => on_runtime(kv::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),
+        Command::Maelstrom(args) => maelstrom::run(args),
         Command::ClusterId => identity::draw_cluster().map(|id| println!("{id}")).map_err(|e| e.to_string()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dwcp", &mut std::io::stdout());

@@ -96,7 +96,7 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
 }
 
 /// Our own lines only: the engine's library tells each of its steps, which costs more than the step.
-fn init_log() {
+pub(crate) fn init_log() {
     use std::io::IsTerminal;
     use tracing_subscriber::filter::Targets;
     use tracing_subscriber::prelude::*;
