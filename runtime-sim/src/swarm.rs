@@ -218,7 +218,7 @@ pub fn expand(spec: &Spec, seed: Seed) -> Plan {
         buggify: spec.buggify,
         heal_at: spec.heal_at,
         horizon: spec.horizon,
-        core: draw_core(spec, seed, &all),
+        core: draw_core(spec, seed, &all, &atlas),
         faults: spec.faults.clone(),
     };
     for family in families(spec, seed) {
@@ -238,13 +238,19 @@ pub fn families(spec: &Spec, seed: Seed) -> Vec<Family> {
     Family::ALL.into_iter().filter(drawn).collect()
 }
 
-fn draw_core(spec: &Spec, seed: Seed, all: &[NodeId]) -> Vec<NodeId> {
+/// A majority or more. Where disks decay, all whose disks may not are of it: a voter that lost part of its log
+/// takes nothing before `n - q + 1` that lost nothing have told it what they know.
+fn draw_core(spec: &Spec, seed: Seed, all: &[NodeId], atlas: &Atlas) -> Vec<NodeId> {
     if !spec.draw_core || seed.below(2, CORE, 0, Instant::ZERO, 0) == 0 {
         return Vec::new();
     }
     let mut order = crate::atlas::shuffled(seed, CORE_ORDER, all);
     let majority = all.len() / 2 + 1;
     let size = majority as u64 + seed.below((all.len() - majority) as u64 + 1, CORE, 1, Instant::ZERO, 0);
+    if families(spec, seed).contains(&Family::Decay) {
+        let decays = atlas.candidates(FaultKind::BitRot);
+        order.sort_by_key(|n| decays.contains(n));
+    }
     order.truncate(size as usize);
     order.sort_unstable();
     order
@@ -434,6 +440,23 @@ mod tests {
         }
         assert_eq!(seen.len(), FaultKind::ALL.len(), "{seen:?}");
         assert!(subsets.len() > 100);
+    }
+
+    #[test]
+    fn the_core_has_every_disk_that_can_not_decay() {
+        let mut drawn = 0;
+        for seed in 0..200 {
+            let spec = Spec { always: vec![Family::Decay], ..spec() };
+            let p = expand(&spec, Seed(seed));
+            let all = p.node_ids();
+            let atlas = Atlas::draw(p.seed, &all, &spec.groups, spec.tolerates);
+            let sound = all.iter().filter(|n| !atlas.candidates(FaultKind::BitRot).contains(n));
+            if !p.core.is_empty() {
+                drawn += 1;
+                assert!(sound.clone().all(|n| p.core.contains(n)), "seed {seed}: {:?}", p.core);
+            }
+        }
+        assert!(drawn > 50);
     }
 
     #[test]

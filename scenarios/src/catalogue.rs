@@ -8,7 +8,7 @@ use crate::file::{FileError, Scenario};
 use std::path::Path;
 
 macro_rules! embedded {
-    ($($name:literal,)*) => {
+    ($($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!("../", $name, ".toml"))),)*]
     };
 }
@@ -50,7 +50,8 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
 ];
 
 /// Name and text of every capsule of a past failure.
-pub const REGRESSIONS: &[(&str, &str)] = embedded![];
+pub const REGRESSIONS: &[(&str, &str)] =
+    embedded!["regressions/leader_outside_the_core", "regressions/state_behind_its_log"];
 
 /// All scenarios, parsed.
 ///

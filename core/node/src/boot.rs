@@ -213,8 +213,12 @@ fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered,
             Lost::Vote | Lost::Unknown { .. } => {}
         }
     }
-    if !whole && fetch.is_none() {
-        // An empty log needs no state either, unless it was purged up to some index.
+    // A state that was put aside comes back empty, and stays so if the node dies before a peer has filled it:
+    // whatever the log no longer holds the state must. An empty log that was never purged needs none.
+    let purged = log.purged.map_or(0, |(_, index)| index);
+    let behind = applied.map_or(0, |a| a.index) < purged;
+    if (behind || !whole) && fetch.is_none() {
+        node.probe.sometimes("repair.state_behind_its_log", behind && whole);
         fetch = log.purged.map(|(_, index)| Fetch::reaching(index));
     }
     let me = node.config.node;
