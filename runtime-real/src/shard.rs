@@ -259,7 +259,9 @@ impl<M: Machine> Shard<M> {
             return;
         }
         if self.wake_at.is_some_and(|w| now >= w) {
-            self.step(Input::Wake);
+            // Before what has arrived meanwhile: that may wish for a later time, and the wake would come before it.
+            self.batch.insert(0, Input::Wake);
+            self.turn();
         }
         if !self.waiting.is_empty() && now >= self.next_sweep {
             self.sweep(now);

@@ -3,6 +3,7 @@
 mod contract;
 mod doors;
 mod fixture;
+mod hosted;
 mod pages;
 mod storage;
 mod suite;
