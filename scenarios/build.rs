@@ -23,8 +23,9 @@ fn main() {
     println!("cargo:rustc-env=DWCP_COMMIT={commit}");
     println!("cargo:rustc-env=DWCP_TOOLCHAIN={toolchain}");
     println!("cargo:rustc-env=DWCP_TARGET={target}");
-    for path in ["../.git/HEAD", "../.git/index"] {
-        if std::path::Path::new(path).exists() {
+    // In a second work tree of a checkout these lie elsewhere than in `.git`.
+    for path in ["HEAD", "index"].iter().filter_map(|f| said("git", &["rev-parse", "--git-path", f])) {
+        if std::path::Path::new(&path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }
     }

@@ -17,7 +17,7 @@ Usage: cargo run -p dwcp-ci [-- LANE...]      (no lane: all of them, in this ord
 
   check   formatting, lints, cargo-deny with the offline advisories
   test    every test, real processes driven by etcdctl and the Python client included
-  sim     the gate: seeds run twice in two perturbed processes
+  sim     the gate: seeds run twice in two perturbed processes; the claims of docs/claims.md still met
   second  the second opinions: madsim under our node, turmoil under our sockets
   docs    the documentation builds; every page and scenario is listed
 

@@ -144,6 +144,10 @@ pub(crate) struct CrashReport {
 }
 
 impl Disk {
+    /// Keys what is drawn from now on anew.
+    pub(crate) const fn rekey(&mut self, seed: Seed) {
+        self.seed = seed;
+    }
     fn new(node: u64, seed: Seed, settings: DiskSettings, spent: Arc<AtomicU64>) -> Self {
         Self {
             node,

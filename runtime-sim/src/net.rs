@@ -155,6 +155,11 @@ impl Net {
         Self { seed: plan.seed, nodes: n, links, ways, loss, rate, queue }
     }
 
+    /// Keys what is drawn from now on anew.
+    pub(crate) const fn rekey(&mut self, seed: Seed) {
+        self.seed = seed;
+    }
+
     /// Sets what faults add to a link.
     pub(crate) fn burden(&mut self, from: usize, to: usize, burden: Option<Burden>) {
         let link = &mut self.links[from * self.nodes + to];

@@ -13,7 +13,7 @@
 
 use crate::fault::{Effect, Fault, Target};
 use crate::net::Matrix;
-use dwcp_env::{ByteCount, Duration, Instant, NodeId, Rate, Ratio, Seed};
+use dwcp_env::{ByteCount, Duration, Instant, NodeId, Purpose, Rate, Ratio, Seed};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -59,7 +59,26 @@ pub struct Plan {
     /// What goes wrong.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// When draws are made anew: a branch of this run, equal to it up to the first of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rekey: Vec<Rekey>,
 }
+
+/// From a moment on, all draws of the world come out differently.
+///
+/// The run without it and the run with it are the same up to `at`, event by event; from there
+/// on the same faults meet another fate of every message, sync, torn write and boot. What a
+/// node draws from the seed it was booted with is its own and stays, until it boots again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rekey {
+    /// From this moment on, its own events included.
+    pub at: Instant,
+    /// Which of the possible futures.
+    pub salt: u64,
+}
+
+const REKEY: Purpose = Purpose::named("plan.rekey");
 
 /// A node of a plan.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -250,7 +269,15 @@ impl Plan {
             horizon,
             core: Vec::new(),
             faults: Vec::new(),
+            rekey: Vec::new(),
         }
+    }
+
+    /// What draws at `now` are keyed by: the seed, and every rekeying up to then.
+    #[must_use]
+    pub fn seed_at(&self, now: Instant) -> Seed {
+        let past = self.rekey.iter().filter(|r| r.at <= now);
+        past.fold(self.seed, |seed, r| seed.part(REKEY, r.salt))
     }
 
     /// The nodes' names.
@@ -290,6 +317,9 @@ impl Plan {
                 fault: fault.to_string(),
                 why,
             })?;
+        }
+        if self.rekey.windows(2).any(|w| w[0].at > w[1].at) {
+            return Err(PlanError::Setting("rekey is not in the order of time"));
         }
         if self.disk.sync_min > self.disk.sync_max {
             return Err(PlanError::Setting("disk.sync_min is over disk.sync_max"));

@@ -220,6 +220,7 @@ pub fn expand(spec: &Spec, seed: Seed) -> Plan {
         horizon: spec.horizon,
         core: draw_core(spec, seed, &all, &atlas),
         faults: spec.faults.clone(),
+        rekey: Vec::new(),
     };
     for family in families(spec, seed) {
         draw_family(spec, seed, family, &atlas, &mut plan.faults);

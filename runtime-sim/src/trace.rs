@@ -276,17 +276,25 @@ pub enum Keep {
         /// Behind the last.
         to: u64,
     },
+    /// Events of a stretch of simulated time, both ends included.
+    Between {
+        /// From.
+        from: Instant,
+        /// To.
+        to: Instant,
+    },
     /// Everything; memory grows with the run.
     Everything,
 }
 
 impl Keep {
-    /// Whether the event with this place is kept.
+    /// Whether an event is kept.
     #[must_use]
-    pub const fn keeps(self, seq: u64) -> bool {
+    pub fn keeps(self, event: &Event) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Range { from, to } => from <= seq && seq < to,
+            Self::Range { from, to } => from <= event.seq && event.seq < to,
+            Self::Between { from, to } => from <= event.at && event.at <= to,
             Self::Everything => true,
         }
     }

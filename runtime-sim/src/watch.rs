@@ -56,7 +56,10 @@ struct Heard {
 /// Listens to all nodes of a run.
 #[derive(Debug)]
 pub(crate) struct Witness {
+    /// Which sites may fire in this run.
     seed: Seed,
+    /// When they do.
+    firing: AtomicU64,
     buggify: bool,
     time: Arc<AtomicU64>,
     /// Whether something waits to be taken.
@@ -69,10 +72,15 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new(seed: Seed, buggify: bool, time: Arc<AtomicU64>) -> Arc<Self> {
         let (waits, texts) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { seed, buggify, time, waits, texts, heard: Mutex::default() })
+        let firing = AtomicU64::new(seed.0);
+        Arc::new(Self { seed, firing, buggify, time, waits, texts, heard: Mutex::default() })
     }
     pub(crate) fn probe(self: &Arc<Self>, node: NodeId) -> Probe {
         Probe::new(Arc::new(Line { node, witness: self.clone() }))
+    }
+    /// Keys when buggify sites fire from now on anew; which sites may is the run's for good.
+    pub(crate) fn rekey(&self, seed: Seed) {
+        self.firing.store(seed.0, Ordering::Relaxed);
     }
     pub(crate) fn want_texts(&self, wanted: bool) {
         self.texts.store(wanted, Ordering::Relaxed);
@@ -144,7 +152,8 @@ impl Watch for Line {
         let asked = heard.sites.entry((name, self.node.0)).or_default();
         asked.ordinal = if asked.at == at { asked.ordinal + 1 } else { 0 };
         asked.at = at;
-        let root = Seed(w.seed.draw(FIRE, self.node.0, at, asked.ordinal));
+        let firing = Seed(w.firing.load(Ordering::Relaxed));
+        let root = Seed(firing.draw(FIRE, self.node.0, at, asked.ordinal));
         let hit = QUARTER.hit(root.draw(purpose, 0, at, 0));
         asked.fired += u64::from(hit);
         hit

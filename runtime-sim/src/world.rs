@@ -47,7 +47,7 @@ use crate::trace::{Event, Keep, Violation, What};
 use crate::watch::Witness;
 use bytes::Bytes;
 use clients::Waiting;
-use dwcp_env::{Input, Instant, Lane, Machine, NodeId, Outputs, Purpose, RequestId, World};
+use dwcp_env::{Input, Instant, Lane, Machine, NodeId, Outputs, Purpose, RequestId, Seed, World};
 use host::Host;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -76,6 +76,7 @@ enum Next<M: Machine> {
     Strike { node: u16, life: u32, fault: u32 },
     Stop { node: u16, deadline: u64 },
     Overdue { node: u16, life: u32 },
+    Rekey,
 }
 
 type Boot<M> = Box<dyn FnMut(NodeId, World, u32) -> Result<M, String>>;
@@ -110,6 +111,8 @@ pub struct SimWorld<M: Machine> {
     burdens: Vec<u32>,
 
     now: u64,
+    /// What draws are keyed by at present.
+    seed: Seed,
     time: Arc<AtomicU64>,
     queue: Queue<Next<M>>,
     net: Net,
@@ -166,6 +169,7 @@ impl<M: Machine> SimWorld<M> {
             struck: vec![false; windows.len()],
             burdens: Vec::new(),
             now: 0,
+            seed: plan.seed,
             queue: Queue::new(),
             net: Net::new(&plan),
             by_id: hosts.iter().enumerate().map(|(i, h)| (h.id, i as u16)).collect(),
@@ -192,6 +196,10 @@ impl<M: Machine> SimWorld<M> {
             windows,
             plan,
         };
+        // Before all else of their moment.
+        for rekey in &world.plan.rekey {
+            world.queue.push(rekey.at.as_nanos(), Next::Rekey);
+        }
         for (i, fault) in world.windows.iter().enumerate() {
             world.queue.push(fault.at.as_nanos(), Next::FaultOn(i as u32));
         }
@@ -329,12 +337,23 @@ impl<M: Machine> SimWorld<M> {
             Next::Strike { node, life, fault } => self.strike(node as usize, life, fault),
             Next::Stop { node, deadline } => self.ask_to_stop(node as usize, deadline),
             Next::Overdue { node, life } => self.overdue(node as usize, life),
+            Next::Rekey => self.rekey(),
         }
         if self.witness.waits() {
             self.take_told();
         }
         if self.noting {
             self.show();
+        }
+    }
+
+    /// Nothing a node can see happens: the run's trace has no event of it.
+    fn rekey(&mut self) {
+        self.seed = self.plan.seed_at(self.now());
+        self.net.rekey(self.seed);
+        self.witness.rekey(self.seed);
+        for host in &self.hosts {
+            host.disk.lock().rekey(self.seed);
         }
     }
 
@@ -375,7 +394,7 @@ impl<M: Machine> SimWorld<M> {
             self.hook = Some(hook);
         }
         let keep = self.keep;
-        self.events.extend(fresh.drain(..).filter(|e| keep.keeps(e.seq)));
+        self.events.extend(fresh.drain(..).filter(|e| keep.keeps(e)));
         // A violation found just now is an event as well, of the next round.
         fresh.append(&mut self.fresh);
         self.fresh = fresh;

@@ -3,6 +3,7 @@
 mod machines;
 use dwcp_env::{Duration, Instant, Seed};
 use dwcp_runtime_sim::fingerprint::{Trail, first_differing};
+use dwcp_runtime_sim::plan::Rekey;
 use dwcp_runtime_sim::swarm::{Family, Spec, expand};
 use dwcp_runtime_sim::trace::{Event, What};
 use dwcp_runtime_sim::{Advance, Fired, Keep, Latency, Plan, SimWorld, plan};
@@ -96,6 +97,34 @@ fn keeping_a_trace_or_watching_changes_nothing() {
         assert_eq!(kept.trail(), trail(seed));
         let places: Vec<u64> = kept.events().iter().map(|e| e.seq).collect();
         assert_eq!(places, (0..kept.trail().events).collect::<Vec<_>>(), "every event was kept, once");
+    }
+}
+
+#[test]
+fn a_branch_is_the_same_run_until_its_draws_are_made_anew() {
+    let at = ms(700);
+    let branch = |seed: u64, rekey: Vec<Rekey>| {
+        drive(Plan { rekey, ..expand(&spec(), Seed(seed)) }, None, Keep::Everything)
+    };
+    for seed in 0..2 {
+        let trunk = branch(seed, vec![]);
+        let one = branch(seed, vec![Rekey { at, salt: 1 }]);
+        let before = trunk.events().iter().take_while(|e| e.at < at).count();
+        assert!(before > 100, "seed {seed} does something before {at}");
+        assert_eq!(trunk.events()[..before], one.events()[..before], "seed {seed}: the past is the same");
+        assert_ne!(trunk.trail(), one.trail(), "seed {seed}: the future is not");
+        assert_eq!(
+            one.trail(),
+            branch(seed, vec![Rekey { at, salt: 1 }]).trail(),
+            "a branch is a run as well"
+        );
+        assert_ne!(one.trail(), branch(seed, vec![Rekey { at, salt: 2 }]).trail());
+        // A branch of a branch leaves the first one's past alone.
+        let later = ms(1_000);
+        let two = branch(seed, vec![Rekey { at, salt: 1 }, Rekey { at: later, salt: 1 }]);
+        let before = one.events().iter().take_while(|e| e.at < later).count();
+        assert_eq!(one.events()[..before], two.events()[..before], "seed {seed}");
+        assert_ne!(one.trail(), two.trail());
     }
 }
 

@@ -2,7 +2,7 @@
 //! the harness or on what it tests. `cargo run --profile sim --example sim -- run region-loss`
 
 #[allow(unreachable_pub, reason = "the same file is a public module of dwcp")]
-#[path = "../../bins/dwcp/src/sim.rs"]
+#[path = "../../bins/dwcp/src/sim/mod.rs"]
 mod sim;
 
 use clap::Parser;

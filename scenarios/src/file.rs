@@ -214,6 +214,8 @@ pub enum Figure {
     Rto,
     /// Acknowledged writes lost (recovery point).
     Rpo,
+    /// From the end of a leader's process until another node stands for election: the longest.
+    Detection,
     /// From healing until every replica of the core is equal.
     Convergence,
     /// The slowest successful operation.
@@ -226,9 +228,10 @@ pub enum Figure {
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rto,
         Self::Rpo,
+        Self::Detection,
         Self::Convergence,
         Self::WorstLatency,
         Self::MessagesPerWrite,
@@ -240,6 +243,7 @@ impl Figure {
         match self {
             Self::Rto => "rto",
             Self::Rpo => "rpo",
+            Self::Detection => "detection",
             Self::Convergence => "convergence",
             Self::WorstLatency => "worst_latency",
             Self::MessagesPerWrite => "messages_per_write",
@@ -249,7 +253,7 @@ impl Figure {
     /// Whether it is a span of time.
     #[must_use]
     pub const fn is_span(self) -> bool {
-        matches!(self, Self::Rto | Self::Convergence | Self::WorstLatency)
+        matches!(self, Self::Rto | Self::Detection | Self::Convergence | Self::WorstLatency)
     }
     /// A value of it, for people.
     #[must_use]

@@ -1,7 +1,9 @@
 //! Scenario files and what is done with them.
 pub mod capsule;
 pub mod catalogue;
+pub mod claims;
 pub mod expand;
+pub mod explain;
 pub mod file;
 pub mod gate;
 pub mod invariant;

@@ -138,6 +138,10 @@ impl Pool {
         self.feed();
         Some(done)
     }
+    /// Drops what no worker has begun; what is under way still comes.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+    }
     fn feed(&mut self) {
         let Some(jobs) = &self.jobs else { return };
         while let Some(job) = self.waiting.pop_front() {

@@ -11,7 +11,7 @@ use crate::sweep::{Spread, Summary, Verdict};
 use std::fmt::Write as _;
 
 /// Text between tags, or in an attribute.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -79,8 +79,13 @@ pub fn complaints(v: &Verdict) -> String {
     }
     for c in v.claims.iter().filter(|c| !c.met) {
         let (name, most) = (c.figure.name(), c.figure.show(c.at_most));
-        let _ok = match c.found.runs {
-            0 => writeln!(out, "{name} <= {most} is claimed, and no run measured it"),
+        let _ok = match (c.found.runs, c.beyond) {
+            (0, _) => writeln!(out, "{name} <= {most} is claimed, and no run measured it"),
+            (measured, 0) => writeln!(
+                out,
+                "{name} <= {most} is claimed; {measured} of {} runs measured it, and {} broke a property",
+                v.runs, v.failed
+            ),
             _ => writeln!(
                 out,
                 "{name} <= {most} is claimed; the worst of {} seeds is {} (seed {})",
@@ -105,6 +110,14 @@ pub fn html(summary: &Summary, pictures: &[Picture]) -> String {
     for v in &summary.verdicts {
         section(v, &mut body);
     }
+    page("dwcp scenarios", &body, pictures)
+}
+
+/// A page of its own: style, a body, and pictures below it.
+///
+/// # Panics
+/// Never: pictures are plain data.
+pub(crate) fn page(title: &str, body: &str, pictures: &[Picture]) -> String {
     // `</` would end the script early.
     let data = serde_json::to_string(pictures).expect("a picture is plain data").replace("</", "<\\/");
     let style = include_str!("report/report.css");
@@ -112,9 +125,10 @@ pub fn html(summary: &Summary, pictures: &[Picture]) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>dwcp scenarios</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}\
+         <title>{}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}\
          <section id=\"pictures\"></section>\n<script type=\"application/json\" id=\"data\">{data}</script>\n\
-         <script>\n{script}</script>\n</body>\n</html>\n"
+         <script>\n{script}</script>\n</body>\n</html>\n",
+        escape(title)
     )
 }
 
@@ -148,7 +162,7 @@ fn claims(s: &Summary, out: &mut String) {
         for c in &v.claims {
             let show = |n: u64| if c.found.runs == 0 { "–".to_owned() } else { c.figure.show(n) };
             let (class, word) = if c.met { ("good", "met") } else { ("bad", "not met") };
-            let Spread { median, p99, worst, worst_seed, runs } = c.found;
+            let Spread { median, p99, worst, worst_seed, runs, .. } = c.found;
             let _ok = writeln!(
                 out,
                 "<tr><td><a href=\"#{id}\">{name}</a></td><td>{} ≤ {}</td><td>{}</td><td>{}</td><td>{}</td>\
@@ -215,7 +229,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn summary() -> Summary {
-        let found = Spread { runs: 3, median: 1, p99: 2, worst: 6_000_000_000, worst_seed: 9 };
+        let found = Spread { runs: 3, median: 1, p99: 2, p999: 2, worst: 6_000_000_000, worst_seed: 9 };
         let verdict = Verdict {
             scenario: "failover/leader_crash".into(),
             why: "A <leader> dies & \"returns\".".into(),
@@ -225,7 +239,13 @@ mod tests {
             failures: Vec::new(),
             sometimes: BTreeMap::from([("fault.crash".to_owned(), 4)]),
             never: vec!["raft.x".into()],
-            claims: vec![Claimed { figure: Figure::Rto, at_most: 5_000_000_000, found, met: false }],
+            claims: vec![Claimed {
+                figure: Figure::Rto,
+                at_most: 5_000_000_000,
+                found,
+                beyond: 1,
+                met: false,
+            }],
             figures: BTreeMap::from([("rto", found)]),
             totals: Stats::default(),
             took_us: 10,

@@ -19,7 +19,7 @@
 //! twice) is left out of the core: refusing to serve is what it promises then.
 //!
 //! Files: `run` (this), `cluster` (nodes in the world), `door` (questions and answers),
-//! `crowd` (the clients), `chores` (the operator), `drive` (the loop), `judge` (the end).
+//! `crowd` (the clients), `moment` (a look at all nodes), `chores` (the operator), `drive` (the loop), `judge` (the end).
 
 mod chores;
 pub mod cluster;
@@ -27,6 +27,7 @@ mod crowd;
 mod door;
 mod drive;
 mod judge;
+pub mod moment;
 pub mod picture;
 
 use crate::expand::RunPlan;
@@ -49,6 +50,8 @@ pub struct Options {
     pub keep: Keep,
     /// A leak planted on purpose ([`crate::leak`]).
     pub leak: Option<crate::leak::Leak>,
+    /// A moment to stop at; nothing is judged then.
+    pub moment: Option<moment::Moment>,
 }
 
 /// What a run did, in numbers.
@@ -99,6 +102,8 @@ pub struct Outcome {
     pub fired: Fired,
     /// Seconds of simulated time.
     pub simulated: Duration,
+    /// The nodes at the moment asked for, or at the end if the run ended before.
+    pub states: Vec<moment::NodeState>,
 }
 
 /// Runs a plan.

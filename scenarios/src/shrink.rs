@@ -15,6 +15,7 @@ use crate::capsule::Capsule;
 use crate::expand::RunPlan;
 use crate::run::{Options, run};
 use dwcp_env::{Duration, Instant};
+use dwcp_runtime_sim::fault::Fault;
 use dwcp_runtime_sim::plan::Plan;
 use dwcp_runtime_sim::shrink::{self as ddmin, Budget, Found, Progress};
 use dwcp_runtime_sim::trace::Violation;
@@ -113,6 +114,16 @@ fn with_world(plan: &RunPlan, world: &Plan) -> RunPlan {
     plan
 }
 
+/// The plan with its acts written out as the faults they were resolved to.
+#[must_use]
+pub fn settled(plan: &RunPlan, resolved: &[Fault]) -> RunPlan {
+    let mut plan = plan.clone();
+    plan.world.faults.extend_from_slice(resolved);
+    plan.world.faults.sort_by_key(|f| f.at);
+    plan.acts.retain(crate::expand::is_request);
+    plan
+}
+
 /// Shrinks a run that fails; `None` if it does not fail when run once more.
 pub fn shrink(plan: &RunPlan, budget: Budget, progress: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
     let first = run(plan, &Options::default()).ok()?;
@@ -122,11 +133,7 @@ pub fn shrink(plan: &RunPlan, budget: Budget, progress: &mut dyn FnMut(Progress)
     let mut search =
         Search { best: plan.clone(), violation, trace, runs: 1, began: std::time::Instant::now(), budget };
     if !first.resolved.is_empty() {
-        let mut candidate = plan.clone();
-        candidate.world.faults.extend(first.resolved);
-        candidate.world.faults.sort_by_key(|f| f.at);
-        candidate.acts.retain(crate::expand::is_request);
-        search.attempt(candidate);
+        search.attempt(settled(plan, &first.resolved));
     }
     loop {
         let before = size(&search.best);

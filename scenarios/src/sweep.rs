@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 const EXAMPLES: usize = 3;
 
 /// How much to run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Amount {
     /// As many seeds of each scenario as its file says.
     AsWritten,
@@ -31,6 +31,8 @@ pub enum Amount {
     Seeds(u32),
     /// As many as fit in this time on the clock, in turn over the scenarios.
     Time(std::time::Duration),
+    /// These seeds of each, in the order of the scenarios; the first seed is not looked at.
+    These(Vec<Vec<u64>>),
 }
 
 /// A sweep.
@@ -84,9 +86,11 @@ pub struct Spread {
     pub median: u64,
     /// 99 of 100 were at most this.
     pub p99: u64,
+    /// 999 of 1,000 were at most this.
+    pub p999: u64,
     /// The worst.
     pub worst: u64,
-    /// The seed of the worst.
+    /// The smallest seed that gave the worst.
     pub worst_seed: u64,
 }
 
@@ -99,7 +103,9 @@ pub struct Claimed {
     pub at_most: u64,
     /// This was found.
     pub found: Spread,
-    /// Whether the worst is within the claim.
+    /// Runs that were over it.
+    pub beyond: u64,
+    /// Whether every run measured it, none broke a property, and the worst is within the claim.
     pub met: bool,
 }
 
@@ -191,16 +197,16 @@ impl Sweep {
         // Plans are drawn when a worker is free, so that memory does not grow with the sweep.
         let mut fill = |pool: &mut Pool| {
             while pool.open() < self.workers * 2 {
-                let Some((scenario, seed)) = queue.next() else { return };
-                let plan = expand(&self.scenarios[scenario], Seed(seed));
-                let id = (scenario as u64) << 48 | (seed - self.first_seed);
+                let Some((scenario, nth)) = queue.next() else { return };
+                let plan = expand(&self.scenarios[scenario], Seed(self.seed(scenario, nth)));
+                let id = (scenario as u64) << 48 | nth;
                 pool.submit(Job { id, plan, want: Want::Verdict, leak: None });
             }
         };
         fill(&mut pool);
         while let Some((id, done)) = pool.take() {
             let scenario = (id >> 48) as usize;
-            let seed = self.first_seed + (id & 0xffff_ffff_ffff);
+            let seed = self.seed(scenario, id & 0xffff_ffff_ffff);
             let g = &mut gathered[scenario];
             let before = g.failed;
             self.take(g, scenario, seed, done);
@@ -212,35 +218,43 @@ impl Sweep {
             progress(&state);
             fill(&mut pool);
         }
-        let full = !matches!(self.amount, Amount::Seeds(_));
+        let full = !matches!(self.amount, Amount::Seeds(_) | Amount::These(_));
         let verdicts = self.scenarios.iter().zip(gathered).map(|(s, g)| verdict(s, g, full)).collect();
         let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Summary { build: crate::capsule::Build::current(), verdicts, wall_ms }
     }
 
-    fn seeds(&self, scenario: &Scenario) -> u64 {
-        match self.amount {
-            Amount::AsWritten => scenario.seeds.into(),
-            Amount::Seeds(n) => n.into(),
+    /// How many seeds of scenario `place`.
+    fn seeds(&self, place: usize) -> u64 {
+        match &self.amount {
+            Amount::AsWritten => self.scenarios[place].seeds.into(),
+            Amount::Seeds(n) => (*n).into(),
             Amount::Time(_) => u64::MAX,
+            Amount::These(seeds) => seeds.get(place).map_or(0, |s| s.len() as u64),
+        }
+    }
+    /// The seed of run `nth` of scenario `place`.
+    fn seed(&self, place: usize, nth: u64) -> u64 {
+        match &self.amount {
+            Amount::These(seeds) => seeds[place][nth as usize],
+            _ => self.first_seed + nth,
         }
     }
     fn total(&self) -> Option<u64> {
         let timed = matches!(self.amount, Amount::Time(_));
-        (!timed).then(|| self.scenarios.iter().map(|s| self.seeds(s)).sum())
+        (!timed).then(|| (0..self.scenarios.len()).map(|s| self.seeds(s)).sum())
     }
-    /// Which runs, in which order: seed by seed over all scenarios.
+    /// Which runs, in which order: in turn over all scenarios.
     fn queue(&self, began: std::time::Instant) -> impl Iterator<Item = (usize, u64)> + '_ {
-        let most = self.scenarios.iter().map(|s| self.seeds(s)).max().unwrap_or(0);
+        let most = (0..self.scenarios.len()).map(|s| self.seeds(s)).max().unwrap_or(0);
         let in_time = move || match self.amount {
             Amount::Time(limit) => began.elapsed() < limit,
             _ => true,
         };
         (0..most)
             .flat_map(move |nth| (0..self.scenarios.len()).map(move |s| (s, nth)))
-            .filter(move |(s, nth)| *nth < self.seeds(&self.scenarios[*s]))
+            .filter(move |(s, nth)| *nth < self.seeds(*s))
             .take_while(move |_| in_time())
-            .map(move |(s, nth)| (s, self.first_seed + nth))
     }
 
     fn take(&self, g: &mut Gathered, scenario: usize, seed: u64, done: Done) {
@@ -308,27 +322,27 @@ fn gather(g: &mut Gathered, seed: u64, report: &Report) {
     g.took_us += report.took_us;
 }
 
+/// Nearest ranks: the smallest value that the stated share of the runs does not exceed.
 fn spread(values: &mut [(u64, u64)]) -> Spread {
     values.sort_unstable();
-    let at = |percent: usize| values[(values.len() - 1) * percent / 100].0;
-    match values.last() {
-        None => Spread::default(),
-        Some(&(worst, worst_seed)) => {
-            Spread { runs: values.len() as u64, median: at(50), p99: at(99), worst, worst_seed }
-        }
-    }
+    let n = values.len();
+    let at = |permille: usize| values[(n * permille).div_ceil(1_000).max(1) - 1].0;
+    let Some(&(worst, _)) = values.last() else { return Spread::default() };
+    let first_worst = values.partition_point(|v| v.0 < worst);
+    let worst_seed = values[first_worst].1;
+    Spread { runs: n as u64, median: at(500), p99: at(990), p999: at(999), worst, worst_seed }
 }
 
 fn verdict(scenario: &Scenario, mut g: Gathered, full: bool) -> Verdict {
     let spreads: BTreeMap<Figure, Spread> = g.figures.iter_mut().map(|(f, v)| (*f, spread(v))).collect();
     let claimed = |c: &Claim| {
         let found = spreads.get(&c.figure).copied().unwrap_or_default();
-        Claimed {
-            figure: c.figure,
-            at_most: c.at_most,
-            found,
-            met: found.runs > 0 && found.worst <= c.at_most,
-        }
+        // The values are sorted by now.
+        let values = g.figures.get(&c.figure);
+        let within = values.map_or(0, |v| v.partition_point(|v| v.0 <= c.at_most)) as u64;
+        let measured = found.runs > 0 && found.runs == g.runs && g.failed == 0;
+        let beyond = found.runs - within;
+        Claimed { figure: c.figure, at_most: c.at_most, found, beyond, met: measured && beyond == 0 }
     };
     let enough = full || g.runs >= u64::from(scenario.seeds);
     let happened = |name: &String| g.sometimes.get(name).is_some_and(|n| *n > 0);
@@ -346,5 +360,22 @@ fn verdict(scenario: &Scenario, mut g: Gathered, full: bool) -> Verdict {
         sometimes: g.sometimes,
         totals: g.totals,
         took_us: g.took_us,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_nearest_ranks_and_the_worst_names_its_first_seed() {
+        let mut values: Vec<(u64, u64)> = (1..=2_000).map(|n| (n, 10_000 - n)).collect();
+        values.extend([(2_000, 7), (2_000, 8)]);
+        let s = spread(&mut values);
+        assert_eq!((s.runs, s.median, s.p99, s.p999), (2_002, 1_001, 1_982, 2_000));
+        assert_eq!((s.worst, s.worst_seed), (2_000, 7));
+        let few = spread(&mut [(3, 1), (5, 2), (4, 3)]);
+        assert_eq!((few.median, few.p99, few.p999, few.worst_seed), (4, 5, 5, 2));
+        assert_eq!(spread(&mut []), Spread::default());
     }
 }

@@ -13,11 +13,12 @@
 use crate::expand::RunPlan;
 use crate::file::Figure;
 use crate::leak::Leak;
+use crate::run::moment::{self, Moment, NodeState};
 use crate::run::picture::{self, Picture};
 use crate::run::{Options, Outcome, Stats, run};
 use dwcp_env::{Duration, Instant, Seed};
 use dwcp_runtime_sim::fingerprint::Trail;
-use dwcp_runtime_sim::trace::{Keep, Violation};
+use dwcp_runtime_sim::trace::{Event, Keep, Violation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -56,6 +57,8 @@ pub enum Want {
     },
     /// A space-time picture.
     Picture,
+    /// The nodes at a moment, and the events around it in words.
+    Moment(Moment),
 }
 
 /// What a worker says of a run.
@@ -81,6 +84,9 @@ pub struct Report {
     /// The picture wanted.
     #[serde(default)]
     pub picture: Option<Picture>,
+    /// The nodes at the moment wanted.
+    #[serde(default)]
+    pub states: Vec<NodeState>,
 }
 
 /// A line of a worker's output.
@@ -105,9 +111,11 @@ pub fn execute(job: &Job) -> Result<Report, String> {
         Want::Verdict => Keep::Nothing,
         Want::Events { from, to } => Keep::Range { from, to },
         Want::Picture => Keep::Everything,
+        Want::Moment(m) => Keep::Between { from: m.from(), to: m.to() },
     };
+    let moment = if let Want::Moment(m) = job.want { Some(m) } else { None };
     let began = processor_time_us();
-    let outcome = run(&job.plan, &Options { keep, leak: job.leak }).map_err(|e| e.to_string())?;
+    let outcome = run(&job.plan, &Options { keep, leak: job.leak, moment }).map_err(|e| e.to_string())?;
     let took_us = processor_time_us().saturating_sub(began);
     Ok(report(job, outcome, took_us))
 }
@@ -126,6 +134,10 @@ fn report(job: &Job, outcome: Outcome, took_us: u64) -> Report {
         Want::Events { .. } => {
             events = outcome.events.iter().map(|e| (e.seq, format!("{} {:?}", e.at, e.what))).collect();
         }
+        Want::Moment(_) => {
+            let line = |e: &Event| (e.seq, format!("{} {}", e.at, moment::says(e)));
+            events = outcome.events.iter().map(line).collect();
+        }
         Want::Picture => drawn = Some(picture::draw(&job.plan, &outcome)),
     }
     Report {
@@ -138,6 +150,7 @@ fn report(job: &Job, outcome: Outcome, took_us: u64) -> Report {
         took_us,
         events,
         picture: drawn,
+        states: if matches!(job.want, Want::Moment(_)) { outcome.states } else { Vec::new() },
     }
 }
 

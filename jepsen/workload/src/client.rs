@@ -145,6 +145,10 @@ impl Client {
     pub const fn without_sessions(&mut self) {
         self.sessions = false;
     }
+    /// What it draws from now on comes from this seed; what it has begun stays as it is.
+    pub const fn rekey(&mut self, seed: Seed) {
+        self.seed = seed;
+    }
     /// No operation begins at or after this.
     pub const fn stop_at(&mut self, at: Instant) {
         self.stop_at = at;

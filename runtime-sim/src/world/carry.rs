@@ -86,7 +86,7 @@ impl<M: Machine> SimWorld<M> {
     /// told different things.
     fn send_lying(&mut self, i: usize, send: Send, lies: Lies) {
         let entity = self.hosts[i].id.0 << 20 | send.to.0;
-        let (seed, at) = (self.plan.seed, Instant::from_nanos(self.now));
+        let (seed, at) = (self.seed, Instant::from_nanos(self.now));
         // Keyed by the message's content and not by how many there were.
         let k = digest(&send.body);
         let hit = |rate: dwcp_env::Ratio, p| rate.num > 0 && rate.hit(seed.draw(p, entity, at, k));
@@ -189,7 +189,7 @@ impl<M: Machine> SimWorld<M> {
         let host = &mut self.hosts[i];
         let Some(fault) = host.strikes.pop() else { return };
         let span = ends.saturating_sub(began).saturating_sub(1);
-        let within = self.plan.seed.below(span, STRIKE, host.id.0, Instant::from_nanos(began), 0);
+        let within = self.seed.below(span, STRIKE, host.id.0, Instant::from_nanos(began), 0);
         let at = (began + 1 + within).max(self.now);
         self.queue.push(at, Next::Strike { node: i as u16, life: host.life, fault });
     }

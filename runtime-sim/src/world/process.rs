@@ -237,7 +237,7 @@ impl<M: Machine> SimWorld<M> {
             now,
             storage,
             probe: self.witness.probe(node),
-            seed: self.plan.seed.part(INCARNATION, entity),
+            seed: self.seed.part(INCARNATION, entity),
         };
         let boot = &mut self.boot;
         let result = crate::catch::catch(|| boot(node, world, version));

@@ -49,7 +49,12 @@ function draw(p, host) {
       into.append(shape("rect", { x: LEFT, y: py - 9, width: WIDTH - LEFT - RIGHT, height: 18, fill: "var(--lane)" }), text(6, py + 4, `n${id}  ${region}`));
       const lives = p.lives.filter(l => l[1] === id);
       let down = [0, "not booted"], paused = null;
-      const gap = (from, to, why, fill) => seen(from, to) && into.append(bar(from, to, py - 9, 18, fill, .8, `n${id} ${why}, ${clock(from)} to ${clock(to)}`));
+      const gap = (from, to, why, fill) => {
+        if (!seen(from, to)) return;
+        into.append(bar(from, to, py - 9, 18, fill, .8, `n${id} ${why}, ${clock(from)} to ${clock(to)}`));
+        const left = Math.max(x(from), LEFT);
+        if (Math.min(x(to), WIDTH - RIGHT) - left > why.length * 6 + 8) into.append(text(left + 4, py + 3, why, { fill: "#fff", "font-size": 9, "pointer-events": "none" }));
+      };
       lives.forEach(([t, , what, why]) => {
         if (what === "up") { if (down) gap(down[0], t, down[1], "var(--dim)"); down = null; }
         if (what === "down" && !down) down = [t, "down: " + why];
@@ -75,6 +80,8 @@ function draw(p, host) {
       if (!seen(from, until)) return;
       const row = TOP + p.nodes.length * LANE + 8 + faultRows.indexOf(kind) * 14;
       into.append(bar(from, until, row, 9, "var(--bad)", .55, says));
+      const room = Math.min(x(until), WIDTH - RIGHT) - Math.max(x(from), LEFT), who = nodes.map(n => "n" + n).join(" ");
+      if (room > who.length * 6 + 6) into.append(text(Math.max(x(from), LEFT) + 3, row + 8, who, { "font-size": 8, "pointer-events": "none" }));
       nodes.filter(n => y.has(n)).forEach(n => into.append(bar(from, until, y.get(n) + 10, 3, "var(--bad)", .8, says)));
     });
     faultRows.forEach((kind, i) => into.append(text(6, TOP + p.nodes.length * LANE + 16 + i * 14, kind, { fill: "var(--dim)", "font-size": 10 })));
@@ -98,8 +105,15 @@ function draw(p, host) {
   function operations(into) {
     into.append(text(6, opsTop + 10, `${clients} clients`, { fill: "var(--dim)", "font-size": 10 }));
     const colour = { ok: "var(--good)", fail: "var(--dim)", unknown: "var(--bad)", open: "var(--warn)" };
-    p.operations.filter(o => seen(o[0], o[1])).forEach(([from, until, client, what, how]) => {
-      into.append(bar(from, until, opsTop + client * opRow, Math.max(opRow - 1, 1), colour[how], how === "ok" ? .7 : 1, `client ${client} ${what}: ${how}, ${clock(from)} to ${clock(until)} (${((until - from) / 1e3).toFixed(1)} ms)`));
+    const shows = new Set(p.witnesses || []);
+    p.operations.forEach(([from, until, client, what, how], i) => {
+      if (!seen(from, until)) return;
+      const says = `${shows.has(i) ? "WITNESS: " : ""}client ${client} ${what}: ${how}, ${clock(from)} to ${clock(until)} (${((until - from) / 1e3).toFixed(1)} ms)`;
+      const it = bar(from, until, opsTop + client * opRow, Math.max(opRow - 1, 1), colour[how], how === "ok" ? .7 : 1, says);
+      into.append(it);
+      if (!shows.has(i)) return;
+      const left = Math.max(x(from), LEFT), right = Math.min(x(until), WIDTH - RIGHT);
+      into.append(shape("rect", { x: left - 3, y: opsTop + client * opRow - 3, width: Math.max(right - left, 1.5) + 6, height: Math.max(opRow - 1, 1) + 6, fill: "none", stroke: "var(--bad)", "stroke-width": 1.5, rx: 2 }, says));
     });
   }
   function verdict(into) {
@@ -133,6 +147,8 @@ function draw(p, host) {
   const title = el("h3", {}, `${p.scenario}, seed ${p.seed}`);
   const says = p.violation ? el("pre", { class: "bad" }, `${p.violation[1]} at ${clock(p.violation[0])}\n${p.violation[2]}`) : el("p", { class: "good" }, "nothing broke");
   const bars = el("div", { class: "bar" }, zoom("whole run", 0, p.end), zoom("messages", p.window[0], p.window[1]), zoom("last second of them", p.window[1] - 1e6, p.window[1]), key);
+  // A short run is seen whole; a long one is opened where it broke.
+  if (p.violation && p.end > 15e6) view = [Math.max(p.window[0], 0), Math.max(p.window[1], p.window[0] + 1000)];
   host.append(el("div", { class: "picture" }, title, says, bars, svg, note));
   paint();
 }

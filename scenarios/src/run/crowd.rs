@@ -66,6 +66,10 @@ impl Crowd {
             out: Vec::new(),
         }
     }
+    /// What clients draw from now on comes from this seed.
+    pub(super) fn rekey(&mut self, seed: Seed) {
+        self.clients.iter_mut().for_each(|c| c.rekey(seed));
+    }
     /// Keeps the first client back for a moment.
     pub(super) fn delay_first(&mut self, by: Duration) {
         if let Some(at) = self.wake_of.first().copied() {

@@ -5,6 +5,7 @@ use super::chores::{self, Chores};
 use super::cluster::{Cluster, look};
 use super::crowd::{Crowd, Wish};
 use super::door::GROUP;
+use super::moment::{self, Moment, NodeState};
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
@@ -42,6 +43,10 @@ struct Eye {
     leaders: u64,
     /// The highest term seen led.
     leads: u64,
+    /// When the process of a leader ended or stood still, and its term, until somebody notices.
+    bereft: Option<(Instant, u64, NodeId)>,
+    /// The longest that took.
+    detection: Option<u64>,
 }
 
 impl Eye {
@@ -77,8 +82,30 @@ impl Eye {
     fn life(&self, node: NodeId) -> u32 {
         self.lives.get(node.0 as usize).copied().unwrap_or(0)
     }
-    fn take(&mut self, node: &Node) -> Option<Broken> {
+    /// Notes that a leader's process ended, stands still, or goes on before anybody noticed.
+    fn mourn(&mut self, at: Instant, what: &What) {
+        match what {
+            What::Down { node, .. } | What::Stopped { node, .. } | What::Paused { node } => {
+                let last = self.looks.last();
+                let led = last.iter().filter(|l| l.role == Role::Leader).max_by_key(|l| l.term);
+                if let Some(l) = led.filter(|l| l.node == *node && self.bereft.is_none()) {
+                    self.bereft = Some((at, l.term, *node));
+                }
+            }
+            What::Resumed { node } | What::Boot { node, .. } => {
+                self.bereft = self.bereft.filter(|b| b.2 != *node);
+            }
+            _ => {}
+        }
+    }
+    fn take(&mut self, node: &Node, at: Instant) -> Option<Broken> {
         let seen = look(node, self.life(node.id()));
+        if let Some((since, term, _)) = self.bereft
+            && seen.term > term
+        {
+            self.bereft = None;
+            self.detection = self.detection.max(Some(at.since(since).as_nanos()));
+        }
         if seen.role == Role::Leader && seen.term > self.leads {
             self.leads = seen.term;
             self.leaders += 1;
@@ -117,8 +144,11 @@ struct Drive<'p> {
     resolved: Vec<Fault>,
     next_hash: Instant,
     next_poll: Instant,
+    next_rekey: Instant,
     live: Liveness,
     broken: Option<Violation>,
+    moment: Option<Moment>,
+    states: Option<Vec<NodeState>>,
 }
 
 /// Runs a plan.
@@ -140,8 +170,9 @@ impl<'p> Drive<'p> {
         let seen = eye.clone();
         world.watch(move |view, event| {
             let mut eye = seen.borrow_mut();
+            eye.mourn(event.at, &event.what);
             let node = eye.note(&event.what)?;
-            let broken = eye.take(view.machine(node)?)?;
+            let broken = eye.take(view.machine(node)?, event.at)?;
             Some((broken.property.name().to_owned(), broken.detail))
         });
         if options.keep != Keep::Nothing {
@@ -165,8 +196,11 @@ impl<'p> Drive<'p> {
             resolved: Vec::new(),
             next_hash: Instant::ZERO + HASH_EVERY,
             next_poll: plan.world.heal_at,
+            next_rekey: plan.world.rekey.first().map_or(Instant::FAR, |r| r.at),
             live: Liveness::default(),
             broken: None,
+            moment: options.moment,
+            states: None,
         })
     }
 
@@ -189,7 +223,9 @@ impl<'p> Drive<'p> {
         }
         let act = self.acts.last().map_or(Instant::FAR, |a| a.at);
         let wants = [self.crowd.next_wake(), act, self.chores.next_at(), self.next_hash, self.next_poll];
-        let limit = wants.into_iter().min().unwrap_or(Instant::FAR).min(self.plan.world.horizon).max(now);
+        let stop = self.next_stop();
+        let limit = wants.into_iter().min().unwrap_or(Instant::FAR).min(self.plan.world.horizon);
+        let limit = limit.min(self.next_rekey).min(stop).max(now);
         match self.world.advance(limit) {
             Advance::Client(event) => {
                 let now = self.world.now();
@@ -203,8 +239,43 @@ impl<'p> Drive<'p> {
                 self.broken = self.world.violation().cloned();
                 false
             }
-            Advance::Limit | Advance::Timer(_) | Advance::Reached => true,
+            Advance::Limit => {
+                self.rekey_clients();
+                self.world.now() < stop || !self.at_moment()
+            }
+            Advance::Timer(_) | Advance::Reached => true,
         }
+    }
+
+    /// When the run stops for a moment that is asked for: first at it, then behind its window.
+    fn next_stop(&self) -> Instant {
+        match (self.moment, &self.states) {
+            (None, _) => Instant::FAR,
+            (Some(m), None) => m.at,
+            (Some(m), Some(_)) => m.to(),
+        }
+    }
+    /// All that happens at the moment has happened; whether this was the last stop.
+    fn at_moment(&mut self) -> bool {
+        if self.states.is_some() {
+            return true;
+        }
+        self.states = Some(self.look_at_all());
+        self.next_stop() <= self.world.now()
+    }
+    fn look_at_all(&self) -> Vec<NodeState> {
+        let eye = self.eye.borrow();
+        moment::states(&self.world, |n| eye.life(n))
+    }
+    /// Clients draw anew when the world does.
+    fn rekey_clients(&mut self) {
+        let now = self.world.now();
+        if now < self.next_rekey {
+            return;
+        }
+        self.crowd.rekey(self.plan.world.seed_at(now));
+        let later = self.plan.world.rekey.iter().map(|r| r.at).find(|at| *at > now);
+        self.next_rekey = later.unwrap_or(Instant::FAR);
     }
 
     /// Carries out what clients want.
@@ -360,14 +431,18 @@ impl<'p> Drive<'p> {
 
     fn end(mut self) -> Outcome {
         let core = self.core();
-        if self.broken.is_none() {
+        // A run that was stopped has no end to be judged.
+        let whole = self.moment.is_none();
+        if self.broken.is_none() && whole {
             self.compare_hashes(Some(&core));
         }
+        let states = self.states.take().unwrap_or_else(|| self.look_at_all());
         let mut figures = BTreeMap::new();
         if let Some(reached) = self.live.reached {
             figures.insert(Figure::Convergence, reached.since(self.plan.world.heal_at).as_nanos());
         }
         let eye = self.eye.borrow();
+        figures.extend(eye.detection.map(|d| (Figure::Detection, d)));
         let log = std::mem::take(&mut self.crowd.log);
         let counts = self.world.stats();
         judge::measure(self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
@@ -375,7 +450,7 @@ impl<'p> Drive<'p> {
         // A replica that has not converged may lack what was acknowledged elsewhere.
         let replica = judge::furthest(&core, |n| view.machine(n)).filter(|_| self.live.converged);
         let judged = judge::judge(self.plan, &log, replica, self.world.now(), &mut figures);
-        let violation = self.broken.take().or(judged);
+        let violation = self.broken.take().or(judged.filter(|_| whole));
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
         let now = self.world.now();
         let stats = Stats {
@@ -405,6 +480,7 @@ impl<'p> Drive<'p> {
             log,
             fired: self.world.fired(),
             simulated: now.since(Instant::ZERO),
+            states,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Outcome;
 use crate::expand::RunPlan;
+use crate::explain::witness;
 use dwcp_env::{Duration, Instant, NodeId};
 use dwcp_runtime_sim::fault::{Fault, Target};
 use dwcp_runtime_sim::trace::{Event, What};
@@ -48,6 +49,9 @@ pub struct Picture {
     pub marks: Vec<(u64, u64, String)>,
     /// Clients' operations: begun, ended, client, what, how it ended.
     pub operations: Vec<(u64, u64, u32, String, String)>,
+    /// Places in `operations` of those that show what broke.
+    #[serde(default)]
+    pub witnesses: Vec<usize>,
     /// What broke: when, which property, in words.
     pub violation: Option<(u64, String, String)>,
 }
@@ -81,7 +85,7 @@ pub fn draw(plan: &RunPlan, outcome: &Outcome) -> Picture {
     for event in &outcome.events {
         take(&mut picture, &mut under_way, event);
     }
-    picture.operations = operations(outcome, end);
+    operations(outcome, end, &mut picture);
     picture
 }
 
@@ -142,20 +146,27 @@ fn arrived(p: &mut Picture, sent: Option<(u64, u64, u64, u8)>, at: u64, lost: bo
 }
 
 /// Clients' operations; if there are too many, evenly thinned, but never those that did not
-/// simply succeed.
-fn operations(outcome: &Outcome, end: Instant) -> Vec<(u64, u64, u32, String, String)> {
+/// simply succeed, nor a witness of what broke.
+fn operations(outcome: &Outcome, end: Instant, picture: &mut Picture) {
     let records = &outcome.log.records;
+    let witnesses = outcome.violation.as_ref().map_or_else(Vec::new, |v| witness::of(&outcome.log, v));
     let step = (records.len() / MANY).max(1);
-    let shown = records.iter().enumerate().filter(|(i, r)| i % step == 0 || r.outcome == Ended::Info);
-    let row = |r: &dwcp_workload::Record| {
+    for (place, r) in records.iter().enumerate().filter(|(_, r)| r.what.name() != "saw") {
+        let witnessed = witnesses.contains(&place);
+        let told = place % step == 0 || r.outcome == Ended::Info;
+        if !witnessed && (!told || picture.operations.len() >= 2 * MANY) {
+            continue;
+        }
+        if witnessed {
+            picture.witnesses.push(picture.operations.len());
+        }
         let how = match r.outcome {
             Ended::Ok => "ok",
             Ended::Fail => "fail",
             Ended::Info => "unknown",
             Ended::Open => "open",
         };
-        let what = format!("{:?}", r.what);
-        (us(r.call), us(r.ret.min(end)), r.client, what, how.to_owned())
-    };
-    shown.filter(|(_, r)| r.what.name() != "saw").map(|(_, r)| row(r)).take(2 * MANY).collect()
+        let row = (us(r.call), us(r.ret.min(end)), r.client, witness::action(&r.what), how.to_owned());
+        picture.operations.push(row);
+    }
 }
