@@ -21,7 +21,8 @@ pub struct Sight {
     pub applied: Option<Position>,
     /// Its state's revision.
     pub revision: Revision,
-    /// Whether it is being repaired from its peers: then its engine does not run.
+    /// Whether its disk lost something that its peers have not made good yet: its engine does not run, or runs
+    /// without a vote.
     pub repairing: bool,
 }
 
@@ -30,7 +31,8 @@ impl Node {
     #[must_use]
     pub fn look(&self, group: GroupId) -> Sight {
         let Some(g) = self.groups.get(&group) else { return Sight::default() };
-        let brief = self.host.group(group).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+        let engine = self.host.group(group);
+        let brief = engine.map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
         let store = g.store();
         Sight {
             role: brief.role,
@@ -39,7 +41,7 @@ impl Node {
             committed_index: brief.committed_index,
             applied: store.position(),
             revision: store.revision(),
-            repairing: g.repair.is_some(),
+            repairing: g.repair.is_some() || engine.is_some_and(dwcp_raft::RaftGroup::is_suspect),
         }
     }
     /// Reads this node's own state, whoever leads.

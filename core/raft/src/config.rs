@@ -19,7 +19,7 @@ pub struct GroupConfig {
     pub election_min: Duration,
     /// The longest; also how long a leader's lease lasts.
     pub election_max: Duration,
-    /// How long an append of entries may take before it is sent again.
+    /// How long an append of entries may take before it is sent again; longer on a link that proves to be slower.
     pub append_timeout: Duration,
     /// Appends in flight to one peer; spread over a round trip, so that writes batch by themselves.
     pub pipeline: usize,

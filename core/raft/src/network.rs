@@ -45,7 +45,7 @@ pub(crate) struct Network<SM: StateMachine>(pub(crate) Arc<Shared<SM>>);
 
 impl<SM: StateMachine> Network<SM> {
     fn peer(&self, to: u64, heartbeat: bool) -> Peer<SM> {
-        Peer { shared: self.0.clone(), to: NodeId(to), heartbeat, round_trip: Duration::ZERO }
+        Peer { shared: self.0.clone(), to: NodeId(to), heartbeat, round_trip: Duration::ZERO, strikes: 0 }
     }
 }
 
@@ -67,7 +67,12 @@ pub(crate) struct Peer<SM: StateMachine> {
     heartbeat: bool,
     /// Smoothed; zero until measured.
     round_trip: Duration,
+    /// Appends in a row that were not answered in time.
+    strikes: u32,
 }
+
+/// Doublings of an append's patience at most.
+const STRIKES_MAX: u32 = 4;
 
 impl<SM: StateMachine> Peer<SM> {
     fn late(&self, action: RPCTypes, timeout: std::time::Duration) -> Timeout<C<SM>> {
@@ -186,7 +191,13 @@ where
 {
     fn timeout(&self) -> Duration {
         let config = &self.peer.shared.config;
-        if self.peer.heartbeat { config.heartbeat } else { config.append_timeout }
+        if self.peer.heartbeat {
+            return config.heartbeat;
+        }
+        // On a link that has become slower than the timeout every answer would come too late, for ever, while
+        // heartbeats keep the leader in office: so patience grows until an answer comes (RFC 6298 §5.5).
+        let usual = config.append_timeout.max(self.peer.round_trip * 2).min(config.append_timeout * 8);
+        usual * (1 << self.peer.strikes)
     }
     /// Sends while there is room, time and something to send.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), RPCError<C<SM>>> {
@@ -258,6 +269,7 @@ where
             let Ok(answer) = answer else {
                 return Poll::Ready(Some(Err(Peer::<SM>::crowded())));
             };
+            self.peer.strikes = 0;
             let took = Moment::now().0.since(first.sent);
             let smooth = self.peer.round_trip;
             self.peer.round_trip = if smooth == Duration::ZERO { took } else { (smooth * 7 + took) / 8 };
@@ -271,6 +283,7 @@ where
             return Poll::Pending;
         }
         let error = self.peer.late(RPCTypes::AppendEntries, self.timeout().to_std());
+        self.peer.strikes = (self.peer.strikes + 1).min(STRIKES_MAX);
         Poll::Ready(Some(Err(RPCError::Timeout(error))))
     }
 }
