@@ -67,7 +67,7 @@ fn check() -> Result<(), String> {
 const PROFILE: &str = "sim";
 
 fn test() -> Result<(), String> {
-    need::debian(&[("etcdctl", "etcd-client")])?;
+    need::debian(&[("etcdctl", "etcd-client"), ("ip", "iproute2"), ("nft", "nftables")])?;
     need::python_clients(&root())?;
     sh(&["cargo", "build", "--workspace", "--bins", "--profile", PROFILE, "--locked"])?;
     sh(&["cargo", "test", "--workspace", "--profile", PROFILE, "--locked", "--no-fail-fast"])
@@ -99,7 +99,12 @@ const GATED: [&str; 7] = [
 
 fn mutants() -> Result<(), String> {
     let features = "planted-bugs,planted-leaks";
-    sh(&["cargo", "test", "-p", "dwcp-scenarios", "--features", features, "--profile", PROFILE, "--locked"])
+    sh(&["cargo", "test", "-p", "dwcp-scenarios", "--features", features, "--profile", PROFILE, "--locked"])?;
+    // And one of them on real processes, whose disks lose power: needs root and /dev/fuse.
+    let test = ["--test", "jepsen", "a_build_that_acknowledges"];
+    let mut real = vec!["cargo", "test", "-p", "dwcp", "--features", "planted-bugs", "--profile", PROFILE];
+    real.extend(test);
+    sh(&real)
 }
 
 fn second() -> Result<(), String> {

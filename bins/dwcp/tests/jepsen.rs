@@ -55,6 +55,51 @@ fn a_register_survives_kills_and_pauses_and_its_history_is_written() {
     assert!(page.contains("<svg") && page.contains("sound"));
 }
 
+/// Whether this machine lets a nemesis work; what it lacks is said.
+fn possible(nemesis: &str) -> bool {
+    let list: serde_json::Value = serde_json::from_slice(&jepsen(&["list"]).stdout).unwrap();
+    let card = list["nemeses"].as_array().unwrap().iter().find(|n| n["name"] == nemesis).unwrap();
+    if let Some(why) = card["lacks"].as_str() {
+        eprintln!("not tried here: {why}");
+        return false;
+    }
+    true
+}
+
+#[test]
+fn lists_survive_failing_syncs_and_power_losses() {
+    if possible("fsync-fail") {
+        let words =
+            ["run", "list-append", "--nemesis", "fsync-fail,lose-unsynced", "--time", "16s", "--seed", "5"];
+        let verdict = sound(&words);
+        for evidence in ["syncs ended in EIO", "disks lost power"] {
+            assert!(verdict["evidence"][evidence].as_u64().unwrap() > 0, "{verdict:#}");
+        }
+    }
+}
+
+#[test]
+fn the_bank_survives_partitions() {
+    if possible("partition") {
+        let verdict =
+            sound(&["run", "bank", "--nemesis", "partition,one-way", "--time", "16s", "--seed", "5"]);
+        assert!(verdict["evidence"]["packets dropped"].as_u64().unwrap() > 0, "{verdict:#}");
+    }
+}
+
+/// The harness sees what it is for: a node that acknowledges before it syncs loses acknowledged writes
+/// when the power goes, on real processes as in simulation.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_build_that_acknowledges_before_it_syncs_is_convicted() {
+    assert!(possible("lose-unsynced"), "this test needs root and /dev/fuse");
+    let words = ["run", "register", "--nemesis", "lose-unsynced", "--time", "16s", "--seed", "5"];
+    let out = jepsen(&[&words[..], &["--planted-bug", "ack-before-sync"]].concat());
+    let verdict: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &verdict["verdict"]), (Some(1), &"broken".into()), "{verdict:#}");
+    assert!(verdict["rpo_writes"].as_u64().unwrap() > 0, "{verdict:#}");
+}
+
 #[test]
 fn what_is_asked_for_wrongly_is_answered_with_what_would_be_right() {
     for (words, says) in [

@@ -11,6 +11,8 @@
 //! | [`nemesis`] | one file for each nemesis: its card (what, needs, proof) and how it draws |
 //! | [`act`] | acts as data, their words in both worlds |
 //! | [`schedule`] | when which nemesis strikes: windows drawn from the seed |
+//! | [`disk`], [`fuse`] | a disk that forgets, fails and fills up on command; the same, mounted |
+//! | [`netns`], [`link`] | a namespace for each node, cut by nftables; a link of our own that delays and loses |
 //! | [`need`] | what of the machine a nemesis needs, and what to install where it is missing |
 //!
 //! **Invariants.** 1. The same seed, nemeses, time and leaders give the same acts. 2. Every window
@@ -22,8 +24,12 @@
 //! a rest between, and `mix` is the nemesis that lets two overlap.
 
 pub mod act;
+pub mod disk;
+pub mod fuse;
+pub mod link;
 pub mod need;
 pub mod nemesis;
+pub mod netns;
 pub mod schedule;
 
 pub use act::Act;

@@ -11,8 +11,11 @@
 use crate::config::{Timing, Transport};
 use crate::dev::layout::{Place, REGIONS, letter, write_nodes};
 use crate::http;
-use dwcp_env::{ClusterId, NodeId};
+use dwcp_env::{ClusterId, NodeId, Seed};
 use dwcp_nemesis as nemesis;
+use dwcp_nemesis::disk::Counts;
+use dwcp_nemesis::fuse::{self, Mount};
+use dwcp_nemesis::netns::{Namespaces, Wire};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -41,6 +45,11 @@ pub(super) struct Spec {
     pub(super) dir: PathBuf,
     pub(super) nodes: usize,
     pub(super) timing: Timing,
+    /// What joins the nodes, if each is to be in a network namespace of its own.
+    pub(super) wire: Option<Wire>,
+    pub(super) seed: Seed,
+    /// Whether data lies on disks that can be broken.
+    pub(super) disks: bool,
     /// Arguments besides the configuration: a planted bug.
     pub(super) extra: Vec<String>,
 }
@@ -56,6 +65,9 @@ pub(super) struct Cluster {
     spec: Spec,
     pub(super) places: Vec<Place>,
     running: BTreeMap<u64, Running>,
+    /// After the processes: a disk goes when nobody stands in it any more.
+    disks: BTreeMap<u64, Mount>,
+    pub(super) network: Option<Arc<Namespaces>>,
     /// Who may end by itself now: its disk fails.
     pub(super) may_end: BTreeSet<u64>,
     /// Ends that nobody asked for.
@@ -65,13 +77,30 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Writes the folder and starts all nodes; all serve when this returns.
     pub(super) async fn start(spec: Spec) -> Result<Self, String> {
-        let places = places(spec.nodes);
+        let numbers: Vec<NodeId> = (1..=spec.nodes as u64).map(NodeId).collect();
+        let (wire, seed) = (spec.wire, spec.seed);
+        let network = wire.map(|w| Namespaces::new(&numbers, w, seed)).transpose()?.map(Arc::new);
+        let places = places(spec.nodes, network.as_deref());
         let cluster = crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?;
         let cluster = u128::from_str_radix(&cluster, 16).map(ClusterId).map_err(|e| e.to_string())?;
         write_nodes(&spec.dir, cluster, &places, Transport::Tcp, spec.timing, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
-        let mut made =
-            Self { spec, places, running: BTreeMap::new(), may_end: BTreeSet::new(), surprises: Vec::new() };
+        let mut made = Self {
+            spec,
+            places,
+            running: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            network,
+            may_end: BTreeSet::new(),
+            surprises: Vec::new(),
+        };
+        if made.spec.disks {
+            fuse::clear(&std::env::temp_dir());
+            for place in &made.places {
+                let mount = Mount::new(&made.spec.dir.join(&place.name).join("data"))?;
+                made.disks.insert(place.id, mount);
+            }
+        }
         let all = made.nodes();
         made.ensure(&all)?;
         made.wait_ready(&all, READY_WITHIN).await?;
@@ -84,6 +113,20 @@ impl Cluster {
     /// The etcd doors.
     pub(super) fn doors(&self) -> BTreeMap<NodeId, SocketAddr> {
         self.places.iter().map(|p| (NodeId(p.id), p.client)).collect()
+    }
+    /// The disks of these nodes.
+    pub(super) fn disks(&self, nodes: &[NodeId]) -> impl Iterator<Item = &Mount> {
+        nodes.iter().filter_map(|n| self.disks.get(&n.0))
+    }
+    /// What happened to all disks so far.
+    pub(super) fn disk_counts(&self) -> Counts {
+        self.disks.values().map(Mount::counts).fold(Counts::default(), |a, b| Counts {
+            syncs: a.syncs + b.syncs,
+            failed_syncs: a.failed_syncs + b.failed_syncs,
+            no_space: a.no_space + b.no_space,
+            lost_pages: a.lost_pages + b.lost_pages,
+            lost_names: a.lost_names + b.lost_names,
+        })
     }
     /// A node's admin address.
     pub(super) fn admin(&self, node: NodeId) -> Option<SocketAddr> {
@@ -223,7 +266,17 @@ impl Cluster {
         let log = log.map_err(|e| format!("can't write {}: {e}", folder.join("log").display()))?;
         let copy = log.try_clone().map_err(|e| e.to_string())?;
         let me = std::env::current_exe().map_err(|e| format!("can't find this program's own file: {e}"))?;
-        let mut child = Command::new(me)
+        let enter = self.network.as_ref().map(|n| n.enter(node)).unwrap_or_default();
+        // `ip netns exec` becomes the program it starts: the process stays the same.
+        let mut command = match enter.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(me);
+                command
+            }
+            None => Command::new(me),
+        };
+        let mut child = command
             .arg("node")
             .arg("--config")
             .arg(folder.join("node.toml"))
@@ -284,8 +337,9 @@ fn signal(child: &Child, what: Signal) {
     }
 }
 
-/// Nodes on addresses that no other run of this machine has: part of the loopback network by our process number.
-fn places(nodes: usize) -> Vec<Place> {
+/// Nodes on addresses that no other run of this machine has: their namespaces', or part of the loopback network by
+/// our process number.
+fn places(nodes: usize, network: Option<&Namespaces>) -> Vec<Place> {
     let pid = std::process::id();
     let (high, low) = (64 + (pid >> 8) % 64, pid % 256);
     let mut count = BTreeMap::new();
@@ -293,7 +347,8 @@ fn places(nodes: usize) -> Vec<Place> {
         .map(|i| {
             let region = REGIONS[i % REGIONS.len()];
             let n = count.entry(region).and_modify(|n| *n += 1).or_insert(1);
-            let ip = Ipv4Addr::new(127, high as u8, low as u8, i as u8 + 1);
+            let loopback = Ipv4Addr::new(127, high as u8, low as u8, i as u8 + 1);
+            let ip = network.map_or(loopback, |n| n.address(NodeId(i as u64 + 1)));
             let at = |port: u16| SocketAddr::from((ip, port));
             Place {
                 id: i as u64 + 1,

@@ -12,7 +12,9 @@ use super::drive::{Load, Tally, drive};
 use super::{last, strike};
 use crate::config::Timing;
 use dwcp_env::{Duration, Instant, Seed};
-use dwcp_nemesis::{Act, Nemesis, Schedule, Window};
+use dwcp_nemesis::link;
+use dwcp_nemesis::netns::Wire;
+use dwcp_nemesis::{Act, Need, Nemesis, Schedule, Window};
 use dwcp_workload::history::Remark;
 use dwcp_workload::{Log, Use};
 use serde_json::json;
@@ -42,6 +44,23 @@ pub(super) struct Order {
     pub(super) extra: Vec<String>,
 }
 
+impl Order {
+    /// What is to join the nodes.
+    fn wire(&self) -> Option<Wire> {
+        if self.needs(Need::Tun) {
+            Some(Wire::Link)
+        } else {
+            self.needs(Need::Namespaces).then_some(Wire::Bridge)
+        }
+    }
+    /// Whether a nemesis of this run needs this of the machine.
+    fn needs(&self, need: Need) -> bool {
+        let mixed = self.nemeses.contains(&Nemesis::Mix);
+        let parts = self.allowed.iter().filter(|_| mixed);
+        self.nemeses.iter().chain(parts).any(|n| n.card().needs.contains(&need))
+    }
+}
+
 /// A nemesis that struck.
 #[derive(Debug)]
 pub(super) struct Struck {
@@ -53,6 +72,7 @@ pub(super) struct Struck {
     pub(super) begin: Instant,
     pub(super) end: Instant,
     pub(super) evidence: Vec<strike::Evidence>,
+    before: strike::Before,
 }
 
 /// What came of it.
@@ -91,8 +111,16 @@ pub(super) async fn run(
     stop: watch::Receiver<bool>,
     tell: &dyn Fn(Duration, &Tally, &str),
 ) -> Result<Ran, String> {
-    let spec =
-        Spec { dir: order.dir.clone(), nodes: order.nodes, timing: Timing::Lan, extra: order.extra.clone() };
+    let spec = Spec {
+        dir: order.dir.clone(),
+        nodes: order.nodes,
+        // A site whose links are slowed to those of regions keeps their time.
+        timing: if order.needs(Need::Tun) { Timing::Wan } else { Timing::Lan },
+        wire: order.wire(),
+        seed: order.seed,
+        disks: order.needs(Need::Fuse),
+        extra: order.extra.clone(),
+    };
     tell(Duration::ZERO, &Tally::default(), "starting the nodes");
     let cluster = Cluster::start(spec).await?;
     let origin = std::time::Instant::now();
@@ -124,7 +152,15 @@ pub(super) async fn run(
     run.cluster.notice_ends();
     run.cluster.end().await;
     broke?;
-    let Run { cluster, struck, remarks, doubts, .. } = run;
+    let Run { cluster, struck, remarks, mut doubts, .. } = run;
+    if let Some(late) = cluster.network.as_ref().and_then(|n| n.counts()).map(|c| c.late_p99())
+        && late > link::LATE
+    {
+        doubts.push(format!(
+            "time: the link was late, p99 {late:?} (its bound is {:?}); the machine is too busy",
+            link::LATE
+        ));
+    }
     Ok(Ran { log, remarks, struck, past, differ, unhealed, surprises: cluster.surprises, doubts, lasted })
 }
 
@@ -162,10 +198,19 @@ impl Run<'_> {
             let name = striker.card().name;
             let begin = self.now();
             self.remark(name, "begin", &act);
-            let begun = strike::begin(&mut self.cluster, &act).await;
+            let before = strike::before(&self.cluster);
+            let begun = strike::begin(&mut self.cluster, &act, self.order.seed).await;
             let words = act.words();
-            let mut struck =
-                Struck { window_of: of, nemesis: name, act, words, begin, end: begin, evidence: Vec::new() };
+            let mut struck = Struck {
+                window_of: of,
+                nemesis: name,
+                act,
+                words,
+                begin,
+                end: begin,
+                evidence: Vec::new(),
+                before,
+            };
             match begun {
                 Ok(evidence) => struck.evidence.extend(evidence),
                 Err(e) => failed = Err(format!("{name}: {e}")),
@@ -178,7 +223,7 @@ impl Run<'_> {
         }
         for i in (first..self.struck.len()).rev() {
             let act = self.struck[i].act.clone();
-            match strike::end(&mut self.cluster, &act).await {
+            match strike::end(&mut self.cluster, &act, self.struck[i].before).await {
                 Ok(evidence) => self.struck[i].evidence.extend(evidence),
                 Err(e) => failed = Err(format!("{}: {e}", self.struck[i].nemesis)),
             }

@@ -6,7 +6,11 @@
 
 use super::cluster::{Cluster, READY_WITHIN};
 use crate::http;
+use dwcp_env::{NodeId, Seed};
 use dwcp_nemesis::Act;
+use dwcp_nemesis::disk::Counts;
+use dwcp_nemesis::link::{self, Shape};
+use dwcp_nemesis::netns::Namespaces;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,12 +22,39 @@ const NEXT_WITHIN: Duration = Duration::from_secs(8);
 /// A calendar counts as put off when it is off by at least this part of what was asked.
 const HALF: f64 = 0.5;
 
+/// What counters said before an act.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    disks: Counts,
+    link: link::Counts,
+}
+
+/// What counters say now.
+pub(super) fn before(cluster: &Cluster) -> Before {
+    let link = cluster.network.as_ref().and_then(|n| n.counts()).unwrap_or_default();
+    Before { disks: cluster.disk_counts(), link }
+}
+
 /// Begins an act.
-pub(super) async fn begin(cluster: &mut Cluster, act: &Act) -> Result<Option<Evidence>, String> {
+pub(super) async fn begin(cluster: &mut Cluster, act: &Act, seed: Seed) -> Result<Option<Evidence>, String> {
     match act {
-        Act::Kill { nodes, .. } => {
-            let killed = cluster.kill(nodes).await?;
-            Ok(Some(("processes killed", killed)))
+        Act::Kill { nodes, lose_unsynced: false } => {
+            Ok(Some(("processes killed", cluster.kill(nodes).await?)))
+        }
+        Act::Kill { nodes, lose_unsynced: true } => {
+            cluster.kill(nodes).await?;
+            cluster.disks(nodes).for_each(|d| d.lose_power(seed));
+            Ok(Some(("disks lost power", cluster.disks(nodes).count() as u64)))
+        }
+        Act::DiskFull { nodes } => {
+            cluster.may_end.extend(nodes.iter().map(|n| n.0));
+            cluster.disks(nodes).for_each(|d| d.set_full(true));
+            Ok(None)
+        }
+        Act::FsyncFail { nodes } => {
+            cluster.may_end.extend(nodes.iter().map(|n| n.0));
+            cluster.disks(nodes).for_each(|d| d.set_sync_fails(true));
+            Ok(None)
         }
         Act::Pause { nodes } => Ok(Some(("processes stopped", cluster.pause(nodes).await))),
         Act::Restart { nodes } => {
@@ -49,14 +80,50 @@ pub(super) async fn begin(cluster: &mut Cluster, act: &Act) -> Result<Option<Evi
             }
             Ok(Some(("calendars put off", off)))
         }
-        other => Err(format!("{} is not carried out here", other.words())),
+        Act::Cut { pairs } => {
+            let pairs = pairs.clone();
+            on_network(cluster, move |n| n.cut(&pairs)).await?;
+            Ok(None)
+        }
+        Act::Delay { millis, jitter_millis } => {
+            let (delay, jitter) = (Duration::from_millis(*millis), Duration::from_millis(*jitter_millis));
+            shape(cluster, |s| Shape { delay, jitter, ..s });
+            Ok(None)
+        }
+        Act::Loss { per_mille } => {
+            shape(cluster, |s| Shape { loss_per_mille: *per_mille, ..s });
+            Ok(None)
+        }
     }
 }
 
 /// Ends an act: what it broke is whole again, and serves soon.
-pub(super) async fn end(cluster: &mut Cluster, act: &Act) -> Result<Option<Evidence>, String> {
+pub(super) async fn end(
+    cluster: &mut Cluster,
+    act: &Act,
+    before: Before,
+) -> Result<Option<Evidence>, String> {
     match act {
-        Act::Kill { nodes, .. } => cluster.ensure(nodes)?,
+        Act::DiskFull { nodes } => {
+            cluster.disks(nodes).for_each(|d| d.set_full(false));
+            back_from_a_bad_disk(cluster, nodes)?;
+            return Ok(Some((
+                "writes ended in ENOSPC",
+                cluster.disk_counts().no_space - before.disks.no_space,
+            )));
+        }
+        Act::FsyncFail { nodes } => {
+            cluster.disks(nodes).for_each(|d| d.set_sync_fails(false));
+            back_from_a_bad_disk(cluster, nodes)?;
+            let failed = cluster.disk_counts().failed_syncs - before.disks.failed_syncs;
+            return Ok(Some(("syncs ended in EIO", failed)));
+        }
+        Act::Kill { nodes, lose_unsynced } => {
+            cluster.ensure(nodes)?;
+            let forgotten = |c: Counts| c.lost_pages + c.lost_names;
+            let lost = forgotten(cluster.disk_counts()) - forgotten(before.disks);
+            return Ok(lose_unsynced.then_some(("unsynced pages and names lost", lost)));
+        }
         Act::Pause { nodes } => cluster.resume(nodes),
         Act::Restart { .. } => {}
         Act::Clock { offsets } => {
@@ -67,7 +134,19 @@ pub(super) async fn end(cluster: &mut Cluster, act: &Act) -> Result<Option<Evide
                 }
             }
         }
-        other => return Err(format!("{} is not carried out here", other.words())),
+        Act::Cut { .. } => {
+            return Ok(Some(("packets dropped", on_network(cluster, Namespaces::mend).await?)));
+        }
+        Act::Delay { .. } => {
+            shape(cluster, |s| Shape { delay: Duration::ZERO, jitter: Duration::ZERO, ..s });
+            let now = before_of_link(cluster);
+            return Ok(Some(("packets delayed", now.delayed - before.link.delayed)));
+        }
+        Act::Loss { .. } => {
+            shape(cluster, |s| Shape { loss_per_mille: 0, ..s });
+            let now = before_of_link(cluster);
+            return Ok(Some(("packets lost", now.lost - before.link.lost)));
+        }
     }
     Ok(None)
 }
@@ -76,6 +155,16 @@ pub(super) async fn end(cluster: &mut Cluster, act: &Act) -> Result<Option<Evide
 pub(super) async fn heal(cluster: &mut Cluster) -> Vec<String> {
     let mut failed = Vec::new();
     let all = cluster.nodes();
+    for disk in cluster.disks(&all) {
+        disk.set_full(false);
+        disk.set_sync_fails(false);
+    }
+    shape(cluster, |_| Shape::default());
+    if cluster.network.is_some()
+        && let Err(e) = on_network(cluster, Namespaces::mend).await
+    {
+        failed.push(e);
+    }
     cluster.resume(&all);
     if let Err(e) = cluster.ensure(&all) {
         failed.push(e);
@@ -89,6 +178,32 @@ pub(super) async fn heal(cluster: &mut Cluster) -> Vec<String> {
         }
     }
     failed
+}
+
+fn before_of_link(cluster: &Cluster) -> link::Counts {
+    before(cluster).link
+}
+
+fn shape(cluster: &Cluster, change: impl Fn(Shape) -> Shape) {
+    if let Some(network) = &cluster.network {
+        network.reshape(change);
+    }
+}
+
+/// Programs are started for it: not on the thread that the clients are on.
+async fn on_network<T: Send + 'static>(
+    cluster: &Cluster,
+    work: impl FnOnce(&Namespaces) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let network = cluster.network.clone().ok_or("the nodes are not in namespaces of their own")?;
+    tokio::task::spawn_blocking(move || work(&network)).await.map_err(|e| e.to_string())?
+}
+
+/// Whoever ended because of its disk is started again; from now on an end is a surprise again.
+fn back_from_a_bad_disk(cluster: &mut Cluster, nodes: &[NodeId]) -> Result<(), String> {
+    cluster.ensure(nodes)?;
+    cluster.may_end.clear();
+    Ok(())
 }
 
 async fn put_off(admin: SocketAddr, by_ms: i64) -> Result<(), String> {

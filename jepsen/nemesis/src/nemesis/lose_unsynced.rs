@@ -9,7 +9,7 @@ pub(super) const CARD: Card = Card {
     scenario: "crash",
     what: "SIGKILL to all nodes, or to a majority, and what their disks had not synced is gone",
     needs: &[Need::Fuse],
-    proof: "pages and names that the disks forgot",
+    proof: "disks that lost power; the pages and names that they forgot",
 };
 
 pub(super) fn act(draw: Draw, seen: &Seen) -> Act {
