@@ -74,7 +74,9 @@ impl Eye {
             | What::Deliver { .. }
             | What::Wake { .. }
             | What::Job { .. }
-            | What::Request { .. } => {}
+            | What::Request { .. }
+            // What a node did in its last turn it did.
+            | What::Stopped { .. } => {}
             _ => return None,
         }
         what.node()
