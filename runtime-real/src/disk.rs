@@ -9,6 +9,13 @@
 //! ([`HANDLES`]; more than the log and the store together have open at once). A handle goes when
 //! its file is renamed or removed.
 //!
+//! **At once.** A write and its sync may also be carried out on the loop's own thread
+//! ([`DiskThread::at_once`]), where that is quick: handing them over and being told costs two
+//! wake-ups, as much processor time as the sync itself. Quick means that syncs have lately taken
+//! [`QUICK`] on average, and that the thread has nothing to do; whatever makes, moves or removes
+//! files is the thread's. So a disk that begins to stall holds the loop up once, and from then on the
+//! thread has it until it is quick again.
+//!
 //! **Rejected.** Merging consecutive requests here: the node groups the appends of a turn
 //! itself, where it knows what belongs together; `io_uring`: one sync in flight at a time is
 //! what the log wants, and a thread in `fdatasync` costs the same.
@@ -20,18 +27,23 @@ use dwcp_env::disk::FileName;
 use dwcp_env::{DiskError, DiskOp, DiskRequest, File, Storage, Ticket};
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Handles kept open at once.
 const HANDLES: usize = 64;
+
+/// Syncs that take longer than this on average are the thread's: a hundredth of a heartbeat, which the
+/// loop may be deaf for.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// Where completions go.
 pub(crate) type OnDisk = Box<dyn Fn(Ticket, Result<(), DiskError>) + Send>;
 
 /// The thread; it ends when this is dropped and the queue is empty.
 pub(crate) struct DiskThread {
+    executor: Arc<Mutex<Executor>>,
     requests: Option<Sender<DiskRequest>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,14 +53,27 @@ impl DiskThread {
     pub(crate) fn start(storage: Arc<RealStorage>, done: OnDisk, syncs: Histogram) -> std::io::Result<Self> {
         // Bounded by the loop's holding back: see `shard::DISK_BACKLOG`.
         let (requests, queue) = unbounded::<DiskRequest>();
+        let executor = Arc::new(Mutex::new(Executor::new(storage, syncs)));
+        let shared = executor.clone();
         let run = move || {
-            let mut executor = Executor::new(storage, syncs);
             for request in queue {
-                done(request.ticket, executor.carry_out(&request));
+                let result = shared.lock().unwrap_or_else(PoisonError::into_inner).carry_out(&request);
+                done(request.ticket, result);
             }
         };
         let thread = std::thread::Builder::new().name("dwcp-disk".into()).spawn(run)?;
-        Ok(Self { requests: Some(requests), thread: Some(thread) })
+        Ok(Self { executor, requests: Some(requests), thread: Some(thread) })
+    }
+
+    /// Carries a request out on the caller's thread, if that is quick. All that was given to the
+    /// thread before must have completed.
+    pub(crate) fn at_once(&self, request: &DiskRequest) -> Option<Result<(), DiskError>> {
+        let plain = |op: &DiskOp| matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. });
+        if !request.ops.iter().all(plain) {
+            return None;
+        }
+        let mut executor = self.executor.try_lock().ok()?;
+        (executor.usual_sync <= QUICK).then(|| executor.carry_out(request))
     }
 
     pub(crate) fn send(&self, request: DiskRequest) {
@@ -72,12 +97,14 @@ struct Executor {
     storage: Arc<RealStorage>,
     open: BTreeMap<FileName, RealFile>,
     sync_failed: bool,
+    /// How long syncs take, smoothed; the first ones are the thread's.
+    usual_sync: Duration,
     syncs: Histogram,
 }
 
 impl Executor {
     fn new(storage: Arc<RealStorage>, syncs: Histogram) -> Self {
-        Self { storage, open: BTreeMap::new(), sync_failed: false, syncs }
+        Self { storage, open: BTreeMap::new(), sync_failed: false, usual_sync: QUICK * 8, syncs }
     }
 
     fn carry_out(&mut self, request: &DiskRequest) -> Result<(), DiskError> {
@@ -99,7 +126,9 @@ impl Executor {
             DiskOp::Sync { file } => {
                 let started = Instant::now();
                 let result = self.file(file)?.sync();
-                self.syncs.record(started.elapsed());
+                let took = started.elapsed();
+                self.syncs.record(took);
+                self.usual_sync = (self.usual_sync * 7 + took) / 8;
                 self.sync_failed |= result.is_err();
                 result
             }

@@ -82,7 +82,7 @@ impl<Q: Send + 'static, R: Send + 'static> Hosted<Q, R> {
         boot: impl FnOnce(World) -> Result<M, E> + Send + 'static,
     ) -> Result<Self, StartError>
     where
-        M: Machine<Request = Q, Response = R> + 'static,
+        M: Machine<Request = Q, Response = R> + Send + 'static,
         E: Display,
     {
         let storage = Arc::new(RealStorage::open(&settings.data_dir, settings.cluster, settings.node)?);
@@ -93,9 +93,11 @@ impl<Q: Send + 'static, R: Send + 'static> Hosted<Q, R> {
         let counts = Arc::new(Counts::new());
         let handle = NodeHandle { inbox: inbox.clone(), counts, clock, probe: probe.clone() };
         let world = World { now: clock.now(), storage: storage.clone(), probe, seed };
-        let parts = node::parts(storage, inbox.clone(), clock, carrier, &registry)
-            .map_err(|e| StartError::System { what: "a thread", why: e.to_string() })?;
-        let loop_end = node::spawn_loop(boot, world, parts, settings.on_broken).await?;
+        let parts =
+            node::parts(storage, inbox.clone(), clock, carrier, &registry).map_err(node::no_thread)?;
+        let own = node::OwnRuntime::start()?;
+        // The loop keeps its thread, and nobody needs it longer.
+        let (loop_end, _) = node::spawn_loop(boot, world, parts, own, settings.on_broken).await?;
         tracing::info!(node = %settings.node, cluster = %settings.cluster, seed = seed.0, "node runs");
         Ok(Self { handle, inbox, loop_end })
     }

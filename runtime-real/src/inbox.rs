@@ -30,8 +30,7 @@ use dwcp_env::bound::INPUT_QUEUE;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
-use std::time::Duration;
+use std::task::Waker;
 use tokio::sync::Notify;
 
 /// How urgent an item is.
@@ -56,8 +55,8 @@ struct Shared<T> {
     levels: [VecDeque<T>; LEVELS],
     /// Producers that wait for room, by level.
     held_back: [usize; LEVELS],
-    /// The consumer is parked, or about to be.
-    sleeping: bool,
+    /// Wakes the consumer, which sleeps or is about to.
+    sleeping: Option<Waker>,
     closed: bool,
 }
 
@@ -67,7 +66,6 @@ pub(crate) struct Inbox<T> {
     /// Items per level that the consumer has not taken yet, readable without the lock.
     fresh: [AtomicUsize; LEVELS],
     room: [Notify; LEVELS],
-    consumer: Mutex<Option<Thread>>,
     closed: AtomicBool,
 }
 
@@ -86,12 +84,11 @@ impl<T> Inbox<T> {
             shared: Mutex::new(Shared {
                 levels: std::array::from_fn(|_| VecDeque::new()),
                 held_back: [0; LEVELS],
-                sleeping: false,
+                sleeping: None,
                 closed: false,
             }),
             fresh: std::array::from_fn(|_| AtomicUsize::new(0)),
             room: std::array::from_fn(|_| Notify::new()),
-            consumer: Mutex::new(None),
             closed: AtomicBool::new(false),
         }
     }
@@ -104,10 +101,10 @@ impl<T> Inbox<T> {
     fn put(&self, mut s: MutexGuard<'_, Shared<T>>, level: Level, item: T) {
         s.levels[level as usize].push_back(item);
         self.fresh[level as usize].fetch_add(1, Ordering::Release);
-        let wake = std::mem::take(&mut s.sleeping);
+        let sleeper = s.sleeping.take();
         drop(s);
-        if wake && let Some(t) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
-            t.unpark();
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
         }
     }
 
@@ -198,9 +195,7 @@ pub(crate) struct Taken<T> {
 }
 
 impl<T> Taken<T> {
-    /// The consumer's end for the thread that calls this.
-    pub(crate) fn attach(inbox: &Inbox<T>) -> Self {
-        *inbox.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
+    pub(crate) fn new() -> Self {
         Self { levels: std::array::from_fn(|_| VecDeque::new()), work_in_a_row: 0 }
     }
 
@@ -246,28 +241,25 @@ impl<T> Taken<T> {
         }
     }
 
-    /// Sleeps until an item not less urgent than `least` may be there, or `limit` is over.
-    pub(crate) fn sleep(&self, inbox: &Inbox<T>, least: Level, limit: Option<Duration>) {
-        {
-            let mut s = inbox.lock();
-            let ready = s.levels[..=least as usize].iter().any(|q| !q.is_empty())
-                || self.levels[..=least as usize].iter().any(|q| !q.is_empty());
-            if ready {
-                return;
-            }
-            s.sleeping = true;
+    /// Whether an item not less urgent than `least` is there; if none is, `sleeper` is woken by the
+    /// next item of any level.
+    pub(crate) fn ready(&mut self, inbox: &Inbox<T>, least: Level, sleeper: &Waker) -> bool {
+        let mut s = inbox.lock();
+        let ready = s.levels[..=least as usize].iter().any(|q| !q.is_empty())
+            || self.levels[..=least as usize].iter().any(|q| !q.is_empty());
+        if !ready && !s.sleeping.as_ref().is_some_and(|w| w.will_wake(sleeper)) {
+            s.sleeping = Some(sleeper.clone());
         }
-        match limit {
-            Some(d) => std::thread::park_timeout(d),
-            None => std::thread::park(),
-        }
+        ready
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
     use std::sync::Arc;
+    use std::task::{Context, Poll};
 
     fn drain(taken: &mut Taken<u32>, inbox: &Inbox<u32>, least: Level) -> Vec<u32> {
         std::iter::from_fn(|| taken.next(inbox, least)).collect()
@@ -276,7 +268,7 @@ mod tests {
     #[test]
     fn urgent_items_overtake_what_was_already_taken() {
         let inbox = Inbox::new();
-        let mut taken = Taken::attach(&inbox);
+        let mut taken = Taken::new();
         inbox.push(Level::Bulk, 30).unwrap();
         inbox.push(Level::Work, 20).unwrap();
         inbox.push(Level::Work, 21).unwrap();
@@ -289,7 +281,7 @@ mod tests {
     #[test]
     fn a_loop_that_holds_back_takes_only_what_it_accepts() {
         let inbox = Inbox::new();
-        let mut taken = Taken::attach(&inbox);
+        let mut taken = Taken::new();
         inbox.push(Level::Work, 20).unwrap();
         inbox.push(Level::Control, 10).unwrap();
         inbox.complete(1);
@@ -301,7 +293,7 @@ mod tests {
     #[test]
     fn bulk_has_its_turn_under_full_load() {
         let inbox = Inbox::new();
-        let mut taken = Taken::attach(&inbox);
+        let mut taken = Taken::new();
         (0..200).for_each(|n| inbox.push(Level::Work, n).unwrap());
         inbox.push(Level::Bulk, 999).unwrap();
         let order = drain(&mut taken, &inbox, Level::Bulk);
@@ -322,7 +314,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!held.is_finished());
-        let mut taken = Taken::attach(&inbox);
+        let mut taken = Taken::new();
         assert_eq!(taken.next(&inbox, Level::Bulk), Some(1));
         assert_eq!(taken.next(&inbox, Level::Bulk), Some(0));
         assert_eq!(held.await.unwrap(), Ok(()));
@@ -344,24 +336,25 @@ mod tests {
         assert!(inbox.is_closed());
     }
 
-    #[test]
-    fn a_sleeper_is_woken_by_the_first_item() {
+    #[tokio::test]
+    async fn a_sleeper_is_woken_by_the_first_item() {
         let inbox = Arc::new(Inbox::new());
-        let consumer = std::thread::spawn({
+        let producer = std::thread::spawn({
             let inbox = inbox.clone();
-            move || {
-                let mut taken = Taken::attach(&inbox);
-                let mut got = Vec::new();
-                while got.len() < 1_000 {
-                    match taken.next(&inbox, Level::Bulk) {
-                        Some(n) => got.push(n),
-                        None => taken.sleep(&inbox, Level::Bulk, None),
-                    }
-                }
-                got
-            }
+            move || (0..1_000).for_each(|n| inbox.push(Level::Work, n).unwrap())
         });
-        (0..1_000).for_each(|n| inbox.push(Level::Work, n).unwrap());
-        assert_eq!(consumer.join().unwrap(), (0..1_000).collect::<Vec<u32>>());
+        let mut taken = Taken::new();
+        let mut got = Vec::new();
+        while got.len() < 1_000 {
+            match taken.next(&inbox, Level::Bulk) {
+                Some(n) => got.push(n),
+                None => {
+                    let mut ready = |cx: &mut Context<'_>| taken.ready(&inbox, Level::Bulk, cx.waker());
+                    poll_fn(|cx| if ready(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                }
+            }
+        }
+        producer.join().unwrap();
+        assert_eq!(got, (0..1_000).collect::<Vec<u32>>());
     }
 }

@@ -14,14 +14,14 @@
 //! | [`node`] | settings, start and end of one node |
 //! | [`hosted`] | the same without sockets, for a world that carries messages itself |
 //! | [`door`] | requests with deadlines, streams with bounds |
-//! | [`shard`], `inbox`, `disk`, `jobs` | the loop, its one queue, its disk's thread, work off the loop |
+//! | [`shard`], `inbox`, `disk`, `jobs` | the loop, its one queue, its disk, work off the loop |
 //! | [`storage`] | the directory: whose it is, one process at a time |
 //! | [`link`], [`authority`] | peers over TCP or QUIC, who they are, the development authority |
 //! | [`inject`] | delays and cuts on purpose, only where configured |
 //! | [`metrics`], [`watch`] | counters, gauges, histograms; events as log lines |
 //!
-//! **Threads.** One for the node, one for its disk, two for its jobs; sockets and doors are on the
-//! caller's tokio runtime. Nothing but `step` ever touches the node.
+//! **Threads.** One for the node and its links (and its doors, if they are few), one for what its disk
+//! does not do quickly, two for its jobs. Nothing but `step` ever touches the node.
 //!
 //! **Invariants of absence.** No protocol and no service is named here: the crate knows
 //! `dwcp-env` and nothing else of the project.

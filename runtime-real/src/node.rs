@@ -8,6 +8,10 @@
 //! **Order of ending.** The loop ends; the disk finishes what it was given; frames already queued
 //! have a moment to leave; connections are closed; the directory is unlocked; [`Node::ended`]
 //! answers. A kill at any instant is safe instead: nothing here is needed for that.
+//!
+//! **Threads.** The node has one of its own, with a tokio runtime of its own: loop and links are tasks on
+//! it, and so are the doors that are started on [`Node::runtime`] (see [`crate::shard`] for why). The
+//! thread ends when the links are closed and the [`Node`] is dropped.
 
 use crate::authority::{Identity, IdentityError, Name};
 use crate::clock::Clock;
@@ -23,12 +27,16 @@ use crate::watch::{LogWatch, OnBroken};
 use bytes::Bytes;
 use dwcp_env::{ClusterId, Duration, Lane, Machine, NodeId, Probe, Seed, World};
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What one process's configuration says about its node.
 #[derive(Clone, Debug)]
@@ -95,6 +103,40 @@ pub struct Node<Q, R> {
     links: Links,
     registry: Arc<Registry>,
     ended: watch::Receiver<Option<Ended>>,
+    runtime: Handle,
+    /// The node's thread lives as long as one of these does.
+    _alive: Alive,
+}
+
+pub(crate) fn no_thread(e: std::io::Error) -> StartError {
+    StartError::System { what: "a thread", why: e.to_string() }
+}
+
+/// Never sent on; the thread waits for the last one to be dropped.
+pub(crate) type Alive = mpsc::Sender<()>;
+
+/// A runtime that may be dropped anywhere: a plain one panics when that is on another runtime.
+pub(crate) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    pub(crate) fn start() -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map(|r| Self(Some(r))).map_err(no_thread)
+    }
+    fn handle(&self) -> Handle {
+        self.0.as_ref().expect("it is there until the drop").handle().clone()
+    }
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.as_ref().expect("it is there until the drop").block_on(future)
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl<Q, R> std::fmt::Debug for Node<Q, R> {
@@ -105,7 +147,7 @@ impl<Q, R> std::fmt::Debug for Node<Q, R> {
 
 impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
     /// Starts a node; `boot` builds it from its world, on the thread it will live on. Must be
-    /// called on a tokio runtime, which the links will use.
+    /// called on a tokio runtime, on which its end is awaited.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -115,7 +157,7 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
         boot: impl FnOnce(World) -> Result<M, E> + Send + 'static,
     ) -> Result<Self, StartError>
     where
-        M: Machine<Request = Q, Response = R> + 'static,
+        M: Machine<Request = Q, Response = R> + Send + 'static,
         E: Display,
     {
         let name = Name { cluster: settings.cluster, node: settings.node };
@@ -133,7 +175,12 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
             inject: settings.inject,
         };
         let seed = link_settings.seed;
-        let (links, listener) = Links::bind(link_settings, &registry)?;
+        let own = OwnRuntime::start()?;
+        let runtime = own.handle();
+        let (links, listener) = {
+            let _on_it = runtime.enter();
+            Links::bind(link_settings, &registry)?
+        };
         let inbox = Arc::new(Inbox::new());
         let counts = Arc::new(Counts::new());
         let clock = Clock::start(settings.clock_uncertainty);
@@ -143,16 +190,18 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
         let handle = NodeHandle { inbox: inbox.clone(), counts: counts.clone(), clock, probe: probe.clone() };
         let world = World { now: clock.now(), storage: storage.clone(), probe: probe.clone(), seed };
         let carrier: Arc<dyn Carrier> = Arc::new(links.clone());
-        let parts = parts(storage, inbox.clone(), clock, carrier, &registry)
-            .map_err(|e| StartError::System { what: "a thread", why: e.to_string() })?;
-        let loop_end = spawn_loop(boot, world, parts, settings.on_broken).await?;
+        let parts = parts(storage, inbox.clone(), clock, carrier, &registry).map_err(no_thread)?;
+        let (loop_end, alive) = spawn_loop(boot, world, parts, own, settings.on_broken).await?;
         register(&registry, &handle);
-        links.open(listener, Arc::new(Deliveries(inbox)), probe);
+        {
+            let _on_it = runtime.enter();
+            links.open(listener, Arc::new(Deliveries(inbox)), probe);
+        }
         let (tell, ended) = watch::channel(None);
-        tokio::spawn(end(loop_end, links.clone(), tell));
+        tokio::spawn(end(loop_end, links.clone(), tell, alive.clone()));
         tracing::info!(node = %settings.node, cluster = %settings.cluster, listen = %links.local_address(),
             seed = seed.0, "node runs");
-        Ok(Self { handle, links, registry, ended })
+        Ok(Self { handle, links, registry, ended, runtime, _alive: alive })
     }
 
     /// The doors' line to it.
@@ -164,6 +213,12 @@ impl<Q: Send + 'static, R: Send + 'static> Node<Q, R> {
     #[must_use]
     pub fn links(&self) -> &Links {
         &self.links
+    }
+    /// The runtime of its own thread, for doors that want no thread of theirs. What runs there must never
+    /// block: the node waits meanwhile.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
     /// Its figures.
     #[must_use]
@@ -242,21 +297,25 @@ pub(crate) fn parts<Q: Send + 'static, R: Send + 'static>(
     Ok(Parts { inbox, clock, carrier, disk, jobs })
 }
 
-/// Boots the node on a thread of its own; answers when it has booted, with the thread's end.
+/// Boots the node on a thread of its own; answers when it has booted, with the loop's end and what keeps
+/// the thread once the loop has ended.
 pub(crate) async fn spawn_loop<M, E>(
     boot: impl FnOnce(World) -> Result<M, E> + Send + 'static,
     world: World,
     parts: Parts<M::Request, M::Response>,
+    own: OwnRuntime,
     on_broken: OnBroken,
-) -> Result<oneshot::Receiver<Ended>, StartError>
+) -> Result<(oneshot::Receiver<Ended>, Alive), StartError>
 where
-    M: Machine + 'static,
+    M: Machine + Send + 'static,
     M::Request: Send + 'static,
     M::Response: Send + 'static,
     E: Display,
 {
     let (booted, boot_result) = oneshot::channel();
     let (tell_end, end) = oneshot::channel();
+    let (alive, mut needed) = mpsc::channel(1);
+    let looping = alive.clone();
     let run = move || {
         let machine = match catch_unwind(AssertUnwindSafe(|| boot(world).map_err(|e| e.to_string())))
             .unwrap_or_else(|panic| Err(format!("its boot panicked: {}", panic_text(&*panic))))
@@ -270,21 +329,33 @@ where
             }
         };
         let _gone = booted.send(Ok(()));
-        let _gone = tell_end.send(run_to_end(Shard::new(machine, parts), on_broken));
+        let shard = Shard::new(machine, parts);
+        // A task, not what the thread blocks on: waking that costs a system call each time.
+        own.handle().spawn(async move {
+            let _gone = tell_end.send(run_to_end(shard, on_broken).await);
+            drop(looping);
+        });
+        own.block_on(async { while needed.recv().await.is_some() {} });
     };
-    std::thread::Builder::new()
-        .name("dwcp-node".into())
-        .spawn(run)
-        .map_err(|e| StartError::System { what: "a thread", why: e.to_string() })?;
+    std::thread::Builder::new().name("dwcp-node".into()).spawn(run).map_err(no_thread)?;
     match boot_result.await {
-        Ok(Ok(())) => Ok(end),
+        Ok(Ok(())) => Ok((end, alive)),
         Ok(Err(why)) => Err(StartError::Boot(why)),
         Err(_) => Err(StartError::Boot("its thread ended".into())),
     }
 }
 
-fn run_to_end<M: Machine>(mut shard: Shard<M>, on_broken: OnBroken) -> Ended {
-    let ended = catch_unwind(AssertUnwindSafe(|| shard.run())).unwrap_or_else(|panic| {
+async fn run_to_end<M: Machine>(mut shard: Shard<M>, on_broken: OnBroken) -> Ended {
+    let outcome = {
+        let mut run = pin!(shard.run());
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx))) {
+            Ok(Poll::Ready(ended)) => Poll::Ready(Ok(ended)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => Poll::Ready(Err(panic)),
+        })
+        .await
+    };
+    let ended = outcome.unwrap_or_else(|panic| {
         let why = panic_text(&*panic);
         tracing::error!("the node panicked: {why}");
         on_broken.act(&format!("the node panicked: {why}"));
@@ -304,7 +375,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
 
-async fn end(loop_end: oneshot::Receiver<Ended>, links: Links, tell: watch::Sender<Option<Ended>>) {
+async fn end(
+    loop_end: oneshot::Receiver<Ended>,
+    links: Links,
+    tell: watch::Sender<Option<Ended>>,
+    _alive: Alive,
+) {
     let ended = loop_end.await.unwrap_or_else(|_| Ended::Broken("its thread is gone".into()));
     links.close().await;
     tell.send_replace(Some(ended));

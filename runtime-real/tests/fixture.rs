@@ -60,7 +60,7 @@ pub(crate) async fn start<M>(
     boot: impl FnOnce(World) -> Result<M, String> + Send + 'static,
 ) -> Result<Node<u64, u64>, StartError>
 where
-    M: Machine<Request = u64, Response = u64> + 'static,
+    M: Machine<Request = u64, Response = u64> + Send + 'static,
 {
     Node::start(settings, Arc::new(Registry::new()), boot).await
 }

@@ -40,7 +40,7 @@ pub struct File {
     /// A bound on the wall clock's error, as the time service promises.
     #[serde(default = "uncertainty")]
     pub clock_uncertainty: String,
-    /// Threads that serve clients and links.
+    /// Threads: the first runs the node and its links, and clients too if it is the only one.
     #[serde(default = "one")]
     pub threads: usize,
     /// This node's certificate.

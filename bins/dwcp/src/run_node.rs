@@ -76,8 +76,13 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
         return Ok(());
     }
     init_log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(file.threads)
+    // The node brings one thread; this one serves pages and signals.
+    let mut builder = match file.threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
+        .worker_threads(file.threads.saturating_sub(1).max(1))
         .enable_all()
         .build()
         .map_err(|e| format!("can't start the runtime: {e}"))?;
@@ -126,7 +131,9 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     // etcd's headers have room for 64 bits.
     let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces());
     let (close, closing) = watch::channel(false);
-    let door = tokio::spawn(Door::new(face.clone()).serve(door_listener, closing));
+    let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
+    let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
+    let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing));
     let seen = admin::Seen::default();
     admin::register(&registry, &face, &seen);
     let pages = admin::pages(&registry, &face, &seen, node.links(), file.inject.is_some());
@@ -150,6 +157,13 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
         Ended::Well | Ended::Late => Ok(()),
         Ended::Failed(why) | Ended::Broken(why) => Err(why),
     }
+}
+
+/// A listener is woken by the runtime that bound it: by this one from now on.
+fn rehome(listener: TcpListener, runtime: &tokio::runtime::Handle) -> std::io::Result<TcpListener> {
+    let plain = listener.into_std()?;
+    let _on_it = runtime.enter();
+    TcpListener::from_std(plain)
 }
 
 async fn told_to_end(end_with_stdin: bool) {
