@@ -1,6 +1,8 @@
 //! The third world, judged from outside: `dwcp maelstrom` under the judge of `jepsen/maelstrom`, which was
 //! written from the protocol alone and shares no code with it; and the judge judged by toy nodes that lie.
 
+use dwcp_check::append::{self, Anomaly, Level};
+use dwcp_check::history::{Event, History, Interner, Kind, Process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,9 +23,12 @@ fn said(out: &Output) -> String {
 
 /// Runs the bench and returns its reports; the judge's reasons and the nodes' logs if it finds anything.
 fn bench(name: &str, words: &[&str]) -> Vec<Value> {
-    let kept = tempfile::tempdir().unwrap();
-    let out = judge("bench.py").args(words).arg("--json").arg("--out").arg(kept.path()).output().unwrap();
-    assert!(out.status.success(), "{name}: {}\n{}", said(&out), logs(kept.path()));
+    bench_in(tempfile::tempdir().unwrap().path(), name, words)
+}
+
+fn bench_in(kept: &Path, name: &str, words: &[&str]) -> Vec<Value> {
+    let out = judge("bench.py").args(words).arg("--json").arg("--out").arg(kept).output().unwrap();
+    assert!(out.status.success(), "{name}: {}\n{}", said(&out), logs(kept));
     let lines = String::from_utf8_lossy(&out.stdout).into_owned();
     lines.lines().map(|line| serde_json::from_str(line).expect("a report is JSON")).collect()
 }
@@ -112,13 +117,47 @@ fn what_was_acknowledged_survives_kills() {
     assert!(reports[0]["faults"].as_u64() >= Some(2), "{reports:?}");
 }
 
-/// More nodes than voters: the others join as learners and serve all the same.
+/// More nodes than voters: the others join as learners and serve all the same. The history gets a second opinion,
+/// and so does one that the judge condemns.
 #[test]
 fn nine_nodes_serve_with_seven_voters() {
+    let kept = tempfile::tempdir().unwrap();
     let bin = format!("{DWCP} maelstrom txn-list-append --timing lan");
     let words =
-        ["txn-list-append", "--bin", &bin, "--nodes", "9", "--time", "3", "--rate", "40", "--min-ok", "0.5"];
-    bench("nine nodes", &words);
+        ["txn-list-append", "--nodes", "9", "--time", "3", "--rate", "40", "--min-ok", "0.5", "--bin", &bin];
+    bench_in(kept.path(), "nine nodes", &words);
+    let found = second_opinion(kept.path());
+    assert!(found.is_empty(), "{}", found[0].text);
+
+    let toy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../jepsen/maelstrom/tests/toy.py");
+    let bin = format!("python3 -B {} txn-list-append reads-locally", toy.display());
+    let words =
+        ["txn-list-append", "--time", "1", "--least-ops", "300", "--rate", "300", "--bin", &bin, "--out"];
+    let out = judge("bench.py").args(words).arg(kept.path()).output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(!second_opinion(kept.path()).is_empty(), "the judge condemns what our checker finds sound");
+}
+
+/// What our own checker says of a history that the judge kept.
+fn second_opinion(kept: &Path) -> Vec<Anomaly> {
+    let text = std::fs::read_to_string(kept.join("txn-list-append/history.jsonl")).unwrap();
+    let event = |line: &str| {
+        let e: Value = serde_json::from_str(line).unwrap();
+        Event {
+            index: e["index"].as_u64().unwrap(),
+            process: Process::Client(e["process"].as_u64().unwrap()),
+            kind: serde_json::from_value::<Kind>(e["type"].clone()).unwrap(),
+            function: e["f"].as_str().unwrap().into(),
+            key: None,
+            value: e["value"].clone(),
+            time_ns: e["time"].as_u64(),
+            error: None,
+        }
+    };
+    let history = History { events: text.lines().map(event).collect() };
+    let transactions = append::transactions(&history, &mut Interner::default()).unwrap();
+    assert!(transactions.len() > 50, "{} transactions", transactions.len());
+    append::check(&transactions, Level::StrictSerializable)
 }
 
 /// Both of the Gossip Glomers' efficiency challenges, by one setting.
