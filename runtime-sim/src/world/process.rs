@@ -140,6 +140,10 @@ impl<M: Machine> SimWorld<M> {
         out.clear();
         self.out = Some(out);
         if let Some(why) = stopped {
+            // What it did in its last turn is looked at while it is still there.
+            if self.noting {
+                self.show();
+            }
             self.ended_itself(i, why);
         }
     }

@@ -74,9 +74,7 @@ impl Eye {
             | What::Deliver { .. }
             | What::Wake { .. }
             | What::Job { .. }
-            | What::Request { .. }
-            // What a node did in its last turn it did.
-            | What::Stopped { .. } => {}
+            | What::Request { .. } => {}
             _ => return None,
         }
         what.node()
