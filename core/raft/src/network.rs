@@ -45,7 +45,7 @@ pub(crate) struct Network<SM: StateMachine>(pub(crate) Arc<Shared<SM>>);
 
 impl<SM: StateMachine> Network<SM> {
     fn peer(&self, to: u64, heartbeat: bool) -> Peer<SM> {
-        Peer { shared: self.0.clone(), to: NodeId(to), heartbeat, round_trip: Duration::ZERO, strikes: 0 }
+        Peer { shared: self.0.clone(), to: NodeId(to), heartbeat, round_trip: Duration::ZERO, missed: None }
     }
 }
 
@@ -67,12 +67,9 @@ pub(crate) struct Peer<SM: StateMachine> {
     heartbeat: bool,
     /// Smoothed; zero until measured.
     round_trip: Duration,
-    /// Appends in a row that were not answered in time.
-    strikes: u32,
+    /// The last append that was not answered in time: should its answer still come, the link is slow, not dead.
+    missed: Option<InFlight<SM>>,
 }
-
-/// Doublings of an append's patience at most.
-const STRIKES_MAX: u32 = 4;
 
 impl<SM: StateMachine> Peer<SM> {
     fn late(&self, action: RPCTypes, timeout: std::time::Duration) -> Timeout<C<SM>> {
@@ -195,9 +192,19 @@ where
             return config.heartbeat;
         }
         // On a link that has become slower than the timeout every answer would come too late, for ever, while
-        // heartbeats keep the leader in office: so patience grows until an answer comes (RFC 6298 §5.5).
-        let usual = config.append_timeout.max(self.peer.round_trip * 2).min(config.append_timeout * 8);
-        usual * (1 << self.peer.strikes)
+        // heartbeats, one way, keep the leader in office. A peer that is gone is asked again as soon as ever.
+        config.append_timeout.max(self.peer.round_trip * 2).min(config.append_timeout * 8)
+    }
+    /// Learns how slow the link is from an answer that came too late.
+    fn hear_missed(&mut self, cx: &mut Context<'_>) {
+        let Some(missed) = &mut self.peer.missed else { return };
+        let Poll::Ready(answer) = Pin::new(&mut missed.call).poll(cx) else { return };
+        if answer.is_ok() {
+            let took = Moment::now().0.since(missed.sent);
+            self.peer.round_trip = self.peer.round_trip.max(took);
+            self.peer.shared.probe.reachable("raft.answer_came_late");
+        }
+        self.peer.missed = None;
     }
     /// Sends while there is room, time and something to send.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), RPCError<C<SM>>> {
@@ -260,6 +267,7 @@ where
     }
     /// The answer to the first append in flight.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<AppendResult<SM>>> {
+        self.hear_missed(cx);
         let Some(first) = self.flying.front_mut() else {
             return if self.requests.is_none() { Poll::Ready(None) } else { Poll::Pending };
         };
@@ -269,7 +277,6 @@ where
             let Ok(answer) = answer else {
                 return Poll::Ready(Some(Err(Peer::<SM>::crowded())));
             };
-            self.peer.strikes = 0;
             let took = Moment::now().0.since(first.sent);
             let smooth = self.peer.round_trip;
             self.peer.round_trip = if smooth == Duration::ZERO { took } else { (smooth * 7 + took) / 8 };
@@ -283,7 +290,7 @@ where
             return Poll::Pending;
         }
         let error = self.peer.late(RPCTypes::AppendEntries, self.timeout().to_std());
-        self.peer.strikes = (self.peer.strikes + 1).min(STRIKES_MAX);
+        self.peer.missed = self.flying.pop_front();
         Poll::Ready(Some(Err(RPCError::Timeout(error))))
     }
 }
