@@ -2,7 +2,7 @@
 //! no sockets.
 //!
 //! **Promise.** The contract of [`dwcp_env::contract`], kept by the same loop as in [`Node`](crate::Node):
-//! only sending and delivering are the host's, through [`Carrier`] and [`Hosted::deliver`]. Messages may be
+//! only sending and delivering are the host's, through [`Carrier`] and [`Arrivals::deliver`]. Messages may be
 //! lost, repeated, late and out of order; that they come from whom they name is the host's word.
 //!
 //! **Order of starting and ending** is [`node`](crate::node)'s, less the links.
