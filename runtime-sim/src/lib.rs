@@ -30,7 +30,7 @@
 //! | [`net`], `disk`, `clock` | the models |
 //! | [`fingerprint`] | two runs compared by their hashes, to the first differing event |
 //! | [`shrink`] | the smallest plan that still fails |
-//! | `queue`, `watch`, `catch` | the event queue; what nodes say through probes; panics with their place |
+//! | `queue`, [`watch`], `catch` | the event queue; what nodes say through probes; panics with their place |
 //!
 //! **Invariants of absence.** No thread, socket, file, environment variable, hash map or
 //! floating-point number decides anything here; the only clock read is the shrinker's budget
@@ -53,7 +53,7 @@ mod queue;
 pub mod shrink;
 pub mod swarm;
 pub mod trace;
-mod watch;
+pub mod watch;
 pub mod world;
 pub use client::{Advance, ClientEvent, Heard};
 pub use fault::{Effect, Fault, FaultKind, Fired, Target};

@@ -43,10 +43,29 @@ struct Asked {
     fired: u64,
 }
 
+/// How often something has happened, and when that reached each power of two.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// How often.
+    pub count: u64,
+    /// The moment of the first, the second, the fourth, the eighth…
+    pub at: Vec<Instant>,
+}
+
+impl Reached {
+    /// Once more.
+    pub fn pass(&mut self, now: Instant) {
+        self.count += 1;
+        if self.count.is_power_of_two() {
+            self.at.push(now);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Heard {
-    /// Address and length of a name, the name, how often.
-    sometimes: Vec<(usize, &'static str, u64)>,
+    /// Address of a name, the name, how often.
+    sometimes: Vec<(usize, &'static str, Reached)>,
     /// Of the buggify sites asked so far, by name and node.
     sites: BTreeMap<(&'static str, u64), Asked>,
     told: Vec<Told>,
@@ -103,11 +122,29 @@ impl Witness {
     pub(crate) fn sometimes(&self) -> BTreeMap<String, u64> {
         let heard = self.heard();
         let mut out = BTreeMap::new();
-        for (_, name, n) in &heard.sometimes {
-            *out.entry((*name).to_owned()).or_default() += n;
+        for (_, name, reached) in &heard.sometimes {
+            *out.entry((*name).to_owned()).or_default() += reached.count;
         }
         for ((name, _), asked) in heard.sites.iter().filter(|(_, a)| a.fired > 0) {
             *out.entry(format!("buggify.{name}")).or_default() += asked.fired;
+        }
+        out
+    }
+}
+
+impl Witness {
+    /// When each `sometimes` reached each power of two. A name with two addresses is counted by
+    /// the one that was passed more often.
+    pub(crate) fn reached(&self) -> BTreeMap<String, Reached> {
+        let heard = self.heard();
+        let mut out: BTreeMap<String, Reached> = BTreeMap::new();
+        for (_, name, reached) in &heard.sometimes {
+            let known = out.entry((*name).to_owned()).or_default();
+            let more =
+                (reached.count, std::cmp::Reverse(&reached.at)) > (known.count, std::cmp::Reverse(&known.at));
+            if more {
+                *known = reached.clone();
+            }
         }
         out
     }
@@ -130,11 +167,16 @@ impl Watch for Line {
         self.witness.waits.store(true, Ordering::Relaxed);
     }
     fn sometimes(&self, name: &'static str) {
+        let now = Instant::from_nanos(self.witness.time.load(Ordering::Relaxed));
         let mut heard = self.witness.heard();
         let address = name.as_ptr().addr();
         match heard.sometimes.iter_mut().find(|s| s.0 == address && s.1.len() == name.len()) {
-            Some(s) => s.2 += 1,
-            None => heard.sometimes.push((address, name, 1)),
+            Some(s) => s.2.pass(now),
+            None => {
+                let mut first = Reached::default();
+                first.pass(now);
+                heard.sometimes.push((address, name, first));
+            }
         }
     }
     fn buggify(&self, name: &'static str) -> bool {

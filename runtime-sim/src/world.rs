@@ -44,7 +44,7 @@ use crate::net::Net;
 use crate::plan::{Plan, PlanError};
 use crate::queue::Queue;
 use crate::trace::{Event, Keep, Violation, What};
-use crate::watch::Witness;
+use crate::watch::{Reached, Witness};
 use bytes::Bytes;
 use clients::Waiting;
 use dwcp_env::{Input, Instant, Lane, Machine, NodeId, Outputs, Purpose, RequestId, Seed, World};
@@ -479,6 +479,11 @@ impl<M: Machine> SimWorld<M> {
             all.insert(kind.probe().to_owned(), n);
         }
         all
+    }
+    /// When each of the nodes' probes was passed for the first, second, fourth… time.
+    #[must_use]
+    pub fn reached(&self) -> BTreeMap<String, Reached> {
+        self.witness.reached()
     }
     /// Counts of the run.
     #[must_use]

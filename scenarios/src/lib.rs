@@ -12,6 +12,7 @@ pub mod mutants;
 pub mod pool;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod shrink;
 pub mod sweep;
 pub mod worker;

@@ -37,6 +37,7 @@ use dwcp_runtime_sim::fault::{Fault, Fired};
 use dwcp_runtime_sim::fingerprint::Trail;
 use dwcp_runtime_sim::plan::PlanError;
 use dwcp_runtime_sim::trace::{self, Keep, Violation};
+use dwcp_runtime_sim::watch::Reached;
 use dwcp_workload::Log;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +89,8 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// Probes and events with their counts, `fault.<kind>` included.
     pub sometimes: BTreeMap<String, u64>,
+    /// When probes and events were passed for the first, second, fourth… time.
+    pub reached: BTreeMap<String, Reached>,
     /// Figures measured.
     pub figures: BTreeMap<Figure, u64>,
     /// Numbers.

@@ -57,6 +57,8 @@ pub enum Want {
     },
     /// A space-time picture.
     Picture,
+    /// When probes were passed for the first, second, fourth… time.
+    Coverage,
     /// The nodes at a moment, and the events around it in words.
     Moment(Moment),
 }
@@ -84,6 +86,9 @@ pub struct Report {
     /// The picture wanted.
     #[serde(default)]
     pub picture: Option<Picture>,
+    /// When probes were passed for the first, second, fourth… time.
+    #[serde(default)]
+    pub reached: BTreeMap<String, Vec<Instant>>,
     /// The nodes at the moment wanted.
     #[serde(default)]
     pub states: Vec<NodeState>,
@@ -108,7 +113,7 @@ pub struct Line {
 /// The plan makes no sense.
 pub fn execute(job: &Job) -> Result<Report, String> {
     let keep = match job.want {
-        Want::Verdict => Keep::Nothing,
+        Want::Verdict | Want::Coverage => Keep::Nothing,
         Want::Events { from, to } => Keep::Range { from, to },
         Want::Picture => Keep::Everything,
         Want::Moment(m) => Keep::Between { from: m.from(), to: m.to() },
@@ -130,7 +135,7 @@ fn report(job: &Job, outcome: Outcome, took_us: u64) -> Report {
     let mut events = Vec::new();
     let mut drawn = None;
     match job.want {
-        Want::Verdict => {}
+        Want::Verdict | Want::Coverage => {}
         Want::Events { .. } => {
             events = outcome.events.iter().map(|e| (e.seq, format!("{} {:?}", e.at, e.what))).collect();
         }
@@ -150,6 +155,11 @@ fn report(job: &Job, outcome: Outcome, took_us: u64) -> Report {
         took_us,
         events,
         picture: drawn,
+        reached: if job.want == Want::Coverage {
+            outcome.reached.into_iter().map(|(name, r)| (name, r.at)).collect()
+        } else {
+            BTreeMap::new()
+        },
         states: if matches!(job.want, Want::Moment(_)) { outcome.states } else { Vec::new() },
     }
 }

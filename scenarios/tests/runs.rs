@@ -1,11 +1,14 @@
 //! Runs as a whole: plans are data, runs are functions of them, and what once failed holds.
 
-use dwcp_env::{Instant, Seed};
-use dwcp_runtime_sim::trace::Violation;
+use dwcp_env::{Duration, Instant, Seed};
+use dwcp_runtime_sim::fault::Target;
+use dwcp_runtime_sim::trace::{Keep, Violation};
 use dwcp_scenarios::capsule::Capsule;
 use dwcp_scenarios::catalogue;
-use dwcp_scenarios::expand::expand;
+use dwcp_scenarios::expand::{RunPlan, expand};
+use dwcp_scenarios::explain::chance::branch;
 use dwcp_scenarios::file::{Figure, Scenario};
+use dwcp_scenarios::run::moment::{Moment, Standing};
 use dwcp_scenarios::run::{Options, Outcome, run};
 
 const SMALL: &str = r#"
@@ -74,6 +77,50 @@ fn a_leader_dies_and_every_promise_holds() {
     let again = outcome(1);
     assert_eq!(one.trail, again.trail, "the same plan is the same run");
     assert_ne!(one.trail, outcome(2).trail, "another seed is another");
+}
+
+#[test]
+fn a_moment_shows_each_node_and_changes_nothing() {
+    let plan = expand(&Scenario::parse("test/small", SMALL).unwrap(), Seed(1));
+    let whole = run(&plan, &Options { keep: Keep::Everything, ..Options::default() }).unwrap();
+    let crash = &whole.resolved[0];
+    let Target::Node(dead) = crash.target else { panic!("{crash}") };
+    let moment = Moment { at: crash.at + Duration::millis(300), window: Duration::millis(20) };
+    let keep = Keep::Between { from: moment.from(), to: moment.to() };
+    let seen = run(&plan, &Options { keep, moment: Some(moment), ..Options::default() }).unwrap();
+    let around = whole.events.iter().filter(|e| moment.from() <= e.at && e.at <= moment.to());
+    assert_eq!(seen.events, around.cloned().collect::<Vec<_>>(), "the same run, up to there");
+    assert!(!seen.events.is_empty() && seen.violation.is_none());
+    for state in &seen.states {
+        let (is, role) = (state.standing, state.role.as_deref());
+        if state.node == dead.0 {
+            assert_eq!((is, role, state.faults.len()), (Standing::Down, None, 1), "{state:?}");
+        } else {
+            assert!(is == Standing::Up && role.is_some() && state.committed > 0, "{state:?}");
+        }
+    }
+    // At the very end nothing is down any more, and all are equal.
+    let late = Moment { at: Instant::FAR, window: Duration::ZERO };
+    let end = run(&plan, &Options { moment: Some(late), ..Options::default() }).unwrap();
+    assert_eq!(end.trail, whole.trail);
+    assert!(end.states.iter().all(|s| s.standing == Standing::Up && s.life >= 1));
+}
+
+#[test]
+fn a_branch_has_the_past_of_its_run_and_clients_of_its_own() {
+    let plan = expand(&Scenario::parse("test/small", SMALL).unwrap(), Seed(1));
+    let keep = |plan: &RunPlan| run(plan, &Options { keep: Keep::Everything, ..Options::default() }).unwrap();
+    let at = Instant::ZERO + Duration::secs(5);
+    let (trunk, one) = (keep(&plan), keep(&branch(&plan, at, 7)));
+    let past = |o: &Outcome| o.events.iter().filter(|e| e.at < at).cloned().collect::<Vec<_>>();
+    assert_eq!(past(&trunk), past(&one));
+    assert_ne!(trunk.trail, one.trail);
+    let calls = |o: &Outcome| {
+        let late = o.log.records.iter().filter(|r| r.call > at + Duration::secs(1));
+        late.map(|r| (r.client, r.what.clone())).collect::<Vec<_>>()
+    };
+    assert_ne!(calls(&trunk), calls(&one), "clients ask other things");
+    assert_eq!(one.trail, keep(&branch(&plan, at, 7)).trail);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use dwcp_runtime_sim::client::Advance;
 use dwcp_runtime_sim::fault::Fault;
 use dwcp_runtime_sim::plan::PlanError;
 use dwcp_runtime_sim::trace::{Violation, What};
+use dwcp_runtime_sim::watch::Reached;
 use dwcp_runtime_sim::{Keep, SimWorld};
 use dwcp_workload::Outcome as Ended;
 use std::cell::RefCell;
@@ -37,7 +38,7 @@ const AMNESIA: &str = "may not vote again";
 struct Eye {
     looks: Looks,
     lives: Vec<u32>,
-    told: BTreeMap<&'static str, u64>,
+    told: BTreeMap<&'static str, Reached>,
     /// Nodes whose disk lost what they may have promised.
     forgot: Vec<NodeId>,
     leaders: u64,
@@ -51,7 +52,7 @@ struct Eye {
 
 impl Eye {
     /// Notes an event; says at which node a look is to be taken.
-    fn note(&mut self, what: &What) -> Option<NodeId> {
+    fn note(&mut self, at: Instant, what: &What) -> Option<NodeId> {
         match what {
             What::Boot { node, incarnation, .. } => {
                 let slot = node.0 as usize;
@@ -67,7 +68,7 @@ impl Eye {
                 return None;
             }
             What::Told { name, .. } => {
-                *self.told.entry(name).or_default() += 1;
+                self.told.entry(name).or_default().pass(at);
                 return None;
             }
             What::Disk { .. }
@@ -171,7 +172,7 @@ impl<'p> Drive<'p> {
         world.watch(move |view, event| {
             let mut eye = seen.borrow_mut();
             eye.mourn(event.at, &event.what);
-            let node = eye.note(&event.what)?;
+            let node = eye.note(event.at, &event.what)?;
             let broken = eye.take(view.machine(node)?, event.at)?;
             Some((broken.property.name().to_owned(), broken.detail))
         });
@@ -466,8 +467,10 @@ impl<'p> Drive<'p> {
             leaders: eye.leaders,
         };
         let mut sometimes = self.world.sometimes();
-        for (name, n) in &eye.told {
-            *sometimes.entry((*name).to_owned()).or_default() += n;
+        let mut reached = self.world.reached();
+        for (name, told) in &eye.told {
+            *sometimes.entry((*name).to_owned()).or_default() += told.count;
+            reached.insert((*name).to_owned(), told.clone());
         }
         Outcome {
             trail: self.world.trail(),
@@ -481,6 +484,7 @@ impl<'p> Drive<'p> {
             fired: self.world.fired(),
             simulated: now.since(Instant::ZERO),
             states,
+            reached,
         }
     }
 }

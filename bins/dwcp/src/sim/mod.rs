@@ -7,6 +7,7 @@ mod explain;
 mod gate;
 mod mutants;
 mod run;
+mod search;
 mod sweep;
 
 use clap::{Args, Subcommand};

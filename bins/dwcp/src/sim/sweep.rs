@@ -5,6 +5,7 @@ use super::{cores, program, write};
 use clap::{Args, ValueEnum};
 use dwcp_scenarios::expand::RunPlan;
 use dwcp_scenarios::file::{Figure, Scenario, Tier};
+use dwcp_scenarios::mutants::MUTANTS;
 use dwcp_scenarios::pool::{Done, Program, alone};
 use dwcp_scenarios::sweep::{Amount, Summary, Sweep};
 use dwcp_scenarios::worker::{Job, Want};
@@ -12,25 +13,46 @@ use dwcp_scenarios::{catalogue, report};
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "\
+Examples:
+  dwcp sim sweep                                    as many seeds of each scenario as its file says
+  dwcp sim sweep swarm/ --minutes 480 --capsules out/   a night, failures kept
+  dwcp sim sweep swarm/three_nodes --search --seeds 2000   keep what is rare and branch from it
+
+A search reports which states (probes passed 1, 2, 4, 8… times) were reached, how often by seeds and by branches, and how
+fast new ones came. It is a function of scenario, first seed and number of runs.
+
+Exit status: 0 all passed; 1 something failed; 2 bad usage.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct SweepArgs {
     /// Scenarios, or themes (`failover/`); all of the tier if none is named.
-    scenarios: Vec<String>,
+    pub(super) scenarios: Vec<String>,
     /// How many seeds of each, instead of what each file says.
     #[arg(long)]
-    seeds: Option<u32>,
+    pub(super) seeds: Option<u32>,
     /// For how many minutes, instead of a number of seeds.
     #[arg(long, conflicts_with = "seeds")]
     minutes: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
-    first_seed: u64,
+    pub(super) first_seed: u64,
     /// The slowest tier to run.
     #[arg(long, value_enum, default_value_t = TierArg::Fast)]
     tier: TierArg,
     /// Processes at once; one a core if not said.
     #[arg(long)]
-    workers: Option<usize>,
+    pub(super) workers: Option<usize>,
+    /// Branches from runs that reached something rare, instead of trying seeds alone; --seeds counts all runs.
+    #[arg(long, conflicts_with_all = ["minutes", "junit", "html"])]
+    search: bool,
+    /// With --search: no branches, for comparison.
+    #[arg(long, requires = "search")]
+    pub(super) blind: bool,
+    /// With --search: plants a bug and stops when it shows (a build with planted-bugs).
+    #[arg(long, requires = "search")]
+    pub(super) bug: Option<String>,
     /// Writes a JUnit file here.
     #[arg(long)]
     junit: Option<PathBuf>,
@@ -39,7 +61,7 @@ pub(super) struct SweepArgs {
     html: Option<PathBuf>,
     /// Writes a capsule of each failure into this folder.
     #[arg(long)]
-    capsules: Option<PathBuf>,
+    pub(super) capsules: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -75,6 +97,13 @@ pub(super) fn chosen(names: &[String], tier: TierArg) -> Result<Vec<Scenario>, S
 }
 
 pub(super) fn sweep(args: &SweepArgs, json: bool) -> Result<(), String> {
+    if args.search {
+        if let Some(bug) = args.bug.as_ref().filter(|b| MUTANTS.iter().all(|m| m.name != b.as_str())) {
+            let all: Vec<&str> = MUTANTS.iter().map(|m| m.name).collect();
+            return Err(format!("no bug is called {bug}; there are {}", all.join(", ")));
+        }
+        return super::search::search(args, chosen(&args.scenarios, args.tier)?, json);
+    }
     let amount = match (args.seeds, args.minutes) {
         (Some(n), _) => Amount::Seeds(n),
         (None, Some(minutes)) => Amount::Time(Duration::from_secs(minutes * 60)),
