@@ -258,6 +258,10 @@ impl<Q: Send + 'static, R: Send + 'static> Deliver for Deliveries<Q, R> {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), ()>> + Send + 'a>> {
         Box::pin(self.0.push_wait(level(lane), Entry::Message { from, lane, body }))
     }
+    fn unreachable(&self, peer: NodeId) {
+        // It is told again while it is true.
+        let _full = self.0.push(Level::Control, Entry::Unreachable { peer });
+    }
 }
 
 pub(crate) const fn level(lane: Lane) -> Level {

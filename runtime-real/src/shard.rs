@@ -78,6 +78,7 @@ pub(crate) enum Entry<Q, R> {
     Job { job: JobId, result: JobResult },
     Request { id: RequestId, deadline: Instant, request: Q, answer: Answer<R>, place: Place },
     Cancel { id: RequestId },
+    Unreachable { peer: NodeId },
     Stop { deadline: Instant },
 }
 
@@ -314,6 +315,7 @@ impl<M: Machine> Shard<M> {
     fn take(&mut self, entry: Entry<M::Request, M::Response>) {
         let input = match entry {
             Entry::Message { from, lane, body } => Input::Message { from, lane, body },
+            Entry::Unreachable { peer } => Input::Unreachable { peer },
             Entry::Disk { ticket, result } => {
                 self.complete(ticket, result.is_ok());
                 Input::Disk { ticket, result }

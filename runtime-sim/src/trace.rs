@@ -127,6 +127,15 @@ pub enum What {
         /// Whose.
         node: NodeId,
     },
+    /// A node was told that a peer's process seems gone.
+    Unreachable {
+        /// Who was told.
+        node: NodeId,
+        /// Of whom.
+        peer: NodeId,
+        /// Whether that is so.
+        gone: bool,
+    },
     /// A disk request was carried out.
     Disk {
         /// Whose.
@@ -225,6 +234,7 @@ impl What {
             Self::Deliver { .. } => 8,
             Self::Drop { .. } => 9,
             Self::Wake { .. } => 10,
+            Self::Unreachable { .. } => 22,
             Self::Disk { .. } => 11,
             Self::Job { .. } => 12,
             Self::Request { .. } => 13,
@@ -249,6 +259,7 @@ impl What {
             | Self::Paused { node }
             | Self::Resumed { node }
             | Self::Wake { node }
+            | Self::Unreachable { node, .. }
             | Self::Disk { node, .. }
             | Self::Job { node, .. }
             | Self::Request { node, .. }

@@ -30,6 +30,7 @@ mod clients;
 mod faults;
 mod host;
 mod process;
+mod reset;
 
 mod view;
 
@@ -77,6 +78,7 @@ enum Next<M: Machine> {
     Stop { node: u16, deadline: u64 },
     Overdue { node: u16, life: u32 },
     Rekey,
+    Unreachable { node: u16, peer: u16, wrong: bool },
 }
 
 type Boot<M> = Box<dyn FnMut(NodeId, World, u32) -> Result<M, String>>;
@@ -338,6 +340,9 @@ impl<M: Machine> SimWorld<M> {
             Next::Stop { node, deadline } => self.ask_to_stop(node as usize, deadline),
             Next::Overdue { node, life } => self.overdue(node as usize, life),
             Next::Rekey => self.rekey(),
+            Next::Unreachable { node, peer, wrong } => {
+                self.unreachable(node as usize, peer as usize, wrong);
+            }
         }
         if self.witness.waits() {
             self.take_told();

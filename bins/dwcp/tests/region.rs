@@ -224,8 +224,9 @@ fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_
     let killed = Instant::now();
     load.wait_for(200);
     let (gap, acked) = load.end(killed);
+    // Under a second on a machine of its own; here other tests share two cores.
     println!("leader killed: writes stood still for {gap:?}");
-    assert!(gap < Duration::from_secs(10), "writes stood still for {gap:?}");
+    assert!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
     cluster.dev(&["start", &leader]);
 
     let region = cluster.leader().rsplit_once('-').unwrap().0.to_string();

@@ -92,6 +92,13 @@ pub enum Input<R> {
         /// What is asked.
         request: R,
     },
+    /// A hint that a peer's process is gone: what stood between us has been reset, and where it listened
+    /// nothing does. It may be wrong, late, repeated, or never come (a machine without power says
+    /// nothing), so it may be a reason to look sooner and never a proof.
+    Unreachable {
+        /// Who seems to be gone.
+        peer: NodeId,
+    },
     /// A client no longer waits: ends a stream, frees what a request holds.
     Cancel {
         /// Which request.

@@ -348,7 +348,7 @@ impl Machine for Examinee {
                 self.probe.always("contract.6", fresh, || alloc::format!("{id} comes twice"));
                 out.replies.push(Reply { id, response: self.report, end: true, after: None });
             }
-            Input::Cancel { .. } => {}
+            Input::Cancel { .. } | Input::Unreachable { .. } => {}
             Input::Stop { .. } => {
                 out.stopped = Some(Stopped::Asked);
                 return;

@@ -124,6 +124,7 @@ impl Node {
             Input::Request { id, deadline, request } => {
                 self.on_request(now, id, deadline, request.group, request.ask, out);
             }
+            Input::Unreachable { peer } => self.host.unreachable(peer),
             Input::Cancel { id } => self.on_cancel(id),
             Input::Stop { deadline } => self.begin_stop(now, deadline),
         }

@@ -1,6 +1,7 @@
 //! One group on this node: what is asked of it and what comes from its peers.
 
 use crate::config::{GroupConfig, bug};
+use crate::gone::{self, Gone};
 use crate::inbound;
 use crate::log::Log;
 use crate::machine::Machine;
@@ -77,6 +78,8 @@ pub(crate) struct Core<SM: StateMachine> {
     pub(crate) inbound: Mutex<usize>,
     /// The disk lost part of the log.
     pub(crate) suspect: Mutex<Option<Suspect>>,
+    /// Whether the leader lives.
+    pub(crate) gone: Mutex<Gone>,
     barriers: Mutex<Barriers>,
 }
 
@@ -121,6 +124,7 @@ impl<SM: StateMachine> RaftGroup<SM> {
             log,
             inbound: Mutex::new(0),
             suspect: Mutex::new(suspect),
+            gone: Mutex::default(),
             barriers: Mutex::default(),
         }))
     }
@@ -140,7 +144,7 @@ impl<SM: StateMachine> RaftGroup<SM> {
             term: m.current_term,
             leader: m.current_leader.map(NodeId),
             // Of the log itself: the engine says nothing of it before its first turn.
-            last_index: self.0.log.last(),
+            last_index: self.0.log.last().index,
             committed_index: position(m.local_committed.as_ref()).index,
             applied_index: position(m.last_applied.as_ref()).index,
             snapshot_index: position(m.snapshot.as_ref()).index,
@@ -271,6 +275,11 @@ impl<SM: StateMachine> RaftGroup<SM> {
     /// Takes a message of a peer; wrong ones are counted against it.
     pub(crate) fn message(&self, from: NodeId, lane: Lane, body: &Bytes) {
         inbound::message(&self.0, from, lane, body);
+    }
+
+    /// A hint that a peer's process is gone.
+    pub(crate) fn unreachable(&self, peer: NodeId) {
+        gone::unreachable(&self.0, peer);
     }
 
     /// Asks for a snapshot because the log in memory has grown too long.

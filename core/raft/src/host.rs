@@ -240,6 +240,10 @@ impl<SM: StateMachine> RaftHost<SM> {
     pub fn message(&mut self, group: GroupId, from: NodeId, lane: Lane, body: &Bytes) -> bool {
         self.with(group, |g| g.message(from, lane, body))
     }
+    /// A hint that a peer's process is gone: groups that it leads look for another leader soon.
+    pub fn unreachable(&mut self, peer: NodeId) {
+        self.context.enter(|| self.groups.values().for_each(|g| g.unreachable(peer)));
+    }
     /// A job has ended. Tells whether it was one of this host's.
     pub fn job_done(&mut self, job: JobId, result: JobResult) -> bool {
         self.jobs.lock().done(job, result)

@@ -2,9 +2,9 @@
 //! they send can make openraft panic: what it would assert is asked here first.
 
 use crate::config::bug;
-use crate::group::Core;
+use crate::group::{Core, ballot};
 use crate::message::{self, Answer, AppendAnswer, AppendHead, Message, PieceHead, TransferHead, VoteHead};
-use crate::runtime::Runtime;
+use crate::runtime::{Moment, Runtime};
 use crate::transfer::{self, Arrived};
 use crate::types::{Ballot, Entry, LogId, log_id, payload, position};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use dwcp_consensus::{Position, StateMachine};
 use dwcp_env::{Lane, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
-use openraft::{AsyncRuntime, entry::RaftEntry};
+use openraft::{AsyncRuntime, Instant as _, entry::RaftEntry};
 use std::sync::Arc;
 
 /// Requests of peers being answered at once in one group; more are dropped, and come again.
@@ -70,6 +70,12 @@ fn vote<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Vot
         // Not even "no": another suspect that asks around must not count this answer.
         core.shared.probe.reachable("raft.suspect_does_not_vote");
         return;
+    }
+    let (ours, lease) = (ballot(&core.raft), core.shared.config.election_max);
+    if !head.transfer && core.gone.lock().sticks(ours, lease, Moment::now().0) {
+        core.shared.probe.reachable("raft.vote_refused_for_a_living_leader");
+        let last = core.log.last();
+        return core.shared.answer(from, id, Answer::Vote { ballot: ours, granted: false, last });
     }
     let Some(slot) = Slot::take(core) else { return };
     let request = VoteRequest {
@@ -129,6 +135,7 @@ fn append<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: A
     if core.log.contradicts(head.previous, &entries, committed) {
         return core.shared.fault(from, "an append that contradicts what is decided here");
     }
+    core.gone.lock().hears(head.ballot, Moment::now().0);
     let Some(slot) = Slot::take(core) else { return };
     let request = AppendEntriesRequest {
         vote: head.ballot.into(),
@@ -174,5 +181,6 @@ fn piece<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Pi
     if refused_by_suspect(core, head.ballot) {
         return;
     }
+    core.gone.lock().hears(head.ballot, Moment::now().0);
     transfer::arrived(&core.receiving, &core.shared, &core.raft, Arrived { from, id, head, data });
 }

@@ -44,6 +44,7 @@
 //! flush the log (the node).
 
 mod config;
+mod gone;
 mod group;
 mod host;
 mod inbound;

@@ -180,9 +180,9 @@ impl<R> Log<R> {
         state.entries.get(usize::try_from(skip).ok()?).cloned()
     }
 
-    /// The index of its last entry counted from 1, those purged included; 0 if there never was one.
-    pub(crate) fn last(&self) -> u64 {
-        self.state.lock().last().map_or(0, |l| l.index + 1)
+    /// Its last entry, those purged included; zero if there never was one.
+    pub(crate) fn last(&self) -> Position {
+        position(self.state.lock().last().as_ref())
     }
 
     /// Whether nothing was ever written.

@@ -3,11 +3,12 @@
 //! **Promise.** As long as a node is our peer, each lane to it is up or being tried: at once when
 //! it dials us, else after a pause that doubles from [`FIRST_PAUSE`] to [`LAST_PAUSE`], drawn
 //! between half and whole so that nodes do not dial in step. A failure is logged when it differs
-//! from the last one, with what to do; the same failure again is not.
+//! from the last one, with what to do; the same failure again is not. That nothing listens where a peer
+//! should is told to the node as a hint that the peer's process is gone.
 
 use super::fault::LinkError;
 use super::session::{self, FrameReader};
-use super::{Remote, Shared, Transport, quic, tcp};
+use super::{Deliver, Remote, Shared, Transport, quic, tcp};
 use dwcp_env::{Event, Instant, Lane, Probe, Purpose};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -27,6 +28,7 @@ const PAUSE: Purpose = Purpose::named("link.pause");
 pub(crate) struct Dialer {
     pub(crate) endpoint: Option<quinn::Endpoint>,
     pub(crate) probe: Probe,
+    pub(crate) deliver: Arc<dyn Deliver>,
 }
 
 impl Dialer {
@@ -34,24 +36,34 @@ impl Dialer {
     pub(crate) fn spawn(&self, shared: &Arc<Shared>, remote: &Arc<Remote>) {
         match (shared.settings.transport, &self.endpoint) {
             (Transport::Quic, Some(endpoint)) => {
-                let (s, r, p) = (shared.clone(), remote.clone(), self.probe.clone());
+                let (s, r, told) = (shared.clone(), remote.clone(), self.told());
                 let endpoint = endpoint.clone();
                 tokio::spawn(async move {
                     let (s, r, endpoint) = (&s, &r, &endpoint);
-                    keep_up(s, r, &p, &Lane::ALL, || quic::link(s, r, endpoint)).await;
+                    keep_up(s, r, &told, &Lane::ALL, || quic::link(s, r, endpoint)).await;
                 });
             }
             _ => {
                 for lane in Lane::ALL {
-                    let (s, r, p) = (shared.clone(), remote.clone(), self.probe.clone());
+                    let (s, r, told) = (shared.clone(), remote.clone(), self.told());
                     tokio::spawn(async move {
                         let (s, r) = (&s, &r);
-                        keep_up(s, r, &p, &[lane], || tcp::link(s, r, lane)).await;
+                        keep_up(s, r, &told, &[lane], || tcp::link(s, r, lane)).await;
                     });
                 }
             }
         }
     }
+
+    fn told(&self) -> Told {
+        Told { probe: self.probe.clone(), deliver: self.deliver.clone() }
+    }
+}
+
+/// Who hears how links end.
+struct Told {
+    probe: Probe,
+    deliver: Arc<dyn Deliver>,
 }
 
 /// How a link ended, and whether it had stood.
@@ -66,7 +78,7 @@ impl From<LinkError> for LinkEnd {
     }
 }
 
-async fn keep_up<F>(shared: &Shared, remote: &Remote, probe: &Probe, lanes: &[Lane], link: impl Fn() -> F)
+async fn keep_up<F>(shared: &Shared, remote: &Remote, told: &Told, lanes: &[Lane], link: impl Fn() -> F)
 where
     F: Future<Output = LinkEnd>,
 {
@@ -85,7 +97,10 @@ where
         }
         attempts += 1;
         failures = if end.stood { 1 } else { failures.saturating_add(1) };
-        tell(remote, probe, lanes, &end.why);
+        tell(remote, &told.probe, lanes, &end.why);
+        if matches!(end.why, LinkError::NoListener(_)) && lanes.contains(&Lane::Control) {
+            told.deliver.unreachable(remote.peer.node);
+        }
         let pause = pause(shared, remote, lanes[0], attempts, failures);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

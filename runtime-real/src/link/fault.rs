@@ -11,6 +11,9 @@ pub enum LinkError {
     /// The network: refused, reset, unreachable.
     #[error("{0}")]
     Network(String),
+    /// The peer's machine is there, and nothing listens where the peer should.
+    #[error("{0}")]
+    NoListener(String),
     /// Nothing came in time.
     #[error("no {what} within {seconds} s")]
     Deadline {
@@ -58,7 +61,7 @@ impl LinkError {
     #[must_use]
     pub const fn class(&self) -> &'static str {
         match self {
-            Self::Network(_) => "network",
+            Self::Network(_) | Self::NoListener(_) => "network",
             Self::Deadline { .. } => "deadline",
             Self::Tls(_) => "tls",
             Self::Identity(_) => "identity",
@@ -83,10 +86,10 @@ impl From<std::io::Error> for LinkError {
         if let Some(tls) = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Self::from(tls);
         }
-        if e.kind() == std::io::ErrorKind::UnexpectedEof {
-            Self::Closed
-        } else {
-            Self::Network(e.to_string())
+        match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Self::Closed,
+            std::io::ErrorKind::ConnectionRefused => Self::NoListener(e.to_string()),
+            _ => Self::Network(e.to_string()),
         }
     }
 }

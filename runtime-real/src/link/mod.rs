@@ -108,6 +108,8 @@ pub trait Deliver: Send + Sync + 'static {
         lane: Lane,
         body: Bytes,
     ) -> Pin<Box<dyn Future<Output = Result<(), ()>> + Send + 'a>>;
+    /// Nothing listens any more where a peer should: a hint, told at every attempt.
+    fn unreachable(&self, _peer: NodeId) {}
 }
 
 /// How the links to one peer are.
@@ -267,7 +269,7 @@ impl Links {
     /// Answers on the port and dials the peers.
     pub(crate) fn open(&self, listener: Listener, deliver: Arc<dyn Deliver>, probe: Probe) {
         let endpoint = if let Listener::Quic(e) = &listener { Some(e.clone()) } else { None };
-        let dialer = dial::Dialer { endpoint, probe: probe.clone() };
+        let dialer = dial::Dialer { endpoint, probe: probe.clone(), deliver: deliver.clone() };
         let first = self.0.dialer.set(dialer).is_ok();
         assert!(first, "links are opened once");
         self.set_peers(self.0.settings.peers.clone());

@@ -13,6 +13,7 @@ impl<M: Machine> SimWorld<M> {
         let fault = self.windows[index as usize].clone();
         let kind = fault.kind();
         self.note(u64::from(index), || What::FaultOn { index, fault: kind });
+        self.reset_wrongly(kind);
         if !fault.effect.at_a_point() {
             self.queue.push(fault.until.as_nanos(), Next::FaultOff(index));
         }

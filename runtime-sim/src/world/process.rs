@@ -330,6 +330,9 @@ impl<M: Machine> SimWorld<M> {
         drop(disk);
         let machine = host.end();
         self.connections_break(i);
+        if was_up {
+            self.links_reset(i, how);
+        }
         // Its handles are of an incarnation that has ended: dropping it does nothing.
         drop(machine);
         was_up.then_some(report)

@@ -74,6 +74,7 @@ impl Eye {
             What::Disk { .. }
             | What::Deliver { .. }
             | What::Wake { .. }
+            | What::Unreachable { .. }
             | What::Job { .. }
             | What::Request { .. } => {}
             _ => return None,

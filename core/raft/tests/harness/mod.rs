@@ -346,6 +346,12 @@ impl World {
         &mut self.nodes.get_mut(&id).unwrap().life.as_mut().unwrap().host
     }
 
+    /// Tells a node that a peer's process seems gone.
+    pub(crate) fn hint(&mut self, id: NodeId, peer: NodeId) {
+        self.host(id).unreachable(peer);
+        self.turn(id);
+    }
+
     fn life(&self, id: NodeId) -> Option<&Life> {
         self.nodes[&id].life.as_ref()
     }
