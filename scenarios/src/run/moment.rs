@@ -167,6 +167,8 @@ pub fn says(event: &Event) -> String {
         What::Drop { message, from, to, why } => {
             format!("message {message} of {from} to {to} is lost: {}", format!("{why:?}").to_lowercase())
         }
+        What::Unreachable { node, peer, gone: true } => format!("{node} is told that {peer} is gone"),
+        What::Unreachable { node, peer, .. } => format!("{node} is told, wrongly, that {peer} is gone"),
         What::Wake { node } => format!("{node} wakes by its timer"),
         What::Disk { node, ticket, ok } => {
             format!("{node} disk request {ticket} {}", if *ok { "is done" } else { "fails" })
