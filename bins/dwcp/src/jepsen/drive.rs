@@ -77,7 +77,7 @@ pub(super) async fn drive(
     let (tell, mut hear) = mpsc::channel(HEARD_MAX);
     let mut crowd = Crowd::new(&load, doors, origin, tell);
     let mut stopping: Option<Instant> = None;
-    let mut counted = 0;
+    let mut counted = Counted::default();
     loop {
         let now = crowd.now();
         if stopping.is_none() && *stop.borrow_and_update() {
@@ -96,7 +96,7 @@ pub(super) async fn drive(
             Some((client, attempt, answer)) = hear.recv() => crowd.hears(client, attempt, answer),
             () = tokio::time::sleep_until(until) => {}
         }
-        counted = count(&crowd.log, counted, &tally);
+        counted.count(&crowd.log, &tally);
     }
     for attempt in crowd.attempts.iter().flatten() {
         attempt.task.abort();
@@ -104,19 +104,30 @@ pub(super) async fn drive(
     crowd.log
 }
 
-/// Counts what has ended; what has not is looked at again.
-fn count(log: &Log, from: usize, tally: &Tally) -> usize {
-    let mut at = from;
-    while let Some(record) = log.records.get(at) {
-        match record.outcome {
-            Outcome::Open => break,
-            Outcome::Ok => tally.ok.fetch_add(1, Ordering::Relaxed),
-            Outcome::Info => tally.unknown.fetch_add(1, Ordering::Relaxed),
-            Outcome::Fail => 0,
-        };
-        at += 1;
+/// Which records are counted already.
+#[derive(Default)]
+struct Counted {
+    /// Records before this have been looked at.
+    seen: usize,
+    /// Those of them that had not ended: at most one a client.
+    open: Vec<usize>,
+}
+
+impl Counted {
+    /// Counts what has ended since.
+    fn count(&mut self, log: &Log, tally: &Tally) {
+        self.open.extend(self.seen..log.records.len());
+        self.seen = log.records.len();
+        self.open.retain(|at| {
+            match log.records[*at].outcome {
+                Outcome::Open => return true,
+                Outcome::Ok => tally.ok.fetch_add(1, Ordering::Relaxed),
+                Outcome::Info => tally.unknown.fetch_add(1, Ordering::Relaxed),
+                Outcome::Fail => 0,
+            };
+            false
+        });
     }
-    at
 }
 
 impl Crowd {

@@ -24,6 +24,8 @@ use tokio::sync::watch;
 
 /// After the heal clients go on for so long: that everybody serves is seen by them too.
 const SERVE_ON: Duration = Duration::secs(4);
+/// An operation succeeds within this after the heal, or the cluster has not recovered.
+const SERVE_WITHIN: Duration = Duration::secs(30);
 /// How often a wait looks at the processes.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -88,6 +90,8 @@ pub(super) struct Ran {
     pub(super) surprises: Vec<String>,
     /// Why it may prove nothing.
     pub(super) doubts: Vec<String>,
+    /// How late our own link was at its 99th percentile, where there was one.
+    pub(super) link_late: Option<std::time::Duration>,
     pub(super) lasted: Duration,
 }
 
@@ -153,7 +157,8 @@ pub(super) async fn run(
     run.cluster.end().await;
     broke?;
     let Run { cluster, struck, remarks, mut doubts, .. } = run;
-    if let Some(late) = cluster.network.as_ref().and_then(|n| n.counts()).map(|c| c.late_p99())
+    let link_late = cluster.network.as_ref().and_then(|n| n.counts()).map(|c| c.late_p99());
+    if let Some(late) = link_late
         && late > link::LATE
     {
         doubts.push(format!(
@@ -161,7 +166,18 @@ pub(super) async fn run(
             link::LATE
         ));
     }
-    Ok(Ran { log, remarks, struck, past, differ, unhealed, surprises: cluster.surprises, doubts, lasted })
+    Ok(Ran {
+        log,
+        remarks,
+        struck,
+        past,
+        differ,
+        unhealed,
+        surprises: cluster.surprises,
+        doubts,
+        link_late,
+        lasted,
+    })
 }
 
 impl Run<'_> {
@@ -243,11 +259,15 @@ impl Run<'_> {
             what: "healed",
             detail: json!(unhealed),
         });
-        tokio::time::sleep(SERVE_ON.to_std()).await;
-        let after = tally.ok.load(std::sync::atomic::Ordering::Relaxed);
-        if unhealed.is_empty() && after == before {
-            unhealed.push(format!("no operation succeeded within {} s of the heal", SERVE_ON.as_secs()));
+        while tally.ok.load(std::sync::atomic::Ordering::Relaxed) == before {
+            if self.now() > healed + SERVE_WITHIN {
+                unhealed
+                    .push(format!("no operation succeeded within {} s of the heal", SERVE_WITHIN.as_secs()));
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+        tokio::time::sleep(SERVE_ON.to_std()).await;
         unhealed
     }
     fn remark(&mut self, who: &str, what: &'static str, act: &Act) {

@@ -93,7 +93,7 @@ impl Verdict {
             "operations": { "ok": f.ok, "failed": f.failed, "unknown": f.unknown, "per_second": f.per_second },
             "latency_ms": { "p50": ms(f.p50), "p99": ms(f.p99), "worst": ms(f.worst) },
             "rto_ms": f.gaps.iter().max().map(|g| ms(*g)), "rpo_writes": f.lost,
-            "evidence": f.evidence, "windows": windows, "judged": judged, "doubts": self.doubts,
+            "link_late_p99_us": ran.link_late.map(|l| l.as_micros() as u64), "evidence": f.evidence, "windows": windows, "judged": judged, "doubts": self.doubts,
         })
     }
 }
