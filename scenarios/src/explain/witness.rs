@@ -138,6 +138,8 @@ mod tests {
             };
             log.begin(nth as u32, nth, at, what);
         }
+        // A value as small as a client's number.
+        log.begin(50, 50, Instant::ZERO, What::Put { key: 9, value: 4 });
         log
     }
 
