@@ -1,6 +1,7 @@
 //! The doors of a node, and what the `dwcp` command is made of.
 
 pub mod admin;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod dev;

@@ -1,7 +1,7 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{dev, identity, jepsen, kv, maelstrom, run_node, sim, status};
+use dwcp::{check, dev, identity, jepsen, kv, maelstrom, run_node, sim, status};
 use std::process::ExitCode;
 
 /// Keeps a fleet's control-plane state alive through the loss of a region, and proves it from a seed.
@@ -38,6 +38,7 @@ enum Command {
     Sim(sim::Sim),
     Jepsen(jepsen::Jepsen),
     Maelstrom(maelstrom::MaelstromArgs),
+    Check(check::Check),
     /// Draws the identity of a new cluster, for `cluster = "…"` in its nodes' configurations.
     ClusterId,
     /// Prints completions: `dwcp completions bash > /etc/bash_completion.d/dwcp`.
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.output == Output::Json;
     let done = match cli.command {
+        Command::Check(args) => return check::run(&args, json),
         Command::Dev(args) => on_runtime(dev::run(args, json)),
         Command::Node(args) => run_node::run(&args),
         Command::Status(args) => on_runtime(status::run(args, json)),

@@ -154,7 +154,7 @@ fn second_opinion(kept: &Path) -> Vec<Anomaly> {
             error: None,
         }
     };
-    let history = History { events: text.lines().map(event).collect() };
+    let history = History { events: text.lines().map(event).collect(), ..History::default() };
     let transactions = append::transactions(&history, &mut Interner::default()).unwrap();
     assert!(transactions.len() > 50, "{} transactions", transactions.len());
     append::check(&transactions, Level::StrictSerializable)

@@ -1,4 +1,5 @@
-//! How fast the checkers are: `cargo run --release --example speed -p dwcp-check`.
+//! How fast the checkers are, beside others on the same histories, each case in a process of its
+//! own: `cargo run --release --example speed -p dwcp-check`.
 //!
 //! Histories are produced by a correct object under a seeded schedule: `clients` clients,
 //! each with one operation open at a time, over `keys` keys; half reads, 40 % writes of
@@ -122,20 +123,6 @@ fn transactions(count: usize) -> Vec<Transaction> {
     out
 }
 
-fn measure_transactions(count: usize) {
-    let history = transactions(count);
-    let input = peak_mib();
-    let (began, spent) = (Instant::now(), processor());
-    let found = append::check(&history, Level::StrictSerializable);
-    println!(
-        "{count:>9} list-append transactions, strict serializable: {:>7.3} s ({:.3} CPU s), peak {:>4} MiB ({input} before), {} anomalies",
-        began.elapsed().as_secs_f64(),
-        processor() - spent,
-        peak_mib(),
-        found.len(),
-    );
-}
-
 /// Processor time of this process so far, seconds: other work on the machine does not count.
 fn processor() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
@@ -151,35 +138,163 @@ fn peak_mib() -> u64 {
     kib.unwrap_or(0) / 1024
 }
 
-fn measure(count: usize, clients: u64, keys: u64, stale: bool) {
-    let mut operations = history(count, clients, keys);
-    if stale {
-        spoil(&mut operations);
+/// What `porcupine-rs` is asked.
+#[derive(Clone)]
+struct Theirs;
+
+impl porcupine_rs::Model for Theirs {
+    type State = std::collections::BTreeMap<u64, u64>;
+    type Op = KvOp;
+    type Metadata = ();
+
+    fn init() -> Self::State {
+        Self::State::new()
     }
-    let input = peak_mib();
-    let (began, spent) = (Instant::now(), processor());
-    let verdict = check(&Kv, &operations, &Budget::default());
-    let took = began.elapsed();
-    let spent = processor() - spent;
-    let rate = count as f64 / spent / 1e6;
-    let text = verdict.to_string();
-    let words: Vec<&str> = text.lines().collect();
-    println!(
-        "{count:>9} ops, {clients:>3} clients, {keys:>3} keys, stale read: {stale:<5} {:>7.3} s ({spent:.3} CPU s, {rate:.2} M ops/CPU s), peak {:>4} MiB ({input} before)  {}",
-        took.as_secs_f64(),
-        peak_mib(),
-        words.first().unwrap_or(&""),
-    );
+
+    fn step(state: &Self::State, op: &KvOp) -> (bool, Self::State) {
+        let found = state.get(&op.key).copied();
+        let mut after = state.clone();
+        let fits = match op.action {
+            KvAction::Get(seen) => seen == found,
+            KvAction::Put(value) => {
+                after.insert(op.key, value);
+                true
+            }
+            KvAction::Delete { existed } => {
+                after.remove(&op.key);
+                existed.is_none_or(|existed| existed == found.is_some())
+            }
+            KvAction::Cas { expected, new, succeeded } => {
+                if found == expected {
+                    after.insert(op.key, new);
+                }
+                succeeded == (found == expected)
+            }
+        };
+        (fits, after)
+    }
 }
 
-fn main() {
-    measure_transactions(100_000);
-    measure_transactions(1_000_000);
-    measure(100_000, 12, 20, false);
-    for (clients, keys) in [(100, 100), (10, 100), (10, 1)] {
-        for stale in [false, true] {
-            measure(1_000_000, clients, keys, stale);
+/// One key at a time, as its own tests partition.
+fn porcupine(operations: &[Operation<KvOp>]) -> String {
+    let mut by_key: std::collections::BTreeMap<u64, Vec<porcupine_rs::Operation<Theirs>>> =
+        Default::default();
+    for operation in operations {
+        by_key.entry(operation.op.key).or_default().push(porcupine_rs::Operation {
+            client_id: None,
+            call_time: operation.call as i64,
+            return_time: i64::try_from(operation.ret).unwrap_or(i64::MAX),
+            op: operation.op,
+            metadata: None,
+        });
+    }
+    let all = by_key.values().all(|list| porcupine_rs::check_operations(list));
+    if all { "linearizable".to_owned() } else { "not linearizable".to_owned() }
+}
+
+/// The history as adya reads it.
+fn json(transactions: &[Transaction]) -> String {
+    let mut events: Vec<(u64, String)> = Vec::new();
+    for transaction in transactions {
+        let value = |shown: bool| {
+            let step = |step: &Step| match step {
+                Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
+                Step::Read { key, list: Some(list) } if shown => format!("[\"r\",{key},{list:?}]"),
+                Step::Read { key, .. } => format!("[\"r\",{key},null]"),
+            };
+            transaction.steps.iter().map(step).collect::<Vec<_>>().join(",")
+        };
+        for (at, kind, shown) in [(transaction.call, "invoke", false), (transaction.ret, "ok", true)] {
+            let (process, value) = (transaction.process, value(shown));
+            let line = format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{value}]}}\n");
+            events.push((at, line));
         }
     }
-    measure(1_000_000, 100, 1, false);
+    events.sort();
+    events.into_iter().map(|(_, line)| line).collect()
+}
+
+/// What a case is judged by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Ours,
+    Theirs,
+}
+
+/// Runs one case in this process and prints its row.
+fn run(kind: &str, by: By, numbers: &[u64]) {
+    let (mut began, mut spent, mut input) = (Instant::now(), processor(), peak_mib());
+    let mut start = || (began, spent, input) = (Instant::now(), processor(), peak_mib());
+    let told = if kind == "lists" {
+        let history = transactions(numbers[0] as usize);
+        if by == By::Ours {
+            start();
+            let found = append::check(&history, Level::StrictSerializable);
+            format!("{} anomalies", found.len())
+        } else {
+            let history = adya::History::from_json(&json(&history)).expect("adya reads it");
+            let opts = adya::Opts { models: vec!["strict-serializable".to_owned()], ..adya::Opts::default() };
+            start();
+            let report = adya::check(&history, adya::Workload::ListAppend, &opts);
+            format!("{:?}", report.valid)
+        }
+    } else {
+        let mut operations = history(numbers[0] as usize, numbers[1], numbers[2]);
+        if kind == "stale" {
+            spoil(&mut operations);
+        }
+        start();
+        if by == By::Ours {
+            let verdict = check(&Kv, &operations, &Budget::default());
+            let count = verdict.witness().map_or(0, |witness| witness.operations.len());
+            let words = if verdict.is_linearizable() { "linearizable" } else { "not linearizable" };
+            format!("{words}, witness of {count}")
+        } else {
+            porcupine(&operations)
+        }
+    };
+    let (took, cpu) = (began.elapsed().as_secs_f64(), processor() - spent);
+    println!("{took:>8.3} {cpu:>8.3} {:>9} {input:>9}  {told}", peak_mib());
+}
+
+/// Seconds after which a case of somebody else's is given up.
+const PATIENCE: u64 = 60;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [kind, by, numbers @ ..] = &args[..] {
+        let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+        let by = if by == "ours" { By::Ours } else { By::Theirs };
+        return run(kind, by, &numbers);
+    }
+    println!("{:<46} {:>8} {:>8} {:>9} {:>9}", "case", "s", "CPU s", "peak MiB", "of it in");
+    let cases: [(&str, &[u64]); 9] = [
+        ("kv", &[100_000, 12, 20]),
+        ("kv", &[1_000_000, 100, 100]),
+        ("stale", &[1_000_000, 100, 100]),
+        ("kv", &[1_000_000, 10, 1]),
+        ("kv", &[1_000_000, 100, 1]),
+        ("stale", &[1_000_000, 10, 1]),
+        ("kv", &[10_000, 10, 1]),
+        ("lists", &[100_000]),
+        ("lists", &[1_000_000]),
+    ];
+    for (kind, numbers) in cases {
+        for (by, name) in
+            [("ours", "dwcp"), ("theirs", if kind == "lists" { "adya" } else { "porcupine-rs" })]
+        {
+            let text: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let title = format!("{kind} {} {name}", text.join("/"));
+            print!("{title:<46} ");
+            let child = std::process::Command::new("timeout")
+                .arg(PATIENCE.to_string())
+                .arg(std::env::current_exe().expect("this program"))
+                .args([kind, by])
+                .args(&text)
+                .output()
+                .expect("a process starts");
+            let told = String::from_utf8_lossy(&child.stdout).into_owned();
+            print!("{}", if told.is_empty() { format!("no answer in {PATIENCE} s\n") } else { told });
+        }
+    }
 }

@@ -21,10 +21,12 @@
 //! | G0 | a cycle of ww | read uncommitted |
 //! | G1a, G1b | an element of an aborted transaction; an element that its own transaction covered | read committed |
 //! | G1c | a cycle of ww and wr | read committed |
-//! | internal | a transaction does not see its own past | serializable |
-//! | G-single | a cycle with exactly one rw | serializable |
-//! | G2 | a cycle with several rw | serializable |
-//! | -process, -realtime | a cycle that needs such edges | strong session, strict serializable |
+//! | internal | a transaction does not see its own past | read atomic |
+//! | fractured read, causality violation | see [`crate::rw`], with the order of versions known | read atomic, causal |
+//! | G-single, lost-update | a cycle with exactly one rw; of two that read one list and append | snapshot isolation |
+//! | G-nonadjacent | a cycle with several rw, no two in a row | snapshot isolation |
+//! | G2-item | a cycle with two rw in a row (write skew) | serializable |
+//! | -process, -realtime | a cycle that needs such edges | strong session..., strong snapshot isolation, strict serializable |
 //!
 //! Where we go beyond Elle: an acknowledged append that no list shows was appended after
 //! the longest list read, hence rw from each reader of that list. So a *lost append* is
@@ -44,17 +46,21 @@
 //! report a longer one. At most 2^29 transactions. Of each kind of non-cyclic anomaly the
 //! first 8 are told.
 //!
-//! Order of reading: `orders` (what lists tell), `graph` (edges), `cycles`, `words`.
+//! Order of reading: `orders` (what lists tell), `graph` (edges), `cycles`, `visible` (read
+//! atomic and causal), `words`.
 
 mod cycles;
 mod graph;
 mod orders;
 mod read;
+mod visible;
 mod words;
 
 pub use read::transactions;
 
 use crate::history::Value;
+pub use crate::level::{Level, Through};
+use crate::mistake::{Mistake, planted};
 use std::fmt;
 
 /// One step of a transaction.
@@ -102,21 +108,6 @@ pub struct Transaction {
     pub steps: Vec<Step>,
 }
 
-/// What a history is held to. Each level forbids all that the ones before it forbid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Writes are ordered.
-    ReadUncommitted,
-    /// And nobody reads what was aborted, intermediate or mutual.
-    ReadCommitted,
-    /// There is one serial order.
-    Serializable,
-    /// And it respects the order within each client.
-    StrongSession,
-    /// And it respects real time.
-    StrictSerializable,
-}
-
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -140,19 +131,16 @@ pub enum Kind {
     Internal,
     /// A cycle with exactly one rw.
     GSingle,
+    /// A cycle with several rw, no two of them next to each other.
+    GNonadjacent,
+    /// Two transactions read one list and both appended to it.
+    LostUpdate,
+    /// A transaction is seen in part.
+    Fractured,
+    /// Who sees a transaction misses what it depends on.
+    Causality,
     /// A cycle with several rw.
     G2,
-}
-
-/// Which order besides that of the data a cycle needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Through {
-    /// None.
-    Data,
-    /// That of a client's transactions.
-    Process,
-    /// Real time.
-    Realtime,
 }
 
 /// A contradiction.
@@ -164,6 +152,8 @@ pub struct Anomaly {
     pub through: Through,
     /// The transactions concerned, by index; for cycles in the order of the cycle.
     pub transactions: Vec<usize>,
+    /// Of a cycle: each edge by positions in `transactions`, with what it is.
+    pub edges: Vec<(usize, usize, String)>,
     /// What happened, in words.
     pub text: String,
 }
@@ -183,7 +173,11 @@ impl Anomaly {
             Kind::G1c => "G1c",
             Kind::Internal => "internal",
             Kind::GSingle => "G-single",
-            Kind::G2 => "G2",
+            Kind::GNonadjacent => "G-nonadjacent",
+            Kind::LostUpdate => "lost-update",
+            Kind::Fractured => "fractured-read",
+            Kind::Causality => "causality-violation",
+            Kind::G2 => "G2-item",
         };
         let through = match self.through {
             Through::Data => "",
@@ -193,23 +187,26 @@ impl Anomaly {
         format!("{kind}{through}")
     }
 
-    /// The weakest level that forbids it.
+    /// Whether `level` forbids it.
     #[must_use]
-    pub fn forbidden_from(&self) -> Level {
-        match (self.through, self.kind) {
-            (Through::Realtime, _) => Level::StrictSerializable,
-            (Through::Process, _) => Level::StrongSession,
-            (_, Kind::G1a | Kind::G1b | Kind::G1c) => Level::ReadCommitted,
-            (_, Kind::Internal | Kind::GSingle | Kind::G2) => Level::Serializable,
-            (
-                _,
+    pub fn is_forbidden_by(&self, level: Level) -> bool {
+        let order = level.through() >= self.through
+            || self.through == Through::Process && level.through() == Through::Realtime;
+        order
+            && match self.kind {
                 Kind::RepeatedAppend
                 | Kind::DuplicateElement
                 | Kind::IncompatibleOrder
                 | Kind::UnwrittenElement
-                | Kind::G0,
-            ) => Level::ReadUncommitted,
-        }
+                | Kind::G0 => true,
+                Kind::G1a | Kind::G1b | Kind::G1c => level >= Level::ReadCommitted,
+                Kind::Internal | Kind::Fractured => level >= Level::ReadAtomic,
+                Kind::Causality => level >= Level::Causal,
+                Kind::GSingle | Kind::GNonadjacent | Kind::LostUpdate => {
+                    level.is_snapshot() || level.is_serial()
+                }
+                Kind::G2 => level.is_serial(),
+            }
     }
 }
 
@@ -226,13 +223,31 @@ pub fn check(transactions: &[Transaction], level: Level) -> Vec<Anomaly> {
     assert!(transactions.len() < 1 << 29, "too many transactions");
     let mut anomalies = Vec::new();
     if let Some(orders) = orders::Orders::of(transactions, &mut anomalies) {
-        let graph = graph::Graph::of(transactions, &orders, level);
         let words = words::Words { transactions, orders: &orders };
-        for cycle in cycles::find(&graph, level) {
-            anomalies.push(words.cycle(&cycle));
+        let serial = planted(Mistake::SnapshotIsSerial);
+        match level {
+            Level::ReadAtomic | Level::Causal => {
+                anomalies.extend(visible::check(transactions, &orders, level));
+            }
+            _ if level.is_snapshot() && !serial => {
+                let graph = graph::Graph::of(transactions, &orders, level);
+                anomalies.extend(cycles::snapshot(&graph).map(|cycle| words.cycle(&cycle)));
+            }
+            _ => {
+                let graph = graph::Graph::of(transactions, &orders, level);
+                for cycle in cycles::find(&graph, level) {
+                    anomalies.push(words.cycle(&cycle));
+                }
+            }
         }
     }
-    anomalies.retain(|anomaly| anomaly.forbidden_from() <= level);
+    anomalies.retain(|anomaly| anomaly.is_forbidden_by(level) || planted(Mistake::SnapshotIsSerial));
     anomalies.sort_by_key(|anomaly| (anomaly.through, anomaly.kind));
     anomalies
+}
+
+/// A transaction in one line.
+#[must_use]
+pub fn in_words(transaction: &Transaction) -> String {
+    words::transaction(transaction)
 }

@@ -4,6 +4,7 @@
 //! and doubled transfers all break the sum. Cost O(n).
 
 use crate::history::Value;
+use crate::mistake::{Mistake, planted};
 use std::collections::BTreeMap;
 
 /// What the bank promises.
@@ -53,17 +54,18 @@ impl Bank {
     #[must_use]
     pub fn judge(&self, read: &BTreeMap<Value, i64>) -> Option<Fault> {
         let missing = self.accounts.iter().find(|account| !read.contains_key(account));
-        if let Some(&account) = missing {
+        if let Some(&account) = missing.filter(|_| !planted(Mistake::MissingAccountsPass)) {
             return Some(Fault::Missing { account });
         }
         if let Some(&account) = read.keys().find(|account| !self.accounts.contains(account)) {
             return Some(Fault::Unexpected { account });
         }
         let found: i128 = read.values().map(|balance| i128::from(*balance)).sum();
-        if found != i128::from(self.total) {
+        if found != i128::from(self.total) && !planted(Mistake::TotalIsNotChecked) {
             return Some(Fault::WrongTotal { found });
         }
         let overdrawn = read.iter().find(|(_, balance)| **balance < 0 && !self.overdraft);
+        let overdrawn = overdrawn.filter(|_| !planted(Mistake::OverdraftPasses));
         overdrawn.map(|(&account, &balance)| Fault::Overdrawn { account, balance })
     }
 

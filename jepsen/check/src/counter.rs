@@ -9,6 +9,7 @@
 //! their bounds pass. Cost O(n log n).
 
 use crate::linearizable::Operation;
+use crate::mistake::{Mistake, planted};
 
 /// What was done to the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub fn check(operations: &[Operation<CounterOp>]) -> Vec<OutOfBounds> {
         }
         let least = gains_in.until(operation.call, false) + losses_may.until(operation.ret, true);
         let most = gains_may.until(operation.ret, true) + losses_in.until(operation.call, false);
-        let inside = (least..=most).contains(&i128::from(seen));
+        let low = i128::from(seen) >= least || planted(Mistake::NoLowerBound);
+        let inside = low && (i128::from(seen) <= most || planted(Mistake::NoUpperBound));
         (!inside).then_some(OutOfBounds { index, seen, least, most })
     };
     operations.iter().enumerate().filter_map(judge).collect()

@@ -16,6 +16,7 @@
 use crate::history::Value;
 use crate::linearizable::Operation;
 use crate::linearizable::kv::{KvAction, KvOp};
+use crate::mistake::{Mistake, planted};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -114,6 +115,14 @@ pub fn check(operations: &[Operation<KvOp>], survivors: &BTreeMap<Value, Option<
             Some(_) if deleted => Fault::Resurrected,
             Some(_) | None => Fault::Lost,
         };
+        let passes = match fault {
+            Fault::Lost => planted(Mistake::LossPasses),
+            Fault::Resurrected => planted(Mistake::ResurrectionPasses),
+            Fault::Invented => false,
+        };
+        if passes {
+            return None;
+        }
         Some(Loss { fault, key: *key, survivor: *survivor, last })
     };
     survivors.iter().filter_map(judge).collect()

@@ -32,11 +32,19 @@
 //! JSON lines, one event each, the fields of the project's recorded data sets:
 //! `i` index, `p` process, `t` `invoke|ok|fail|info`, `f` function, `k` key if any,
 //! `v` value, `ns` time in nanoseconds if known, `err` the reason in words.
-//! [`edn`] writes the same events for Knossos and Elle.
+//! [`format`](mod@format) reads and writes these and the notations of Jepsen, Knossos, Elle,
+//! Porcupine, PolySI and AWDIT; `docs/formats/history.md` has them all on one page.
 
 pub mod edn;
+pub mod format;
 pub mod jsonl;
+mod lines;
+pub mod log;
+pub mod sessions;
 
+pub use lines::Limits;
+
+use crate::mistake::{Mistake, planted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -101,6 +109,8 @@ pub struct Event {
 pub struct History {
     /// The events; their order is the order of time.
     pub events: Vec<Event>,
+    /// The line of each event in the file that it came from; empty if it came from none.
+    pub lines: Vec<u32>,
 }
 
 /// How a compare-and-set that ended in `fail` is to be read.
@@ -115,12 +125,14 @@ pub enum FailedCas {
 /// A history that no client can have produced, or that a model cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// A line is not an event.
-    #[error("line {line}: not an event: {why}")]
+    /// The text is not what it should be.
+    #[error("line {line}{}: {why}", at_column(*column))]
     Syntax {
-        /// Counted from 1.
+        /// Counted from 1; 0 where the whole is meant.
         line: usize,
-        /// The parser's words.
+        /// In bytes from 1; 0 where the whole line is meant.
+        column: usize,
+        /// What is wrong.
         why: String,
     },
     /// A completion whose process has nothing open.
@@ -154,6 +166,23 @@ pub enum HistoryError {
     },
 }
 
+fn at_column(column: usize) -> String {
+    if column == 0 { String::new() } else { format!(", column {column}") }
+}
+
+impl HistoryError {
+    /// The position of the event that is at fault, if it is an event's.
+    #[must_use]
+    pub fn event(&self) -> Option<usize> {
+        match self {
+            Self::Syntax { .. } => None,
+            Self::Orphan { index, .. } | Self::Overlap { index, .. } | Self::Meaning { index, .. } => {
+                Some(*index)
+            }
+        }
+    }
+}
+
 /// One client operation: its invocation and how it ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair<'h> {
@@ -168,6 +197,26 @@ pub struct Pair<'h> {
 }
 
 impl History {
+    /// Takes one event more from `line` of a file.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn push(&mut self, event: Event, line: usize, limits: Limits) -> Result<(), HistoryError> {
+        if self.events.len() >= limits.events {
+            let why = format!("more than {} events", limits.events);
+            return Err(HistoryError::Syntax { line, column: 0, why });
+        }
+        self.events.push(event);
+        self.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    /// The line of an event, where it came from a file of lines.
+    #[must_use]
+    pub fn line(&self, event: usize) -> Option<u32> {
+        self.lines.get(event).copied()
+    }
+
     /// Joins each client invocation to its completion, in the order of invocation.
     ///
     /// # Errors
@@ -190,7 +239,7 @@ impl History {
             let Some(at) = open.remove(&process) else {
                 return Err(HistoryError::Orphan { index, process });
             };
-            if event.kind != Kind::Info {
+            if event.kind != Kind::Info || planted(Mistake::InfoReturns) {
                 pairs[at].done = Some((index, event));
             }
         }
@@ -209,7 +258,7 @@ pub struct Interner {
 }
 
 /// The first number that stands for something other than itself.
-const INTERNED: Value = 1 << 63;
+pub(crate) const INTERNED: Value = 1 << 63;
 
 impl Interner {
     /// The number of `value`, new or known.

@@ -27,8 +27,20 @@
 
 pub mod append;
 pub mod bank;
+pub mod convergence;
 pub mod counter;
+mod digraph;
 pub mod durability;
+pub mod fencing;
+pub mod guarantees;
 pub mod history;
+pub mod judge;
+pub mod level;
 pub mod linearizable;
+pub mod long_fork;
+pub mod mistake;
+pub mod picture;
+pub mod report;
+pub mod rw;
 pub mod set;
+pub mod watch;

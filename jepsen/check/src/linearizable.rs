@@ -47,10 +47,12 @@ mod visited;
 mod window;
 
 use crate::history::Value;
+use crate::mistake::{Mistake, planted};
 use machine::Machine;
 use search::{Found, Fuel, NEVER, Search, Span, Spent};
 use std::collections::BTreeMap;
 use std::fmt;
+pub(crate) use visited::scatter;
 use window::{Proof, Window};
 
 /// One operation with its result, and when it ran.
@@ -220,8 +222,8 @@ pub fn check<M: Model>(model: &M, operations: &[Operation<M::Op>], budget: &Budg
     let mut search = Search::new();
     let mut unknown = None;
     let keys = by_key(model, operations);
-    let count = keys.len();
-    for (at, (key, indices)) in keys.into_iter().enumerate() {
+    let count = if planted(Mistake::FirstKeyOnly) { 1 } else { keys.len() };
+    for (at, (key, indices)) in keys.into_iter().take(count).enumerate() {
         let last = at + 1 == count;
         let steps = if last { left.steps } else { left.steps / 2 };
         let mut fuel = Fuel { steps, states: left.states };
@@ -243,7 +245,7 @@ fn by_key<M: Model>(model: &M, operations: &[Operation<M::Op>]) -> Vec<(Value, V
     let mut groups: Vec<Vec<u32>> = Vec::new();
     let mut keys: BTreeMap<Value, usize> = BTreeMap::new();
     for (index, operation) in operations.iter().enumerate() {
-        let key = model.key(&operation.op);
+        let key = if planted(Mistake::KeysAreOne) { 0 } else { model.key(&operation.op) };
         let at = dense.id(key) as usize - 1;
         if at == groups.len() {
             groups.push(Vec::new());
@@ -277,8 +279,8 @@ fn check_key<M: Model>(
         .enumerate()
         .map(|(at, operation)| Span {
             op: at as u32,
-            call: operation.call,
-            ret: operation.ret.max(operation.call),
+            call: if planted(Mistake::CallsAreIgnored) { 0 } else { operation.call },
+            ret: if planted(Mistake::ReturnsAreIgnored) { NEVER } else { operation.ret.max(operation.call) },
         })
         .collect();
     report.search(&machine, &spans, search, fuel)

@@ -17,6 +17,7 @@
 
 use crate::history::Value;
 use crate::linearizable::Operation;
+use crate::mistake::{Mistake, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was done to the set.
@@ -101,7 +102,7 @@ pub fn check(operations: &[Operation<SetOp>]) -> Report {
                     element.know(operation.ret);
                     element.shown = element.shown.max(Some(operation.call));
                 }
-                if set.len() < list.len() {
+                if set.len() < list.len() && !planted(Mistake::DoubledElementsPass) {
                     duplicated.extend(doubled(list));
                 }
                 reads.push((operation.call, set));
@@ -132,7 +133,9 @@ impl Element {
 impl Report {
     fn file(&mut self, value: Value, element: &Element, last_read: Option<u64>) {
         if !element.attempted {
-            self.unexpected.push(value);
+            if !planted(Mistake::UnexpectedElementsPass) {
+                self.unexpected.push(value);
+            }
             return;
         }
         if element.seen && !element.acknowledged {
@@ -140,8 +143,10 @@ impl Report {
         }
         match element.missing {
             Some(missing) if element.shown.is_some_and(|shown| shown > missing) => {
-                self.stale.push(value);
+                let passes = planted(Mistake::StaleIsStable);
+                self.stale.extend((!passes).then_some(value));
             }
+            Some(_) if planted(Mistake::LostIsNeverRead) => self.never_read.push(value),
             Some(_) => self.lost.push(value),
             None if element.seen => self.stable += 1,
             None if element.acknowledged => {

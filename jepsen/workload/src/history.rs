@@ -50,7 +50,7 @@ pub fn history(log: &Log, remarks: &[Remark]) -> History {
     }
     events.sort_by_key(|e| e.0);
     let number = |(i, (_, event)): (usize, (_, Event))| Event { index: i as u64, ..event };
-    History { events: events.into_iter().enumerate().map(number).collect() }
+    History { events: events.into_iter().enumerate().map(number).collect(), ..History::default() }
 }
 
 fn event(process: Process, kind: Kind, function: &str, at: Instant) -> Event {

@@ -13,8 +13,8 @@
 use crate::Use;
 use crate::record::{Log, Micro, Outcome, Record, What};
 use crate::script::{WATCHED, WORK, elements};
+use dwcp_check::append::{self, Level, Status, Step, Transaction};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
-use dwcp_check::linearizable::list::{List, ListAction, ListOp};
 use dwcp_check::linearizable::{Budget, Operation, Verdict, check};
 use dwcp_env::Instant;
 use std::collections::BTreeMap;
@@ -86,46 +86,37 @@ pub fn linearizable(log: &Log) -> Result<(), Broken> {
     verdict(log, &places, check(&Kv, &operations, &BUDGET))
 }
 
-/// Judges lists: each key on its own, real time included, and all elements.
+/// Judges lists: whole transactions over all keys, real time included.
 ///
 /// # Errors
-/// The witness.
+/// The cycle, or the list that cannot be.
 pub fn lists(log: &Log) -> Result<(), Broken> {
-    let mut operations = Vec::new();
+    let mut transactions = Vec::new();
     let mut places = Vec::new();
     for (place, record) in log.records.iter().enumerate() {
         let What::Lists(micros) = &record.what else { continue };
-        if record.outcome == Outcome::Fail {
-            continue;
-        }
-        let known = record.outcome == Outcome::Ok;
+        let status = match record.outcome {
+            Outcome::Ok => Status::Committed,
+            Outcome::Fail => Status::Aborted,
+            Outcome::Open | Outcome::Info => Status::Unknown,
+        };
+        let step = |micro: &Micro| match micro {
+            Micro::Append { key, element } => Step::Append { key: *key, element: *element },
+            Micro::Read { key, seen } => {
+                let list = (status == Status::Committed).then(|| seen.clone().into());
+                Step::Read { key: *key, list }
+            }
+        };
         let (call, ret) = times(record);
-        for op in keywise(micros, known) {
-            places.push(place);
-            operations.push(Operation { process: record.process, call, ret, op });
-        }
+        let steps = micros.iter().map(step).collect();
+        transactions.push(Transaction { process: record.process, call, ret, status, steps });
+        places.push(place);
     }
-    verdict(log, &places, check(&List, &operations, &BUDGET))
-}
-
-/// A transaction's parts by key. Several parts on one key happen at one instant, so that only
-/// those are judged alone which can be: a lone read, or appends.
-fn keywise(micros: &[Micro], known: bool) -> Vec<ListOp> {
-    let appends =
-        |k: u64| micros.iter().filter(|m| matches!(m, Micro::Append { key, .. } if *key == k)).count();
-    let mut ops = Vec::with_capacity(micros.len());
-    for micro in micros {
-        match micro {
-            Micro::Append { key, element } => {
-                ops.push(ListOp { key: *key, action: ListAction::Append(*element) });
-            }
-            Micro::Read { key, seen } if known && appends(*key) == 0 => {
-                ops.push(ListOp { key: *key, action: ListAction::Read(seen.clone().into()) });
-            }
-            Micro::Read { .. } => {}
-        }
-    }
-    ops
+    let found = append::check(&transactions, Level::StrictSerializable);
+    let Some(worst) = found.first() else { return Ok(()) };
+    let records = worst.transactions.iter().map(|at| &log.records[places[*at]]);
+    let last = records.filter(|r| r.ret != Instant::FAR).max_by_key(|r| r.ret);
+    Err(Broken { detail: worst.to_string(), at: last.map_or(Instant::ZERO, |r| r.ret) })
 }
 
 fn verdict(log: &Log, places: &[usize], verdict: Verdict) -> Result<(), Broken> {

@@ -1,8 +1,9 @@
 //! Strongly connected components (Tarjan, without recursion), and in each the shortest
 //! cycle of the most severe kind.
 
-use super::Level;
 use super::graph::{Graph, edge};
+use super::{Level, Through};
+use crate::digraph::Edges;
 use std::collections::VecDeque;
 
 /// A cycle over transactions: each with the kind of the edge to the next.
@@ -20,7 +21,7 @@ pub(crate) fn find(graph: &Graph, level: Level) -> Vec<Cycle> {
     let allowed = match level {
         Level::ReadUncommitted => edge::WW | edge::ON,
         Level::ReadCommitted => edge::WW | edge::WR | edge::ON,
-        Level::Serializable | Level::StrongSession | Level::StrictSerializable => every,
+        _ => every,
     };
     let mut walk = Walk::new(graph);
     let mut members: Vec<Vec<u32>> = Vec::new();
@@ -35,10 +36,10 @@ pub(crate) fn find(graph: &Graph, level: Level) -> Vec<Cycle> {
 /// Kinds from the most to the least severe, first by data alone. Where the bound cuts the
 /// search for a cycle with exactly one rw, one with several is reported instead.
 fn worst(walk: &mut Walk<'_>, nodes: &[u32], level: Level) -> Cycle {
-    let orders: &[u8] = match level {
-        Level::StrongSession => &[0, edge::PROCESS],
-        Level::StrictSerializable => &[0, edge::REALTIME],
-        Level::ReadUncommitted | Level::ReadCommitted | Level::Serializable => &[0],
+    let orders: &[u8] = match level.through() {
+        Through::Process => &[0, edge::PROCESS],
+        Through::Realtime => &[0, edge::REALTIME],
+        Through::Data => &[0],
     };
     for order in orders.iter().map(|order| order | edge::ON) {
         let (ww, wr, rw) = (edge::WW | order, edge::WR, edge::RW);
@@ -50,6 +51,38 @@ fn worst(walk: &mut Walk<'_>, nodes: &[u32], level: Level) -> Cycle {
         }
     }
     unreachable!("a component without a cycle")
+}
+
+/// A cycle in which no rw follows another: what snapshot isolation forbids. Each
+/// transaction has a begin and a commit, doubled and doubled plus one; helpers are doubled
+/// too, by the point that they lead to. A rw leads from a begin to a commit, everything else
+/// from a commit to a begin, so that two rw in a row do not meet.
+pub(crate) fn snapshot(graph: &Graph) -> Option<Cycle> {
+    let mut edges = Edges::new();
+    for node in 0..graph.nodes() {
+        let helper = node >= graph.transactions;
+        if !helper {
+            edges.add(node * 2, node * 2 + 1, u32::from(edge::ON));
+        }
+        for at in graph.row(node) {
+            let (to, kind) = graph.edge(at);
+            let label = u32::from(kind);
+            match (helper, kind == edge::RW) {
+                (true, _) => {
+                    edges.add(node * 2, to * 2, label);
+                    edges.add(node * 2 + 1, to * 2 + 1, label);
+                }
+                (false, true) => edges.add(node * 2, to * 2 + 1, label),
+                (false, false) => edges.add(node * 2 + 1, to * 2, label),
+            }
+        }
+    }
+    let cycle = edges.packed(graph.nodes() * 2).cycle()?;
+    let counts = |(node, label): &(u32, u32)| {
+        let node = node / 2;
+        (node < graph.transactions && *label != u32::from(edge::ON)).then_some((node, *label as u8))
+    };
+    Some(cycle.iter().filter_map(counts).collect())
 }
 
 struct Walk<'g> {

@@ -14,7 +14,8 @@
 //! Entering a helper costs one edge of its kind; moving on and leaving cost nothing.
 
 use super::orders::{Key, NOBODY, Orders};
-use super::{Level, Transaction};
+use super::{Level, Through, Transaction};
+use crate::mistake::{Mistake, planted};
 
 /// Kinds of edges, as bits of a mask.
 pub(crate) mod edge {
@@ -46,7 +47,10 @@ struct Edges {
 
 impl Edges {
     fn add(&mut self, from: u32, to: u32, kind: u8) {
-        if from != to {
+        let left_out = kind == edge::WW && planted(Mistake::NoWw)
+            || kind == edge::WR && planted(Mistake::NoWr)
+            || kind == edge::RW && planted(Mistake::NoRw);
+        if from != to && !left_out {
             self.list.push((from, to, kind));
         }
     }
@@ -67,10 +71,10 @@ impl Graph {
             tail(key, &mut edges);
         }
         let happened = |at: &u32| orders.happened[*at as usize];
-        if level == Level::StrongSession {
+        if level.through() == Through::Process && !planted(Mistake::NoProcess) {
             sessions(transactions, happened, &mut edges);
         }
-        if level == Level::StrictSerializable {
+        if level.through() == Through::Realtime && !planted(Mistake::NoRealtime) {
             clocks(transactions, happened, &mut edges);
         }
         Self::packed(count, &edges)

@@ -4,6 +4,7 @@
 use super::{Anomaly, Kind, Status, Step, Through, Transaction};
 use crate::history::Value;
 use crate::linearizable::machine::{Dense, Spread};
+use crate::mistake::{Mistake, planted};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
@@ -58,12 +59,25 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn tell(&mut self, kind: Kind, transactions: &[u32], text: impl FnOnce() -> String) {
+        let passes = match kind {
+            Kind::G1a => planted(Mistake::NoG1a),
+            Kind::G1b => planted(Mistake::NoG1b),
+            Kind::Internal => planted(Mistake::InternalReadsAreNotChecked),
+            Kind::UnwrittenElement => planted(Mistake::UnwrittenElementsPass),
+            Kind::IncompatibleOrder => planted(Mistake::IncompatibleOrdersPass),
+            Kind::DuplicateElement => planted(Mistake::DuplicateElementsPass),
+            _ => false,
+        };
+        if passes {
+            return;
+        }
         let same = |anomaly: &&Anomaly| anomaly.kind == kind;
         if self.anomalies.iter().filter(same).count() < TELL {
             self.anomalies.push(Anomaly {
                 kind,
                 through: Through::Data,
                 transactions: transactions.iter().map(|at| *at as usize).collect(),
+                edges: Vec::new(),
                 text: text(),
             });
         }
@@ -92,7 +106,7 @@ impl<'t> Orders<'t> {
         orders.happened = transactions.iter().map(committed).collect();
         for (at, key) in orders.keys.iter_mut().enumerate() {
             if usable[at] {
-                for writer in key.writers.iter().filter(|w| **w != NOBODY) {
+                for writer in key.writers.iter().filter(|w| **w != NOBODY && !planted(Mistake::InfoIsFail)) {
                     orders.happened[*writer as usize] = true;
                 }
             } else {
@@ -313,7 +327,10 @@ impl<'t> Orders<'t> {
                 }
                 let place = self.writers[&(id, element)].place;
                 let unseen = &mut self.keys[id as usize].unseen;
-                if place == NOBODY && unseen.last() != Some(&at) {
+                if place == NOBODY
+                    && unseen.last() != Some(&at)
+                    && !planted(Mistake::UnseenAppendsAreForgotten)
+                {
                     unseen.push(at);
                 }
                 let before = places.iter().rfind(|(other, ..)| *other == id);

@@ -21,8 +21,10 @@ impl Words<'_> {
         let kind = match (has(edge::RW), has(edge::WR)) {
             (0, 0) => Kind::G0,
             (0, _) => Kind::G1c,
+            (1, _) if self.both_read_and_append(cycle) => Kind::LostUpdate,
             (1, _) => Kind::GSingle,
-            _ => Kind::G2,
+            _ if rw_in_a_row(cycle) => Kind::G2,
+            _ => Kind::GNonadjacent,
         };
         let through = if has(edge::REALTIME) > 0 {
             Through::Realtime
@@ -35,25 +37,33 @@ impl Words<'_> {
         let mut text =
             format!("{} would each come before the next, and the last before the first", names.join(", "));
         for (at, _) in cycle {
-            text.push_str(&format!("\n  T{at} = {}", self.transaction(*at)));
+            text.push_str(&format!("\n  T{at} = {}", transaction(&self.transactions[*at as usize])));
         }
+        let mut edges = Vec::new();
         for (n, (from, kind)) in cycle.iter().enumerate() {
-            let to = cycle[(n + 1) % cycle.len()].0;
+            let next = (n + 1) % cycle.len();
+            let to = cycle[next].0;
             let why = self.edge(*from, to, *kind);
             text.push_str(&format!("\n  T{from} before T{to}: {why}"));
+            edges.push((n, next, label(*kind).to_owned()));
         }
-        Anomaly { kind, through, transactions: cycle.iter().map(|(at, _)| *at as usize).collect(), text }
+        let transactions = cycle.iter().map(|(at, _)| *at as usize).collect();
+        Anomaly { kind, through, transactions, edges, text }
     }
 
-    fn transaction(&self, at: u32) -> String {
-        let transaction = &self.transactions[at as usize];
-        let step = |step: &Step| match step {
-            Step::Append { key, element } => format!("append {element} to {key}"),
-            Step::Read { key, list: None } => format!("read {key}"),
-            Step::Read { key, list: Some(list) } => format!("read {key} -> {}", shown(list)),
+    /// A cycle of two that both read a list and appended to it.
+    fn both_read_and_append(&self, cycle: &Cycle) -> bool {
+        let [(a, x), (b, y)] = cycle[..] else { return false };
+        let data = |kind| matches!(kind, edge::WW | edge::RW);
+        let read = |at: u32, name: Value| {
+            let is = |step: &Step| matches!(step, Step::Read { key, .. } if *key == name);
+            self.transactions[at as usize].steps.iter().any(is)
         };
-        let steps: Vec<String> = transaction.steps.iter().map(step).collect();
-        format!("client {}: {}", transaction.process, steps.join(", "))
+        let both = |(id, _, _): (usize, Value, u32)| {
+            let name = self.orders.keys[id].name;
+            read(a, name) && read(b, name) && self.appends(b).any(|(other, ..)| other == id)
+        };
+        data(x) && data(y) && self.appends(a).any(both)
     }
 
     fn edge(&self, from: u32, to: u32, kind: u8) -> String {
@@ -128,6 +138,31 @@ impl Words<'_> {
     fn unseen(&self, id: usize, by: u32) -> Option<Value> {
         let unseen = |append: &(usize, Value, u32)| append.0 == id && append.2 == NOBODY;
         self.appends(by).find(unseen).map(|(_, element, _)| element)
+    }
+}
+
+/// A transaction in one line.
+pub(crate) fn transaction(transaction: &Transaction) -> String {
+    let step = |step: &Step| match step {
+        Step::Append { key, element } => format!("append {element} to {key}"),
+        Step::Read { key, list: None } => format!("read {key}"),
+        Step::Read { key, list: Some(list) } => format!("read {key} -> {}", shown(list)),
+    };
+    let steps: Vec<String> = transaction.steps.iter().map(step).collect();
+    format!("client {}: {}", transaction.process, steps.join(", "))
+}
+
+fn rw_in_a_row(cycle: &Cycle) -> bool {
+    (0..cycle.len()).any(|n| cycle[n].1 == edge::RW && cycle[(n + 1) % cycle.len()].1 == edge::RW)
+}
+
+fn label(kind: u8) -> &'static str {
+    match kind {
+        edge::WW => "ww",
+        edge::WR => "wr",
+        edge::RW => "rw",
+        edge::PROCESS => "process",
+        _ => "realtime",
     }
 }
 

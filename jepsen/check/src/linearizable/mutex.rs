@@ -6,6 +6,7 @@
 use super::machine::{Cell, CellOp, Need};
 use super::{Contradiction, Model, Operation};
 use crate::history::Value;
+use crate::mistake::{Mistake, planted};
 
 /// The mutex model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,7 @@ impl Model for Mutex {
 
     fn compile(&self, ops: &[&Operation<MutexOp>]) -> Result<Cell, Contradiction> {
         let compile = |operation: &&Operation<MutexOp>| match operation.op.action {
+            MutexAction::Acquire if planted(Mistake::MutexIsShared) => CellOp { need: Need::Any, make: HELD },
             MutexAction::Acquire => CellOp { need: Need::Is(FREE), make: HELD },
             MutexAction::Release => CellOp { need: Need::Is(HELD), make: FREE },
         };

@@ -4,6 +4,7 @@ use super::machine::Machine;
 use super::visited::scatter;
 use super::{Contradiction, Model, Operation};
 use crate::history::Value;
+use crate::mistake::{Mistake, planted};
 use std::collections::VecDeque;
 
 /// The queue model.
@@ -50,6 +51,10 @@ impl Machine for Fifo {
             QueueAction::Enqueue(value) => after.push_back(value),
             QueueAction::Dequeue(value) if after.front() == value.as_ref() => {
                 after.pop_front();
+            }
+            QueueAction::Dequeue(Some(value)) if planted(Mistake::QueueIsABag) => {
+                let at = after.iter().position(|other| *other == value)?;
+                after.remove(at);
             }
             QueueAction::Dequeue(_) => return None,
             QueueAction::DequeueUnseen => {

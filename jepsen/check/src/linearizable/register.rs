@@ -8,6 +8,7 @@ use super::machine::{Cell, CellOp, Dense, KEEP, Need};
 use super::{Contradiction, Model, Operation};
 use crate::history::{Event, Kind};
 use crate::history::{FailedCas, History, HistoryError, Interner, Pair, Value};
+use crate::mistake::{Mistake, planted};
 
 /// The register model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ impl Model for Register {
     fn compile(&self, ops: &[&Operation<RegisterOp>]) -> Result<Cell, Contradiction> {
         let mut values = Dense::default();
         let compile = |operation: &&Operation<RegisterOp>| match operation.op.action {
+            Action::Read(seen) if planted(Mistake::RegistersBeginAsZero) => {
+                let seen = if seen == Some(0) { None } else { Some(seen.unwrap_or(Value::MAX)) };
+                CellOp { need: Need::Is(values.optional(seen)), make: KEEP }
+            }
             Action::Read(seen) => CellOp { need: Need::Is(values.optional(seen)), make: KEEP },
             Action::Write(value) => CellOp { need: Need::Any, make: values.id(value) },
             Action::Cas { from, to, succeeded: true } => {
@@ -90,7 +95,12 @@ pub fn operations(
         let key = pair.invoke.key.as_ref().map_or(0, |key| names.value(key));
         let mismatch = pair.done.is_some_and(|(_, done)| done.kind == Kind::Fail);
         let cas = pair.invoke.function == "cas";
-        if mismatch && !(cas && failed_cas == FailedCas::ObservedMismatch) {
+        let observed = cas && failed_cas == FailedCas::ObservedMismatch;
+        let observed = observed && !planted(Mistake::RefusalsObserveNothing);
+        if mismatch && !observed && !planted(Mistake::FailHappened) {
+            continue;
+        }
+        if pair.done.is_none() && planted(Mistake::InfoIsFail) {
             continue;
         }
         let action = action(&pair, mismatch, names)?;
