@@ -90,7 +90,7 @@ fn errors_name_the_place() {
     for (text, expected) in cases {
         assert_eq!(refusal(text.as_bytes()), *expected, "{text}");
     }
-    assert!(refusal(b"{\"i\":0}\n\xff\xfe").starts_with("line 1: not an event: missing field `t`"));
+    assert!(refusal(b"{\"i\":0}\n\xff\xfe").starts_with("line 1, column 7: not an event: missing field `t`"));
 }
 
 #[test]
