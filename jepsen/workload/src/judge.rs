@@ -116,7 +116,7 @@ pub fn lists(log: &Log) -> Result<(), Broken> {
     let Some(worst) = found.first() else { return Ok(()) };
     let records = worst.transactions.iter().map(|at| &log.records[places[*at]]);
     let last = records.filter(|r| r.ret != Instant::FAR).max_by_key(|r| r.ret);
-    Err(Broken { detail: worst.to_string(), at: last.map_or(Instant::ZERO, |r| r.ret) })
+    Err(Broken { certain: true, detail: worst.to_string(), at: last.map_or(Instant::ZERO, |r| r.ret) })
 }
 
 fn verdict(log: &Log, places: &[usize], verdict: Verdict) -> Result<(), Broken> {
