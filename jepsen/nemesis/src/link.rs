@@ -61,9 +61,10 @@ impl Counts {
     #[must_use]
     pub fn late_p99(&self) -> Duration {
         let all: u64 = self.late.iter().sum();
-        let mut left = all - all * 99 / 100;
+        // So many may be later.
+        let mut left = all / 100;
         for (power, n) in self.late.iter().enumerate().rev() {
-            if *n > 0 && *n >= left {
+            if *n > left {
                 return Duration::from_micros(1 << power);
             }
             left -= n;
