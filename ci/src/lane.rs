@@ -22,7 +22,8 @@ pub(crate) const LANES: &[Lane] = &[
 ];
 
 /// Lanes that run only when they are named: longer than CI may take.
-pub(crate) const BY_NAME: &[Lane] = &[Lane { name: "mutants", run: mutants }];
+pub(crate) const BY_NAME: &[Lane] =
+    &[Lane { name: "mutants", run: mutants }, Lane { name: "web", run: crate::web::web }];
 
 /// The lanes with these names, or all; or the first name that is none.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Lane>, String> {
@@ -44,9 +45,15 @@ pub(crate) fn sh(words: &[&str]) -> Result<(), String> {
 }
 
 fn sh_in(folder: &Path, words: &[&str]) -> Result<(), String> {
+    sh_with(folder, &[], words)
+}
+
+/// Runs a command in a folder, with variables in its environment.
+pub(crate) fn sh_with(folder: &Path, env: &[(&str, String)], words: &[&str]) -> Result<(), String> {
     println!("$ {}", words.join(" "));
     let status = Command::new(words[0])
         .args(&words[1..])
+        .envs(env.iter().map(|(k, v)| (k, v)))
         .current_dir(folder)
         .status()
         .map_err(|e| format!("`{}` can't be started: {e}", words[0]))?;

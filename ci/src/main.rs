@@ -6,6 +6,7 @@
 
 mod lane;
 mod need;
+mod web;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,6 +23,7 @@ Usage: cargo run -p dwcp-ci [-- LANE...]      (no lane: all of them, in this ord
   docs    the documentation builds; every page and scenario is listed
 
   mutants (only by name) planted bugs and leaks are found
+  web     (only by name) the simulator as WebAssembly, its page, and its test in Chromium
 
 The whole takes under 25 minutes on 2 cores from a cold build. Longer sweeps are commands of their
 own: `dwcp sim sweep --minutes 480`, `cargo run --release -p dwcp-benches -- --help`.";

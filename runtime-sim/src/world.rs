@@ -462,6 +462,16 @@ impl<M: Machine> SimWorld<M> {
     pub fn events(&self) -> &[Event] {
         &self.events
     }
+    /// Takes what was kept of the events so far, so that a run that is watched as it goes stays
+    /// small.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+    /// How many events were noted so far, kept or not: the place of the next.
+    #[must_use]
+    pub const fn noted(&self) -> u64 {
+        self.fingerprint.events()
+    }
     /// The run's checkpoints, to be compared with another run's.
     #[must_use]
     pub fn trail(&self) -> Trail {

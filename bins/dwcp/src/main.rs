@@ -50,6 +50,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "web")]
+    let _set = sim::view::INSIDE.set(include_str!("../../web/dist/dwcp-sim.html"));
     let cli = Cli::parse();
     let json = cli.output == Output::Json;
     let done = match cli.command {

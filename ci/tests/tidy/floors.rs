@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-scenarios", 5),
     ("dwcp-benches", 6),
     ("dwcp", 6),
+    ("dwcp-web", 6),
     ("dwcp-ci", 6),
 ];
 

@@ -227,14 +227,10 @@ class Kafka(Workload):
 
     def __init__(self, nodes, seed):
         super().__init__(nodes, seed)
-        self.positions, self.asked = {}, 0
+        self.positions = {}
 
     def next(self, worker):
         draw, mine = self.rng.random(), self.positions.setdefault(worker, {})
-        self.asked += 1
-        # Rare by chance, and a run without one shows nothing of commits.
-        if self.asked % 16 in (8, 15):
-            draw = 0.9 if self.asked % 16 == 8 else 1.0
         if draw < 0.5:
             return "send", [self.rng.choice(self.keys), self.fresh()]
         if draw < 0.85:

@@ -134,11 +134,33 @@ struct Liveness {
     converged: bool,
 }
 
-struct Drive<'p> {
-    plan: &'p RunPlan,
-    world: SimWorld<Node>,
+/// How far the loop is to go before it comes back.
+pub(super) struct Pause {
+    /// Not past this time.
+    pub(super) until: Instant,
+    /// Not over so many steps of the world.
+    pub(super) steps: u64,
+    /// Whether it came back for one of these.
+    pub(super) came: bool,
+}
+
+impl Pause {
+    /// Goes to the end.
+    pub(super) const fn never() -> Self {
+        Self { until: Instant::FAR, steps: u64::MAX, came: false }
+    }
+
+    fn counts(&mut self) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        self.steps == 0
+    }
+}
+
+pub(super) struct Drive {
+    pub(super) plan: Rc<RunPlan>,
+    pub(super) world: SimWorld<Node>,
     eye: Rc<RefCell<Eye>>,
-    crowd: Crowd,
+    pub(super) crowd: Crowd,
     chores: Chores,
     acts: Vec<crate::expand::Act>,
     wishes: Vec<Wish>,
@@ -148,21 +170,23 @@ struct Drive<'p> {
     next_poll: Instant,
     next_rekey: Instant,
     live: Liveness,
-    broken: Option<Violation>,
+    pub(super) broken: Option<Violation>,
     moment: Option<Moment>,
     states: Option<Vec<NodeState>>,
+    /// Up to when the world goes on by itself, while a pause has interrupted it.
+    within: Option<Instant>,
 }
 
 /// Runs a plan.
 pub(super) fn drive(plan: &RunPlan, options: &Options) -> Result<Outcome, PlanError> {
-    let mut drive = Drive::new(plan, options)?;
-    while drive.broken.is_none() && drive.turn() {}
+    let mut drive = Drive::new(Rc::new(plan.clone()), options)?;
+    drive.go(&mut Pause::never());
     Ok(drive.end())
 }
 
-impl<'p> Drive<'p> {
-    fn new(plan: &'p RunPlan, options: &Options) -> Result<Self, PlanError> {
-        let cluster = Cluster::new(plan);
+impl Drive {
+    pub(super) fn new(plan: Rc<RunPlan>, options: &Options) -> Result<Self, PlanError> {
+        let cluster = Cluster::new(&plan);
         let boot = move |id: NodeId, world: dwcp_env::World, _version: u32| cluster.boot(id, &world);
         let mut world = SimWorld::new(plan.world.clone(), boot)?;
         let eye = Rc::new(RefCell::new(Eye {
@@ -182,11 +206,14 @@ impl<'p> Drive<'p> {
         }
         let mut acts = plan.acts.clone();
         acts.sort_by_key(|a| std::cmp::Reverse(a.at));
-        let mut crowd = Crowd::new(plan);
+        let mut crowd = Crowd::new(&plan);
         if let Some(leak) = options.leak {
             crowd.delay_first(leak.span());
         }
         Ok(Self {
+            all: plan.world.nodes.iter().map(|n| (n.id, n.region.clone())).collect(),
+            next_poll: plan.world.heal_at,
+            next_rekey: plan.world.rekey.first().map_or(Instant::FAR, |r| r.at),
             plan,
             world,
             eye,
@@ -194,20 +221,75 @@ impl<'p> Drive<'p> {
             chores: Chores::default(),
             acts,
             wishes: Vec::new(),
-            all: plan.world.nodes.iter().map(|n| (n.id, n.region.clone())).collect(),
             resolved: Vec::new(),
             next_hash: Instant::ZERO + HASH_EVERY,
-            next_poll: plan.world.heal_at,
-            next_rekey: plan.world.rekey.first().map_or(Instant::FAR, |r| r.at),
             live: Liveness::default(),
             broken: None,
             moment: options.moment,
             states: None,
+            within: None,
         })
     }
 
+    /// Turns until the run is over (false) or a pause comes (true).
+    pub(super) fn go(&mut self, pause: &mut Pause) -> bool {
+        while self.broken.is_none() {
+            if !self.turn(pause) {
+                return false;
+            }
+            if pause.came {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Does what is due and lets the world go on; false when the run is over.
-    fn turn(&mut self) -> bool {
+    ///
+    /// A pause interrupts the world, not what is done between: when it goes on it goes on to
+    /// where it was going, so that a run is the same however often it is interrupted.
+    fn turn(&mut self, pause: &mut Pause) -> bool {
+        let limit = match self.within.take() {
+            Some(limit) => limit,
+            None => match self.prepare() {
+                Some(limit) => limit,
+                None => return false,
+            },
+        };
+        let stop = limit.min(pause.until.max(self.world.now()));
+        match self.world.advance_until(stop, |_| pause.counts()) {
+            Advance::Client(event) => {
+                let now = self.world.now();
+                if !self.chores.hears(now, &event) {
+                    self.crowd.hears(now, event, &mut self.wishes);
+                    self.grant();
+                }
+                // What was counted in the meantime ends the pause here, where nothing is due yet.
+                pause.came = pause.steps == 0;
+                true
+            }
+            Advance::Violated => {
+                self.broken = self.world.violation().cloned();
+                false
+            }
+            Advance::Reached => {
+                (self.within, pause.came) = (Some(limit), true);
+                true
+            }
+            Advance::Limit if stop < limit => {
+                (self.within, pause.came) = (Some(limit), true);
+                true
+            }
+            Advance::Limit => {
+                self.rekey_clients();
+                self.world.now() < self.next_stop() || !self.at_moment()
+            }
+            Advance::Timer(_) => true,
+        }
+    }
+
+    /// Does what is due; up to when the world may then go on by itself, or that the run is over.
+    fn prepare(&mut self) -> Option<Instant> {
         let now = self.world.now();
         self.crowd.wake(now, &mut self.wishes);
         self.grant();
@@ -218,35 +300,15 @@ impl<'p> Drive<'p> {
             self.compare_hashes(None);
         }
         if now >= self.next_poll && !self.poll(now) {
-            return false;
+            return None;
         }
         if self.broken.is_some() || now >= self.plan.world.horizon {
-            return false;
+            return None;
         }
         let act = self.acts.last().map_or(Instant::FAR, |a| a.at);
         let wants = [self.crowd.next_wake(), act, self.chores.next_at(), self.next_hash, self.next_poll];
-        let stop = self.next_stop();
         let limit = wants.into_iter().min().unwrap_or(Instant::FAR).min(self.plan.world.horizon);
-        let limit = limit.min(self.next_rekey).min(stop).max(now);
-        match self.world.advance(limit) {
-            Advance::Client(event) => {
-                let now = self.world.now();
-                if !self.chores.hears(now, &event) {
-                    self.crowd.hears(now, event, &mut self.wishes);
-                    self.grant();
-                }
-                true
-            }
-            Advance::Violated => {
-                self.broken = self.world.violation().cloned();
-                false
-            }
-            Advance::Limit => {
-                self.rekey_clients();
-                self.world.now() < stop || !self.at_moment()
-            }
-            Advance::Timer(_) | Advance::Reached => true,
-        }
+        Some(limit.min(self.next_rekey).min(self.next_stop()).max(now))
     }
 
     /// When the run stops for a moment that is asked for: first at it, then behind its window.
@@ -265,7 +327,8 @@ impl<'p> Drive<'p> {
         self.states = Some(self.look_at_all());
         self.next_stop() <= self.world.now()
     }
-    fn look_at_all(&self) -> Vec<NodeState> {
+    /// The nodes as they are now.
+    pub(super) fn look_at_all(&self) -> Vec<NodeState> {
         let eye = self.eye.borrow();
         moment::states(&self.world, |n| eye.life(n))
     }
@@ -300,7 +363,7 @@ impl<'p> Drive<'p> {
             let cast =
                 Cast { all: &self.all, members: &self.plan.members, leader, seed: self.plan.world.seed };
             let found = faults(&act, &cast);
-            if found.is_empty() && !self.chores.begin(self.plan, &act, &cast, now) {
+            if found.is_empty() && !self.chores.begin(&self.plan, &act, &cast, now) {
                 // Nobody to do it to yet: a little later, as long.
                 let began = self.began(act.nth).unwrap_or(act.at);
                 if now < began + ACT_PATIENCE && now < self.plan.world.heal_at {
@@ -431,7 +494,7 @@ impl<'p> Drive<'p> {
         true
     }
 
-    fn end(mut self) -> Outcome {
+    pub(super) fn end(mut self) -> Outcome {
         let core = self.core();
         // A run that was stopped has no end to be judged.
         let whole = self.moment.is_none();
@@ -447,11 +510,11 @@ impl<'p> Drive<'p> {
         figures.extend(eye.detection.map(|d| (Figure::Detection, d)));
         let log = std::mem::take(&mut self.crowd.log);
         let counts = self.world.stats();
-        judge::measure(self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
+        judge::measure(&self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
         let view = self.world.view();
         // A replica that has not converged may lack what was acknowledged elsewhere.
         let replica = judge::furthest(&core, |n| view.machine(n)).filter(|_| self.live.converged);
-        let judged = judge::judge(self.plan, &log, replica, self.world.now(), &mut figures);
+        let judged = judge::judge(&self.plan, &log, replica, self.world.now(), &mut figures);
         let violation = self.broken.take().or(judged.filter(|_| whole));
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
         let now = self.world.now();

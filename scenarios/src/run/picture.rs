@@ -89,7 +89,9 @@ pub fn draw(plan: &RunPlan, outcome: &Outcome) -> Picture {
     picture
 }
 
-fn fault(f: &Fault, ids: &[NodeId], end: Instant) -> (String, u64, u64, Vec<u64>, String) {
+/// A fault as a row of [`Picture::faults`], among these nodes, in a run that ends then.
+#[must_use]
+pub fn fault(f: &Fault, ids: &[NodeId], end: Instant) -> (String, u64, u64, Vec<u64>, String) {
     let hit = match &f.target {
         Target::Node(n) => vec![n.0],
         Target::Links { from, to } => {
@@ -118,16 +120,11 @@ fn take(p: &mut Picture, under_way: &mut BTreeMap<u64, (u64, u64, u64, u8)>, eve
         What::Deliver { message, .. } => arrived(p, under_way.remove(message), at, false),
         What::Drop { message, .. } => arrived(p, under_way.remove(message), at, true),
         What::Told { node, name, text } => {
-            if *name == "raft.leader_changed" {
-                let field = |key: &str, prefix: &str| {
-                    let word = text.split_whitespace().find_map(|w| w.strip_prefix(key))?;
-                    word.strip_prefix(prefix).unwrap_or(word).parse::<u64>().ok()
-                };
-                if let (Some(term), Some(leader)) = (field("term=", ""), field("leader=", "n"))
-                    && p.leaders.last().is_none_or(|l| term > l.2)
-                {
-                    p.leaders.push((at, leader, term));
-                }
+            if *name == "raft.leader_changed"
+                && let Some((term, leader)) = leader_in(text)
+                && p.leaders.last().is_none_or(|l| term > l.2)
+            {
+                p.leaders.push((at, leader, term));
             }
             if p.marks.len() < MARKS {
                 p.marks.push((at, node.0, text.clone()));
@@ -135,6 +132,16 @@ fn take(p: &mut Picture, under_way: &mut BTreeMap<u64, (u64, u64, u64, u8)>, eve
         }
         _ => {}
     }
+}
+
+/// Term and leader that a `raft.leader_changed` tells of.
+#[must_use]
+pub fn leader_in(text: &str) -> Option<(u64, u64)> {
+    let field = |key: &str, prefix: &str| {
+        let word = text.split_whitespace().find_map(|w| w.strip_prefix(key))?;
+        word.strip_prefix(prefix).unwrap_or(word).parse::<u64>().ok()
+    };
+    Some((field("term=", "")?, field("leader=", "n")?))
 }
 
 fn arrived(p: &mut Picture, sent: Option<(u64, u64, u64, u8)>, at: u64, lost: bool) {

@@ -9,6 +9,7 @@ mod mutants;
 mod run;
 mod search;
 mod sweep;
+pub mod view;
 
 use clap::{Args, Subcommand};
 use dwcp_env::Seed;
@@ -119,6 +120,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         first_seed: u64,
     },
+    /// Serves the simulator as a page: run, step forward and back, see what happened.
+    View(view::ViewArgs),
     /// Runs plans given as lines of JSON; what the other commands start.
     #[command(hide = true)]
     Worker {
@@ -147,6 +150,7 @@ pub fn run(args: Sim, json: bool) -> Result<(), String> {
         What::Explain(args) => explain::explain(&args, json),
         What::Shrink { what, seed, seconds, to } => capsule::smaller(&what, seed, seconds, to, json),
         What::Trace { what, seed, from, count } => run::trace(&what, seed, from, count, json),
+        What::View(args) => view::run(&args, json),
         What::Report { what, seed, html } => run::pictures(&what, seed, &html),
         What::Gate { scenarios, seeds, first_seed, warm_up, leak } => {
             let names = if scenarios.is_empty() { vec!["swarm/nine_nodes".to_owned()] } else { scenarios };
