@@ -4,6 +4,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use dwcp::{check, dev, identity, jepsen, kv, maelstrom, run_node, sim, status};
 use std::process::ExitCode;
 
+/// A node makes and drops some fifty small things for a write, many of them on another thread's behalf.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Keeps a fleet's control-plane state alive through the loss of a region, and proves it from a seed.
 #[derive(Parser, Debug)]
 #[command(
