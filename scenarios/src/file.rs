@@ -15,7 +15,7 @@ mod raw;
 
 use crate::invariant::Property;
 use action::Action;
-use dwcp_env::{Duration, Rate, Ratio};
+use dwcp_env::{ByteCount, Duration, Rate, Ratio};
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_runtime_sim::swarm::Family;
 use dwcp_workload::Use;
@@ -127,6 +127,9 @@ pub struct NodeSettings {
     pub election: Option<Duration>,
     /// Entries between checkpoints of the store, after which the log is trimmed.
     pub checkpoint_after: Option<u64>,
+    /// The size of a segment of the log; small ones are changed and removed often.
+    #[serde(default)]
+    pub wal_segment: Option<ByteCount>,
 }
 
 /// One workload.

@@ -12,6 +12,7 @@
 //! | `no_acknowledged_loss` | acknowledged writes against a replica's history | at the end |
 //! | `exactly_once` | what is there against who wrote it | at the end |
 //! | `linearizable`, `list_append_serializable`, `bank_sum`, `locks_exclusive`, `watch_complete` | clients' logs | at the end |
+//! | `store_model` | entries applied, revisions, contents, leases, and every answer, against a reference model | every look, every answer |
 //! | `convergence` | the core's replicas after the heal | the liveness phase |
 //!
 //! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
@@ -78,6 +79,8 @@ properties! {
     LocksExclusive "locks_exclusive",
     /// Every change once, in order, without a gap.
     WatchComplete "watch_complete",
+    /// Every answer and every replica is what a reference model makes of the log that was decided.
+    StoreModel "store_model",
     /// After the heal, all of the core serve and become equal in bounded time.
     Convergence "convergence",
 }
@@ -191,8 +194,8 @@ impl Looks {
         }
         None
     }
-    /// Takes the hash of a replica's content at a revision.
-    pub fn hash(&mut self, node: NodeId, revision: i64, hash: u64) -> Option<Broken> {
+    /// Takes the hash of a replica's content at a revision, of what is left of it after a compaction to another.
+    pub fn hash(&mut self, node: NodeId, revision: (i64, i64), hash: u64) -> Option<Broken> {
         let property = Property::StateMachineSafety;
         if !self.watched.contains(&property) {
             return None;
@@ -286,9 +289,10 @@ mod tests {
     #[test]
     fn hashes_at_one_revision_must_agree() {
         let mut all = Looks::new(&[Property::StateMachineSafety], 3);
-        assert_eq!(all.hash(NodeId(1), 7, 1), None);
-        assert_eq!(all.hash(NodeId(2), 8, 2), None);
-        assert_eq!(all.hash(NodeId(3), 7, 1), None);
-        assert!(all.hash(NodeId(2), 7, 3).is_some());
+        assert_eq!(all.hash(NodeId(1), (7, -1), 1), None);
+        assert_eq!(all.hash(NodeId(2), (8, -1), 2), None);
+        assert_eq!(all.hash(NodeId(3), (7, -1), 1), None);
+        assert_eq!(all.hash(NodeId(2), (7, 5), 3), None, "less is left of it");
+        assert!(all.hash(NodeId(2), (7, -1), 3).is_some());
     }
 }

@@ -1,23 +1,25 @@
 //! Known bugs, put back in on purpose: a harness that does not find them proves nothing.
 //!
 //! Each is a switch in the settings of the part it belongs to, compiled only with the feature
-//! `planted-bugs`, off unless a plan names it. A hunt runs scenarios seed by seed until one
-//! breaks, and shrinks what it found.
+//! `planted-bugs`, off unless a plan names it. They are of the kinds that were found in systems like this one (votes
+//! and acknowledgements before the disk, fsync errors passed over, truncations replayed wrongly, sessions lost with a
+//! snapshot, watches with gaps at a reconnect or a compaction, leases that end early after a failover). A [`hunt`] runs
+//! scenarios seed by seed until one breaks, and shrinks what it found; [`page`] writes `docs/mutants.md`.
 //!
 //! | measure | asked for |
 //! |---|---|
 //! | seeds until found | at most [`SEEDS`] |
 //! | faults left after shrinking | at most [`FAULTS`] |
 //! | time to shrink | at most [`SHRINK`] |
+//! | all of them, on two cores | ten minutes; 95 of 100 found |
 
-use crate::expand::{RunPlan, expand};
-use crate::pool::{Done, Pool, Program, alone};
-use crate::shrink::{Shrunk, shrink};
-use crate::worker::{Job, Want};
-use dwcp_env::Seed;
+mod hunting;
+mod table;
+
+pub use hunting::{Alarm, Found, Hunt, Terms, hunt};
+pub use table::{page, verdict};
+
 use dwcp_node::NodeConfig;
-use dwcp_runtime_sim::shrink::Budget;
-use dwcp_runtime_sim::trace::Violation;
 
 /// Seeds within which a bug must be found.
 pub const SEEDS: u64 = 500;
@@ -33,12 +35,26 @@ pub struct Mutant {
     pub name: &'static str,
     /// What is wrong, in words.
     pub what: &'static str,
-    /// Where to look for it, in turn.
+    /// Where to look for it: mostly in the first, now and then in the others.
     pub scenarios: &'static [&'static str],
 }
 
+impl Mutant {
+    /// Where run `nth` of a hunt takes place, and its seed above the first: of four runs three in the first scenario.
+    #[must_use]
+    pub fn place(&self, nth: u64) -> (&'static str, u64) {
+        let others = self.scenarios.len() as u64 - 1;
+        if others == 0 || nth % 4 != 3 {
+            let before = if others == 0 { 0 } else { nth / 4 };
+            return (self.scenarios[0], nth - before);
+        }
+        let turn = nth / 4;
+        (self.scenarios[1 + (turn % others) as usize], turn / others)
+    }
+}
+
 macro_rules! mutants {
-    ($($name:literal $what:literal [$($scenario:literal),*] |$config:ident| $plant:expr;)*) => {
+    ($($name:literal $what:literal [$($scenario:literal),*] |$config:ident| $($plant:expr),+;)*) => {
         /// Every bug that can be planted.
         pub const MUTANTS: &[Mutant] =
             &[$(Mutant { name: $name, what: $what, scenarios: &[$($scenario),*] },)*];
@@ -52,7 +68,7 @@ macro_rules! mutants {
             assert!(cfg!(feature = "planted-bugs"), "this build can't plant {bug}: build it with --features planted-bugs");
             #[cfg(feature = "planted-bugs")]
             match bug {
-                $($name => { let $config = &mut *config; $plant = true; })*
+                $($name => { let $config = &mut *config; $($plant = true;)+ })*
                 _ => panic!("no bug is called {bug}"),
             }
             #[cfg(not(feature = "planted-bugs"))]
@@ -62,144 +78,181 @@ macro_rules! mutants {
 }
 
 mutants! {
+    // --- the log ---
     "wal.ack_before_sync" "writes are acknowledged before they are on the disk"
-        ["failover/all_crash", "swarm/crashes"] |c| c.wal.bugs.ack_before_sync;
+        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.ack_before_sync;
     "wal.checksum_unchecked" "what is read back from the log is believed unchecked"
-        ["disk/bit_rot", "disk/torn_write"] |c| c.wal.bugs.checksum_unchecked;
+        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.wal.bugs.checksum_unchecked;
     "wal.directory_not_synced" "a new segment's name is not durable before it is written to"
-        ["failover/all_crash", "swarm/crashes"] |c| c.wal.bugs.directory_not_synced;
+        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.directory_not_synced;
     "wal.vote_forgotten" "a vote is acknowledged and not written"
-        ["swarm/crashes", "swarm/three_nodes"] |c| c.wal.bugs.vote_forgotten;
-    "wal.truncate_wrongly" "a truncation keeps one entry too many"
-        ["partition/cut_off_and_crashed"] |c| c.wal.bugs.truncate_wrongly;
+        ["failover/store_crashes", "swarm/crashes"] |c| c.wal.bugs.vote_forgotten;
+    "wal.truncate_wrongly" "recovery passes truncations over and takes the first entry of an index it finds"
+        ["partition/cut_off_and_crashed", "partition/store_cut_off"] |c| c.wal.bugs.truncate_wrongly;
+    "wal.group_commit_early" "a sync that ends acknowledges what was appended while it ran"
+        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.group_commit_early;
+    "wal.recovery_skips_last" "recovery passes the newest segment over"
+        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.recovery_skips_last;
+    "wal.trim_too_far" "segments are removed by their number, whatever lives in them"
+        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.trim_too_far;
+    "wal.rotation_drops_state" "a new segment does not begin with the state of every group"
+        ["failover/store_crashes", "disk/alone"] |c| c.wal.bugs.rotation_drops_state;
+    "wal.syncs_wrong_segment" "after a change of segments the old one is synced once more, not the new one"
+        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.syncs_wrong_segment;
+    "wal.error_ignored" "a write or sync that failed counts as done"
+        ["disk/failing_alone", "disk/errors"] |c| c.wal.bugs.error_ignored;
+    "wal.damage_ignored" "the log is cut off at the first damage, and nobody is told"
+        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.wal.bugs.damage_ignored;
+    "wal.boot_tail_not_rewritten" "what a dead process left unsynced is believed at boot and not written again"
+        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.boot_tail_not_rewritten;
+    // --- consensus ---
     "raft.vote_not_saved" "a vote is answered and never saved"
-        ["swarm/crashes", "swarm/three_nodes"] |c| c.engine.bugs.vote_not_saved;
+        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.vote_not_saved;
+    "raft.vote_not_read" "a vote is written and not read back at boot"
+        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.vote_not_read;
+    "raft.vote_ignores_log" "a vote is granted whatever the candidate's log holds"
+        ["partition/store_cut_off", "failover/store_crashes"] |c| c.engine.bugs.vote_ignores_log;
     "raft.ack_append_before_durable" "a follower answers before it has the entries on disk"
-        ["failover/all_crash", "swarm/crashes"] |c| c.engine.bugs.ack_append_before_durable;
+        ["failover/store_crashes", "failover/all_crash"] |c| c.engine.bugs.ack_append_before_durable;
     "raft.entry_not_logged" "the last entry of an append is answered as durable and not written"
-        ["swarm/crashes", "failover/all_crash"] |c| c.engine.bugs.entry_not_logged;
+        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.entry_not_logged;
+    "raft.minority_commit" "a peer that does not answer in time counts as one that has the entries"
+        ["partition/store_cut_off", "failover/leases"] |c| c.engine.bugs.minority_commit;
+    "raft.conflict_ignored" "a follower that can't place an append says that it has it"
+        ["partition/store_cut_off", "members/store_laggards"] |c| c.engine.bugs.conflict_ignored;
+    "raft.answers_by_order" "an answer is given to the oldest request to that peer, whatever it answers"
+        ["network/late_answers", "partition/store_cut_off"] |c| c.engine.bugs.answers_by_order;
+    "raft.note_claims_next" "the note of how far the log is decided names one entry too many"
+        ["partition/store_cut_off", "partition/cut_off_and_crashed"] |c| c.engine.bugs.note_claims_next;
+    "raft.members_forgotten" "new members are not part of what is kept with the state"
+        ["members/joined_and_restarted", "members/change_under_partition"] |c| c.engine.bugs.members_forgotten;
     "raft.stale_read" "a leader reads without asking its quorum whether it still leads"
-        ["failover/leader_pause", "partition/minority"] |c| c.engine.bugs.stale_read;
+        ["failover/leases", "partition/store_cut_off"] |c| c.engine.bugs.stale_read;
+    "raft.barrier_not_awaited" "a read does not wait until what it is to see is applied"
+        ["partition/store_cut_off", "failover/leases"] |c| c.engine.bugs.barrier_not_awaited;
+    "raft.barrier_joins_round" "a read is answered by a round that began before it"
+        ["failover/leases", "partition/store_cut_off"] |c| c.engine.bugs.barrier_joins_round;
     "raft.snapshot_out_of_order" "a snapshot is installed over newer state"
-        ["members/snapshots_to_laggards", "members/snapshot_to_joiner"] |c| c.engine.bugs.snapshot_out_of_order;
+        ["members/store_laggards", "members/snapshots_to_laggards"]
+        |c| c.engine.bugs.snapshot_out_of_order, c.bugs.store.install_goes_back;
+    "raft.snapshot_not_installed" "a snapshot's last piece is answered as installed, and nothing is installed"
+        ["members/store_laggards", "members/snapshots_to_laggards"] |c| c.engine.bugs.snapshot_not_installed;
     "raft.retry_unknown" "a command of unknown outcome is proposed once more"
-        ["partition/cut_off_and_crashed", "members/snapshots_to_laggards"] |c| c.engine.bugs.retry_unknown;
+        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.engine.bugs.retry_unknown;
     "raft.suspect_votes" "a node whose disk lost part of its log votes as if nothing had happened"
-        ["disk/bit_rot", "disk/unreadable"] |c| c.engine.bugs.suspect_votes;
+        ["disk/rot_and_elect", "disk/bit_rot"]
+        |c| c.engine.bugs.suspect_votes, c.bugs.repair_skipped;
+    // --- the node ---
     "node.read_without_barrier" "a read is answered from local state, behind no barrier"
-        ["failover/leader_pause", "partition/minority"] |c| c.bugs.read_without_barrier;
+        ["calm/store", "partition/store_cut_off"] |c| c.bugs.read_without_barrier;
     "node.blind_retry" "a write of unknown outcome is asked again without its session"
-        ["members/snapshots_to_laggards", "partition/cut_off_and_crashed"] |c| c.bugs.blind_retry;
-    "store.double_apply_after_retry" "a retried command is applied again"
-        ["failover/leader_crash", "partition/minority"] |c| c.bugs.store.double_apply_after_retry;
+        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.bugs.blind_retry;
+    "node.asked_again" "what was asked of a silent peer is asked again, though it must not be done twice"
+        ["network/late_answers", "partition/store_cut_off"] |c| c.bugs.asked_again;
+    "node.unknown_as_not_done" "an unknown outcome is answered as certainly not done"
+        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.bugs.unknown_as_not_done;
+    "node.tokens_restart" "questions are numbered anew in each life: answers to the last one's match"
+        ["network/late_answers", "failover/store_crashes"] |c| c.bugs.tokens_restart;
+    "node.repair_guesses" "an entry lost to the disk is made good by an empty one"
+        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.bugs.repair_guesses;
+    // --- leases ---
+    "lease.keepalive_anywhere" "a lease is kept alive by any node that knows it"
+        ["calm/store", "failover/leases"] |c| c.bugs.keepalive_anywhere;
+    "lease.keepalive_without_barrier" "a deposed leader keeps leases alive"
+        ["failover/leases", "partition/store_cut_off"] |c| c.bugs.keepalive_without_barrier;
+    "lease.clock_kept" "a lease's time goes on from where it stood when this node led last"
+        ["failover/leases"] |c| c.bugs.lease_clock_kept;
+    "lease.never_due" "a new leader times only the leases granted to it"
+        ["failover/leases"] |c| c.bugs.lease_never_due;
+    "lease.keys_leak" "the end of a lease leaves its keys"
+        ["calm/store"] |c| c.bugs.store.lease_keys_leak;
+    "lease.keys_not_loaded" "at boot keys are not put back under their leases"
+        ["failover/store_crashes", "disk/alone"] |c| c.bugs.store.lease_keys_not_loaded;
+    "lease.keeps_key" "a key put under another lease ends with the old one, too"
+        ["calm/store"] |c| c.bugs.store.lease_keeps_key;
+    "lease.not_in_snapshot" "a snapshot leaves the leases out"
+        ["members/store_laggards"] |c| c.bugs.store.snapshot_without_leases;
+    // --- sessions ---
+    "session.double_apply" "a retried command is applied again"
+        ["failover/store_crashes", "failover/leader_crash"] |c| c.bugs.store.double_apply_after_retry;
+    "session.not_in_snapshot" "a snapshot leaves out what makes retries safe"
+        ["members/store_laggards", "members/snapshots_to_laggards"] |c| c.bugs.store.snapshot_without_sessions;
+    "session.answers_not_loaded" "at boot sessions come back without their answers"
+        ["failover/store_crashes", "disk/alone"] |c| c.bugs.store.answers_not_loaded;
+    "session.answer_of_another" "an answer is remembered under the session's next number"
+        ["calm/store"] |c| c.bugs.store.answer_of_another;
+    "session.life_in_nanos" "a session's life in seconds is taken for nanoseconds"
+        ["calm/store"] |c| c.bugs.store.session_life_in_nanos;
+    // --- the store ---
     "store.checkpoint_claims_too_much" "a checkpoint claims what was applied while it was written"
-        ["swarm/crashes", "failover/all_crash"] |c| c.bugs.store.checkpoint_claims_too_much;
-    "store.snapshot_without_sessions" "a snapshot leaves out what makes retries safe"
-        ["members/snapshots_to_laggards"] |c| c.bugs.store.snapshot_without_sessions;
+        ["failover/store_crashes", "swarm/crashes"] |c| c.bugs.store.checkpoint_claims_too_much;
+    "store.checkpoint_not_synced" "the log is trimmed behind a checkpoint that is not durable"
+        ["disk/alone", "failover/store_crashes"] |c| c.bugs.store.checkpoint_not_synced;
     "store.stale_compare" "a transaction looks one revision into the past"
-        ["calm/steady"] |c| c.bugs.store.stale_compare;
+        ["calm/store"] |c| c.bugs.store.stale_compare;
+    "store.compare_any" "a condition on a range holds if it holds for one key of it"
+        ["calm/store"] |c| c.bugs.store.compare_any;
+    "store.txn_not_atomic" "each put of a transaction has a revision of its own"
+        ["calm/store"] |c| c.bugs.store.txn_not_atomic;
+    "store.version_not_reset" "a key made again goes on with the version it was deleted with"
+        ["calm/store"] |c| c.bugs.store.version_not_reset;
+    "store.create_kept" "a key made again keeps the revision of its first creation"
+        ["calm/store"] |c| c.bugs.store.create_kept;
+    "store.range_end_deleted" "a delete of a range takes the range's end, too"
+        ["calm/store"] |c| c.bugs.store.range_end_deleted;
+    "store.empty_delete_counts" "a delete that finds nothing uses a revision up"
+        ["calm/store"] |c| c.bugs.store.empty_delete_counts;
+    "store.past_read_sees_present" "a read of the past answers with what is there now"
+        ["calm/store"] |c| c.bugs.store.past_read_sees_present;
+    "store.compaction_eats_live" "compaction removes what is live at the compacted revision"
+        ["calm/store"] |c| c.bugs.store.compaction_eats_live;
+    "store.tombstone_compacted" "compaction removes the mark of a deletion at the compacted revision (etcd 3.4)"
+        ["calm/store", "failover/store_crashes"] |c| c.bugs.store.tombstone_compacted;
+    // --- watches ---
+    "watch.skips_first" "a watch that comes back begins behind the revision it asks for"
+        ["calm/store"] |c| c.bugs.store.watch_skips_first;
+    "watch.repeats_last" "a watch that comes back is told the last change again"
+        ["calm/store"] |c| c.bugs.store.watch_repeats_last;
+    "watch.past_ignored" "a watch that begins in the past is told only what is new"
+        ["calm/store"] |c| c.bugs.store.watch_past_ignored;
+    "watch.prev_is_now" "what was before an event is what is there after it"
+        ["calm/store"] |c| c.bugs.store.watch_prev_is_now;
+    "watch.jumps_compaction" "a watch whose revision was compacted goes on from what is left"
+        ["failover/store_crashes", "calm/store"] |c| c.bugs.store.watch_jumps_compaction;
+    "watch.out_of_order" "a watch that is behind is told what is new at once, and the rest later"
+        ["failover/store_crashes", "failover/leases"] |c| c.bugs.store.watch_out_of_order;
 }
 
-/// Bugs that [`SEEDS`] seeds have not found yet: hunted only by name. What they break is either made good
-/// by another part before it shows, or too rare for the scenarios there are; each is a task, not a success.
-pub const ELUSIVE: &[&str] = &[
-    "wal.truncate_wrongly",
-    "raft.snapshot_out_of_order",
-    "raft.retry_unknown",
-    "raft.suspect_votes",
-    "node.blind_retry",
-];
-
-/// What a hunt came to.
-#[derive(Clone, Debug)]
-pub struct Hunt {
-    /// The bug.
-    pub mutant: Mutant,
-    /// Runs made until it showed, and where: the scenario, the seed, what broke.
-    pub found: Option<(u64, String, u64, Violation)>,
-    /// The smallest run that shows it.
-    pub shrunk: Option<Shrunk>,
-    /// How long the search took.
-    pub took: std::time::Duration,
-}
-
-impl Hunt {
-    /// Whether it was found and shrunk within what is asked for.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        let soon = self.found.as_ref().is_some_and(|f| f.0 <= SEEDS);
-        soon && self.shrunk.as_ref().is_some_and(|s| s.faults <= FAULTS && s.took <= SHRINK)
-    }
-}
-
-/// Looks for one bug.
-///
-/// # Panics
-/// If a scenario it names does not exist, which a test excludes.
-#[must_use]
-pub fn hunt(mutant: &Mutant, program: &Program, workers: usize, first_seed: u64) -> Hunt {
-    let began = std::time::Instant::now();
-    let scenarios: Vec<_> = mutant
-        .scenarios
-        .iter()
-        .map(|n| crate::catalogue::find(n).unwrap_or_else(|e| panic!("{e}")))
-        .collect();
-    let of = |nth: u64| {
-        let scenario = &scenarios[(nth % scenarios.len() as u64) as usize];
-        let mut plan = expand(scenario, Seed(first_seed + nth / scenarios.len() as u64));
-        plan.bug = Some(mutant.name.to_owned());
-        plan
-    };
-    let mut pool = Pool::new(program, workers);
-    let mut next = 0;
-    let mut first: Option<(u64, Violation)> = None;
-    loop {
-        while first.is_none() && next < SEEDS && pool.open() < workers {
-            pool.submit(Job { id: next, plan: of(next), want: Want::Verdict, leak: None });
-            next += 1;
-        }
-        let Some((id, done)) = pool.take() else { break };
-        let violation = match done {
-            Done::Ran(report) => report.violation,
-            Done::Refused(_) | Done::Died(_) => None,
-        };
-        // A seed that fails without the bug as well says nothing about it.
-        let violation = violation.filter(|v| {
-            let sound = Job { id: 0, plan: RunPlan { bug: None, ..of(id) }, want: Want::Verdict, leak: None };
-            !matches!(alone(program, &sound), Done::Ran(r) if r.violation.as_ref().is_some_and(|b| b.name == v.name))
-        });
-        // Of those under way at the same time the earliest counts, so that the answer does not
-        // depend on which process is faster.
-        if let Some(v) = violation.filter(|_| first.as_ref().is_none_or(|f| id < f.0)) {
-            first = Some((id, v));
-        }
-    }
-    drop(pool);
-    let took = began.elapsed();
-    let Some((nth, violation)) = first else {
-        return Hunt { mutant: *mutant, found: None, shrunk: None, took };
-    };
-    let plan = of(nth);
-    // The last run and one begun just in time come on top.
-    let budget = Budget { wall: SHRINK * 3 / 4, ..Budget::default() };
-    let shrunk = shrink(&plan, budget, &mut |_| {});
-    let found = Some((nth + 1, plan.scenario.clone(), plan.world.seed.0, violation));
-    Hunt { mutant: *mutant, found, shrunk, took }
-}
+/// Bugs that the scenarios there are do not find: hunted only by name. What they break is made good
+/// by another part before it shows; each is a task, not a success.
+pub const ELUSIVE: &[&str] = &[];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn there_are_enough_and_each_can_be_hunted() {
-        assert!(MUTANTS.len() - ELUSIVE.len() >= 12);
+        assert!(MUTANTS.len() - ELUSIVE.len() >= 50);
         assert!(ELUSIVE.iter().all(|e| MUTANTS.iter().any(|m| m.name == *e)));
+        let names: BTreeSet<&str> = MUTANTS.iter().map(|m| m.name).collect();
+        assert_eq!(names.len(), MUTANTS.len(), "a name names one bug");
         for mutant in MUTANTS {
             assert!(!mutant.scenarios.is_empty());
             for name in mutant.scenarios {
                 crate::catalogue::find(name).unwrap_or_else(|e| panic!("{}: {e}", mutant.name));
             }
+        }
+    }
+
+    #[test]
+    fn a_hunt_takes_each_seed_of_each_scenario_once() {
+        for scenarios in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+            let mutant = Mutant { name: "", what: "", scenarios };
+            let places: BTreeSet<_> = (0..200).map(|nth| mutant.place(nth)).collect();
+            assert_eq!(places.len(), 200, "{scenarios:?}");
+            assert!((0..100).all(|nth| places.contains(&("a", nth))), "{scenarios:?}");
         }
     }
 }

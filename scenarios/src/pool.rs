@@ -178,6 +178,25 @@ pub fn alone(program: &Program, job: &Job) -> Done {
     hand_over(program, &mut None, job)
 }
 
+/// One worker for one thread: kept from job to job, and replaced when it dies.
+pub struct Steady {
+    program: Program,
+    worker: Option<Worker>,
+}
+
+impl Steady {
+    /// A worker that is started with its first job.
+    #[must_use]
+    pub fn new(program: &Program) -> Self {
+        Self { program: program.clone(), worker: None }
+    }
+    /// Runs a job.
+    #[must_use]
+    pub fn run(&mut self, job: &Job) -> Done {
+        hand_over(&self.program, &mut self.worker, job)
+    }
+}
+
 struct Worker {
     child: Child,
     output: BufReader<std::process::ChildStdout>,

@@ -19,7 +19,8 @@
 //! twice) is left out of the core: refusing to serve is what it promises then.
 //!
 //! Files: `run` (this), `cluster` (nodes in the world), `door` (questions and answers),
-//! `crowd` (the clients), `moment` (a look at all nodes), `chores` (the operator), `drive` (the loop), `judge` (the end);
+//! `crowd` (the clients), `moment` (a look at all nodes), `chores` (the operator), `drive` (the loop), `oracle` (what must
+//! be answered), `judge` (the end);
 //! [`live`] is a run interrupted and looked at, [`picture`] what is drawn of one.
 
 mod chores;
@@ -30,6 +31,7 @@ mod drive;
 mod judge;
 pub mod live;
 pub mod moment;
+mod oracle;
 pub mod picture;
 
 use crate::expand::RunPlan;

@@ -170,3 +170,39 @@ fn a_planted_bug_is_found_and_shrunk_to_a_capsule_that_fails_again() {
     assert_eq!(again.violation.as_ref(), Some(&capsule.violation));
     assert_eq!(again.trail.id(), capsule.trace, "a replay is the same run");
 }
+
+/// A handful of each kind, each within some seeds of the scenario that is best at it, without shrinking: what CI has time
+/// for. `dwcp sim mutants` hunts all of them.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_handful_of_planted_bugs_is_found() {
+    use dwcp_scenarios::mutants::{MUTANTS, Mutant};
+    const HANDFUL: [&str; 14] = [
+        "wal.ack_before_sync",
+        "wal.recovery_skips_last",
+        "raft.conflict_ignored",
+        "raft.stale_read",
+        "raft.minority_commit",
+        "node.read_without_barrier",
+        "lease.keepalive_without_barrier",
+        "lease.clock_kept",
+        "session.double_apply",
+        "session.not_in_snapshot",
+        "store.checkpoint_claims_too_much",
+        "store.past_read_sees_present",
+        "watch.skips_first",
+        "watch.jumps_compaction",
+    ];
+    const SEEDS: u64 = 12;
+    let breaks = |mutant: &Mutant, nth: u64| {
+        let (scenario, seed) = mutant.place(nth);
+        let mut plan = expand(&catalogue::find(scenario).unwrap(), Seed(1 + seed));
+        plan.bug = Some(mutant.name.to_owned());
+        run(&plan, &Options::default()).unwrap().violation.is_some()
+    };
+    for name in HANDFUL {
+        let mutant =
+            MUTANTS.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no bug is called {name}"));
+        assert!((0..SEEDS).any(|nth| breaks(mutant, nth)), "{name} is not found within {SEEDS} runs");
+    }
+}

@@ -72,6 +72,8 @@ impl Node {
         );
         // Tokens name calls to peers: those of an earlier incarnation must not be mistaken for ours.
         let first_token = (world.seed.part(TOKENS, config.node.0).0 >> 33) << 32;
+        #[cfg(feature = "planted-bugs")]
+        let first_token = if config.bugs.tokens_restart { 0 } else { first_token };
         tell_damage(world, &recovered);
         let records = recovered.records;
         let specs = config.groups.clone();
@@ -97,6 +99,12 @@ impl Node {
                 more_to_watch: false,
             };
             let repair = plan_repair(&node, &group, log, &recovered, whole);
+            #[cfg(feature = "planted-bugs")]
+            let repair = match &node.config.bugs {
+                bugs if bugs.repair_guesses => repair.guessed(),
+                bugs if bugs.repair_skipped => repair.skipped(),
+                _ => repair,
+            };
             let clean = repair.fetch.is_none() && repair.missing.is_empty();
             if clean {
                 node.groups.insert(spec.id, group);

@@ -48,6 +48,24 @@ pub struct NodeBugs {
     pub read_without_barrier: bool,
     /// A write whose outcome is unknown is proposed again without its session.
     pub blind_retry: bool,
+    /// What was asked of a silent peer is asked again, though it must not be done twice.
+    pub asked_again: bool,
+    /// An unknown outcome is answered as certainly not done.
+    pub unknown_as_not_done: bool,
+    /// Questions are numbered anew in each life: answers to the last one's questions match.
+    pub tokens_restart: bool,
+    /// A lease is kept alive by any node that knows it.
+    pub keepalive_anywhere: bool,
+    /// A node that takes itself for the leader keeps leases alive without asking its quorum.
+    pub keepalive_without_barrier: bool,
+    /// A lease's time goes on from where it stood when this node led last.
+    pub lease_clock_kept: bool,
+    /// A new leader times only the leases granted to it.
+    pub lease_never_due: bool,
+    /// A group whose log or state lost something starts as it is.
+    pub repair_skipped: bool,
+    /// An entry lost to the disk is made good by an empty one.
+    pub repair_guesses: bool,
     /// The stores' own.
     pub store: dwcp_store::StoreBugs,
 }

@@ -2,9 +2,10 @@
 //! for the console of a node's own process.
 
 use crate::node::Node;
+use bytes::Bytes;
 use dwcp_consensus::{Position, Role};
 use dwcp_env::GroupId;
-use dwcp_store::api::{Header, OpError, RangeRequest, RangeResponse, Revision};
+use dwcp_store::api::{Header, LeaseId, OpError, RangeRequest, RangeResponse, Revision};
 
 /// One group of a node at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,13 +53,27 @@ impl Node {
         let none = || OpError::Stopped { why: format!("{group} is not hosted here") };
         self.groups.get(&group).ok_or_else(none)?.store().range(range)
     }
-    /// A hash of this node's own state as of a revision.
+    /// Term and payload of an entry of a group's log, if it is still there; the payload's command is
+    /// [`dwcp_raft::command_of`] it.
+    #[must_use]
+    pub fn entry(&self, group: GroupId, index: u64) -> Option<(u64, Bytes)> {
+        self.host.group(group)?.entry(index)
+    }
+    /// The leases of this node's own state: name, life in seconds, number of keys.
+    #[must_use]
+    pub fn leases(&self, group: GroupId) -> Vec<(LeaseId, i64, usize)> {
+        let Some(g) = self.groups.get(&group) else { return Vec::new() };
+        g.store().leases().map(|l| (l.id, l.ttl_s, l.keys.len())).collect()
+    }
+    /// A hash of this node's own state as of a revision, and what that was compacted to: hashes with different ones
+    /// can't be compared.
     ///
     /// # Errors
     /// As the store's; `Stopped` if the node does not host the group.
-    pub fn hash(&self, group: GroupId, revision: Revision) -> Result<u64, OpError> {
+    pub fn hash(&self, group: GroupId, revision: Revision) -> Result<(u64, Revision), OpError> {
         let none = || OpError::Stopped { why: format!("{group} is not hosted here") };
         let found = self.groups.get(&group).ok_or_else(none)?.store().hash_kv(revision)?;
-        Ok(found.hash.first_chunk().map_or(0, |h| u64::from_le_bytes(*h)))
+        let hash = found.hash.first_chunk().map_or(0, |h| u64::from_le_bytes(*h));
+        Ok((hash, found.compact_revision))
     }
 }

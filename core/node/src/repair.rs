@@ -113,6 +113,23 @@ impl Repair {
         }
     }
 
+    /// A planted bug: nothing is taken for missing.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn skipped(mut self) -> Self {
+        (self.fetch, self.missing) = (None, BTreeMap::new());
+        self
+    }
+
+    /// A planted bug: each missing entry is taken for one that does nothing.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn guessed(mut self) -> Self {
+        let missing = std::mem::take(&mut self.missing).into_iter();
+        let blank = |(index, m): (u64, Missing)| LogEntry { index, term: m.term, payload: vec![0].into() };
+        self.log.entries.extend(missing.map(blank));
+        self.log.entries.sort_by_key(|e| e.index);
+        self
+    }
+
     fn peer(&mut self) -> Option<NodeId> {
         if self.peers.is_empty() {
             return None;

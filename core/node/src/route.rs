@@ -80,6 +80,14 @@ impl Node {
         if self.config.bugs.read_without_barrier && matches!(q.ask, Ask::Range { .. }) {
             return self.answer_behind_barrier(now, token, out);
         }
+        #[cfg(feature = "planted-bugs")]
+        if matches!(q.ask, Ask::LeaseKeepAlive(_))
+            && (self.config.bugs.keepalive_anywhere
+                || (self.config.bugs.keepalive_without_barrier
+                    && self.leader(group) == Some(self.config.node)))
+        {
+            return self.answer_behind_barrier(now, token, out);
+        }
         let me = self.config.node;
         let leader = if repairing { None } else { self.leader(group) };
         match (hint.filter(|h| *h != me).or(leader), origin) {
@@ -119,7 +127,11 @@ impl Node {
             ask: q.ask.clone(),
         };
         let body = peer_body(q.group, &message);
-        let again = if q.ask.repeatable() { now.mono + self.patience.ask_again } else { Instant::FAR };
+        #[cfg(feature = "planted-bugs")]
+        let repeatable = q.ask.repeatable() || self.config.bugs.asked_again;
+        #[cfg(not(feature = "planted-bugs"))]
+        let repeatable = q.ask.repeatable();
+        let again = if repeatable { now.mono + self.patience.ask_again } else { Instant::FAR };
         out.sends.push(Send { to: leader, lane: Lane::Data, body, after: None });
         self.questions.wait(token, Waits::Peer(leader), again);
     }
@@ -191,6 +203,10 @@ impl Node {
             EngineError::Unknown if self.config.bugs.blind_retry && !from_peer => {
                 self.questions.wait(token, Waits::Leader, retry);
             }
+            #[cfg(feature = "planted-bugs")]
+            EngineError::Unknown if self.config.bugs.unknown_as_not_done => {
+                self.answer(token, Err(AskError::Deadline), out);
+            }
             EngineError::Unknown => self.answer(token, Err(AskError::Unknown), out),
             EngineError::Refused(why) => self.answer(token, Err(AskError::Refused(why)), out),
             EngineError::Stopped(why) => {
@@ -222,6 +238,8 @@ impl Node {
         }
         match q.waits {
             Waits::Leader => self.route(now, token, None, out),
+            #[cfg(feature = "planted-bugs")]
+            Waits::Peer(_) if self.config.bugs.asked_again => self.route(now, token, None, out),
             Waits::Peer(_) if q.ask.repeatable() => {
                 self.probe.reachable("node.asked_again");
                 self.route(now, token, None, out);

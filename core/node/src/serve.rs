@@ -68,6 +68,10 @@ impl Node {
     pub(crate) fn answer_behind_barrier(&mut self, now: Now, token: Token, out: &mut Out) {
         let Some(q) = self.questions.get(token) else { return };
         let (group, ask) = (q.group, q.ask.clone());
+        if matches!(ask, Ask::LeaseKeepAlive(_) | Ask::LeaseTimeToLive { .. }) {
+            // The barrier may have passed in the turn that applied the grant, or made this node the leader.
+            self.wind_lease_clock(now, group);
+        }
         let response = match ask {
             Ask::LeaseKeepAlive(id) => self.keep_alive(now, group, id),
             Ask::LeaseTimeToLive { id, keys } => self.time_to_live(now, group, id, keys),
@@ -185,26 +189,13 @@ impl Node {
     /// Keeps the clocks of leases: winds them up on coming to lead, takes over what was granted and ended, and
     /// revokes through the log what has run out. The leader decides, by its monotonic clock.
     pub(crate) fn keep_leases(&mut self, now: Now) {
-        let me = self.config.node;
         let mut due = Vec::new();
-        for (id, group) in &mut self.groups {
-            let brief = self.host.group(*id).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
-            if brief.leader != Some(me) {
-                if group.leases.is_leading() {
-                    group.leases.follow();
-                }
-                continue;
-            }
-            let mut store = group.store.lock();
-            if group.leases.is_leading() && group.leases_term == brief.term {
-                group.leases.observe(now.mono, &mut store);
-            } else {
-                group.leases.lead(now.mono, &mut store);
-                group.leases_term = brief.term;
-            }
-            drop(store);
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.wind_lease_clock(now, id);
+            let Some(group) = self.groups.get_mut(&id).filter(|g| g.leases.is_leading()) else { continue };
             due.extend(
-                group.leases.due(now.mono, LEASES_AT_ONCE, REVOKE_WITHIN).into_iter().map(|l| (*id, l)),
+                group.leases.due(now.mono, LEASES_AT_ONCE, REVOKE_WITHIN).into_iter().map(|l| (id, l)),
             );
         }
         for (group, lease) in due {
@@ -217,6 +208,36 @@ impl Node {
         }
     }
 
+    /// Brings a group's clock up to what is applied and to who leads.
+    pub(crate) fn wind_lease_clock(&mut self, now: Now, id: GroupId) {
+        let brief = self.host.group(id).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if brief.leader != Some(self.config.node) {
+            #[cfg(feature = "planted-bugs")]
+            if self.config.bugs.lease_clock_kept {
+                return group.leases.rest();
+            }
+            if group.leases.is_leading() {
+                group.leases.follow();
+            }
+            return;
+        }
+        let mut store = group.store.lock();
+        #[cfg(feature = "planted-bugs")]
+        if group.leases_term != brief.term {
+            let bugs = &self.config.bugs;
+            if group.leases.resumes(bugs.lease_clock_kept, bugs.lease_never_due, &mut store) {
+                group.leases_term = brief.term;
+            }
+        }
+        if group.leases.is_leading() && group.leases_term == brief.term {
+            group.leases.observe(now.mono, &mut store);
+        } else {
+            group.leases.lead(now.mono, &mut store);
+            group.leases_term = brief.term;
+        }
+    }
+
     pub(crate) fn next_lease(&self) -> Option<Instant> {
         self.groups.values().filter_map(|g| g.leases.next()).min()
     }
@@ -224,6 +245,12 @@ impl Node {
     fn keep_alive(&mut self, now: Now, group: GroupId, id: i64) -> Response {
         let Some(g) = self.groups.get_mut(&group) else { return Err(AskError::NoGroup(group)) };
         let revision = g.store().revision();
+        #[cfg(feature = "planted-bugs")]
+        if self.config.bugs.keepalive_anywhere {
+            let renewed = g.leases.renew(now.mono, id);
+            let ttl_s = renewed.or_else(|| g.store().lease(id).map(|l| l.ttl_s)).unwrap_or(0);
+            return Ok(Answer::KeptAlive { revision, ttl_s });
+        }
         Ok(Answer::KeptAlive { revision, ttl_s: g.leases.renew(now.mono, id).unwrap_or(0) })
     }
 

@@ -130,6 +130,26 @@ pub struct RaftBugs {
     pub retry_unknown: bool,
     /// A node whose disk lost part of its log votes as if nothing had happened.
     pub suspect_votes: bool,
+    /// A peer that does not answer in time counts as one that has the entries.
+    pub minority_commit: bool,
+    /// A follower that can't place an append says that it has it.
+    pub conflict_ignored: bool,
+    /// A snapshot's last piece is answered as installed, and nothing is installed.
+    pub snapshot_not_installed: bool,
+    /// New members are not part of what is kept with the state.
+    pub members_forgotten: bool,
+    /// A barrier does not wait until what it is to see is applied.
+    pub barrier_not_awaited: bool,
+    /// Barriers asked for while a round runs are answered by it.
+    pub barrier_joins_round: bool,
+    /// The note of how far the log is decided names one entry too many.
+    pub note_claims_next: bool,
+    /// An answer is given to the oldest request to that peer, whatever it answers.
+    pub answers_by_order: bool,
+    /// A vote is granted whatever the candidate's log holds.
+    pub vote_ignores_log: bool,
+    /// The vote is written, and not read at boot.
+    pub vote_not_read: bool,
 }
 
 /// Whether a planted bug is on; never, without the feature.

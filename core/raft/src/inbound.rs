@@ -78,9 +78,13 @@ fn vote<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: Vot
         return core.shared.answer(from, id, Answer::Vote { ballot: ours, granted: false, last });
     }
     let Some(slot) = Slot::take(core) else { return };
+    let mut last = head.last;
+    if bug!(core.shared.config, vote_ignores_log) {
+        last = Position { term: head.ballot.term, index: u64::from(u32::MAX) };
+    }
     let request = VoteRequest {
         vote: head.ballot.into(),
-        last_log_id: log_id(head.last),
+        last_log_id: log_id(last),
         leadership_transfer: head.transfer,
     };
     drop(Runtime::spawn(async move {
@@ -149,6 +153,9 @@ fn append<SM: StateMachine>(core: &Arc<Core<SM>>, from: NodeId, id: u64, head: A
         let answer = match response {
             AppendEntriesResponse::Success => AppendAnswer::Durable,
             AppendEntriesResponse::PartialSuccess(to) => AppendAnswer::DurableTo(position(to.as_ref())),
+            AppendEntriesResponse::Conflict if bug!(core.shared.config, conflict_ignored) => {
+                AppendAnswer::Durable
+            }
             AppendEntriesResponse::Conflict => AppendAnswer::Conflict,
             AppendEntriesResponse::HigherVote(vote) => AppendAnswer::Higher(Ballot::from(&vote)),
         };

@@ -140,7 +140,7 @@ impl<R> Log<R> {
         let foreign = |what, index| LogError::Foreign { group, what, index };
         let bound = config.snapshot_bytes.0;
         let mut state = State { ask_at: if bound == 0 { u64::MAX } else { bound }, ..State::default() };
-        if let Some(bytes) = &found.vote {
+        if let Some(bytes) = found.vote.as_ref().filter(|_| !bug!(config, vote_not_read)) {
             let ballot: Ballot =
                 wire::decode(bytes).map_err(|_| foreign("a vote that does not decode", 0))?;
             state.vote = Some(ballot.into());
@@ -219,7 +219,9 @@ impl<R> Log<R> {
     fn note_committed(&self, state: &mut State, wal: &mut Wal) {
         if state.committed > state.noted {
             state.noted = state.committed;
-            let note = wire::encode(&position(state.committed.as_ref()));
+            let mut at = position(state.committed.as_ref());
+            at.index += u64::from(bug!(self.config, note_claims_next));
+            let note = wire::encode(&at);
             wal.append(self.group, Record::Note(note.into()));
         }
     }

@@ -1,7 +1,7 @@
 //! What a node's repair reads of a group from outside: entries for peers, members of a stored record.
 
 use crate::group::RaftGroup;
-use crate::types::{EngineRecord, payload_bytes, position};
+use crate::types::{EngineRecord, kind, payload_bytes, position};
 use bytes::Bytes;
 use dwcp_consensus::{Members, StateMachine};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -11,6 +11,12 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 pub fn members_of(record: &Bytes) -> Option<Members> {
     let members = EngineRecord::decode(record).ok()?.into_members();
     (!members.nodes.is_empty()).then_some(members)
+}
+
+/// The command in an entry's payload, if it carries one.
+#[must_use]
+pub fn command_of(payload: &Bytes) -> Option<Bytes> {
+    (payload.first() == Some(&kind::COMMAND)).then(|| payload.slice(1..))
 }
 
 impl<SM: StateMachine> RaftGroup<SM> {

@@ -73,6 +73,10 @@ impl<SM: StateMachine> Machine<SM> {
                 self.note(at, false);
                 Answer::Blank
             }
+            EntryPayload::Membership(_) if bug!(self.shared.config, members_forgotten) && at.index > 1 => {
+                self.note(at, false);
+                Answer::Blank
+            }
             EntryPayload::Membership(m) => {
                 self.record.set_members(at, &m);
                 self.note(at, true);

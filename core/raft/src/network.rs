@@ -14,6 +14,7 @@
 //! 64th of a heartbeat for entries to ride on: nobody waits for it, and under load it never goes
 //! alone.
 
+use crate::config::bug;
 use crate::machine::Carried;
 use crate::message::{Answer, AppendAnswer, AppendHead, EntryHead, Message, TransferHead, VoteHead};
 use crate::runtime::{Moment, Runtime};
@@ -288,6 +289,13 @@ where
         let late = self.late.get_or_insert_with(|| Runtime::sleep_until(Moment(deadline)));
         if Pin::new(late).poll(cx).is_pending() {
             return Poll::Pending;
+        }
+        if bug!(self.peer.shared.config, minority_commit)
+            && !self.peer.heartbeat
+            && let Some(first) = self.flying.pop_front()
+        {
+            self.late = None;
+            return Poll::Ready(Some(self.peer.outcome(&first, Answer::Append(AppendAnswer::Durable)).0));
         }
         let error = self.peer.late(RPCTypes::AppendEntries, self.timeout().to_std());
         self.peer.missed = self.flying.pop_front();

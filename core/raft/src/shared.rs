@@ -148,6 +148,10 @@ impl<SM: StateMachine> Shared<SM> {
     pub(crate) fn answered(&self, from: NodeId, id: u64, answer: Answer) {
         let open = {
             let mut calls = self.calls.lock();
+            let mut id = id;
+            if crate::config::bug!(self.config, answers_by_order) {
+                id = calls.open.iter().find(|(_, open)| open.to == from).map_or(id, |(oldest, _)| *oldest);
+            }
             match calls.open.get(&id) {
                 Some(open) if open.to == from => calls.open.remove(&id),
                 Some(_) => {

@@ -277,6 +277,9 @@ impl<SM: StateMachine> Taker<SM> {
             Machine::install(&self.shared).await.ok()?;
             return Some(from);
         }
+        if bug!(self.shared.config, snapshot_not_installed) {
+            return Some(from);
+        }
         let snapshot = snapshot(checkpoint, Carried::Received).ok()?;
         let response = self.raft.install_full_snapshot(Vote::from(from), snapshot).await.ok()?;
         Some(Ballot::from(&response.vote))

@@ -148,12 +148,12 @@ impl Frozen {
         let rows = self.records.len() + self.dead.len() + self.leases.len() + self.sessions.len();
         COST_BASE + COST_PER_ROW * rows as u64
     }
-    /// Writes it, durably; answers with a view of the result.
+    /// Writes it, durably (unless a planted bug says otherwise); answers with a view of the result.
     ///
     /// # Errors
     /// The disk's; `Corrupt`. Nothing was written.
-    pub(crate) fn write_to(&self, file: &Arc<TableFile>) -> Result<View, StoreError> {
-        file.write(true, |rows| self.fill(rows))?;
+    pub(crate) fn write_to(&self, file: &Arc<TableFile>, durable: bool) -> Result<View, StoreError> {
+        file.write(durable, |rows| self.fill(rows))?;
         file.view()
     }
     fn fill(&self, rows: &mut Rows<'_>) -> Result<(), redb::Error> {

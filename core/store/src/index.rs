@@ -70,7 +70,8 @@ impl History {
             return reached;
         }
         let mark = self.marks[newest];
-        if mark.tombstone && mark.main < at { reached } else { newest }
+        let gone = mark.main < at || bugs.tombstone_compacted();
+        if mark.tombstone && gone { reached } else { newest }
     }
 }
 
@@ -90,13 +91,15 @@ pub(crate) struct Index {
 
 impl Index {
     /// Notes a put.
-    pub(crate) fn put(&mut self, key: &Bytes, rev: Rev) -> Written {
+    pub(crate) fn put(&mut self, key: &Bytes, rev: Rev, bugs: StoreBugs) -> Written {
         let mark = Mark { main: rev.main, sub: rev.sub, tombstone: false };
         if let Some(history) = self.keys.get_mut(key) {
             let last = history.marks.last().expect("no key has an empty list");
             assert!(last.rev() < rev, "history only grows: {:?} then {rev:?}", last.rev());
             if last.tombstone {
-                (history.create_revision, history.version) = (rev.main, 1);
+                let (kept, went_on) = (history.create_revision, history.version + 1);
+                history.create_revision = if bugs.create_kept() { kept } else { rev.main };
+                history.version = if bugs.version_not_reset() { went_on } else { 1 };
             } else {
                 history.version += 1;
             }
@@ -212,7 +215,7 @@ mod tests {
         for (key, main, put) in script {
             let (key, rev) = (Bytes::from_static(key.as_bytes()), Rev::first(*main));
             if *put {
-                index.put(&key, rev);
+                index.put(&key, rev, StoreBugs::default());
             } else {
                 index.delete(&key, rev);
             }
@@ -271,7 +274,7 @@ mod tests {
     #[test]
     fn a_generation_starts_over_after_a_tombstone() {
         let mut index = index(&[("k", 2, true), ("k", 3, true), ("k", 4, false)]);
-        let written = index.put(&Bytes::from_static(b"k"), Rev::first(5));
+        let written = index.put(&Bytes::from_static(b"k"), Rev::first(5), StoreBugs::default());
         assert_eq!((written.create_revision, written.version), (5, 1));
         for (at, live) in [(1, None), (2, Some(2)), (3, Some(3)), (4, None), (5, Some(5)), (9, Some(5))] {
             assert_eq!(index.at(b"k", at).map(|r| r.main), live, "at {at}");

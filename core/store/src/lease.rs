@@ -114,7 +114,8 @@ impl Leases {
         Some(lease.keys)
     }
     /// A key was put under `lease` (0: under none).
-    pub(crate) fn attach(&mut self, key: &Bytes, lease: LeaseId) {
+    /// `keeps` it with the lease before, too: a planted bug.
+    pub(crate) fn attach(&mut self, key: &Bytes, lease: LeaseId, keeps: bool) {
         if lease == 0 {
             // Most keys never had a lease.
             if !self.of_key.is_empty() {
@@ -126,6 +127,7 @@ impl Leases {
         if before == Some(lease) {
             return;
         }
+        let before = before.filter(|_| !keeps);
         if let Some(before) = before.and_then(|b| self.leases.get_mut(&b)) {
             before.keys.remove(key);
         }
@@ -169,7 +171,7 @@ impl Leases {
         if !self.leases.contains_key(&lease) {
             return false;
         }
-        self.attach(key, lease);
+        self.attach(key, lease, false);
         true
     }
 }
@@ -201,6 +203,25 @@ impl LeaseClock {
         self.leading = true;
         let _seen = store.leases_mut().take_changes();
         self.restart(now, store.leases_mut());
+    }
+    /// Two planted bugs: a clock that goes on from where it stood when this node led last, or that begins
+    /// without the leases there are. Whether it leads now.
+    #[cfg(feature = "planted-bugs")]
+    pub fn resumes(&mut self, kept: bool, empty: bool, store: &mut crate::Store) -> bool {
+        if empty {
+            *self = Self { leading: true, ..Self::default() };
+            let _seen = store.leases_mut().take_changes();
+        }
+        if kept {
+            self.queue = self.deadlines.iter().map(|(id, d)| (d.at, *id)).collect();
+            self.deadlines.values_mut().for_each(|d| d.queued = d.at);
+        }
+        (kept && self.leading) || empty
+    }
+    /// The first of them while another leads: nothing is due, and nothing forgotten.
+    #[cfg(feature = "planted-bugs")]
+    pub fn rest(&mut self) {
+        self.queue.clear();
     }
     /// This node no longer leads: it has no opinion.
     pub fn follow(&mut self) {
@@ -317,11 +338,11 @@ mod tests {
         assert_eq!(leases.grant(2, 60, 0), Err(OpError::LeaseExists));
         assert_eq!(leases.grant(3, LEASE_TTL_MAX_S + 1, 0), Err(OpError::LeaseTtlTooLarge));
         let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
-        leases.attach(&a, 1);
-        leases.attach(&b, 1);
-        leases.attach(&a, 2);
+        leases.attach(&a, 1, false);
+        leases.attach(&b, 1, false);
+        leases.attach(&a, 2, false);
         assert_eq!((leases.of(b"a"), leases.of(b"b")), (2, 1));
-        leases.attach(&b, 0);
+        leases.attach(&b, 0, false);
         assert!(leases.get(1).unwrap().keys.is_empty());
         assert_eq!(leases.revoke(2), Some(BTreeSet::from([a])));
         assert_eq!(leases.revoke(2), None);

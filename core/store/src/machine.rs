@@ -62,7 +62,8 @@ impl Store {
         let answer = self.perform(at, &command.op);
         // An outcome that is not known is not one to remember.
         if !matches!(answer, Err(OpError::Stopped { .. })) {
-            self.data.sessions.remember(stamp, &answer);
+            let next = u64::from(self.options.bugs.answer_of_another());
+            self.data.sessions.remember(Stamp { seq: stamp.seq + next, ..stamp }, &answer);
         }
         answer
     }
@@ -95,7 +96,9 @@ impl Store {
             }
             Op::OpenSession { ttl } => {
                 let session = SessionId(at.index);
-                if let Some(idlest) = self.data.sessions.open(session, *ttl, self.data.log_time) {
+                let wrong = self.options.bugs.session_life_in_nanos();
+                let ttl = if wrong { Duration::nanos(ttl.as_secs()) } else { *ttl };
+                if let Some(idlest) = self.data.sessions.open(session, ttl, self.data.log_time) {
                     self.session_ended(idlest);
                 }
                 Ok(self.response(Body::SessionOpened { session }))
@@ -211,9 +214,10 @@ impl StateMachine for Store {
         let file = self.records.view.file().clone();
         let storage = self.storage.clone();
         let garbage = std::mem::take(&mut self.garbage);
+        let durable = !self.options.bugs.checkpoint_not_synced();
         Some(work("checkpoint", frozen.cost(), move || {
             let removed = remove(&*storage, &garbage);
-            let result = removed.and_then(|()| frozen.write_to(&file));
+            let result = removed.and_then(|()| frozen.write_to(&file, durable));
             Flushed { file: file.name().clone(), result }
         }))
     }
@@ -279,7 +283,7 @@ impl StateMachine for Store {
     }
     fn finish_install(&mut self) -> Work {
         let installer = self.installing.clone();
-        let floor = self.data.applied;
+        let floor = self.data.applied.filter(|_| !self.options.bugs.install_goes_back());
         work("finish_install", COST_OF_SWAP, move || with(installer, |i| i.finish(floor)))
     }
     fn install_done(&mut self, result: JobResult) -> Result<(), String> {
@@ -291,7 +295,7 @@ impl StateMachine for Store {
             None => return Err("the job that installs the checkpoint was lost".into()),
         };
         let (ours, theirs) = (self.data.applied, installed.data.applied);
-        if ours.map(|p| p.index) > theirs.map(|p| p.index) {
+        if ours.map(|p| p.index) > theirs.map(|p| p.index) && !self.options.bugs.install_goes_back() {
             // The file is the checkpoint's already: only a new start can go on from it.
             let why = format!("applied up to {ours:?} while a checkpoint at {theirs:?} was swapped in");
             let answer = self.fail(StoreError::Refused(why));

@@ -99,7 +99,13 @@ fn cut(view: &View, at: &Cursor, bugs: StoreBugs) -> Result<(Vec<u8>, Option<Nex
     let mut next = None;
     let mut sent = at.sent;
     view.raw_rows((at.in_records, &at.key), |row| {
-        if bugs.snapshot_without_sessions() && !row.is_record && row.key[0] == b's' {
+        let without = match row.key[0] {
+            _ if row.is_record => false,
+            b's' => bugs.snapshot_without_sessions(),
+            b'l' => bugs.snapshot_without_leases(),
+            _ => false,
+        };
+        if without {
             return true;
         }
         let room = STREAM_MAX - stream.len();

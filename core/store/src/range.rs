@@ -65,8 +65,10 @@ impl Store {
             if q.sort_order != SortOrder::None || filtered || limit == 0 { usize::MAX } else { limit + 1 };
         let mut found = Vec::new();
         let mut total = 0;
-        for (_, rev) in live {
+        for (key, rev) in live {
             total += 1;
+            let now = if self.options.bugs.past_read_sees_present() { current } else { at };
+            let rev = if now == at { rev } else { self.data.index.at(key, now).unwrap_or(rev) };
             if found.len() < fetch {
                 found.push(self.key_value(rev)?);
             }

@@ -146,6 +146,10 @@ impl Sessions {
         let row = |id: SessionId| (id, self.sessions.get(&id).map(dwcp_env::wire::encode));
         std::mem::take(&mut self.dirty).into_iter().map(row).collect()
     }
+    /// A planted bug: nothing is remembered of what was answered.
+    pub(crate) fn forget_answers(&mut self) {
+        self.sessions.values_mut().for_each(|s| s.answers.clear());
+    }
     /// A row read back at boot.
     ///
     /// # Errors

@@ -89,8 +89,15 @@ impl Data {
         };
         data.load_state_rows(view, options)?;
         let lease_of = data.load_records(view)?;
+        let bugs = options.bugs;
         for (key, lease) in lease_of {
-            if !data.leases.load_key(&key, lease) && !options.bugs.lease_keys_leak() {
+            if bugs.lease_keys_not_loaded() {
+                continue;
+            }
+            if !data.leases.load_key(&key, lease)
+                && !bugs.lease_keys_leak()
+                && !bugs.snapshot_without_leases()
+            {
                 return Err(view.corrupt(format!("a live key under lease {lease}, which does not exist")));
             }
         }
@@ -103,8 +110,11 @@ impl Data {
             Ok(())
         })?;
         view.state_rows(b's', |key, body| self.sessions.load(SessionId(state_id(key)?), body))?;
+        if options.bugs.answers_not_loaded() {
+            self.sessions.forget_answers();
+        }
         let (leases, sessions) = (self.leases.len() as u64, self.sessions.len() as u64);
-        if leases != view.meta.leases
+        if (leases != view.meta.leases && !options.bugs.snapshot_without_leases())
             || (sessions != view.meta.sessions && !options.bugs.snapshot_without_sessions())
         {
             let meta = &view.meta;

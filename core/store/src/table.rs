@@ -23,6 +23,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// Bytes of redb's pages.
+const PAGE: u64 = 4096;
+
 /// Records by revision.
 pub(crate) const RECORDS: TableDefinition<&[u8; REV_BYTES], &[u8]> = TableDefinition::new("records");
 /// Everything else: `m` the meta row, `l`+id leases, `s`+id sessions.
@@ -127,8 +130,14 @@ impl TableFile {
     /// The disk's; `Corrupt`.
     pub(crate) fn open(storage: &dyn Storage, name: FileName, cache: ByteCount) -> Result<Self, StoreError> {
         let file = storage.open(&name)?;
-        if file.is_empty()? {
+        let len = file.len()?;
+        if len == 0 {
             return Err(StoreError::corrupt(name.as_str(), "it is empty"));
+        }
+        // A crash while the file grew may leave any length above the durable one, and redb refuses
+        // one that is no whole number of pages. Nothing committed lies in the part of a page.
+        if !len.is_multiple_of(PAGE) {
+            file.set_len(len.next_multiple_of(PAGE))?;
         }
         let mut opened = Self::over(file, name, cache)?;
         let mut db = opened.db.take().expect("just opened");

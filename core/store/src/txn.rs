@@ -71,16 +71,23 @@ impl<'a> Change<'a> {
             }
         }
         let rev = self.next();
+        let bugs = self.store.options.bugs;
         let data = &mut self.store.data;
-        let written = data.index.put(&put.key, rev);
+        let written = data.index.put(&put.key, rev, bugs);
         (record.create_revision, record.version) = (written.create_revision, written.version);
-        data.leases.attach(&put.key, record.lease);
+        data.leases.attach(&put.key, record.lease, bugs.lease_keeps_key());
         self.store.records.fresh.push(rev, record);
         Ok(self.response(Body::Put { prev_kv: prev_kv.filter(|_| put.prev_kv) }))
     }
     /// A deletion.
     pub(crate) fn delete(&mut self, delete: &DeleteRangeRequest) -> Result<Response, OpError> {
         let range = KeyRange::new(&delete.key, &delete.range_end);
+        let range = match range {
+            KeyRange::Between(from, end) if self.store.options.bugs.range_end_deleted() => {
+                KeyRange::Between(from, [&end[..], &[0]].concat().into())
+            }
+            range => range,
+        };
         let live: Vec<(Bytes, Rev)> = self
             .store
             .data
@@ -94,6 +101,9 @@ impl<'a> Change<'a> {
         }
         for (key, _) in &live {
             self.delete_live(key);
+        }
+        if live.is_empty() && self.store.options.bugs.empty_delete_counts() {
+            self.store.data.revision += 1;
         }
         Ok(self.response(Body::DeleteRange { deleted: live.len() as i64, prev_kvs }))
     }
@@ -139,6 +149,9 @@ impl<'a> Change<'a> {
                 TxnOp::DeleteRange(delete) => self.delete(delete)?,
                 TxnOp::Txn(inner) => self.follow(inner, path)?,
             });
+            if self.store.options.bugs.txn_not_atomic() {
+                (self.store.data.revision, self.writes) = (self.current(), 0);
+            }
         }
         Ok(self.response(Body::Txn { succeeded, responses }))
     }
@@ -241,9 +254,13 @@ impl Store {
         let mut any = false;
         for (_, rev) in self.data.index.range(&range, at) {
             any = true;
-            if !holds_for(compare, &self.key_value(rev)?) {
-                return Ok(false);
+            let holds = holds_for(compare, &self.key_value(rev)?);
+            if holds == self.options.bugs.compare_any() {
+                return Ok(holds);
             }
+        }
+        if any && self.options.bugs.compare_any() {
+            return Ok(false);
         }
         // A value that is not there compares with nothing; numbers that are not there are zero.
         let absent = !matches!(compare.target, CompareTarget::Value(_));

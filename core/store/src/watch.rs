@@ -130,7 +130,10 @@ impl Watchers {
         if self.watches.is_empty() {
             self.seen = store.revision();
         }
-        let next = if request.start_revision > 0 { request.start_revision } else { store.revision() + 1 };
+        let bugs = store.options.bugs;
+        let wrong = i64::from(bugs.watch_skips_first()) - i64::from(bugs.watch_repeats_last());
+        let asked = (request.start_revision + wrong).max(1);
+        let next = if request.start_revision > 0 { asked } else { store.revision() + 1 };
         let range = KeyRange::new(&request.key, &request.range_end);
         match &range {
             KeyRange::One(key) => {
@@ -140,7 +143,8 @@ impl Watchers {
                 self.of_range.insert(id);
             }
         }
-        let state = if next > self.seen { State::Synced } else { State::Behind };
+        let ahead = next > self.seen || bugs.watch_past_ignored();
+        let state = if ahead { State::Synced } else { State::Behind };
         if state == State::Behind {
             self.behind.insert(id);
         }
@@ -228,7 +232,8 @@ impl Watchers {
                 let of_key = self.of_key.get(&record.key).into_iter().flatten();
                 for id in of_key.chain(&self.of_range) {
                     let watch = &self.watches[id];
-                    if watch.state == State::Synced && watch.wants(*rev, record) {
+                    let early = watch.state == State::Behind && store.options.bugs.watch_out_of_order();
+                    if (watch.state == State::Synced || early) && watch.wants(*rev, record) {
                         let event = event(store, *rev, record, watch.request.prev_kv)?;
                         told.entry(*id).or_default().push(event);
                     }
@@ -264,6 +269,9 @@ impl Watchers {
             self.served = id;
             let watch = self.watches.get_mut(&id).expect("what is behind is a watch");
             let compact_revision = store.compact_revision();
+            if watch.next < compact_revision && store.options.bugs.watch_jumps_compaction() {
+                watch.next = compact_revision;
+            }
             if watch.next < compact_revision {
                 self.remove(id);
                 tell(id, WatchUpdate::Compacted { compact_revision });
@@ -323,7 +331,8 @@ impl Part {
 
 fn event(store: &Store, rev: Rev, record: &Record, prev_kv: bool) -> Result<WatchEvent, StoreError> {
     let kind = if record.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-    let prev_kv = if prev_kv { before(store, &record.key, rev.main)? } else { None };
+    let at = rev.main + i64::from(store.options.bugs.watch_prev_is_now());
+    let prev_kv = if prev_kv { before(store, &record.key, at)? } else { None };
     Ok(WatchEvent { kind, kv: record.clone().at(rev), prev_kv })
 }
 

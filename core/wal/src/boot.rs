@@ -33,6 +33,7 @@ impl Wal {
         let config = config.bounded();
         let disk = |doing| move |error| WalError::disk(doing, config.segment.0, error);
         let contents = read_all(&*world.storage).map_err(disk("reading it at boot"))?;
+        let contents = config.believed(contents);
         let salt = match check_headers(&contents, &config, &world.probe)? {
             Some(salt) => salt,
             None => world.seed.draw(Purpose::named("wal: salt"), 0, world.now.mono, 0),
@@ -49,15 +50,15 @@ impl Wal {
             oldest,
             unknown_lost: history.unknown_lost,
         };
-        let (replay, recent) = replay(history);
-        let recovered = recovered(&replay, tail_cut, marks.unknown_lost, &world.probe);
+        let (replay, recent) = replay(history, config.trust());
+        let recovered = config.told(recovered(&replay, tail_cut, marks.unknown_lost, &world.probe));
         let marks = LogMarks { unknown_lost: recovered.unknown_lost, ..marks };
 
         let seq = newest + 1;
         let mut live = take_up(&replay, &pieces, seq);
         // Not only to save space: the next boot must not ask for a segment of which only the tail,
         // never synced, was left.
-        let dead = live.trim(seq);
+        let dead = live.trim(seq, false);
         let marks = LogMarks { oldest: live.oldest(), ..marks };
         let batch = boot_batch(&replay, &config, seq, salt, marks, &recent);
         let gone: Vec<u64> = stale.into_iter().chain(blank).chain(dead).collect();
@@ -197,8 +198,8 @@ impl Tails {
 }
 
 /// Replays the history; keeps the names of the last records for the next batch's index.
-fn replay(history: History) -> (Replay, Recent) {
-    let mut replay = Replay::default();
+fn replay(history: History, trust: Trust) -> (Replay, Recent) {
+    let mut replay = Replay::trusting(trust);
     let mut index = IndexBuilder::default();
     let mut recent = Recent::default();
     let last = history.steps.iter().rev().find_map(|step| match step {
@@ -273,7 +274,7 @@ fn boot_batch(
         batch.push(*id, Kind::State, 0, 0, &group.state.encode());
     }
     for (id, group) in &replay.groups {
-        for (index, held) in group.entries.iter().filter(|(_, held)| !held.proven) {
+        for (index, held) in group.entries.iter().filter(|(_, held)| !held.proven && config.rewrites()) {
             batch.push(*id, Kind::Entry, held.term, *index, &held.payload);
         }
     }
@@ -323,13 +324,52 @@ impl WalConfig {
         self.batch.0 = self.batch.0.clamp(PAGE as u64, 1 << 26);
         self
     }
-    #[cfg(feature = "planted-bugs")]
+}
+
+/// The known bugs that can be planted here.
+#[cfg(feature = "planted-bugs")]
+impl WalConfig {
     const fn trust(&self) -> Trust {
-        Trust { unchecked: self.bugs.checksum_unchecked }
+        Trust { unchecked: self.bugs.checksum_unchecked, oldest_first: self.bugs.truncate_wrongly }
     }
-    #[cfg(not(feature = "planted-bugs"))]
-    #[allow(clippy::unused_self, reason = "with planted bugs it is used")]
+    const fn rewrites(&self) -> bool {
+        !self.bugs.boot_tail_not_rewritten
+    }
+    fn believed(&self, mut contents: Vec<Contents>) -> Vec<Contents> {
+        if self.bugs.recovery_skips_last && contents.len() > 1 {
+            contents.pop();
+        }
+        contents
+    }
+    fn told(&self, mut recovered: Recovered) -> Recovered {
+        if self.bugs.damage_ignored {
+            recovered.damage.clear();
+            recovered.unknown_lost = false;
+            for group in recovered.groups.values_mut() {
+                let first = group.purged.map_or(1, |(_, index)| index + 1);
+                let whole = group.entries.iter().zip(first..).take_while(|(e, i)| e.index == *i).count();
+                group.entries.truncate(whole);
+                group.last = group.entries.last().map(|e| e.index).or(group.purged.map(|p| p.1));
+                (group.suspect, group.vote_lost) = (false, false);
+            }
+        }
+        recovered
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+#[allow(clippy::unused_self, reason = "with planted bugs it is used")]
+impl WalConfig {
     const fn trust(&self) -> Trust {
-        Trust { unchecked: false }
+        Trust { unchecked: false, oldest_first: false }
+    }
+    const fn rewrites(&self) -> bool {
+        true
+    }
+    const fn believed(&self, contents: Vec<Contents>) -> Vec<Contents> {
+        contents
+    }
+    const fn told(&self, recovered: Recovered) -> Recovered {
+        recovered
     }
 }

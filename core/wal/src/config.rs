@@ -47,6 +47,22 @@ pub struct WalBugs {
     pub directory_not_synced: bool,
     /// Votes are acknowledged and not written.
     pub vote_forgotten: bool,
-    /// A truncation keeps one entry too many.
+    /// Recovery passes truncations over, and of two entries of one index takes the first it finds.
     pub truncate_wrongly: bool,
+    /// A sync that ends acknowledges what was appended while it ran, too.
+    pub group_commit_early: bool,
+    /// Recovery takes the newest segment for one that was made and never used.
+    pub recovery_skips_last: bool,
+    /// Segments are removed by their number, whatever lives in them.
+    pub trim_too_far: bool,
+    /// A new segment does not begin with the state of every group.
+    pub rotation_drops_state: bool,
+    /// After a change of segments the old one is synced once more, and not the new one.
+    pub syncs_wrong_segment: bool,
+    /// A write or sync that failed counts as done.
+    pub error_ignored: bool,
+    /// The log is cut off at the first damage, and nobody is told.
+    pub damage_ignored: bool,
+    /// What a dead process left unsynced is believed at boot and not written again.
+    pub boot_tail_not_rewritten: bool,
 }

@@ -131,13 +131,6 @@ impl Wal {
     pub fn append(&mut self, group: GroupId, record: Record) -> Lsn {
         let len = record.payload().len();
         assert!(len <= PAYLOAD_MAX, "a payload of {len} bytes, at most {PAYLOAD_MAX} fit a record");
-        #[cfg(feature = "planted-bugs")]
-        let record = match record {
-            Record::Truncate { after: Some(after) } if self.config.bugs.truncate_wrongly => {
-                Record::Truncate { after: Some(after + 1) }
-            }
-            record => record,
-        };
         self.push(group, Item::Record(record))
     }
 
@@ -192,7 +185,7 @@ impl Wal {
         self.position.recent.push(batch.index, batch.size);
         ops.push(DiskOp::Write { file: file.clone(), offset: batch.origin, data: batch.data.into() });
         if self.syncs() {
-            ops.push(DiskOp::Sync { file });
+            ops.push(DiskOp::Sync { file: self.synced(rotated, file) });
         }
         self.keep_house(dead, &mut ops);
         let ticket = Ticket(*next_ticket);
@@ -253,7 +246,7 @@ impl Wal {
         }
         let mut batch = BatchWriter::new(buf, origin, self.current.key, serial, link, recent);
         if rotated {
-            for (group, state) in self.live.states() {
+            for (group, state) in self.live.states().filter(|_| self.heads_segments()) {
                 batch.push(group, Kind::State, 0, 0, &state.encode());
             }
         }
@@ -276,7 +269,7 @@ impl Wal {
         }
         self.unsealed = taken > 0;
         self.mark = false;
-        let dead = self.live.trim(self.current.seq);
+        let dead = self.live.trim(self.current.seq, self.trims_too_far());
         let (oldest, unknown_lost) = (self.live.oldest(), self.unknown_lost);
         (batch.finish(LogMarks { era_first, era_prior, oldest, unknown_lost }), dead)
     }
@@ -302,7 +295,7 @@ impl Wal {
         let Some((_, handed)) = self.in_flight.take_if(|(t, _)| *t == ticket) else {
             return Ok(false);
         };
-        if let Err(error) = result {
+        if let Err(error) = result.or_else(|e| self.forgives(e)) {
             self.closed = true;
             let error = WalError::disk("appending", self.config.segment.0, error);
             self.probe.event(&Event::DiskFailed { why: alloc::format!("{error}") });
@@ -311,7 +304,7 @@ impl Wal {
             }
             return Err(error);
         }
-        self.durable = handed;
+        self.durable = self.acknowledged(handed);
         while let Some((lsn, _)) = self.waiting.front()
             && *lsn <= self.durable
         {
@@ -374,6 +367,22 @@ impl Wal {
     fn forgets(&self, kind: Kind) -> bool {
         self.config.bugs.vote_forgotten && kind == Kind::Vote
     }
+    fn synced(&self, rotated: bool, file: FileName) -> FileName {
+        let wrong = self.config.bugs.syncs_wrong_segment && rotated;
+        if wrong { segment_name(self.current.seq - 1) } else { file }
+    }
+    const fn heads_segments(&self) -> bool {
+        !self.config.bugs.rotation_drops_state
+    }
+    const fn trims_too_far(&self) -> bool {
+        self.config.bugs.trim_too_far
+    }
+    fn forgives(&self, error: DiskError) -> Result<(), DiskError> {
+        if self.config.bugs.error_ignored { Ok(()) } else { Err(error) }
+    }
+    fn acknowledged(&self, handed: Lsn) -> Lsn {
+        if self.config.bugs.group_commit_early { self.last } else { handed }
+    }
 }
 
 #[cfg(not(feature = "planted-bugs"))]
@@ -387,5 +396,20 @@ impl Wal {
     }
     const fn forgets(&self, _: Kind) -> bool {
         false
+    }
+    fn synced(&self, _: bool, file: FileName) -> FileName {
+        file
+    }
+    const fn heads_segments(&self) -> bool {
+        true
+    }
+    const fn trims_too_far(&self) -> bool {
+        false
+    }
+    const fn forgives(&self, error: DiskError) -> Result<(), DiskError> {
+        Err(error)
+    }
+    const fn acknowledged(&self, handed: Lsn) -> Lsn {
+        handed
     }
 }

@@ -14,6 +14,7 @@ use crate::item::{State, truncate_after};
 use crate::merge::{Place, Step};
 use crate::record::LogEntry;
 use crate::recovered::{Damage, GroupLog, Lost};
+use crate::scan::Trust;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -62,9 +63,14 @@ pub(crate) struct Replay {
     /// Anything was lost.
     lossy: bool,
     steps: u64,
+    trust: Trust,
 }
 
 impl Replay {
+    /// Nothing replayed yet.
+    pub(crate) fn trusting(trust: Trust) -> Self {
+        Self { trust, ..Self::default() }
+    }
     fn group(&mut self, id: GroupId) -> &mut Group {
         let suspect = self.unknown;
         let fresh = || Group { state: State { suspect, ..State::default() }, ..Group::default() };
@@ -94,9 +100,11 @@ impl Replay {
         }
     }
     fn read(&mut self, id: &Ident, payload: Bytes, segment: u64, offset: u64, proven: bool) {
-        let step = self.steps;
+        let (step, oldest_first) = (self.steps, self.trust.oldest_first);
         let group = self.group(id.group);
         match id.kind {
+            Kind::Entry if oldest_first && group.entries.contains_key(&id.index) => {}
+            Kind::Truncate if oldest_first => {}
             Kind::Entry => {
                 let held = Held { term: id.term, payload, segment, step, proven };
                 group.entry(id.index, held);

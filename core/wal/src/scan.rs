@@ -113,10 +113,13 @@ pub(crate) struct Scan {
     pub(crate) bad: Vec<(u64, u64)>,
 }
 
-/// How payloads are judged; a planted bug believes them all.
-#[derive(Clone, Copy, Debug)]
+/// How what is read is judged; each is a planted bug, off in every normal build.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trust {
+    /// Payloads are believed unchecked.
     pub(crate) unchecked: bool,
+    /// The first entry of an index is believed, truncations are passed over.
+    pub(crate) oldest_first: bool,
 }
 
 struct Scanner<'a> {

@@ -25,6 +25,8 @@ pub enum Ask {
         range_end: bytes::Bytes,
         /// The first revision wanted.
         from: Revision,
+        /// Whether to tell what was there before.
+        prev_kv: bool,
     },
 }
 

@@ -74,7 +74,7 @@ struct Question {
 
 #[derive(Clone, Copy, Debug)]
 enum Sent {
-    Waiting { attempt: u64, until: Instant },
+    Waiting { attempt: u64, sent: Instant, until: Instant },
     Pausing { until: Instant },
 }
 
@@ -179,11 +179,21 @@ impl Client {
         self.hint.unwrap_or(self.nodes[self.at % self.nodes.len()])
     }
 
+    /// What an attempt asks and since when, if that is the one it waits for.
+    #[must_use]
+    pub fn asking(&self, attempt: u64) -> Option<(&Ask, Instant)> {
+        let question = self.question.as_ref()?;
+        match question.state {
+            Sent::Waiting { attempt: current, sent, .. } if current == attempt => Some((&question.ask, sent)),
+            _ => None,
+        }
+    }
+
     /// Its time has come.
     pub fn wake(&mut self, now: Instant, log: &mut Log, out: &mut Vec<Do>) {
         match self.question.as_ref().map(|q| q.state) {
             None if now >= self.next_op && self.next_op < self.stop_at => self.begin(now, log, out),
-            Some(Sent::Waiting { attempt, until }) if now >= until => {
+            Some(Sent::Waiting { attempt, until, .. }) if now >= until => {
                 out.push(Do::Cancel { attempt });
                 self.failed(now, true, None, log, out);
             }
@@ -203,7 +213,7 @@ impl Client {
     ) {
         let Some(question) = &mut self.question else { return };
         match &mut question.state {
-            Sent::Waiting { attempt: current, until } if *current == attempt => {
+            Sent::Waiting { attempt: current, until, .. } if *current == attempt => {
                 if question.ask.is_stream() && answer.is_ok() {
                     *until = now + STREAM_IDLE;
                 }
@@ -213,7 +223,12 @@ impl Client {
         let stream = question.ask.is_stream();
         let is_write = question.ask.is_write();
         match answer {
-            Ok(answer) if stream => self.script.streamed(self.id, now, answer, log),
+            Ok(answer) if stream => {
+                if self.script.streamed(self.id, now, answer, log) {
+                    out.push(Do::Cancel { attempt });
+                    self.failed(now, false, None, log, out);
+                }
+            }
             Ok(Answer::Said(response)) if question.opens => {
                 if let Body::SessionOpened { session } = response.body {
                     self.session = Some(session);
@@ -271,9 +286,13 @@ impl Client {
         self.ask(now, begun.ask, now + GIVE_UP, log, out);
     }
 
+    /// Whether it has no session: what may have been done is then never asked again.
+    const fn is_plain(&self) -> bool {
+        !self.sessions || self.script.is_plain()
+    }
     fn ask(&mut self, now: Instant, ask: Ask, give_up: Instant, log: &mut Log, out: &mut Vec<Do>) {
         let (ask, opens) = match ask {
-            Ask::Do { op, .. } if !self.sessions => (Ask::Do { stamp: None, op }, false),
+            Ask::Do { op, .. } if self.is_plain() => (Ask::Do { stamp: None, op }, false),
             Ask::Do { op, .. } if self.session.is_none() => {
                 self.aside = Some((Ask::Do { stamp: None, op }, give_up));
                 (Ask::Do { stamp: None, op: Op::OpenSession { ttl: SESSION_TTL } }, true)
@@ -303,7 +322,7 @@ impl Client {
         }
         let stream = question.ask.is_stream();
         let until = if stream { now + STREAM_IDLE } else { (now + ATTEMPT).min(question.give_up) };
-        question.state = Sent::Waiting { attempt, until };
+        question.state = Sent::Waiting { attempt, sent: now, until };
         let deadline = if stream { Instant::FAR } else { until };
         out.push(Do::Send { node, attempt, deadline, ask: question.ask.clone() });
     }
@@ -332,10 +351,9 @@ impl Client {
             self.question = Some(Question { ask, state, tries: 0, give_up, doubtful: false, opens: false });
             return;
         }
+        let once = question.doubtful && (!self.sessions || self.script.is_plain());
         let session_lost = self.session.is_none() && matches!(question.ask, Ask::Do { stamp: Some(_), .. });
-        if !self.sessions && question.doubtful {
-            self.close(now, Outcome::Info, log);
-        } else if now + PAUSE >= question.give_up {
+        if once || now + PAUSE >= question.give_up {
             // An opened session nobody knows of harms nothing; what waited for it was never sent.
             let outcome = if question.doubtful && !question.opens { Outcome::Info } else { Outcome::Fail };
             self.close(now, outcome, log);

@@ -105,6 +105,8 @@ fn named(what: &What) -> (&'static str, Option<u64>) {
         What::Acquire { key, .. } => ("acquire", Some(*key)),
         What::Fenced { key, .. } => ("fenced", Some(*key)),
         What::Release { key, .. } => ("release", Some(*key)),
+        What::Store { write: true } => ("command", None),
+        What::Store { write: false } => ("query", None),
         What::Saw { key, .. } => ("saw", Some(*key)),
     }
 }
@@ -134,6 +136,7 @@ fn told(what: &What) -> Value {
             json!(token)
         }
         What::Saw { value, .. } => json!(value),
+        What::Store { .. } => Value::Null,
     }
 }
 

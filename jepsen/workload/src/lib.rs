@@ -18,18 +18,21 @@
 //! | `bank` | transfers between accounts, reads of all of them | the sum never changes |
 //! | `lock` | leases and locks; work fenced by the lock's revision | tokens rise, no two holders, no fenced write after its token |
 //! | `watch` | half write, half watch from their last revision on | every change once, in order, without a gap |
+//! | `store` | all that the store can do, its past, leases, compaction and watches included | each answer against a reference model of the log ([`oracle`]) |
 //!
 //! **Invariants.** 1. A process has at most one operation open. 2. `fail` is recorded only
 //! for what certainly did not happen. 3. Values written are unique over the run. 4. A client
 //! holds one request at a time, and each has a deadline.
 //!
 //! Read in this order: [`ask`], [`record`], [`client`], one script each in [`script`], [`judge`],
-//! [`history`].
+//! [`history`], [`model`], [`oracle`].
 
 pub mod ask;
 pub mod client;
 pub mod history;
 pub mod judge;
+pub mod model;
+pub mod oracle;
 pub mod record;
 pub mod script;
 
@@ -53,11 +56,16 @@ pub enum Use {
     Lock,
     /// Watches beside writes.
     Watch,
+    /// Everything.
+    Store,
 }
 
 impl Use {
-    /// Every workload.
+    /// Every workload that the clients' logs alone can judge, so that it runs in both worlds.
     pub const ALL: [Self; 5] = [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch];
+    /// These, and the one that needs the oracle, which sees the decided log.
+    pub const SIMULATED: [Self; 6] =
+        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Store];
 
     /// Its name in scenario files.
     #[must_use]
@@ -68,6 +76,7 @@ impl Use {
             Self::Bank => "bank",
             Self::Lock => "lock",
             Self::Watch => "watch",
+            Self::Store => "store",
         }
     }
     /// The workload of this name.
@@ -84,6 +93,7 @@ impl Use {
             Self::Bank => "b/",
             Self::Lock => "k/",
             Self::Watch => "w/",
+            Self::Store => "s/",
         }
     }
     /// The key of this number: the prefix and eight bytes.

@@ -113,6 +113,11 @@ pub enum What {
         /// Its token.
         token: i64,
     },
+    /// Anything at all; the oracle knows what of it is right.
+    Store {
+        /// Whether it is a command.
+        write: bool,
+    },
     /// A change seen by a watcher.
     Saw {
         /// Which key.
@@ -130,6 +135,7 @@ impl What {
             Self::Get { .. } | Self::Audit { .. } | Self::Saw { .. } => false,
             Self::Cas { succeeded, .. } => *succeeded,
             Self::Fenced { passed, .. } => *passed,
+            Self::Store { write } => *write,
             _ => true,
         }
     }
@@ -147,6 +153,8 @@ impl What {
             Self::Acquire { .. } => "acquire",
             Self::Fenced { .. } => "fenced",
             Self::Release { .. } => "release",
+            Self::Store { write: true } => "command",
+            Self::Store { write: false } => "read",
             Self::Saw { .. } => "saw",
         }
     }

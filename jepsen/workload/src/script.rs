@@ -5,6 +5,7 @@ mod bank;
 mod lists;
 mod lock;
 mod register;
+mod store;
 mod watch;
 
 pub use bank::OPENING;
@@ -69,6 +70,10 @@ pub enum Script {
     Write(register::Register),
     /// A watcher.
     Watch(watch::Watch),
+    /// Everything.
+    Store(store::Store),
+    /// A watcher that goes from node to node.
+    StoreWatch(store::StoreWatch),
 }
 
 impl Script {
@@ -83,6 +88,8 @@ impl Script {
             Use::Lock => Self::Lock(lock::Lock::new(keys)),
             Use::Watch if nth.is_multiple_of(2) => Self::Write(register::Register::new(kind, nth, keys)),
             Use::Watch => Self::Watch(watch::Watch::default()),
+            Use::Store if store::Store::watches(nth) => Self::StoreWatch(store::StoreWatch::new(nth, keys)),
+            Use::Store => Self::Store(store::Store::new(nth, keys)),
         }
     }
     /// Begins operation `nth` of `client`.
@@ -95,6 +102,8 @@ impl Script {
             Self::Bank(s) => s.begin(draw),
             Self::Lock(s) => s.begin(draw),
             Self::Watch(s) => Begun { what: None, ask: s.open() },
+            Self::Store(s) => s.begin(draw),
+            Self::StoreWatch(s) => Begun { what: None, ask: s.open() },
         }
     }
     /// Takes the answer to the last question and fills in the record.
@@ -105,13 +114,25 @@ impl Script {
             Self::Bank(s) => s.answered(what, answer),
             Self::Lock(s) => s.answered(what, answer),
             Self::Watch(s) => s.refused(answer),
+            Self::Store(s) => s.answered(&answer),
+            Self::StoreWatch(s) => s.refused(&answer),
         }
     }
-    /// Takes one of many answers.
-    pub fn streamed(&mut self, client: u32, at: Instant, answer: Answer, log: &mut Log) {
-        if let (Self::Watch(s), Answer::Changes { events, .. }) = (self, answer) {
-            s.saw(client, at, &events, log);
+    /// Takes one of many answers; whether the client breaks the stream off, to go on elsewhere.
+    pub fn streamed(&mut self, client: u32, at: Instant, answer: Answer, log: &mut Log) -> bool {
+        match (self, answer) {
+            (Self::Watch(s), Answer::Changes { events, .. }) => {
+                s.saw(client, at, &events, log);
+                false
+            }
+            (Self::StoreWatch(s), Answer::Changes { events, revision }) => s.saw(&events, revision),
+            _ => false,
         }
+    }
+    /// Whether the client has no session: what may have been done is then never asked again.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        matches!(self, Self::Store(s) if s.is_plain())
     }
     /// The question that goes on with a broken stream.
     ///
@@ -121,6 +142,7 @@ impl Script {
     pub fn reopen(&self) -> Ask {
         match self {
             Self::Watch(s) => s.open(),
+            Self::StoreWatch(s) => s.open(),
             other => panic!("only watchers have streams, this is {other:?}"),
         }
     }

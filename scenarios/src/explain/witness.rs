@@ -62,7 +62,7 @@ fn values(what: &What) -> Vec<u64> {
         What::Acquire { token, .. } | What::Fenced { token, .. } | What::Release { token, .. } => {
             vec![token.unsigned_abs()]
         }
-        What::Delete { .. } | What::Transfer { .. } | What::Audit { .. } => Vec::new(),
+        What::Delete { .. } | What::Transfer { .. } | What::Audit { .. } | What::Store { .. } => Vec::new(),
     }
 }
 
@@ -111,6 +111,7 @@ pub fn action(what: &What) -> String {
             parts.join(", ")
         }
         What::Transfer { from, to, amount } => format!("moves {amount} from account {from} to {to}"),
+        What::Store { write } => (if *write { "commands something" } else { "asks something" }).to_owned(),
         What::Audit { total, accounts } => format!("reads all accounts: {total} in {accounts}"),
         What::Acquire { key, token } => format!("takes lock {key} with token {token}"),
         What::Fenced { key, token, passed } => {

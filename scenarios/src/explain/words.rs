@@ -90,6 +90,7 @@ fn workload(load: &Load, clients: u32) -> String {
         Use::Bank => "move money between and read all of",
         Use::Lock => "take locks and write under them, of",
         Use::Watch => "write and watch",
+        Use::Store => "do all that the store can do with",
     };
     // A shrunk plan has fewer clients than its loads; each keeps its own pace.
     let rate = load.per_second_milli * u64::from(clients) / u64::from(load.clients.max(1));

@@ -11,7 +11,7 @@
 //! Numbers are read as integers of a billionth: no float takes part, so that a file means
 //! the same on every machine.
 
-use dwcp_env::{Duration, Instant, Purpose, Rate, Ratio, Seed};
+use dwcp_env::{ByteCount, Duration, Instant, Purpose, Rate, Ratio, Seed};
 
 /// A span, or two with everything between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +126,18 @@ pub fn chance(text: &str) -> Result<Ratio, String> {
         u32::try_from(ppm).ok().filter(|p| *p <= 1_000_000).map(Ratio::ppm)
     };
     ratio.ok_or_else(wrong)
+}
+
+/// A number of bytes.
+///
+/// # Errors
+/// What was expected.
+pub fn bytes(text: &str) -> Result<ByteCount, String> {
+    let unit = |suffix: &str, of: fn(u64) -> ByteCount| {
+        text.strip_suffix(suffix).and_then(|n| n.trim().parse::<u64>().ok()).filter(|n| *n < 1 << 40).map(of)
+    };
+    let found = unit("KiB", ByteCount::kib).or_else(|| unit("MiB", ByteCount::mib));
+    found.ok_or_else(|| format!("{text:?} is not a size; write it as \"32KiB\" or \"4MiB\""))
 }
 
 /// A bandwidth.

@@ -73,6 +73,7 @@ struct RawNode {
     heartbeat: Option<Text>,
     election: Option<Text>,
     checkpoint_after: Option<u64>,
+    wal_segment: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -241,13 +242,14 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         heartbeat: place.maybe(raw.heartbeat.as_ref(), q::duration)?,
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
+        wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
     })
 }
 
 fn load(place: &Place<'_>, raw: &RawLoad) -> Result<Load, FileError> {
     let kind = place.read(&raw.r#use, |name| {
-        Use::named(name).ok_or_else(|| {
-            let all: Vec<&str> = Use::ALL.iter().map(|u| u.name()).collect();
+        Use::SIMULATED.into_iter().find(|u| u.name() == name).ok_or_else(|| {
+            let all: Vec<&str> = Use::SIMULATED.iter().map(|u| u.name()).collect();
             format!("{name:?} is no workload; the workloads are {}", all.join(", "))
         })
     })?;

@@ -17,7 +17,7 @@ const HASHES: usize = 256;
 pub(super) struct StateMachineSafety {
     /// Ring over the index: (index, revision, who).
     revisions: Vec<(u64, i64, NodeId)>,
-    hashes: BTreeMap<i64, (u64, NodeId)>,
+    hashes: BTreeMap<(i64, i64), (u64, NodeId)>,
 }
 
 impl StateMachineSafety {
@@ -41,13 +41,16 @@ impl StateMachineSafety {
         None
     }
 
-    pub(super) fn hash(&mut self, node: NodeId, revision: i64, hash: u64) -> Option<String> {
+    pub(super) fn hash(&mut self, node: NodeId, revision: (i64, i64), hash: u64) -> Option<String> {
         if self.hashes.len() >= HASHES {
             self.hashes.pop_first();
         }
         let (known, who) = *self.hashes.entry(revision).or_insert((hash, node));
         (known != hash).then(|| {
-            format!("at revision {revision} the content of {node} has hash {hash:016x}, that of {who} {known:016x}")
+            format!(
+                "at revision {} the content of {node} has hash {hash:016x}, that of {who} {known:016x}",
+                revision.0
+            )
         })
     }
 }

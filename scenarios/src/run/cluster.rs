@@ -41,7 +41,8 @@ impl Cluster {
             engine.keep_entries = entries / 2;
             engine.lag_entries = entries;
         }
-        let wal = WalConfig { segment: ByteCount::kib(256), cluster: CLUSTER, ..WalConfig::default() };
+        let segment = plan.node.wal_segment.unwrap_or(ByteCount::kib(256));
+        let wal = WalConfig { segment, cluster: CLUSTER, ..WalConfig::default() };
         let config = NodeConfig {
             cluster: CLUSTER,
             node: any,

@@ -4,9 +4,10 @@ use super::door;
 use crate::expand::RunPlan;
 use dwcp_env::{Duration, Instant, NodeId, Purpose, RequestId, Seed};
 use dwcp_node::{Request, Response};
-use dwcp_runtime_sim::client::{ClientEvent, Heard};
+use dwcp_runtime_sim::client::{self as sim, ClientEvent};
+use dwcp_workload::oracle::{Heard, Oracle};
 use dwcp_workload::script::Script;
-use dwcp_workload::{Client, Do, Log, Refusal};
+use dwcp_workload::{Ask, Client, Do, Log, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
 const HOME: Purpose = Purpose::named("crowd.home");
@@ -102,18 +103,37 @@ impl Crowd {
         }
     }
     /// A client hears from the world.
-    pub(super) fn hears(&mut self, now: Instant, event: ClientEvent<Response>, wishes: &mut Vec<Wish>) {
+    ///
+    /// # Errors
+    /// The oracle says that this can't be answered so.
+    pub(super) fn hears(
+        &mut self,
+        now: Instant,
+        event: ClientEvent<Response>,
+        oracle: Option<&mut Oracle>,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), String> {
         let ends = event.ends();
-        let Some((client, attempt)) = self.open.get(&event.id).copied() else { return };
+        let Some((client, attempt)) = self.open.get(&event.id).copied() else { return Ok(()) };
         if ends {
             self.open.remove(&event.id);
         }
         let answer = match event.heard {
-            Heard::Reply { response, .. } => door::answer(response),
-            Heard::Broken | Heard::Expired => Err(Refusal::Unknown),
+            sim::Heard::Reply { response, .. } => door::answer(response),
+            sim::Heard::Broken | sim::Heard::Expired => Err(Refusal::Unknown),
         };
+        let mut judged = Ok(());
+        if let (Some(oracle), Some((ask, sent))) = (oracle, self.clients[client].asking(attempt)) {
+            let (client, answer) = (client as u32, &answer);
+            judged = oracle.heard(Heard { at: now, client, attempt, sent, ask, answer });
+        }
         self.clients[client].answered(now, attempt, answer, &mut self.log, &mut self.out);
         self.settle(client, wishes);
+        judged
+    }
+    /// What an attempt that was just sent asks.
+    pub(super) fn asking(&self, client: usize, attempt: u64) -> Option<&Ask> {
+        self.clients[client].asking(attempt).map(|a| a.0)
     }
     /// The world has taken a request.
     pub(super) fn sent(&mut self, client: usize, attempt: u64, id: RequestId) {

@@ -14,10 +14,11 @@ pub(super) fn question(ask: Ask) -> node::Request {
         Ask::Range(range) => node::Ask::Range { range, serializable: false },
         Ask::Do { stamp, op } => node::Ask::Write { session: stamp, op },
         Ask::KeepAlive(lease) => node::Ask::LeaseKeepAlive(lease),
-        Ask::Watch { key, range_end, from } => node::Ask::Watch(node::WatchRequest {
+        Ask::Watch { key, range_end, from, prev_kv } => node::Ask::Watch(node::WatchRequest {
             key,
             range_end,
             start_revision: from,
+            prev_kv,
             ..node::WatchRequest::default()
         }),
     };

@@ -6,6 +6,7 @@ use super::cluster::{Cluster, look};
 use super::crowd::{Crowd, Wish};
 use super::door::GROUP;
 use super::moment::{self, Moment, NodeState};
+use super::oracle::Witness;
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
@@ -42,12 +43,15 @@ struct Eye {
     /// Nodes whose disk lost what they may have promised.
     forgot: Vec<NodeId>,
     leaders: u64,
-    /// The highest term seen led.
+    /// The highest term seen led, and since when.
     leads: u64,
     /// When the process of a leader ended or stood still, and its term, until somebody notices.
     bereft: Option<(Instant, u64, NodeId)>,
     /// The longest that took.
     detection: Option<u64>,
+    leads_since: Instant,
+    /// The oracle, if it is to judge.
+    witness: Option<Witness>,
 }
 
 impl Eye {
@@ -76,6 +80,7 @@ impl Eye {
             | What::Wake { .. }
             | What::Unreachable { .. }
             | What::Job { .. }
+            | What::Resumed { .. }
             | What::Request { .. } => {}
             _ => return None,
         }
@@ -101,7 +106,8 @@ impl Eye {
         }
     }
     fn take(&mut self, node: &Node, at: Instant) -> Option<Broken> {
-        let seen = look(node, self.life(node.id()));
+        let life = self.life(node.id());
+        let seen = look(node, life);
         if let Some((since, term, _)) = self.bereft
             && seen.term > term
         {
@@ -109,10 +115,13 @@ impl Eye {
             self.detection = self.detection.max(Some(at.since(since).as_nanos()));
         }
         if seen.role == Role::Leader && seen.term > self.leads {
-            self.leads = seen.term;
+            (self.leads, self.leads_since) = (seen.term, at);
             self.leaders += 1;
         }
-        self.looks.take(seen)
+        self.looks.take(seen).or_else(|| {
+            let detail = self.witness.as_mut()?.look(at, node, life).err()?;
+            Some(Broken { property: Property::StoreModel, detail })
+        })
     }
     /// Who leads, as far as anybody says: the highest term.
     fn leader(&self, alive: impl Fn(NodeId) -> bool) -> Option<NodeId> {
@@ -191,6 +200,7 @@ impl Drive {
         let mut world = SimWorld::new(plan.world.clone(), boot)?;
         let eye = Rc::new(RefCell::new(Eye {
             looks: Looks::new(&plan.always, plan.members.len()),
+            witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
             ..Eye::default()
         }));
         let seen = eye.clone();
@@ -261,7 +271,13 @@ impl Drive {
             Advance::Client(event) => {
                 let now = self.world.now();
                 if !self.chores.hears(now, &event) {
-                    self.crowd.hears(now, event, &mut self.wishes);
+                    let mut eye = self.eye.borrow_mut();
+                    let oracle = eye.witness.as_mut().map(|w| &mut w.oracle);
+                    let judged = self.crowd.hears(now, event, oracle, &mut self.wishes);
+                    drop(eye);
+                    if let Err(detail) = judged {
+                        self.broken = Some(self.violation(Property::StoreModel, detail));
+                    }
                     self.grant();
                 }
                 // What was counted in the meantime ends the pause here, where nothing is due yet.
@@ -298,6 +314,7 @@ impl Drive {
         if now >= self.next_hash {
             self.next_hash = now + HASH_EVERY;
             self.compare_hashes(None);
+            self.audit();
         }
         if now >= self.next_poll && !self.poll(now) {
             return None;
@@ -350,6 +367,11 @@ impl Drive {
                 Wish::Ask { client, attempt, node, deadline, request } => {
                     let id = self.world.request(node, request, deadline);
                     self.crowd.sent(client, attempt, id);
+                    if let Some(witness) = &mut self.eye.borrow_mut().witness
+                        && let Some(ask) = self.crowd.asking(client, attempt)
+                    {
+                        witness.oracle.asked(self.world.now(), ask);
+                    }
                 }
                 Wish::Cancel(id) => self.world.cancel(id),
             }
@@ -434,12 +456,28 @@ impl Drive {
             return;
         };
         for node in nodes {
-            if let Ok(hash) = node.hash(GROUP, revision)
-                && let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), revision, hash)
+            if let Ok((hash, compacted)) = node.hash(GROUP, revision)
+                && let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), (revision, compacted), hash)
             {
                 self.broken = Some(self.violation(b.property, b.detail));
                 return;
             }
+        }
+    }
+
+    /// Compares what replicas hold with what the oracle knows, and looks for leases that should be over.
+    fn audit(&mut self) {
+        let eye = self.eye.borrow();
+        let (Some(witness), None) = (&eye.witness, &self.broken) else { return };
+        let (view, now) = (self.world.view(), self.world.now());
+        let held = self.all.iter().filter_map(|(n, _)| view.machine(*n)).try_for_each(|n| witness.audit(n));
+        let peace = now > self.plan.world.heal_at;
+        let since = eye.leads_since.max(self.plan.world.heal_at);
+        let judged =
+            held.and_then(|()| if peace { witness.oracle.none_outlived(now, since) } else { Ok(()) });
+        drop(eye);
+        if let Err(detail) = judged {
+            self.broken = Some(self.violation(Property::StoreModel, detail));
         }
     }
 
@@ -500,6 +538,7 @@ impl Drive {
         let whole = self.moment.is_none();
         if self.broken.is_none() && whole {
             self.compare_hashes(Some(&core));
+            self.audit();
         }
         let states = self.states.take().unwrap_or_else(|| self.look_at_all());
         let mut figures = BTreeMap::new();

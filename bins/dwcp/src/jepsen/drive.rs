@@ -210,7 +210,7 @@ impl Crowd {
         let within = deadline.since(self.now()).to_std();
         let task = tokio::spawn(async move {
             match ask {
-                Ask::Watch { key, range_end, from } => {
+                Ask::Watch { key, range_end, from, .. } => {
                     let say = |answer| tell.send((client, attempt, answer));
                     let mut why = Refusal::Unknown;
                     if let Ok(connection) = Connection::connect(address, None).await {

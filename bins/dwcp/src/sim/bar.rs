@@ -33,6 +33,10 @@ impl Bar {
     pub(super) fn say(&self, text: &str) {
         self.0.set_message(text.to_owned());
     }
+    /// Prints while the bar is out of the way.
+    pub(super) fn aside(&self, print: impl FnOnce()) {
+        self.0.suspend(print);
+    }
     pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }

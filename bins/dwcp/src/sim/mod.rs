@@ -112,14 +112,8 @@ enum What {
         #[arg(long, value_enum)]
         leak: Option<gate::LeakArg>,
     },
-    /// Puts known bugs back in, one by one, and looks for each (a build with planted-bugs).
-    Mutants {
-        /// Their names; all that have ever been found if none is given.
-        names: Vec<String>,
-        /// The first seed.
-        #[arg(long, default_value_t = 1)]
-        first_seed: u64,
-    },
+    /// Puts known bugs back in and hunts all of them at once (a build with planted-bugs).
+    Mutants(mutants::MutantsArgs),
     /// Serves the simulator as a page: run, step forward and back, see what happened.
     View(view::ViewArgs),
     /// Runs plans given as lines of JSON; what the other commands start.
@@ -156,7 +150,7 @@ pub fn run(args: Sim, json: bool) -> Result<(), String> {
             let names = if scenarios.is_empty() { vec!["swarm/nine_nodes".to_owned()] } else { scenarios };
             gate::gate(&names, seeds, first_seed, warm_up, leak, json)
         }
-        What::Mutants { names, first_seed } => mutants::mutants(&names, first_seed, json),
+        What::Mutants(args) => mutants::mutants(&args, json),
         What::Worker { threads, warm_up } => {
             let perturbed = Perturbed { threads, warm_up };
             serve(perturbed, std::io::stdin().lock(), std::io::stdout().lock()).map_err(|e| e.to_string())

@@ -1,68 +1,128 @@
-//! `dwcp sim mutants`: known bugs put back in, each to be found.
+//! `dwcp sim mutants`: known bugs put back in, all hunted at once.
 
-use super::{cores, program};
-use dwcp_scenarios::mutants::{ELUSIVE, Hunt, MUTANTS, hunt};
+use super::bar::Bar;
+use super::{cores, program, write};
+use clap::Args;
+use dwcp_scenarios::mutants::{ELUSIVE, Hunt, MUTANTS, Mutant, Terms, hunt, page, verdict};
+use std::path::PathBuf;
+use std::time::Duration;
 
-pub(super) fn mutants(names: &[String], first_seed: u64, json: bool) -> Result<(), String> {
-    if let Some(stranger) = names.iter().find(|n| MUTANTS.iter().all(|m| m.name != n.as_str())) {
+/// Of a hundred bugs so many must be found and shrunk as asked for.
+const ENOUGH: usize = 95;
+
+#[derive(Args, Debug)]
+pub(super) struct MutantsArgs {
+    /// Their names, or the name of a part with a dot (`watch.`); all if none is given.
+    names: Vec<String>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    /// How long all of it may take.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// How many seconds shrinking one may take.
+    #[arg(long, default_value_t = 8.0)]
+    shrink: f64,
+    /// Writes the table here (`docs/mutants.md`).
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
+pub(super) fn mutants(args: &MutantsArgs, json: bool) -> Result<(), String> {
+    let chosen = chosen(&args.names)?;
+    let terms = Terms {
+        first_seed: args.first_seed,
+        wall: Duration::from_secs_f64(args.minutes.clamp(0.01, 1e6) * 60.0),
+        shrink: Duration::from_secs_f64(args.shrink.clamp(0.1, 1e6)),
+        workers: cores(),
+    };
+    if !json {
+        println!(
+            "{:<32} {:>5} {:>7}  {:<34} {:>6} {:>7} {:>5} {:>7}  broke",
+            "bug", "runs", "found", "scenario #seed", "faults", "before", "nodes", "shrink"
+        );
+    }
+    let began = std::time::Instant::now();
+    let (bar, mut done) = (Bar::new(), 0);
+    bar.of(0, Some(chosen.len() as u64), "");
+    let hunts = hunt(&chosen, &terms, &program()?, &mut |h| {
+        done += 1;
+        bar.aside(|| tell(h, json));
+        bar.of(done, Some(chosen.len() as u64), h.mutant.name);
+    });
+    bar.end();
+    let took = began.elapsed();
+    if let Some(path) = &args.write {
+        let command = format!("dwcp sim mutants --minutes {} --write docs/mutants.md", args.minutes);
+        write(path, &page(&hunts, &command, took, cores()))?;
+    }
+    let alarms: Vec<_> = hunts.iter().flat_map(|h| &h.alarms).collect();
+    if !json {
+        println!("{} in {:.0} s on {} cores", verdict(&hunts), took.as_secs_f64(), cores());
+        alarms
+            .iter()
+            .for_each(|a| println!("without any bug: {} seed {}: {}", a.scenario, a.seed, a.violation));
+        if args.names.is_empty() && !ELUSIVE.is_empty() {
+            println!("not hunted, because no scenario shows them: {}", ELUSIVE.join(", "));
+        }
+    }
+    let passed = hunts.iter().filter(|h| h.passed()).count();
+    match (passed * 100 >= hunts.len() * ENOUGH, alarms.is_empty()) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!("{} bugs were not found, or not shrunk far enough", hunts.len() - passed)),
+        (_, false) => Err("the sound build breaks, too; see `dwcp sim run`".to_owned()),
+    }
+}
+
+/// The bugs of these names; all that can be found if there are none.
+fn chosen(names: &[String]) -> Result<Vec<Mutant>, String> {
+    let named = |m: &Mutant, n: &str| m.name == n || (n.ends_with('.') && m.name.starts_with(n));
+    if let Some(stranger) = names.iter().find(|n| !MUTANTS.iter().any(|m| named(m, n))) {
         let all: Vec<&str> = MUTANTS.iter().map(|m| m.name).collect();
         return Err(format!("no bug is called {stranger}; there are {}", all.join(", ")));
     }
-    let program = program()?;
-    let mut missed = 0;
-    if !json {
-        println!(
-            "{:<34} {:>5} {:<30} {:>6} {:>7} {:>7}  broke",
-            "bug", "runs", "found by", "faults", "before", "shrink"
-        );
-    }
-    let wanted = |name: &str| {
-        if names.is_empty() { !ELUSIVE.contains(&name) } else { names.iter().any(|n| n == name) }
+    let wanted = |m: &&Mutant| {
+        if names.is_empty() { !ELUSIVE.contains(&m.name) } else { names.iter().any(|n| named(m, n)) }
     };
-    for mutant in MUTANTS.iter().filter(|m| wanted(m.name)) {
-        let found = hunt(mutant, &program, cores(), first_seed);
-        missed += usize::from(!found.passed());
-        tell_hunt(&found, json);
-    }
-    if names.is_empty() && !json {
-        println!("not hunted, because never found so far: {}", ELUSIVE.join(", "));
-    }
-    if missed == 0 { Ok(()) } else { Err(format!("{missed} bugs were not found, or not shrunk far enough")) }
+    Ok(MUTANTS.iter().filter(wanted).copied().collect())
 }
 
-pub(super) fn tell_hunt(h: &Hunt, json: bool) {
-    let found = h.found.as_ref();
-    let shrunk = h.shrunk.as_ref();
+fn tell(h: &Hunt, json: bool) {
+    let (found, shrunk) = (h.found.as_ref(), h.shrunk.as_ref());
     if json {
+        let alarms: Vec<String> =
+            h.alarms.iter().map(|a| format!("{} {}: {}", a.scenario, a.seed, a.violation.name)).collect();
         println!(
             "{}",
             serde_json::json!({
-                "bug": h.mutant.name, "passed": h.passed(), "runs": found.map(|f| f.0), "scenario": found.map(|f| &f.1),
-                "seed": found.map(|f| f.2), "violation": found.map(|f| &f.3.name),
+                "bug": h.mutant.name, "what": h.mutant.what, "passed": h.passed(), "runs": h.runs,
+                "found_ms": found.map(|_| h.took.as_millis() as u64), "scenario": found.map(|f| &f.scenario),
+                "seed": found.map(|f| f.seed), "violation": found.map(|f| &f.violation.name),
                 "faults": shrunk.map(|s| s.faults), "faults_before": shrunk.map(|s| s.faults_before),
-                "shrink_ms": shrunk.map(|s| s.took.as_millis() as u64),
+                "nodes": shrunk.map(|s| s.capsule.plan.world.nodes.len()),
+                "clients": shrunk.map(|s| s.capsule.plan.world.clients),
+                "shrink_ms": shrunk.map(|s| s.took.as_millis() as u64), "alarms": alarms,
             })
         );
         return;
     }
-    let Some((runs, scenario, seed, violation)) = found else {
-        println!("{:<34} NOT FOUND in {:.0} s", h.mutant.name, h.took.as_secs_f64());
+    let (name, took) = (h.mutant.name, h.took.as_secs_f64());
+    let Some(found) = found else {
+        println!("{name:<32} {:>5} {took:>6.1}s  NOT FOUND", h.runs);
         return;
     };
-    let place = format!("{scenario} #{seed}");
+    let place = format!("{} #{}", found.scenario, found.seed);
+    let head = format!("{name:<32} {:>5} {took:>6.1}s  {place:<34}", found.runs);
     match shrunk {
         Some(s) => println!(
-            "{:<34} {runs:>5} {place:<30} {:>6} {:>7} {:>6.1}s  {}{}",
-            h.mutant.name,
+            "{head} {:>6} {:>7} {:>5} {:>6.1}s  {}{}",
             s.faults,
             s.faults_before,
+            s.capsule.plan.world.nodes.len(),
             s.took.as_secs_f64(),
-            violation.name,
+            found.violation.name,
             if h.passed() { "" } else { "  NOT ENOUGH" }
         ),
-        None => println!(
-            "{:<34} {runs:>5} {place:<30} not shrunk: it does not fail in this process",
-            h.mutant.name
-        ),
+        None => println!("{head} not shrunk: it does not fail in this process"),
     }
 }

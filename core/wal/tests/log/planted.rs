@@ -71,11 +71,12 @@ fn a_vote_forgotten() {
 }
 
 #[test]
-fn a_truncation_that_keeps_one_too_many() {
-    let records = [entry(1), entry(2), entry(3), Record::Truncate { after: Some(1) }];
+fn a_truncation_passed_over() {
+    let anew = Record::Entry { index: 2, term: 2, payload: Bytes::from(vec![9; 600]) };
+    let records = [entry(1), entry(2), entry(3), Record::Truncate { after: Some(1) }, anew];
     let kept = |bugs| indexes(&run(bugs, 1, &records, |_| {}));
-    assert_eq!(kept(WalBugs::default()), [1]);
-    assert_eq!(kept(WalBugs { truncate_wrongly: true, ..WalBugs::default() }), [1, 2]);
+    assert_eq!(kept(WalBugs::default()), [1, 2]);
+    assert_eq!(kept(WalBugs { truncate_wrongly: true, ..WalBugs::default() }), [1, 2, 3]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Default for Watch {
 impl Watch {
     pub(super) fn open(&self) -> Ask {
         let key = Bytes::from_static(Use::Watch.prefix().as_bytes());
-        Ask::Watch { key, range_end: Use::Watch.range_end(), from: self.next }
+        Ask::Watch { key, range_end: Use::Watch.range_end(), from: self.next, prev_kv: false }
     }
 
     pub(super) fn saw(&mut self, client: u32, at: Instant, events: &[WatchEvent], log: &mut Log) {
