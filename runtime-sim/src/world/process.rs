@@ -140,10 +140,6 @@ impl<M: Machine> SimWorld<M> {
         out.clear();
         self.out = Some(out);
         if let Some(why) = stopped {
-            // What it did in its last turn is looked at while it is still there.
-            if self.noting {
-                self.show();
-            }
             self.ended_itself(i, why);
         }
     }
@@ -313,6 +309,10 @@ impl<M: Machine> SimWorld<M> {
 
     /// Ends a node's process, if there is one; whether there was, and what its disk says.
     pub(super) fn end(&mut self, i: usize, how: End) -> Option<crate::disk::CrashReport> {
+        // What it did in its last turn, from which answers may have left, is looked at while it is still there.
+        if self.noting {
+            self.show();
+        }
         let host = &mut self.hosts[i];
         let was_up = host.machine.is_some();
         let mut disk = host.disk.lock();
