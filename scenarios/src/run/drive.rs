@@ -42,6 +42,8 @@ struct Eye {
     told: BTreeMap<&'static str, Reached>,
     /// Nodes whose disk lost what they may have promised.
     forgot: Vec<NodeId>,
+    /// Who was looked at last after a turn, and when.
+    fresh: Option<(Instant, NodeId)>,
     leaders: u64,
     /// The highest term seen led, and since when.
     leads: u64,
@@ -80,11 +82,17 @@ impl Eye {
             | What::Wake { .. }
             | What::Unreachable { .. }
             | What::Job { .. }
-            | What::Resumed { .. }
             | What::Request { .. } => {}
+            // A node that stood still takes what came meanwhile in a turn of its own: it is seen by what it says.
+            What::Send { from: node, .. } | What::Reply { node, .. } if self.fresh != Some((at, *node)) => {
+                self.fresh = Some((at, *node));
+                return Some(*node);
+            }
             _ => return None,
         }
-        what.node()
+        let node = what.node()?;
+        self.fresh = Some((at, node));
+        Some(node)
     }
     fn life(&self, node: NodeId) -> u32 {
         self.lives.get(node.0 as usize).copied().unwrap_or(0)
