@@ -61,8 +61,11 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
 ];
 
 /// Name and text of every capsule of a past failure.
-pub const REGRESSIONS: &[(&str, &str)] =
-    embedded!["regressions/leader_outside_the_core", "regressions/state_behind_its_log"];
+pub const REGRESSIONS: &[(&str, &str)] = embedded![
+    "regressions/current_names_no_file",
+    "regressions/leader_outside_the_core",
+    "regressions/state_behind_its_log"
+];
 
 /// All scenarios, parsed.
 ///

@@ -94,8 +94,10 @@ impl Installer {
             if (view.meta.at, &view.meta.engine_record) != announced {
                 return Err(StoreError::Refused("it is another checkpoint than was announced".into()));
             }
-            current::write(&*this.storage, this.options.group, file.name())?;
+            // A replacement that fails may have been done all the same: the file stays. If `CURRENT` does not name
+            // it after all, the next boot removes it.
             this.file = None;
+            current::write(&*this.storage, this.options.group, file.name())?;
             Ok(Installed { data, view })
         })
     }

@@ -250,7 +250,12 @@ impl Store {
             current::refuse_orphans(&*storage, &options)?;
             return Self::reset(options, storage, probe);
         };
-        let file = Arc::new(TableFile::open(&*storage, name, options.cache)?);
+        let file = match TableFile::open(&*storage, name, options.cache) {
+            Err(StoreError::Disk(dwcp_env::DiskError::NotFound(lost))) => {
+                return Err(StoreError::corrupt(lost.as_str(), "it is not there, and CURRENT names it"));
+            }
+            opened => Arc::new(opened?),
+        };
         let view = Arc::new(file.view()?);
         let data = Data::load(&view, &options)?;
         current::remove_others(&*storage, options.group, file.name())?;
