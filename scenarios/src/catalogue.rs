@@ -62,6 +62,8 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
 
 /// Name and text of every capsule of a past failure.
 pub const REGRESSIONS: &[(&str, &str)] = embedded![
+    "regressions/acknowledged_outside_the_core",
+    "regressions/checkpoint_outlived",
     "regressions/current_names_no_file",
     "regressions/leader_outside_the_core",
     "regressions/state_behind_its_log"

@@ -2,13 +2,16 @@
 //!
 //! It speaks plain gRPC, so it talks to etcd just as well: the benchmarks use it for both.
 
+use crate::dev::layout::Layout;
 use bytes::{BufMut, Bytes, BytesMut};
+use clap::Args;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, header};
 use prost::Message;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -40,6 +43,42 @@ pub enum ClientError {
         /// What it said.
         message: String,
     },
+}
+
+/// Whom a command asks, and about which keyspace.
+#[derive(Args, Clone, Debug)]
+pub struct Endpoints {
+    /// Client addresses of the nodes; without them, those of the development cluster in `--dir`.
+    #[arg(long, global = true, value_delimiter = ',')]
+    pub endpoints: Vec<SocketAddr>,
+    /// Where the development cluster lies.
+    #[arg(long, global = true, default_value = ".dwcp-dev")]
+    pub dir: PathBuf,
+    /// Which keyspace; left out: the default one.
+    #[arg(long, global = true)]
+    pub keyspace: Option<String>,
+}
+
+impl Endpoints {
+    /// A connection to the first node that answers.
+    ///
+    /// # Errors
+    /// None does; what each said.
+    pub async fn connect(&self) -> Result<Client, String> {
+        let named = self.endpoints.clone();
+        let endpoints = match named.is_empty() {
+            true => Layout::existing(&self.dir)?.places().into_iter().map(|p| p.client).collect(),
+            false => named,
+        };
+        let mut silent = Vec::new();
+        for endpoint in endpoints {
+            match Client::connect(endpoint, self.keyspace.clone()).await {
+                Ok(client) => return Ok(client),
+                Err(e) => silent.push(e.to_string()),
+            }
+        }
+        Err(format!("no node answers: {}", silent.join("; ")))
+    }
 }
 
 /// One connection.

@@ -1,25 +1,16 @@
 //! `dwcp kv`: keys and values through the etcd door, from any node.
 
-use crate::client::{Client, ClientError};
-use crate::dev::layout::Layout;
+use crate::client::{Client, ClientError, Endpoints};
 use crate::etcd::message as pb;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// Keys and values of a keyspace, through the etcd door of any node.
 #[derive(Args, Debug)]
 pub struct Kv {
-    /// Client addresses of the nodes; without them, those of the development cluster in `--dir`.
-    #[arg(long, global = true, value_delimiter = ',')]
-    pub endpoints: Vec<SocketAddr>,
-    /// Where the development cluster lies.
-    #[arg(long, global = true, default_value = ".dwcp-dev")]
-    pub dir: PathBuf,
-    /// Which keyspace; left out: the default one.
-    #[arg(long, global = true)]
-    pub keyspace: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub endpoints: Endpoints,
     /// What to do.
     #[command(subcommand)]
     pub command: KvCommand,
@@ -64,29 +55,14 @@ pub enum KvCommand {
 /// # Errors
 /// What is wrong and what to do.
 pub async fn run(args: Kv, json: bool) -> Result<(), String> {
-    let endpoints = if args.endpoints.is_empty() {
-        Layout::existing(&args.dir)?.places().into_iter().map(|p| p.client).collect()
-    } else {
-        args.endpoints
-    };
-    let mut silent = Vec::new();
-    for endpoint in endpoints {
-        let client = match Client::connect(endpoint, args.keyspace.clone()).await {
-            Ok(client) => client,
-            Err(e) => {
-                silent.push(e.to_string());
-                continue;
-            }
-        };
-        return match &args.command {
-            KvCommand::Get { key, prefix, revision, serializable } => {
-                get(&client, key, *prefix, *revision, *serializable, json).await
-            }
-            KvCommand::Put { key, value } => put(&client, key, value, json).await,
-            KvCommand::Del { key, prefix } => del(&client, key, *prefix, json).await,
-        };
+    let client = args.endpoints.connect().await?;
+    match &args.command {
+        KvCommand::Get { key, prefix, revision, serializable } => {
+            get(&client, key, *prefix, *revision, *serializable, json).await
+        }
+        KvCommand::Put { key, value } => put(&client, key, value, json).await,
+        KvCommand::Del { key, prefix } => del(&client, key, *prefix, json).await,
     }
-    Err(format!("no node answers: {}", silent.join("; ")))
 }
 
 /// The first key that no longer begins with the prefix.

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod jepsen;
 pub mod kv;
 pub mod maelstrom;
+pub mod member;
 pub mod run_node;
 pub mod sim;
 pub mod status;

@@ -278,6 +278,69 @@ fn all_nodes_killed_at_once_come_back_with_everything() {
     nothing_lost(cluster.nodes[0].1, &acked);
 }
 
+/// Runs `dwcp` and returns what it prints.
+fn dwcp(words: &[&str], dir: &Path) -> String {
+    let out = Command::new(DWCP).args(words).arg("--dir").arg(dir).output().unwrap();
+    assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Writes the folder of a fourth node that joins: the third's file with its own number, places and certificate.
+fn fourth_node(dir: &Path, third: &str, ports: [&str; 3]) -> PathBuf {
+    use dwcp_env::{ClusterId, NodeId};
+    use dwcp_runtime_real::authority::{Authority, Name};
+    let folder = dir.join("fourth");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = std::fs::read_to_string(dir.join(third).join("node.toml")).unwrap();
+    let mut file: dwcp::config::File = toml::from_str(&text).unwrap();
+    let cluster = ClusterId(u128::from_str_radix(&file.cluster, 16).unwrap());
+    let authority = Authority::load_or_create(&dir.join("authority")).unwrap();
+    authority.issue(Name { cluster, node: NodeId(4) }).unwrap().save(&folder).unwrap();
+    [file.client, file.peer, file.admin] = ports.map(|p| p.parse().unwrap());
+    (file.node, file.join) = (4, true);
+    let path = folder.join("node.toml");
+    std::fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn a_fourth_node_joins_votes_and_takes_the_place_of_a_lost_one() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 3, 30979);
+    let load = Load::start("a", vec![cluster.nodes[0].1], 2);
+    load.wait_for(100);
+    let ports = ["127.0.0.1:30990", "127.0.0.1:31990", "127.0.0.1:32990"];
+    dwcp(&["member", "add", "4", "--peer", ports[1], "--client", ports[0], "--name", "fourth"], dir.path());
+    let again = fails(
+        Command::new(DWCP).args(["member", "add", "4", "--peer", "127.0.0.1:31991", "--dir"]).arg(dir.path()),
+    );
+    assert!(again.contains("already exist"), "a number is given once: {again}");
+    let config = fourth_node(dir.path(), &cluster.nodes[2].0, ports);
+    let mut fourth = Command::new(DWCP).args(["node", "--config"]).arg(&config).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    // It is ready when it has caught up with a leader.
+    while !Command::new(DWCP)
+        .args(["--output", "json", "status", "--admin", ports[2]])
+        .output()
+        .is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("\"role\":\"Learner\""))
+    {
+        assert!(Instant::now() < until, "the fourth node does not join");
+    }
+    dwcp(&["member", "promote", "4"], dir.path());
+    dwcp(&["dev", "kill", &cluster.nodes[2].0], dir.path());
+    let listed = dwcp(&["member", "remove", "3"], dir.path());
+    assert!(listed.contains("fourth") && !listed.contains(&cluster.nodes[2].0), "{listed}");
+    // Of nodes 1, 2 and 4 any two are a quorum: 4 must have everything, and counts.
+    dwcp(&["dev", "kill", &cluster.nodes[1].0], dir.path());
+    let alone_with_it = Instant::now();
+    load.wait_for(50);
+    let (_, acked) = load.end(alone_with_it);
+    nothing_lost(ports[0].parse().unwrap(), &acked);
+    let _gone = fourth.kill();
+    let _status = fourth.wait();
+}
+
 fn fails(command: &mut Command) -> String {
     let out = command.output().unwrap();
     assert!(!out.status.success());

@@ -31,6 +31,8 @@ use std::fmt;
 
 /// How long a peer may be silent before another is asked.
 const SILENCE: Duration = Duration::millis(500);
+/// How often the next piece is asked of a peer that has begun, before another begins anew.
+const ASKED_MAX: u32 = 4;
 /// Pieces read at once for peers and clients; who asks for more asks again.
 const JOBS_MAX: usize = 32;
 /// Entries asked for at once.
@@ -52,11 +54,13 @@ pub(crate) struct Fetch {
     receiving: Option<(NodeId, Checkpointed, Option<Bytes>)>,
     /// A job writes the last piece, or swaps the whole in.
     busy: bool,
+    /// How often the next piece was asked for.
+    asked: u32,
 }
 
 impl Fetch {
     pub(crate) const fn reaching(at_least: u64) -> Self {
-        Self { at_least, receiving: None, busy: false }
+        Self { at_least, receiving: None, busy: false, asked: 0 }
     }
 }
 
@@ -176,7 +180,18 @@ impl Node {
             PeerMessage::Piece { checkpoint, cursor, piece } => {
                 self.on_piece(now, About { from, group }, checkpoint, &cursor, piece, out);
             }
+            PeerMessage::CheckpointLater => self.on_checkpoint_later(from, group),
             _ => {}
+        }
+    }
+
+    /// The peer no longer has the checkpoint it began to send: any other will do.
+    fn on_checkpoint_later(&mut self, from: NodeId, group: GroupId) {
+        let repair = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut());
+        let Some(fetch) = repair.and_then(|r| r.fetch.as_mut()).filter(|f| !f.busy) else { return };
+        if fetch.receiving.as_ref().is_some_and(|(peer, ..)| *peer == from) {
+            fetch.receiving = None;
+            self.probe.reachable("repair.checkpoint_outlived");
         }
     }
 
@@ -232,7 +247,7 @@ impl Node {
             _ => return,
         }
         fetch.receiving = Some((from, checkpoint, piece.next));
-        fetch.busy = true;
+        (fetch.busy, fetch.asked) = (true, 0);
         repair.ask_at = now.mono + SILENCE * 4;
         let work = store.install_piece(piece.data);
         drop(store);
@@ -341,8 +356,10 @@ impl Node {
             return;
         }
         let Some(g) = self.groups.get(&group) else { return };
-        let newest = g.store().current_checkpoint();
-        let fits = newest.filter(|c| at.map_or(c.at.index >= at_least, |at| c.at == at));
+        let fits = match at {
+            Some(begun) => g.store().servable(begun),
+            None => g.store().current_checkpoint().filter(|c| c.at.index >= at_least),
+        };
         let work = fits.as_ref().and_then(|c| g.store().read_piece(c.at, cursor.clone()));
         if let (Some(checkpoint), Some(work)) = (fits, work) {
             let serving = Serving { checkpoint, cursor };
@@ -377,20 +394,21 @@ impl Node {
 
 /// Whom to ask what next.
 fn questions_for(repair: &mut Repair) -> Vec<(NodeId, PeerMessage)> {
-    if let Some(fetch) = repair.fetch.clone() {
+    if let Some(fetch) = &mut repair.fetch {
         if fetch.busy {
             return Vec::new();
         }
-        let (to, at, cursor) = match fetch.receiving {
+        fetch.asked += 1;
+        let at_least = fetch.at_least;
+        // A peer that has fallen silent: the next question begins anew with another.
+        let begun = fetch.receiving.take().filter(|_| fetch.asked <= ASKED_MAX);
+        let (to, at, cursor) = match begun.clone() {
             Some((from, checkpoint, Some(next))) => (Some(from), Some(checkpoint.at), next),
-            _ => (repair.peer(), None, Bytes::new()),
+            _ => (None, None, Bytes::new()),
         };
-        let ask = PeerMessage::CheckpointWanted { at, at_least: fetch.at_least, cursor };
-        // Should this peer fall silent, the next question begins anew with another.
-        if let Some(f) = &mut repair.fetch {
-            f.receiving = f.receiving.take().filter(|_| at.is_some());
-        }
-        return to.map(|to| (to, ask)).into_iter().collect();
+        fetch.receiving = begun.filter(|_| at.is_some());
+        let ask = PeerMessage::CheckpointWanted { at, at_least, cursor };
+        return to.or_else(|| repair.peer()).map(|to| (to, ask)).into_iter().collect();
     }
     let wanted: Vec<Position> = repair
         .missing

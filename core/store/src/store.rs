@@ -316,6 +316,16 @@ impl Store {
         self.sweep_again();
     }
 
+    /// The checkpoint at this place, if it can still be read piece by piece: the newest, or the one that is being
+    /// read, which is kept for as long as it is asked for.
+    #[must_use]
+    pub fn servable(&self, at: Position) -> Option<Checkpointed> {
+        let serving = self.serving.lock().expect("no holder panics");
+        let held = serving.as_ref().map(|s| &s.view).filter(|v| v.meta.at == Some(at));
+        let view = held.or_else(|| Some(&self.records.view).filter(|v| v.meta.at == Some(at)))?;
+        Some(Checkpointed { at, engine_record: view.meta.engine_record.clone() })
+    }
+
     /// The revision of the last change; 1 if there was none.
     #[must_use]
     pub const fn revision(&self) -> Revision {

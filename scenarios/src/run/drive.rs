@@ -448,11 +448,17 @@ impl Drive {
     /// The core without those whom a leader outside of it can't hear or who can't hear it: a leader that a
     /// quorum answers stays, and Raft has no relays, so they lag until their link is whole. All of the core
     /// if one of them leads, or nobody does.
-    fn asked(&self) -> Vec<NodeId> {
+    ///
+    /// With them the leader outside of the core, if they are to follow one.
+    fn asked(&self) -> (Vec<NodeId>, Option<NodeId>) {
         let core = self.core();
         let leader = self.eye.borrow().leader(|n| self.world.view().machine(n).is_some());
-        let Some(leader) = leader.filter(|l| !self.plan.world.core_ids().contains(l)) else { return core };
-        core.into_iter().filter(|n| !self.plan.world.apart(*n, leader)).collect()
+        let Some(leader) = leader.filter(|l| !self.plan.world.core_ids().contains(l)) else {
+            return (core, None);
+        };
+        let hear: Vec<_> = core.into_iter().filter(|n| !self.plan.world.apart(*n, leader)).collect();
+        let leader = Some(leader).filter(|_| !hear.is_empty());
+        (hear, leader)
     }
 
     /// Compares the content of replicas at the newest revision that each of them has.
@@ -496,7 +502,7 @@ impl Drive {
     /// The liveness phase; false when the run is over.
     fn poll(&mut self, now: Instant) -> bool {
         self.next_poll = now + POLL;
-        let core = self.asked();
+        let (core, leader) = self.asked();
         let eye = self.eye.borrow();
         let looks = eye.looks.last();
         if !self.live.begun {
@@ -516,11 +522,11 @@ impl Drive {
         let late = now >= heal + self.plan.converge_within;
         let judged = self.plan.always.contains(&Property::Convergence);
         let failure = if late && self.live.reached.is_none() {
-            converged(&core, looks).err()
+            converged(&core, leader, looks).err()
         } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
             Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
         } else if let Some(since) = self.live.quiet {
-            match converged(&core, looks) {
+            match converged(&core, leader, looks) {
                 // All is said and done, and all are equal.
                 Ok(()) if self.live.reached.is_some() => {
                     drop(eye);

@@ -57,8 +57,12 @@ impl<B: Backend> Door<B> {
         if before.nodes.values().any(|m| m.peer_address == peer_address) {
             return Err(status::PEER_URL_EXISTS);
         }
-        let id = self.new_id(&before, &peer_address);
-        let member = Member { peer_address, ..Member::default() };
+        let id = match r.id {
+            0 => self.new_id(&before, &peer_address),
+            taken if before.nodes.contains_key(&NodeId(taken)) => return Err(status::MEMBER_EXISTS),
+            free => NodeId(free),
+        };
+        let member = Member { peer_address, client_address: r.client_url, name: r.name, ..Member::default() };
         let after = self.change(c, MemberChange::AddLearner(id, member)).await?;
         let members = listed(&after);
         let member = members.iter().find(|m| m.id == id.0).cloned();

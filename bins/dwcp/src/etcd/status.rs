@@ -60,6 +60,7 @@ statuses! {
     MEMBER_BAD_URLS InvalidArgument "etcdserver: given member URLs are invalid";
     MEMBER_NOT_FOUND NotFound "etcdserver: member not found";
     MEMBER_NOT_LEARNER FailedPrecondition "etcdserver: can only promote a learner member";
+    MEMBER_EXISTS FailedPrecondition "etcdserver: member ID already exist";
     PEER_URL_EXISTS FailedPrecondition "etcdserver: Peer URLs already exists";
     BAD_LEADER_TRANSFEREE FailedPrecondition "etcdserver: bad leader transferee";
 

@@ -25,6 +25,15 @@ pub(crate) struct MemberAddRequest {
     pub(crate) peer_urls: Vec<String>,
     #[prost(bool, tag = "2")]
     pub(crate) is_learner: bool,
+    /// Ours, not etcd's: the number to give it, the same in every keyspace; 0: draw one.
+    #[prost(uint64, tag = "1001")]
+    pub(crate) id: u64,
+    /// Ours: its name.
+    #[prost(string, tag = "1002")]
+    pub(crate) name: String,
+    /// Ours: where clients reach it.
+    #[prost(string, tag = "1003")]
+    pub(crate) client_url: String,
 }
 
 /// A member was added.
