@@ -105,8 +105,10 @@ impl Node {
                 bugs if bugs.repair_skipped => repair.skipped(),
                 _ => repair,
             };
+            let mut repair = repair;
             let clean = repair.fetch.is_none() && repair.missing.is_empty();
             if clean {
+                repair.cut(spec.id, &mut node.wal.lock());
                 node.groups.insert(spec.id, group);
                 node.start_group(world.now, spec.id, repair.log)
                     .map_err(|why| BootError::Engine { group: spec.id, why })?;

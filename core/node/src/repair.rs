@@ -25,7 +25,7 @@ use crate::serve::{NodeJob, piece_of};
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine as _};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now, PeerFault, Send};
-use dwcp_wal::{GroupLog, LogEntry, Lsn};
+use dwcp_wal::{GroupLog, LogEntry, Lsn, Record, Wal};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -74,6 +74,8 @@ pub(crate) struct Repair {
     peers: Vec<NodeId>,
     turn: usize,
     ask_at: Instant,
+    /// What lies in the log behind this index was never decided: it is cut off on the disk too.
+    cut_after: Option<u64>,
     /// Present once all is found: the engine starts when this is durable.
     written: Option<Lsn>,
 }
@@ -113,7 +115,15 @@ impl Repair {
             peers,
             turn: 0,
             ask_at: Instant::ZERO,
+            cut_after: None,
             written: None,
+        }
+    }
+
+    /// Cuts off on the disk what was found to have been never decided. Whatever is appended later lies behind it.
+    pub(crate) fn cut(&mut self, group: GroupId, wal: &mut Wal) {
+        if let Some(after) = self.cut_after.take() {
+            wal.append(group, Record::Truncate { after: Some(after) });
         }
     }
 
@@ -303,6 +313,7 @@ impl Node {
             return;
         }
         let mut wal = self.wal.lock();
+        repair.cut(group, &mut wal);
         let written = *repair.written.get_or_insert_with(|| {
             let found = std::mem::take(&mut repair.found);
             for (index, entry) in found {
@@ -421,12 +432,65 @@ fn questions_for(repair: &mut Repair) -> Vec<(NodeId, PeerMessage)> {
 }
 
 /// The log now begins behind a checkpoint: what lies before is no longer needed, damaged or not.
+///
+/// What lies behind is kept only if it goes on from the checkpoint. Terms never fall along a log, and all logs with
+/// an entry of a term as high as the checkpoint's contain it (Log Matching, Leader Completeness); so one entry of a
+/// lower term tells that this log took another way: its end was never decided, and goes (Raft, §7).
 pub(crate) fn begin_log_at(repair: &mut Repair, at: Position) {
-    repair.log.entries.retain(|e| e.index > at.index);
-    repair.missing.retain(|index, _| *index > at.index);
+    let (log, missing) = (&mut repair.log, &mut repair.missing);
+    log.entries.retain(|e| e.index > at.index);
+    missing.retain(|index, _| *index > at.index);
     repair.found.retain(|index, _| *index > at.index);
-    let further = repair.log.purged.is_none_or(|(_, index)| index < at.index);
+    let elsewhere =
+        log.entries.iter().any(|e| e.term < at.term) || missing.values().any(|m| m.term < at.term);
+    if elsewhere {
+        log.entries.clear();
+        log.last = Some(at.index);
+        missing.clear();
+        repair.found.clear();
+        repair.cut_after = Some(at.index);
+    }
+    let further = log.purged.is_none_or(|(_, index)| index < at.index);
     if further {
-        repair.log.purged = Some((at.term, at.index));
+        log.purged = Some((at.term, at.index));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(purged: (u64, u64), terms: &[u64]) -> GroupLog {
+        let entry =
+            |(i, term): (u64, &u64)| LogEntry { index: purged.1 + i, term: *term, payload: Bytes::new() };
+        let entries: Vec<LogEntry> = (1..).zip(terms).map(entry).collect();
+        GroupLog {
+            purged: Some(purged),
+            last: entries.last().map(|e| e.index),
+            entries,
+            ..GroupLog::default()
+        }
+    }
+
+    #[test]
+    fn a_log_goes_on_from_a_checkpoint_or_ends_there() {
+        for (name, terms, missing, at, kept, cut) in [
+            ("the same log", &[1, 1, 2][..], None, (1, 2), vec![(3, 2)], None),
+            ("a later term behind it", &[1, 1, 3], None, (1, 2), vec![(3, 3)], None),
+            ("all of it is inside", &[1, 1, 2], None, (2, 3), vec![], None),
+            ("the checkpoint is ahead", &[1, 1], None, (2, 9), vec![], None),
+            ("another way, undecided", &[1, 1, 1], None, (2, 2), vec![], Some(2)),
+            ("another way, and its first entry is damaged", &[1, 1], Some((3, 1)), (2, 2), vec![], Some(2)),
+            ("nothing behind it, and one damaged", &[1, 1], Some((3, 2)), (1, 2), vec![], None),
+        ] {
+            let missing = missing.map(|(i, term)| (i, Missing { term, crc: None })).into_iter().collect();
+            let mut repair = Repair::new(log((1, 0), terms), None, missing, Vec::new());
+            begin_log_at(&mut repair, Position { term: at.0, index: at.1 });
+            let left: Vec<(u64, u64)> = repair.log.entries.iter().map(|e| (e.index, e.term)).collect();
+            assert_eq!(left, kept, "{name}");
+            assert_eq!(repair.cut_after, cut, "{name}");
+            assert!(repair.missing.keys().all(|i| cut.is_none() && *i > at.1), "{name}");
+            assert_eq!(repair.log.purged, Some(at), "{name}");
+        }
     }
 }
