@@ -7,6 +7,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-env", 0),
     ("dwcp-wal", 1),
     ("dwcp-consensus", 1),
+    ("dwcp-crdt", 1),
     ("dwcp-raft", 1),
     ("dwcp-store", 2),
     ("dwcp-node", 3),

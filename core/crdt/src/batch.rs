@@ -1,0 +1,204 @@
+//! Operations of one replica, consecutive: the unit of logging, sending and delivery.
+//!
+//! ```text
+//! replica   varint
+//! first     varint   sequence of the first operation
+//! count     varint   number of operations, at least one
+//! time      8 bytes  when the first was made
+//! ops       ...      see `op`
+//! ```
+//!
+//! A transaction never spans two batches; a batch may hold several.
+
+use crate::code::{Malformed, Reader, Writer};
+use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
+use crate::hlc::Hlc;
+use crate::op::{Decoder, Encoder, Op};
+use alloc::vec::Vec;
+
+/// Operations in one batch.
+pub const OPS_MAX: usize = 1 << 16;
+/// Bytes of one batch.
+pub const BATCH_MAX: usize = 16 * 1024 * 1024;
+
+/// Operations of one replica, checked for form.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    first: Dot,
+    count: u64,
+    hlc: Hlc,
+    last_hlc: Hlc,
+    ops: Vec<u8>,
+}
+
+impl Batch {
+    /// Whose operations they are.
+    #[must_use]
+    pub const fn replica(&self) -> ReplicaIndex {
+        self.first.replica()
+    }
+    /// The first of them.
+    #[must_use]
+    pub const fn first(&self) -> Dot {
+        self.first
+    }
+    /// The last of them.
+    #[must_use]
+    pub const fn last(&self) -> Dot {
+        Dot::new(self.first.replica(), self.first.sequence() + self.count - 1)
+    }
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+    /// When the first was made.
+    #[must_use]
+    pub const fn hlc(&self) -> Hlc {
+        self.hlc
+    }
+    /// When the last was made.
+    #[must_use]
+    pub const fn last_hlc(&self) -> Hlc {
+        self.last_hlc
+    }
+    /// Bytes it takes when encoded, within a few.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.ops.len() + 20
+    }
+    /// Writes the canonical bytes.
+    pub fn encode(&self, out: &mut Writer) {
+        out.dot(self.first);
+        out.varint(self.count);
+        out.fixed(self.hlc.0);
+        out.raw(&self.ops);
+    }
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        self.encode(&mut w);
+        w.into_bytes()
+    }
+    /// Reads what [`Batch::encode`] wrote, every operation checked; the batch must be all there is.
+    ///
+    /// # Errors
+    /// If the bytes are no batch.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        if bytes.len() > BATCH_MAX {
+            return Err(from.malformed("a batch beyond its limit"));
+        }
+        let first = from.dot()?;
+        let count = from.count(OPS_MAX)? as u64;
+        let hlc = Hlc(from.fixed()?);
+        if count == 0 || first.sequence() + count - 1 > SEQUENCE_MAX {
+            return Err(from.malformed("a batch of nothing, or beyond the last sequence"));
+        }
+        let start = from.position();
+        let mut batch = Self { first, count, hlc, last_hlc: hlc, ops: bytes[start..].to_vec() };
+        let (mut n, mut ended, mut starts, mut last) = (0, false, hlc, hlc);
+        let mut ops = batch.ops();
+        for op in &mut ops {
+            let op = op?;
+            if n == 0 {
+                starts = op.hlc;
+            }
+            (n, ended) = (n + 1, op.ends);
+            last = op.hlc;
+        }
+        let fault = |what| Malformed { at: start, what };
+        if !ops.from.is_empty() {
+            return Err(fault("bytes after the last operation"));
+        }
+        if !ended {
+            return Err(fault("a transaction without its end"));
+        }
+        if starts != hlc {
+            return Err(fault("a first operation that is not made at the batch's time"));
+        }
+        batch.last_hlc = last;
+        Ok(batch)
+    }
+    /// The operations, in order.
+    #[must_use]
+    pub fn ops(&self) -> Ops<'_> {
+        Ops {
+            bytes: &self.ops,
+            from: Reader::new(&self.ops),
+            decoder: Decoder::new(self.first, self.hlc),
+            left: self.count,
+        }
+    }
+}
+
+/// The operations of a batch, in order.
+#[derive(Clone, Debug)]
+pub struct Ops<'a> {
+    bytes: &'a [u8],
+    from: Reader<'a>,
+    decoder: Decoder<'a>,
+    left: u64,
+}
+
+impl<'a> Ops<'a> {
+    /// Over a run of operations that lies in memory.
+    pub(crate) const fn over(bytes: &'a [u8], first: Dot, hlc: Hlc, count: u64) -> Self {
+        Self { bytes, from: Reader::new(bytes), decoder: Decoder::new(first, hlc), left: count }
+    }
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Result<Op<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let op = self.decoder.read(&mut self.from, self.bytes);
+        if op.is_err() {
+            self.left = 0;
+        }
+        Some(op)
+    }
+}
+
+/// A batch in the making.
+#[derive(Debug)]
+pub(crate) struct BatchWriter {
+    first: Dot,
+    count: u64,
+    hlc: Hlc,
+    last_hlc: Hlc,
+    encoder: Encoder,
+    out: Writer,
+}
+
+impl BatchWriter {
+    /// One that begins with the operation `first`, made at `hlc`.
+    pub(crate) fn new(first: Dot, hlc: Hlc) -> Self {
+        Self { first, count: 0, hlc, last_hlc: hlc, encoder: Encoder::new(hlc), out: Writer::new() }
+    }
+    /// Adds the next operation.
+    pub(crate) fn push(&mut self, op: &Op<'_>) {
+        debug_assert_eq!(op.dot.sequence(), self.first.sequence() + self.count, "consecutive");
+        self.encoder.write(op, &mut self.out);
+        self.count += 1;
+        self.last_hlc = op.hlc;
+    }
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> usize {
+        self.out.len()
+    }
+    /// Operations so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+    /// The batch.
+    pub(crate) fn finish(self) -> Batch {
+        let Self { first, count, hlc, last_hlc, out, .. } = self;
+        Batch { first, count, hlc, last_hlc, ops: out.into_bytes() }
+    }
+}
