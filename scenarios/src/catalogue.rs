@@ -62,6 +62,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
 
 /// Name and text of every capsule of a past failure.
 pub const REGRESSIONS: &[(&str, &str)] = embedded![
+    "regressions/acknowledged_by_a_slow_leader",
     "regressions/acknowledged_outside_the_core",
     "regressions/checkpoint_outlived",
     "regressions/current_names_no_file",

@@ -214,10 +214,11 @@ fn settings(file: &File) -> Result<Settings, String> {
 fn node_config(file: &File) -> NodeConfig {
     let cluster = file.cluster_id().unwrap_or_default();
     let initial = if file.join { None } else { Some(file.members()) };
+    let known: Vec<NodeId> = file.member.iter().map(|m| NodeId(m.id)).collect();
     let mut groups: Vec<GroupSpec> = file
         .keyspaces()
         .into_iter()
-        .map(|(keyspace, id)| GroupSpec { id, keyspace, initial: initial.clone() })
+        .map(|(keyspace, id)| GroupSpec { id, keyspace, initial: initial.clone(), known: known.clone() })
         .collect();
     groups.sort_by_key(|g: &GroupSpec| g.id);
     debug_assert_eq!(groups.first().map(|g| g.id), Some(GroupId(0)));

@@ -348,6 +348,28 @@ fn fails(command: &mut Command) -> String {
 }
 
 #[test]
+fn a_node_of_its_own_whose_state_has_rotted_refuses_and_leaves_it_as_it_is() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 1, 33979);
+    let name = cluster.nodes[0].0.clone();
+    let load = Load::start("a", vec![cluster.nodes[0].1], 1);
+    load.wait_for(20);
+    load.end(Instant::now() - Duration::from_secs(60));
+    cluster.dev(&["stop", &name]);
+    let data = dir.path().join(&name).join("data");
+    let is_state = |p: &PathBuf| p.extension().is_some_and(|e| e == "redb");
+    let state = std::fs::read_dir(&data).unwrap().map(|e| e.unwrap().path()).find(is_state).unwrap();
+    let mut bytes = std::fs::read(&state).unwrap();
+    bytes.iter_mut().skip(4096).step_by(64).for_each(|b| *b ^= 0x55);
+    std::fs::write(&state, &bytes).unwrap();
+    let config = dir.path().join(&name).join("node.toml");
+    let says = fails(Command::new(DWCP).args(["node", "--config"]).arg(config));
+    assert!(says.contains("is corrupt") && says.contains("backup"), "{says}");
+    assert_eq!(std::fs::read(&state).unwrap(), bytes, "what was left is left");
+}
+
+#[test]
 fn what_an_operator_does_wrong_is_answered_with_what_would_be_right() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! The log and the stores are read, compared, and each group is started, repaired, or (when it may have
 //! promised what it can't remember) refused with the operator's next step.
 
-use crate::config::NodeConfig;
+use crate::config::{GroupSpec, NodeConfig};
 use crate::group::Group;
 use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Repair, begin_log_at};
@@ -37,6 +37,17 @@ pub enum BootError {
         group: GroupId,
         /// This node.
         node: NodeId,
+    },
+    /// Something durable is lost, and nobody else has it.
+    #[error(
+        "{group}: {lost}; no other member is known that could give it back, so nothing was changed. Restore the data directory \
+         from a backup; or, if the group has other members by now, empty it and join as a new node (`dwcp member add`)"
+    )]
+    Alone {
+        /// Which group.
+        group: GroupId,
+        /// What is lost.
+        lost: String,
     },
     /// An engine refused what was recovered.
     #[error("{group}: {why}")]
@@ -84,7 +95,7 @@ impl Node {
             if forgotten || log.vote_lost {
                 return Err(BootError::Amnesia { group: spec.id, node: node.config.node });
             }
-            let (store, whole) = open_store(&node.config, spec.id, world)?;
+            let (store, whole) = open_store(&node.config, &spec, world)?;
             let mut group = Group {
                 id: spec.id,
                 keyspace: spec.keyspace.clone(),
@@ -107,6 +118,9 @@ impl Node {
             };
             let mut repair = repair;
             let clean = repair.fetch.is_none() && repair.missing.is_empty();
+            if !clean && repair.nobody_to_ask() {
+                return Err(BootError::Alone { group: spec.id, lost: repair.lost() });
+            }
             if clean {
                 repair.cut(spec.id, &mut node.wal.lock());
                 node.groups.insert(spec.id, group);
@@ -167,8 +181,11 @@ fn tell_damage(world: &World, recovered: &Recovered) {
     }
 }
 
-/// The group's store; a corrupt one is put aside and comes back empty, to be filled from a peer.
-fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Store, bool), BootError> {
+/// The group's store; a corrupt one is thrown away and comes back empty, to be filled from a peer.
+fn open_store(config: &NodeConfig, spec: &GroupSpec, world: &World) -> Result<(Store, bool), BootError> {
+    let group = spec.id;
+    // Its files stay as they are: they may be all there is.
+    let alone = spec.initial.as_ref().is_some_and(|m| m.nodes.keys().all(|n| *n == config.node));
     let options = StoreOptions {
         cluster: config.cluster,
         group,
@@ -179,6 +196,10 @@ fn open_store(config: &NodeConfig, group: GroupId, world: &World) -> Result<(Sto
         bugs: dwcp_store::StoreBugs::default(),
     };
     let damaged = |file: String, offset: u64| {
+        if alone {
+            let lost = format!("the state's file {file:?} is corrupt at byte {offset}");
+            return Err(BootError::Alone { group, lost });
+        }
         world.probe.event(&Event::CorruptionFound { file, offset });
         let empty = Store::reset(options.clone(), world.storage.clone(), world.probe.clone())?;
         Ok::<_, BootError>((empty, false))
@@ -234,7 +255,9 @@ fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered,
     let me = node.config.node;
     let spec = node.config.groups.iter().find(|s| s.id == group.id);
     let members = dwcp_raft::members_of(&record).or_else(|| spec.and_then(|s| s.initial.clone()));
-    let peers = members.map(|m| m.nodes.into_keys().filter(|n| *n != me).collect()).unwrap_or_default();
+    let members = members.map(|m| m.nodes.into_keys().collect());
+    let known = members.or_else(|| spec.map(|s| s.known.clone())).unwrap_or_default();
+    let peers = known.into_iter().filter(|n| *n != me).collect();
     let mut repair = Repair::new(log, fetch, missing, peers);
     if let Some(applied) = applied {
         begin_log_at(&mut repair, applied);

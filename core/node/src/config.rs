@@ -38,6 +38,8 @@ pub struct GroupSpec {
     pub keyspace: String,
     /// Who forms it, the same on all of them; `None` on a node that joins a formed one.
     pub initial: Option<Members>,
+    /// Whom to ask for what was lost to the disk, should the members be lost with it.
+    pub known: Vec<NodeId>,
 }
 
 /// Known bugs that a test of the tests puts back in.

@@ -89,14 +89,7 @@ pub(crate) struct Serving {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this node is repairing the group from its peers:")?;
-        if let Some(fetch) = &self.fetch {
-            write!(f, " it needs state up to index {}", fetch.at_least)?;
-        }
-        if !self.missing.is_empty() {
-            write!(f, " {} damaged log entries are missing", self.missing.len())?;
-        }
-        Ok(())
+        write!(f, "this node is repairing the group from its peers: {}", self.lost())
     }
 }
 
@@ -142,6 +135,19 @@ impl Repair {
         self.log.entries.extend(missing.map(blank));
         self.log.entries.sort_by_key(|e| e.index);
         self
+    }
+
+    /// What is missing, for people.
+    pub(crate) fn lost(&self) -> String {
+        let state = self.fetch.as_ref().map(|f| format!("its state up to index {} is missing", f.at_least));
+        let entries = Some(self.missing.len()).filter(|n| *n > 0);
+        let entries = entries.map(|n| format!("{n} log entries are damaged"));
+        state.into_iter().chain(entries).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether no peer is known that could make it good.
+    pub(crate) const fn nobody_to_ask(&self) -> bool {
+        self.peers.is_empty()
     }
 
     fn peer(&mut self) -> Option<NodeId> {

@@ -63,7 +63,8 @@ impl Cluster {
     /// Why it does not start, as an operator would read it.
     pub fn boot(&self, id: NodeId, world: &World) -> Result<Node, String> {
         let initial = self.members.voters.contains(&id).then(|| self.members.clone());
-        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), initial };
+        let known = self.members.nodes.keys().copied().collect();
+        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), initial, known };
         let config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
         Node::boot(config, world).map_err(|e| e.to_string())
     }

@@ -449,16 +449,15 @@ impl Drive {
     /// quorum answers stays, and Raft has no relays, so they lag until their link is whole. All of the core
     /// if one of them leads, or nobody does.
     ///
-    /// With them the leader outside of the core, if they are to follow one.
+    /// With them the leader outside of the core, if there is one.
     fn asked(&self) -> (Vec<NodeId>, Option<NodeId>) {
         let core = self.core();
         let leader = self.eye.borrow().leader(|n| self.world.view().machine(n).is_some());
         let Some(leader) = leader.filter(|l| !self.plan.world.core_ids().contains(l)) else {
             return (core, None);
         };
-        let hear: Vec<_> = core.into_iter().filter(|n| !self.plan.world.apart(*n, leader)).collect();
-        let leader = Some(leader).filter(|_| !hear.is_empty());
-        (hear, leader)
+        let hear = core.into_iter().filter(|n| !self.plan.world.apart(*n, leader)).collect();
+        (hear, Some(leader))
     }
 
     /// Compares the content of replicas at the newest revision that each of them has.
@@ -548,6 +547,7 @@ impl Drive {
 
     pub(super) fn end(mut self) -> Outcome {
         let core = self.core();
+        let (_, leader) = self.asked();
         // A run that was stopped has no end to be judged.
         let whole = self.moment.is_none();
         if self.broken.is_none() && whole {
@@ -566,7 +566,9 @@ impl Drive {
         judge::measure(&self.plan, &log, counts.messages, counts.disk_requests, &mut figures);
         let view = self.world.view();
         // A replica that has not converged may lack what was acknowledged elsewhere.
-        let replica = judge::furthest(&core, |n| view.machine(n)).filter(|_| self.live.converged);
+        // A leader outside of the core knows first what is committed, and some of the core may not hear it in time.
+        let holders: Vec<NodeId> = core.iter().copied().chain(leader).collect();
+        let replica = judge::furthest(&holders, |n| view.machine(n)).filter(|_| self.live.converged);
         let judged = judge::judge(&self.plan, &log, replica, self.world.now(), &mut figures);
         let violation = self.broken.take().or(judged.filter(|_| whole));
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
