@@ -225,7 +225,10 @@ mutants! {
 
 /// Bugs that the scenarios there are do not find: hunted only by name. What they break is made good
 /// by another part before it shows; each is a task, not a success.
-pub const ELUSIVE: &[&str] = &[];
+///
+/// `raft.retry_unknown`: what the engine discards was, on three nodes, never decided, so that doing it again is right;
+/// only on five nodes can it come back, through a node that outlives the two that overwrote it.
+pub const ELUSIVE: &[&str] = &["raft.retry_unknown"];
 
 #[cfg(test)]
 mod tests {

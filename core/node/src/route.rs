@@ -203,16 +203,12 @@ impl Node {
             EngineError::Unknown if self.config.bugs.blind_retry && !from_peer => {
                 self.questions.wait(token, Waits::Leader, retry);
             }
-            #[cfg(feature = "planted-bugs")]
-            EngineError::Unknown if self.config.bugs.unknown_as_not_done => {
-                self.answer(token, Err(AskError::Deadline), out);
-            }
-            EngineError::Unknown => self.answer(token, Err(AskError::Unknown), out),
+            EngineError::Unknown => self.answer(token, Err(self.unknown()), out),
             EngineError::Refused(why) => self.answer(token, Err(AskError::Refused(why)), out),
             EngineError::Stopped(why) => {
                 // It may have reached the log before, here or under an earlier leader.
                 let doubtful = matches!(q.ask, Ask::Write { .. }) && q.in_doubt();
-                let error = if doubtful { AskError::Unknown } else { AskError::Refused(why) };
+                let error = if doubtful { self.unknown() } else { AskError::Refused(why) };
                 self.answer(token, Err(error), out);
             }
         }
@@ -230,7 +226,7 @@ impl Node {
         if now.mono >= q.deadline {
             let changes = !matches!(q.ask, Ask::Range { .. } | Ask::Leases | Ask::LeaseTimeToLive { .. });
             let error = match q.waits {
-                _ if q.in_doubt() && changes => AskError::Unknown,
+                _ if q.in_doubt() && changes => self.unknown(),
                 Waits::Leader => AskError::NoLeader,
                 _ => AskError::Deadline,
             };
@@ -256,13 +252,27 @@ impl Node {
             Waits::Engine | Waits::Job => false,
         }) {
             let Some(q) = self.questions.get(token) else { continue };
-            if matches!(q.waits, Waits::Leader) || q.ask.repeatable() {
+            #[cfg(feature = "planted-bugs")]
+            let blind = self.config.bugs.blind_retry;
+            #[cfg(not(feature = "planted-bugs"))]
+            let blind = false;
+            if matches!(q.waits, Waits::Leader) || q.ask.repeatable() || blind {
                 self.route(now, token, None, out);
             } else {
                 // The old leader may have it decided or not: say so at once instead of at the deadline.
-                self.answer(token, Err(AskError::Unknown), out);
+                self.answer(token, Err(self.unknown()), out);
             }
         }
+    }
+
+    /// What is said when nobody here knows whether it was done.
+    #[cfg_attr(not(feature = "planted-bugs"), allow(clippy::unused_self))]
+    const fn unknown(&self) -> AskError {
+        #[cfg(feature = "planted-bugs")]
+        if self.config.bugs.unknown_as_not_done {
+            return AskError::Deadline;
+        }
+        AskError::Unknown
     }
 
     /// Gives a question its last answer.
