@@ -25,6 +25,7 @@ pub const BATCH_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
     first: Dot,
+    last: Dot,
     count: u64,
     hlc: Hlc,
     last_hlc: Hlc,
@@ -42,10 +43,10 @@ impl Batch {
     pub const fn first(&self) -> Dot {
         self.first
     }
-    /// The last of them.
+    /// The last dot of them.
     #[must_use]
     pub const fn last(&self) -> Dot {
-        Dot::new(self.first.replica(), self.first.sequence() + self.count - 1)
+        self.last
     }
     /// How many there are.
     #[must_use]
@@ -93,12 +94,12 @@ impl Batch {
         let first = from.dot()?;
         let count = from.count(OPS_MAX)? as u64;
         let hlc = Hlc(from.fixed()?);
-        if count == 0 || first.sequence() + count - 1 > SEQUENCE_MAX {
+        if count == 0 || count > SEQUENCE_MAX - first.sequence() + 1 {
             return Err(from.malformed("a batch of nothing, or beyond the last sequence"));
         }
         let start = from.position();
-        let mut batch = Self { first, count, hlc, last_hlc: hlc, ops: bytes[start..].to_vec() };
-        let (mut n, mut ended, mut starts, mut last) = (0, false, hlc, hlc);
+        let mut batch = Self { first, last: first, count, hlc, last_hlc: hlc, ops: bytes[start..].to_vec() };
+        let (mut n, mut ended, mut starts, mut last, mut end) = (0, false, hlc, hlc, first);
         let mut ops = batch.ops();
         for op in &mut ops {
             let op = op?;
@@ -106,7 +107,7 @@ impl Batch {
                 starts = op.hlc;
             }
             (n, ended) = (n + 1, op.ends);
-            last = op.hlc;
+            (last, end) = (op.hlc, op.last());
         }
         let fault = |what| Malformed { at: start, what };
         if !ops.from.is_empty() {
@@ -118,7 +119,7 @@ impl Batch {
         if starts != hlc {
             return Err(fault("a first operation that is not made at the batch's time"));
         }
-        batch.last_hlc = last;
+        (batch.last_hlc, batch.last) = (last, end);
         Ok(batch)
     }
     /// The operations, in order.
@@ -169,7 +170,10 @@ impl<'a> Iterator for Ops<'a> {
 #[derive(Debug)]
 pub(crate) struct BatchWriter {
     first: Dot,
+    last: Dot,
     count: u64,
+    /// Where the last operation's head lies.
+    head: usize,
     hlc: Hlc,
     last_hlc: Hlc,
     encoder: Encoder,
@@ -179,18 +183,35 @@ pub(crate) struct BatchWriter {
 impl BatchWriter {
     /// One that begins with the operation `first`, made at `hlc`.
     pub(crate) fn new(first: Dot, hlc: Hlc) -> Self {
-        Self { first, count: 0, hlc, last_hlc: hlc, encoder: Encoder::new(hlc), out: Writer::new() }
+        Self {
+            first,
+            last: first,
+            count: 0,
+            head: 0,
+            hlc,
+            last_hlc: hlc,
+            encoder: Encoder::new(hlc),
+            out: Writer::new(),
+        }
     }
     /// Adds the next operation.
     pub(crate) fn push(&mut self, op: &Op<'_>) {
-        debug_assert_eq!(op.dot.sequence(), self.first.sequence() + self.count, "consecutive");
+        self.head = self.out.len();
         self.encoder.write(op, &mut self.out);
         self.count += 1;
-        self.last_hlc = op.hlc;
+        (self.last, self.last_hlc) = (op.last(), op.hlc);
+    }
+    /// Marks the last operation as the end of its transaction.
+    pub(crate) fn end(&mut self) {
+        self.out.set(self.head, 0x40);
     }
     /// Bytes so far.
     pub(crate) fn size(&self) -> usize {
         self.out.len()
+    }
+    /// When the last operation was made.
+    pub(crate) fn last_hlc(&self) -> Hlc {
+        self.last_hlc
     }
     /// Operations so far.
     pub(crate) fn count(&self) -> u64 {
@@ -198,7 +219,7 @@ impl BatchWriter {
     }
     /// The batch.
     pub(crate) fn finish(self) -> Batch {
-        let Self { first, count, hlc, last_hlc, out, .. } = self;
-        Batch { first, count, hlc, last_hlc, ops: out.into_bytes() }
+        let Self { first, last, count, hlc, last_hlc, out, .. } = self;
+        Batch { first, last, count, hlc, last_hlc, ops: out.into_bytes() }
     }
 }

@@ -69,6 +69,12 @@ impl Writer {
         self.varint(u64::from(dot.replica().0));
         self.varint(dot.sequence());
     }
+    /// Sets bits of a byte that was written.
+    pub(crate) fn set(&mut self, at: usize, bits: u8) {
+        if let Some(b) = self.0.get_mut(at) {
+            *b |= bits;
+        }
+    }
     /// How much was written.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | [`dot`], [`version`], [`hlc`], [`roster`] | names of operations, how far a replica has come, time, who takes part |
 //! | [`address`], [`edit`], [`op`], [`batch`] | where a value lies, what a client asks, what travels |
-//! | [`code`] | bytes |
+//! | [`space`] | one replica of one space: `transact`, `receive`, reads, sync, stability, snapshots |
+//! | [`code`], [`fingerprint`] | bytes; sums that tell equal states from different ones |
 //!
 //! **Sources.** Server-wide causality: Gonçalves et al., *DottedDB* (SRDS 2017). Deltas over dot stores:
 //! Almeida, Shoker, Baquero, *Delta state replicated data types* (2018). Bounded counters: Balegas et al. (SRDS 2015).
@@ -29,15 +30,16 @@ extern crate alloc;
 extern crate std;
 
 pub mod address;
-#[allow(dead_code, reason = "the space, next to land, writes batches")]
 pub mod batch;
 pub mod code;
 pub mod dot;
 pub mod edit;
+pub mod fingerprint;
 pub mod hlc;
-#[allow(dead_code, reason = "the space, next to land, writes operations")]
 pub mod op;
+pub mod planted;
 pub mod roster;
+pub mod space;
 pub mod version;
 
 pub use address::{Address, Kind};
@@ -46,4 +48,5 @@ pub use dot::{Dot, ReplicaIndex};
 pub use edit::{Change, Edit};
 pub use hlc::Hlc;
 pub use roster::{Member, Roster, Standing};
+pub use space::Space;
 pub use version::VersionVector;

@@ -10,7 +10,7 @@
 //! supersedes 0..  if bit 7: varint count, dots ascending, each: 0 and the distance back from the own dot, or
 //!                 replica + 1 and sequence
 //! action 0..      write: value; count: instance, plus, minus; escrow: instance, granted, spent, transfers;
-//!                 splice: bytes; clear: 0, or 1 and a version vector
+//!                 splice: width, bytes; clear: 0, or 1 and a version vector
 //! ```
 //!
 //! An addition of an eight-byte element is eleven bytes. The form is canonical: the decoder refuses a longer
@@ -93,8 +93,13 @@ pub enum Action<'a> {
         /// All that it ever handed over, by receiver, ascending.
         transfers: Vec<(ReplicaIndex, u64)>,
     },
-    /// An operation of a sequence.
-    Splice(&'a [u8]),
+    /// An operation of a sequence. An insertion of `width` elements takes as many dots, one for each.
+    Splice {
+        /// Dots it takes, from its own on.
+        width: u64,
+        /// The operation in the sequence's own bytes.
+        bytes: &'a [u8],
+    },
     /// A 2P-Set's element is gone for good.
     Retire,
 }
@@ -108,7 +113,7 @@ impl Action<'_> {
             Self::Clear(_) => 3,
             Self::Count { .. } => 4,
             Self::Escrow { .. } => 5,
-            Self::Splice(_) => 6,
+            Self::Splice { .. } => 6,
             Self::Retire => 7,
         }
     }
@@ -135,6 +140,17 @@ pub struct Op<'a> {
     pub supersedes: Dots,
     /// What it does.
     pub action: Action<'a>,
+}
+
+impl Op<'_> {
+    /// The last of the dots it takes: its own, except for an insertion of several elements.
+    #[must_use]
+    pub fn last(&self) -> Dot {
+        match self.action {
+            Action::Splice { width, .. } => Dot::new(self.dot.replica(), self.dot.sequence() + width - 1),
+            _ => self.dot,
+        }
+    }
 }
 
 /// What the spelling of the next operation depends on.
@@ -190,7 +206,11 @@ impl Encoder {
             }
         }
         match &op.action {
-            Action::Write(value) | Action::Splice(value) => out.bytes(value),
+            Action::Write(value) => out.bytes(value),
+            Action::Splice { width, bytes } => {
+                out.varint(*width);
+                out.bytes(bytes);
+            }
             Action::Add | Action::Remove | Action::Retire => {}
             Action::Clear(None) => out.byte(0),
             Action::Clear(Some(upto)) => {
@@ -302,9 +322,8 @@ impl<'a> Decoder<'a> {
         if !fits(&op) {
             return Err(from.malformed("an action that does not fit what lies there"));
         }
-        if self.dot.sequence() < SEQUENCE_MAX {
-            self.dot = self.dot.next();
-        }
+        let last = op.last();
+        self.dot = if last.sequence() < SEQUENCE_MAX { last.next() } else { last };
         Ok(op)
     }
     fn time(&mut self, code: u8, from: &mut Reader<'a>) -> Result<(), Malformed> {
@@ -331,7 +350,7 @@ impl<'a> Decoder<'a> {
             from.bytes(NAME_MAX)?;
         }
         let container = &bytes[start..from.position()];
-        if !kind.is_container() || (n == 0) > (kind == Kind::Map) || (kind == Kind::Map && n == DEPTH_MAX) {
+        if !kind.is_container() || (n == 0 && kind != Kind::Map) || (kind == Kind::Map && n == DEPTH_MAX) {
             return Err(from.malformed("a container that is none, or too deep"));
         }
         if container == self.container {
@@ -376,7 +395,7 @@ impl<'a> Decoder<'a> {
                 spent: from.varint()?,
                 transfers: read_transfers(from)?,
             },
-            6 => Action::Splice(from.bytes(VALUE_MAX)?),
+            6 => Action::Splice { width: from.varint()?, bytes: from.bytes(VALUE_MAX)? },
             _ => Action::Retire,
         })
         .and_then(|a: Action<'a>| match (&a, kind) {
@@ -391,7 +410,8 @@ impl<'a> Decoder<'a> {
 /// Whether the action can be done to what lies there.
 fn fits(op: &Op<'_>) -> bool {
     let member = op.container_kind;
-    if op.supersedes.as_slice().iter().any(|d| *d == op.dot) {
+    let own = |d: &Dot| d.replica() == op.dot.replica();
+    if op.supersedes.as_slice().iter().any(|d| own(d) && *d >= op.dot) {
         return false;
     }
     match &op.action {
@@ -411,6 +431,9 @@ fn fits(op: &Op<'_>) -> bool {
         Action::Escrow { .. } => {
             member == Kind::Map && op.kind == Kind::Bounded && op.supersedes == Dots::None
         }
-        Action::Splice(_) => member == Kind::Sequence && op.name.is_empty(),
+        Action::Splice { width, .. } => {
+            let room = SEQUENCE_MAX - op.dot.sequence() + 1;
+            member == Kind::Sequence && op.name.is_empty() && (1..=room).contains(width)
+        }
     }
 }

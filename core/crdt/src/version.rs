@@ -163,7 +163,7 @@ impl fmt::Debug for VersionVector {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::vec::Vec;
+    use std::{vec, vec::Vec};
 
     fn vv(entries: &[u64]) -> VersionVector {
         entries.iter().enumerate().map(|(r, s)| (ReplicaIndex(r as u16), *s)).collect()

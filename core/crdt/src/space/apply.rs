@@ -1,0 +1,300 @@
+//! What an operation does to the live index. One way for all operations: our own and others', live and replayed.
+//!
+//! **Model.** An entry is live if its operation was received and no received operation supersedes it. So applying is:
+//! remove what is superseded and here, remember what is superseded and not yet here (`pending`), then add
+//! the entry unless it is already superseded. The order in which operations of *different* replicas come makes no
+//! difference to the outcome.
+//!
+//! Counters live by instance: an increment counts as long as nothing removed the operation that created its
+//! counter. "Created, received, and no entry left" means removed, because a counter that lives has at
+//! least its creator's entry (invariant 3 of the space).
+//!
+//! Applying is idempotent even against an index that already shows some of what comes later: that is
+//! what a snapshot read while operations went on looks like (see `snapshot`).
+
+use super::Space;
+use super::leaf::{ELEMENT, Name, New, RETIRED};
+use super::pending::{Cleared, Upto};
+use super::tree::{ROOT, instance, path_names, stamp};
+use crate::address::Kind;
+use crate::code::{Reader, Writer};
+use crate::dot::Dot;
+use crate::op::{Action, Op, read_transfers, write_transfers};
+use crate::planted::{self, Bug};
+use crate::version::VersionVector;
+use alloc::vec::Vec;
+
+/// The container that operations went to last: the next goes there most likely.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hot {
+    path: Vec<u8>,
+    id: Option<u32>,
+}
+
+impl Hot {
+    pub(super) fn forget(&mut self) {
+        self.id = None;
+    }
+}
+
+impl Space {
+    /// Does what the operation says, and counts it as received.
+    pub(super) fn apply(&mut self, op: &Op<'_>) {
+        match &op.action {
+            Action::Write(value) => self.put(op, op.kind as u8, value),
+            Action::Add => self.put(op, ELEMENT, &[]),
+            Action::Retire => self.put(op, RETIRED, &[]),
+            Action::Remove => {
+                if let Some(id) = self.container(op, false) {
+                    self.supersede(op, id);
+                    self.release(id);
+                } else {
+                    self.await_missing(op);
+                }
+            }
+            Action::Clear(upto) => self.clear(op, upto.as_ref()),
+            Action::Count { instance, plus, minus } => {
+                let mut body = Writer::new();
+                body.fixed(instance.bits());
+                body.varint(*plus);
+                body.varint(*minus);
+                self.count(op, *instance, body.as_slice());
+            }
+            Action::Escrow { instance, granted, spent, transfers } => {
+                let mut body = Writer::new();
+                body.fixed(instance.bits());
+                body.varint(*granted);
+                body.varint(*spent);
+                write_transfers(transfers, &mut body);
+                self.count(op, *instance, body.as_slice());
+            }
+            Action::Splice { .. } => {}
+        }
+        self.vv.raise(op.dot.replica(), op.last().sequence());
+        self.pending.settle(op.dot, &self.vv);
+    }
+    /// The container the operation goes to.
+    fn container(&mut self, op: &Op<'_>, make: bool) -> Option<u32> {
+        if let Some(id) = self.hot.id.filter(|_| self.hot.path == op.container) {
+            return Some(id);
+        }
+        let id = if make { Some(self.tree.find_or_new(op.container)) } else { self.tree.find(op.container) };
+        if id.is_some() {
+            self.hot.path.clear();
+            self.hot.path.extend_from_slice(op.container);
+            self.hot.id = id;
+        }
+        id
+    }
+    fn release(&mut self, id: u32) {
+        if id != ROOT && self.tree.container(id).table.is_empty() && self.tree.release(id) {
+            self.hot.forget();
+        }
+    }
+    /// A register's value or a set's element.
+    fn put(&mut self, op: &Op<'_>, tag: u8, body: &[u8]) {
+        let dead = self.pending.holds(op, op.dot);
+        let Some(id) = self.container(op, !dead) else { return self.await_missing(op) };
+        let name = Name::new(op.name);
+        let set = tag == ELEMENT || tag == RETIRED;
+        let (hlc, stamp) = if set { (0, stamp(op.hlc)) } else { (op.hlc.0, 0) };
+        let new = New { name, tag, dot: op.dot.bits(), hlc, stamp, body };
+        if !dead && self.put_simply(op, id, &new) {
+            return;
+        }
+        self.supersede(op, id);
+        if dead {
+            self.release(id);
+        } else if self.tree.put(id, &new) && tag == Kind::Deadline as u8 {
+            self.deadline(op.dot, id, op.name, body, true);
+        }
+    }
+    /// The two common cases with one search: nothing of this name is here and nothing is superseded, or one entry is
+    /// and is superseded.
+    #[inline]
+    fn put_simply(&mut self, op: &Op<'_>, id: u32, new: &New<'_>) -> bool {
+        if new.tag == Kind::Deadline as u8 || planted::is(Bug::SkipSuperseded) {
+            return false;
+        }
+        let table = &self.tree.container(id).table;
+        let at = table.locate(&new.name);
+        let here = table.entry(at).filter(|e| e.is(&new.name));
+        match (op.supersedes.as_slice(), here) {
+            ([], None) => self.tree.put_at(id, at, new),
+            ([old], Some(e)) if e.dot == old.bits() && e.tag == new.tag => {
+                if table.entry(table.next(at)).is_some_and(|e| e.is(&new.name)) {
+                    return false;
+                }
+                self.tree.put_over(id, at, new);
+            }
+            _ => return false,
+        }
+        true
+    }
+    /// Removes what the operation supersedes at its own name, remembers what of it has not come.
+    fn supersede(&mut self, op: &Op<'_>, id: u32) {
+        if op.supersedes.as_slice().is_empty() {
+            return;
+        }
+        let name = Name::new(op.name);
+        let tag = op.kind as u8;
+        let dots = superseded(op);
+        let mut at = self.tree.container(id).table.locate(&name);
+        while let Some(e) = self.tree.container(id).table.entry(at).filter(|e| e.is(&name)) {
+            let same_kind = op.container_kind != Kind::Map || e.tag == tag;
+            let named = if op.kind.is_counter() {
+                instance(e.body).unwrap_or(Dot::from_bits(0))
+            } else {
+                Dot::from_bits(e.dot)
+            };
+            if same_kind && dots.binary_search(&named).is_ok() {
+                if e.tag == Kind::Deadline as u8 {
+                    let (dot, body) = (Dot::from_bits(e.dot), e.body.to_vec());
+                    self.deadline(dot, id, op.name, &body, false);
+                }
+                self.tree.take(id, at, &name);
+                at = self.tree.container(id).table.locate(&name);
+                // Other kinds of the same name come again; they were passed over and will be.
+                continue;
+            }
+            at = self.tree.container(id).table.next(at);
+        }
+        self.await_missing(op);
+    }
+    /// Remembers what the operation supersedes and has not come.
+    fn await_missing(&mut self, op: &Op<'_>) {
+        for d in superseded(op) {
+            if !self.vv.contains(*d) {
+                self.pending.add(*d);
+            }
+        }
+    }
+    /// A replica's totals in one instance of a counter.
+    fn count(&mut self, op: &Op<'_>, of: Dot, body: &[u8]) {
+        let dead = self.pending.holds(op, of);
+        let id = if dead { None } else { self.tree.find(op.container) };
+        let name = Name::new(op.name);
+        let mut place = None;
+        let mut known = false;
+        if let Some(id) = id {
+            let table = &self.tree.container(id).table;
+            let mut at = table.locate(&name);
+            while let Some(e) = table.entry(at).filter(|e| e.is(&name)) {
+                if e.tag == op.kind as u8 && instance(e.body) == Some(of) {
+                    known = true;
+                    if Dot::from_bits(e.dot).replica() == op.dot.replica() {
+                        place = Some((at, e.dot));
+                    }
+                }
+                at = table.next(at);
+            }
+        }
+        // Created by this operation, or known here, or not yet come: else it was removed.
+        let lives = !dead && (of == op.dot || known || !self.vv.contains(of));
+        if !lives {
+            return;
+        }
+        let new = New { name, tag: op.kind as u8, dot: op.dot.bits(), hlc: op.hlc.0, stamp: 0, body };
+        match (id, place) {
+            (Some(_), Some((_, before))) if before >= new.dot => {}
+            (Some(id), Some((at, _))) => {
+                // The new dot may sort elsewhere among instances of one name: take and put.
+                self.tree.take(id, at, &name);
+                self.tree.put(id, &new);
+            }
+            _ => {
+                let id = self.container(op, true).unwrap_or(ROOT);
+                self.tree.put(id, &new);
+            }
+        }
+    }
+    /// Everything at and below a place that a version knows, and what is named beside it.
+    fn clear(&mut self, op: &Op<'_>, upto: Option<&VersionVector>) {
+        self.await_missing(op);
+        if let Some(upto) = upto {
+            let mut after = self.vv.clone();
+            after.raise(op.dot.replica(), op.dot.sequence());
+            if !after.covers(upto) {
+                let (_, names) = path_names(op.container);
+                let mut names: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
+                names.push(op.name.to_vec());
+                self.pending.add_clear(Cleared {
+                    names,
+                    kind: op.kind,
+                    by: op.dot,
+                    upto: Upto(upto.clone()),
+                });
+            }
+        }
+        let Some(parent) = self.tree.find(op.container) else { return };
+        let Some(top) = self.tree.child(parent, op.kind, op.name) else { return };
+        self.hot.forget();
+        let empty = VersionVector::new();
+        self.clear_below(top, op.supersedes.as_slice(), upto.unwrap_or(&empty));
+        self.tree.release(top);
+    }
+    fn clear_below(&mut self, id: u32, dots: &[Dot], upto: &VersionVector) {
+        let mut children = Vec::new();
+        let mut gone: Vec<(Vec<u8>, u8, u64)> = Vec::new();
+        for e in self.tree.container(id).table.iter() {
+            if let Some(child) = e.child() {
+                children.push(child);
+                continue;
+            }
+            let counter = Kind::from_number(e.tag).is_some_and(Kind::is_counter);
+            let named =
+                if counter { instance(e.body).unwrap_or(Dot::from_bits(0)) } else { Dot::from_bits(e.dot) };
+            if upto.contains(named) || dots.binary_search(&named).is_ok() {
+                gone.push((e.name(), e.tag, e.dot));
+            }
+        }
+        for (bytes, tag, dot) in gone {
+            let name = Name::new(&bytes);
+            let table = &self.tree.container(id).table;
+            let mut at = table.locate(&name);
+            while table.entry(at).is_some_and(|e| e.is(&name) && (e.tag, e.dot) != (tag, dot)) {
+                at = table.next(at);
+            }
+            if tag == Kind::Deadline as u8 {
+                let body = table.entry(at).map(|e| e.body.to_vec()).unwrap_or_default();
+                self.deadline(Dot::from_bits(dot), id, &bytes, &body, false);
+            }
+            self.tree.take(id, at, &name);
+        }
+        for child in children {
+            self.clear_below(child, dots, upto);
+            self.tree.release_one(child);
+        }
+    }
+    /// Keeps the order in which deadlines fall due.
+    pub(super) fn deadline(&mut self, by: Dot, id: u32, name: &[u8], body: &[u8], add: bool) {
+        let Ok(raw) = <[u8; 8]>::try_from(body) else { return };
+        let mut names = self.tree.names(id);
+        names.push(name.to_vec());
+        let key = (u64::from_le_bytes(raw), by, names);
+        if add {
+            self.deadlines.insert(key);
+        } else {
+            self.deadlines.remove(&key);
+        }
+    }
+}
+
+/// What an operation supersedes.
+fn superseded<'o>(op: &'o Op<'_>) -> &'o [Dot] {
+    let dots = op.supersedes.as_slice();
+    if planted::is(Bug::SkipSuperseded) { &dots[..dots.len().saturating_sub(1)] } else { dots }
+}
+
+/// Totals of a counter's entry.
+pub(super) fn totals(body: &[u8]) -> (u64, u64) {
+    let mut r = Reader::new(body.get(8..).unwrap_or(&[]));
+    (r.varint().unwrap_or(0), r.varint().unwrap_or(0))
+}
+
+/// What a replica handed over, of a bounded counter's entry.
+pub(super) fn handed(body: &[u8]) -> Vec<(crate::dot::ReplicaIndex, u64)> {
+    let mut r = Reader::new(body.get(8..).unwrap_or(&[]));
+    let _ = (r.varint(), r.varint());
+    read_transfers(&mut r).unwrap_or_default()
+}

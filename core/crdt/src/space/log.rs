@@ -1,0 +1,127 @@
+//! The operations that somebody may still lack, in their canonical bytes.
+//!
+//! A log a replica, in chunks of some sixty operations; a chunk is one run of the operation format, so what is sent is
+//! nearly a copy of what lies here. It begins after its *base*: all up to the base is stable, and a
+//! peer that has not come that far is served from a snapshot.
+
+use crate::batch::{Batch, BatchWriter, OPS_MAX, Ops};
+use crate::code::Writer;
+use crate::dot::{Dot, ReplicaIndex};
+use crate::hlc::Hlc;
+use crate::op::{Encoder, Op};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+const CHUNK_OPS: u64 = 64;
+const CHUNK_BYTES: usize = 8 * 1024;
+
+#[derive(Clone, Debug)]
+struct Chunk {
+    first: Dot,
+    last: Dot,
+    count: u64,
+    hlc: Hlc,
+    last_hlc: Hlc,
+    ops: Vec<u8>,
+}
+
+/// One replica's operations.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    replica: ReplicaIndex,
+    base: u64,
+    last: u64,
+    chunks: VecDeque<Chunk>,
+    encoder: Encoder,
+}
+
+impl Log {
+    /// An empty one that begins after operation number `base`.
+    pub(super) fn new(replica: ReplicaIndex, base: u64) -> Self {
+        Self { replica, base, last: base, chunks: VecDeque::new(), encoder: Encoder::default() }
+    }
+    /// All up to this number is gone.
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+    /// How many operations lie here.
+    pub(super) fn len(&self) -> u64 {
+        self.chunks.iter().map(|c| c.count).sum()
+    }
+    /// How many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunks.iter().map(|c| c.ops.len()).sum()
+    }
+    /// Adds the next operation.
+    pub(super) fn push(&mut self, op: &Op<'_>) {
+        debug_assert_eq!(op.dot.sequence(), self.last + 1, "the log has no holes");
+        // Within a run time only rises; a replica whose clock went back between two batches begins another.
+        let full = |c: &Chunk| c.count >= CHUNK_OPS || c.ops.len() >= CHUNK_BYTES || op.hlc < c.last_hlc;
+        if self.chunks.back().is_none_or(full) {
+            if let Some(c) = self.chunks.back_mut() {
+                c.ops.shrink_to_fit();
+            }
+            self.encoder = Encoder::new(op.hlc);
+            let chunk = Chunk {
+                first: op.dot,
+                last: op.dot,
+                count: 0,
+                hlc: op.hlc,
+                last_hlc: op.hlc,
+                ops: Vec::new(),
+            };
+            self.chunks.push_back(chunk);
+        }
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        let mut out = Writer::after(core::mem::take(&mut chunk.ops));
+        self.encoder.write(op, &mut out);
+        chunk.ops = out.into_bytes();
+        (chunk.last, chunk.last_hlc) = (op.last(), op.hlc);
+        chunk.count += 1;
+        self.last = op.last().sequence();
+    }
+    /// Operations after number `after`, as batches of about `budget` bytes together at most, each ending with a
+    /// transaction; at least one transaction if there is any.
+    pub(super) fn after(&self, after: u64, budget: usize) -> Vec<Batch> {
+        let mut out = Vec::new();
+        let mut spent = 0;
+        let mut writer: Option<BatchWriter> = None;
+        // A transaction may lie in two chunks: what is cut off by the budget is only taken back to its start.
+        for chunk in self.chunks.iter().filter(|c| c.last.sequence() > after) {
+            for op in Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count) {
+                let op = op.expect("the log holds what was checked");
+                if op.dot.sequence() <= after {
+                    continue;
+                }
+                if writer.as_ref().is_some_and(|w| op.hlc < w.last_hlc()) {
+                    out.extend(writer.take().map(BatchWriter::finish));
+                }
+                let w = writer.get_or_insert_with(|| BatchWriter::new(op.dot, op.hlc));
+                w.push(&op);
+                if op.ends && (spent + w.size() >= budget || w.count() >= OPS_MAX as u64 / 2) {
+                    spent += w.size();
+                    out.extend(writer.take().map(BatchWriter::finish));
+                    if spent >= budget {
+                        return out;
+                    }
+                }
+            }
+        }
+        out.extend(writer.map(BatchWriter::finish));
+        out
+    }
+    /// Forgets all up to number `stable`, in whole chunks.
+    pub(super) fn trim(&mut self, stable: u64) {
+        while let Some(c) = self.chunks.front().filter(|c| c.last.sequence() <= stable) {
+            self.base = c.last.sequence();
+            self.chunks.pop_front();
+        }
+        if self.chunks.is_empty() {
+            self.chunks.shrink_to_fit();
+        }
+    }
+    /// Whose operations they are.
+    pub(super) const fn replica(&self) -> ReplicaIndex {
+        self.replica
+    }
+}

@@ -1,0 +1,414 @@
+//! From a client's edits to operations.
+//!
+//! A transaction is checked as a whole before its first operation is made; after that nothing can fail. Each edit
+//! is made against the state the edits before it left, and names as superseded exactly what is
+//! seen here then. An edit that would change nothing (removing what isn't there, adding to a
+//! G-Set what is) makes no operation.
+//!
+//! Deleting a subtree names its dots one by one if they are few; else it carries the own version vector: "all
+//! below here that I know", which costs the same for a set of ten elements and one of ten million.
+
+use super::apply::{handed, totals};
+use super::leaf::{Name, RETIRED};
+use super::tree::{ROOT, instance};
+use super::{Rejected, Space};
+use crate::address::{Address, DEPTH_MAX, Kind, NAME_MAX, VALUE_MAX, encode_path};
+use crate::batch::{Batch, BatchWriter, OPS_MAX};
+use crate::code::Writer;
+use crate::dot::{Dot, ReplicaIndex};
+use crate::edit::{Change, Edit, EditFault};
+use crate::hlc::Hlc;
+use crate::op::{Action, Dots, Op};
+use crate::roster::Standing;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// Dots that a deletion names one by one.
+const NAMED_MAX: usize = 8;
+
+/// A place, as operations spell it.
+struct Place {
+    container: Vec<u8>,
+    container_kind: Kind,
+    name: Vec<u8>,
+    kind: Kind,
+}
+
+impl Place {
+    /// The member of a map.
+    fn member(at: &Address, kind: Kind) -> Self {
+        let (parent, name) = at.split().unwrap_or((&[], &[]));
+        let mut container = Writer::new();
+        encode_path(Kind::Map, parent.iter().map(Vec::as_slice), &mut container);
+        Self { container: container.into_bytes(), container_kind: Kind::Map, name: name.to_vec(), kind }
+    }
+    /// The element of a set.
+    fn element(at: &Address, element: &[u8]) -> Self {
+        let mut container = Writer::new();
+        at.encode(&mut container);
+        let container = container.into_bytes();
+        Self { container, container_kind: at.kind, name: element.to_vec(), kind: at.kind }
+    }
+    fn op<'a>(&'a self, dot: Dot, hlc: Hlc, supersedes: Vec<Dot>, action: Action<'a>) -> Op<'a> {
+        Op {
+            dot,
+            hlc,
+            ends: false,
+            container: &self.container,
+            container_kind: self.container_kind,
+            name: &self.name,
+            kind: self.kind,
+            supersedes: Dots::new(supersedes),
+            action,
+        }
+    }
+}
+
+/// What a transaction's earlier edits mean for the checks of its later ones.
+#[derive(Default)]
+struct Foreseen<'e> {
+    /// What this replica adds to and takes from a counter.
+    sums: BTreeMap<&'e Address, (u128, u128)>,
+    /// This replica's rights in each instance of a bounded counter.
+    rights: BTreeMap<&'e Address, BTreeMap<Dot, i128>>,
+    retired: BTreeSet<(&'e Address, &'e [u8])>,
+    deleted: Vec<&'e Address>,
+}
+
+impl<'e> Foreseen<'e> {
+    fn is_deleted(&self, at: &Address) -> bool {
+        self.deleted.iter().any(|gone| covers(gone, at))
+    }
+    fn delete(&mut self, gone: &'e Address) {
+        self.rights.retain(|at, _| !covers(gone, at));
+        self.retired.retain(|(at, _)| !covers(gone, at));
+        self.deleted.push(gone);
+    }
+}
+
+/// Whether deleting one place deletes the other.
+fn covers(gone: &Address, at: &Address) -> bool {
+    at.names.starts_with(&gone.names)
+        && if at.names.len() == gone.names.len() { at.kind == gone.kind } else { gone.kind == Kind::Map }
+}
+
+impl Space {
+    /// Makes a transaction of the edits. `millis` is what the wall clock reads. Nothing is returned if
+    /// nothing changes.
+    ///
+    /// The batch must be durable before it is sent or the client is answered.
+    ///
+    /// # Errors
+    /// Says which edit can't be done; then nothing changed.
+    pub fn transact(&mut self, millis: u64, edits: &[Edit]) -> Result<Option<Batch>, Rejected> {
+        let standing = self.roster.get(self.me).map(|m| m.standing);
+        if !matches!(standing, Some(Standing::Active | Standing::Lagging)) {
+            return Err(Rejected::Standing(self.me, self.roster.epoch));
+        }
+        if edits.len() > OPS_MAX {
+            return Err(Rejected::Large(OPS_MAX));
+        }
+        let mut foreseen = Foreseen::default();
+        for (i, edit) in edits.iter().enumerate() {
+            self.check_edit(edit, &mut foreseen).map_err(|fault| Rejected::Edit(i, fault))?;
+        }
+        let hlc = self.clock.tick(millis)?;
+        self.open();
+        let first = Dot::new(self.me, self.vv.get(self.me) + 1);
+        let mut out = BatchWriter::new(first, hlc);
+        for edit in edits {
+            self.perform(edit, hlc, &mut out);
+        }
+        if out.count() == 0 {
+            return Ok(None);
+        }
+        out.end();
+        let batch = out.finish();
+        let me = self.me;
+        for op in batch.ops() {
+            self.log(me).push(&op.expect("just written"));
+        }
+        Ok(Some(batch))
+    }
+
+    fn check_edit<'e>(&self, edit: &'e Edit, foreseen: &mut Foreseen<'e>) -> Result<(), EditFault> {
+        let (at, kind) = (&edit.at, edit.at.kind);
+        let size = |what, size: usize, limit: usize| {
+            if size > limit { Err(EditFault::Size { what, size, limit }) } else { Ok(()) }
+        };
+        size("a path", at.names.len(), if kind == Kind::Map { DEPTH_MAX - 1 } else { DEPTH_MAX })?;
+        for name in &at.names {
+            size("a name", name.len(), NAME_MAX)?;
+        }
+        let misfit = |change| Err(EditFault::Kind { change, kind: kind.name() });
+        if at.names.is_empty() {
+            return misfit("a change of the root");
+        }
+        match &edit.change {
+            Change::Write(value) if matches!(kind, Kind::Lww | Kind::Mv) => {
+                size("a value", value.len(), VALUE_MAX)
+            }
+            Change::Write(_) => misfit("a write"),
+            Change::Increase(n) if kind.is_counter() => {
+                self.check_sums(at, foreseen, *n, 0)?;
+                self.check_rights(at, foreseen, i128::from(*n))
+            }
+            Change::Decrease(n) if matches!(kind, Kind::PnCounter | Kind::Bounded) => {
+                self.check_sums(at, foreseen, 0, *n)?;
+                self.check_rights(at, foreseen, -i128::from(*n))
+            }
+            Change::Increase(_) | Change::Decrease(_) => misfit("a count"),
+            Change::Transfer { to, amount } if kind == Kind::Bounded => {
+                let known =
+                    self.roster.get(*to).is_some_and(|m| !matches!(m.standing, Standing::Evicted { .. }));
+                if !known || *to == self.me {
+                    return Err(EditFault::Receiver);
+                }
+                self.check_rights(at, foreseen, -i128::from(*amount))
+            }
+            Change::Transfer { .. } => misfit("a transfer"),
+            Change::Add(e) if kind.is_set() => {
+                size("an element", e.len(), NAME_MAX)?;
+                let gone = foreseen.retired.contains(&(at, e.as_slice()))
+                    || (self.is_retired(at, e) && !foreseen.is_deleted(at));
+                if kind == Kind::TwoPhaseSet && gone { Err(EditFault::Retired) } else { Ok(()) }
+            }
+            Change::Add(_) => misfit("an addition"),
+            Change::Remove(e) if matches!(kind, Kind::OrSet | Kind::TwoPhaseSet) => {
+                size("an element", e.len(), NAME_MAX)?;
+                if kind == Kind::TwoPhaseSet {
+                    foreseen.retired.insert((at, e));
+                }
+                Ok(())
+            }
+            Change::Remove(_) => misfit("a removal of an element"),
+            Change::Splice(_) => misfit("a splice"),
+            Change::Expire(_) => Ok(()),
+            Change::Delete => {
+                foreseen.delete(at);
+                Ok(())
+            }
+        }
+    }
+    fn check_sums<'e>(
+        &self,
+        at: &'e Address,
+        foreseen: &mut Foreseen<'e>,
+        plus: u64,
+        minus: u64,
+    ) -> Result<(), EditFault> {
+        let sums = foreseen.sums.entry(at).or_default();
+        *sums = (sums.0 + u128::from(plus), sums.1 + u128::from(minus));
+        let (have_plus, have_minus) = self.own_totals(at);
+        let most = u128::from(u64::MAX);
+        let fits = u128::from(have_plus) + sums.0 <= most && u128::from(have_minus) + sums.1 <= most;
+        if fits { Ok(()) } else { Err(EditFault::Overflow) }
+    }
+    fn check_rights<'e>(
+        &self,
+        at: &'e Address,
+        foreseen: &mut Foreseen<'e>,
+        change: i128,
+    ) -> Result<(), EditFault> {
+        if at.kind != Kind::Bounded {
+            return Ok(());
+        }
+        if !foreseen.rights.contains_key(at) {
+            let now =
+                if foreseen.is_deleted(at) { BTreeMap::new() } else { self.rights_by_instance(at, self.me) };
+            foreseen.rights.insert(at, now);
+        }
+        let Some(rights) = foreseen.rights.get_mut(at) else { return Ok(()) };
+        let held = rights.values().copied().max().unwrap_or(0);
+        match choose(rights, change) {
+            Some(of) => *rights.entry(of).or_default() += change,
+            // The first increase creates an instance; its dot is not known yet and sorts last.
+            None if change >= 0 => {
+                rights.insert(Dot::from_bits(u64::MAX), change);
+            }
+            None => {
+                let clamp = |n: i128| u64::try_from(n.max(0)).unwrap_or(u64::MAX);
+                return Err(EditFault::Rights { wanted: clamp(-change), held: clamp(held) });
+            }
+        }
+        Ok(())
+    }
+    fn own_totals(&self, at: &Address) -> (u64, u64) {
+        self.counter_entries(at)
+            .into_iter()
+            .filter(|(dot, _)| dot.replica() == self.me)
+            .map(|(_, body)| totals(&body))
+            .fold((0, 0), |a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
+    }
+    fn is_retired(&self, at: &Address, element: &[u8]) -> bool {
+        let id = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice));
+        id.is_some_and(|id| self.tree.container(id).table.named(Name::new(element)).any(|e| e.tag == RETIRED))
+    }
+    /// A counter's entries: dot and body.
+    pub(super) fn counter_entries(&self, at: &Address) -> Vec<(Dot, Vec<u8>)> {
+        let Some((parent, name)) = at.split() else { return Vec::new() };
+        let Some(id) = self.tree.find_names(Kind::Map, parent.iter().map(Vec::as_slice)) else {
+            return Vec::new();
+        };
+        let table = &self.tree.container(id).table;
+        let of_kind = table.named(Name::new(name)).filter(|e| e.tag == at.kind as u8);
+        of_kind.map(|e| (Dot::from_bits(e.dot), e.body.to_vec())).collect()
+    }
+
+    fn next_dot(&self) -> Dot {
+        Dot::new(self.me, self.vv.get(self.me) + 1)
+    }
+    fn emit(&mut self, op: &Op<'_>, out: &mut BatchWriter) {
+        out.push(op);
+        self.apply(op);
+    }
+    /// Makes the operations of one edit that was checked.
+    fn perform(&mut self, edit: &Edit, hlc: Hlc, out: &mut BatchWriter) {
+        let at = &edit.at;
+        match &edit.change {
+            Change::Write(value) => self.write(at, at.kind, value, hlc, out),
+            Change::Expire(due) => self.write(at, Kind::Deadline, &due.to_le_bytes(), hlc, out),
+            Change::Increase(n) if at.kind == Kind::Bounded => self.escrow(at, *n, 0, None, hlc, out),
+            Change::Decrease(n) if at.kind == Kind::Bounded => self.escrow(at, 0, *n, None, hlc, out),
+            Change::Transfer { to, amount } => self.escrow(at, 0, 0, Some((*to, *amount)), hlc, out),
+            Change::Increase(n) => self.add_up(at, *n, 0, hlc, out),
+            Change::Decrease(n) => self.add_up(at, 0, *n, hlc, out),
+            Change::Add(e) => {
+                let place = Place::element(at, e);
+                let (seen, _) = self.seen(&place);
+                if at.kind == Kind::OrSet || seen.is_empty() {
+                    let op = place.op(self.next_dot(), hlc, seen, Action::Add);
+                    self.emit(&op, out);
+                }
+            }
+            Change::Remove(e) => {
+                let place = Place::element(at, e);
+                let (seen, retired) = self.seen(&place);
+                let two_phase = at.kind == Kind::TwoPhaseSet;
+                if !seen.is_empty() && !retired {
+                    let action = if two_phase { Action::Retire } else { Action::Remove };
+                    let op = place.op(self.next_dot(), hlc, seen, action);
+                    self.emit(&op, out);
+                }
+            }
+            Change::Splice(_) => {}
+            Change::Delete => self.delete(at, hlc, out),
+        }
+    }
+    /// The dots seen at a place, and whether one of them retires a 2P-Set's element.
+    fn seen(&self, place: &Place) -> (Vec<Dot>, bool) {
+        let Some(id) = self.tree.find(&place.container) else { return (Vec::new(), false) };
+        let in_map = place.container_kind == Kind::Map;
+        let mut retired = false;
+        let mut dots = Vec::new();
+        for e in self.tree.container(id).table.named(Name::new(&place.name)) {
+            if in_map && e.tag != place.kind as u8 {
+                continue;
+            }
+            retired |= !in_map && e.tag == RETIRED;
+            dots.push(if place.kind.is_counter() {
+                instance(e.body).unwrap_or(Dot::from_bits(e.dot))
+            } else {
+                Dot::from_bits(e.dot)
+            });
+        }
+        (dots, retired)
+    }
+    fn write(&mut self, at: &Address, kind: Kind, value: &[u8], hlc: Hlc, out: &mut BatchWriter) {
+        let place = Place::member(at, kind);
+        let (seen, _) = self.seen(&place);
+        let op = place.op(self.next_dot(), hlc, seen, Action::Write(value));
+        self.emit(&op, out);
+    }
+    /// The instance that this replica counts in, and its entry there: where it counted before, else the oldest.
+    fn own_instance(&self, at: &Address) -> (Option<Dot>, Option<Vec<u8>>) {
+        let entries = self.counter_entries(at);
+        let mine = entries.iter().find(|(dot, _)| dot.replica() == self.me);
+        if let Some((_, body)) = mine {
+            return (instance(body), Some(body.clone()));
+        }
+        (entries.iter().filter_map(|(_, body)| instance(body)).min(), None)
+    }
+    fn add_up(&mut self, at: &Address, plus: u64, minus: u64, hlc: Hlc, out: &mut BatchWriter) {
+        let dot = self.next_dot();
+        let (of, mine) = self.own_instance(at);
+        let (p, m) = mine.as_deref().map_or((0, 0), totals);
+        let place = Place::member(at, at.kind);
+        let (plus, minus) = (p.saturating_add(plus), m.saturating_add(minus));
+        let action = Action::Count { instance: of.unwrap_or(dot), plus, minus };
+        let op = place.op(dot, hlc, Vec::new(), action);
+        self.emit(&op, out);
+    }
+    fn escrow(
+        &mut self,
+        at: &Address,
+        grant: u64,
+        spend: u64,
+        hand: Option<(ReplicaIndex, u64)>,
+        hlc: Hlc,
+        out: &mut BatchWriter,
+    ) {
+        let dot = self.next_dot();
+        let given = hand.map_or(0, |(_, amount)| amount);
+        let change = i128::from(grant) - i128::from(spend) - i128::from(given);
+        let of = choose(&self.rights_by_instance(at, self.me), change);
+        let mine = self
+            .counter_entries(at)
+            .into_iter()
+            .find(|(d, body)| d.replica() == self.me && instance(body) == of);
+        let (granted, spent) = mine.as_ref().map_or((0, 0), |(_, body)| totals(body));
+        let mut transfers: BTreeMap<ReplicaIndex, u64> =
+            mine.map(|(_, body)| handed(&body)).unwrap_or_default().into_iter().collect();
+        if let Some((to, amount)) = hand.filter(|(_, amount)| *amount > 0) {
+            let total = transfers.entry(to).or_default();
+            *total = total.saturating_add(amount);
+        }
+        let place = Place::member(at, Kind::Bounded);
+        let action = Action::Escrow {
+            instance: of.unwrap_or(dot),
+            granted: granted.saturating_add(grant),
+            spent: spent.saturating_add(spend),
+            transfers: transfers.into_iter().collect(),
+        };
+        let op = place.op(dot, hlc, Vec::new(), action);
+        self.emit(&op, out);
+    }
+    fn delete(&mut self, at: &Address, hlc: Hlc, out: &mut BatchWriter) {
+        let place = Place::member(at, at.kind);
+        if !at.kind.is_container() {
+            let (seen, _) = self.seen(&place);
+            if !seen.is_empty() {
+                let op = place.op(self.next_dot(), hlc, seen, Action::Remove);
+                self.emit(&op, out);
+            }
+            return;
+        }
+        let Some(top) = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice)) else { return };
+        debug_assert_ne!(top, ROOT, "the root is not deleted");
+        let mut seen = Vec::new();
+        self.dots_below(top, &mut seen);
+        let few = seen.len() <= NAMED_MAX;
+        let upto = if few { None } else { Some(self.vv.clone()) };
+        let named = seen.into_iter().filter(|d| few || !self.vv.contains(*d)).collect();
+        let op = place.op(self.next_dot(), hlc, named, Action::Clear(upto));
+        self.emit(&op, out);
+    }
+    /// The dots (of counters: the instances) that live in a container and below.
+    fn dots_below(&self, id: u32, out: &mut Vec<Dot>) {
+        for e in self.tree.container(id).table.iter() {
+            if let Some(child) = e.child() {
+                self.dots_below(child, out);
+            } else if Kind::from_number(e.tag).is_some_and(Kind::is_counter) {
+                out.extend(instance(e.body));
+            } else {
+                out.push(Dot::from_bits(e.dot));
+            }
+        }
+    }
+}
+
+/// The instance of a bounded counter in which a change is made: the oldest in which it is covered. Rights are
+/// spent where they lie, so that no instance falls below zero when another is removed.
+fn choose(rights: &BTreeMap<Dot, i128>, change: i128) -> Option<Dot> {
+    rights.iter().find(|(_, held)| change >= 0 || **held + change >= 0).map(|(of, _)| *of)
+}

@@ -1,0 +1,334 @@
+//! What a client sees, and why it sees it.
+//!
+//! Every read is a function of the live entries alone: two replicas of one version answer alike.
+
+use super::Space;
+use super::apply::{handed, totals};
+use super::leaf::{CHILD, Entry, Name, RETIRED};
+use super::table::Table;
+use super::tree::instance;
+use crate::address::{Address, Kind};
+use crate::dot::{Dot, ReplicaIndex};
+use crate::edit::{Change, Edit};
+use crate::hlc::Hlc;
+use crate::planted::{self, Bug};
+use crate::roster::Standing;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// One of the values of a register that no write has superseded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sibling {
+    /// The write's name.
+    pub dot: Dot,
+    /// When it was made, by its maker's clock.
+    pub hlc: Hlc,
+    /// What was written.
+    pub value: Vec<u8>,
+}
+
+/// A set's element.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Element {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The additions that keep it there.
+    pub dots: Vec<Dot>,
+}
+
+/// What one replica contributes to a counter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CounterShare {
+    /// Who.
+    pub replica: ReplicaIndex,
+    /// In which instance of the counter.
+    pub instance: Dot,
+    /// All it added.
+    pub plus: u64,
+    /// All it took.
+    pub minus: u64,
+    /// Its last operation there.
+    pub dot: Dot,
+    /// When that was made.
+    pub hlc: Hlc,
+}
+
+/// A field of a map.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What lies there.
+    pub kind: Kind,
+}
+
+/// What lies at an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// A register's values, the one that is shown first.
+    Register(Vec<Sibling>),
+    /// A counter's total.
+    Counter(i128),
+    /// A set's elements.
+    Set(Vec<Vec<u8>>),
+    /// A map's fields.
+    Map(Vec<(Field, Self)>),
+    /// A sequence, which has reads of its own.
+    Sequence,
+}
+
+impl Space {
+    fn table(&self, at: &Address) -> Option<&Table> {
+        let id = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice))?;
+        Some(&self.tree.container(id).table)
+    }
+    fn parent(&self, names: &[Vec<u8>]) -> Option<(&Table, usize)> {
+        let depth = names.len().checked_sub(1)?;
+        let id = self.tree.find_names(Kind::Map, names[..depth].iter().map(Vec::as_slice))?;
+        Some((&self.tree.container(id).table, depth))
+    }
+    /// The values of a register that no write has superseded. The first is the one a last-writer-wins register shows: the
+    /// latest by (time, dot). The others were written at the same time elsewhere, and go with the next write that sees them.
+    #[must_use]
+    pub fn siblings(&self, at: &Address) -> Vec<Sibling> {
+        let Some((table, depth)) = self.parent(&at.names) else { return Vec::new() };
+        let entries = table.named(Name::new(&at.names[depth])).filter(|e| e.tag == at.kind as u8);
+        let mut out: Vec<Sibling> = entries
+            .map(|e| Sibling { dot: Dot::from_bits(e.dot), hlc: Hlc(e.hlc), value: e.body.to_vec() })
+            .collect();
+        if planted::is(Bug::DropTieBreak) {
+            // A stand-in for "whichever came first": a rule that depends on who looks.
+            out.sort_by_key(|s| (core::cmp::Reverse(s.hlc), s.dot.replica() != self.me));
+        } else {
+            out.sort_by_key(|s| core::cmp::Reverse((s.hlc, s.dot)));
+        }
+        out
+    }
+    /// The value that a register shows.
+    #[must_use]
+    pub fn value(&self, at: &Address) -> Option<Vec<u8>> {
+        self.siblings(at).into_iter().next().map(|s| s.value)
+    }
+    /// A counter's total. Of a bounded counter it may be below zero for as long as an increase that was already spent
+    /// elsewhere is still on its way here; never once both have arrived.
+    #[must_use]
+    pub fn counter(&self, at: &Address) -> Option<i128> {
+        let shares = self.shares(at);
+        let sum = |t: i128, s: &CounterShare| t + i128::from(s.plus) - i128::from(s.minus);
+        (!shares.is_empty()).then(|| shares.iter().fold(0, sum))
+    }
+    /// What each replica contributes to a counter.
+    #[must_use]
+    pub fn shares(&self, at: &Address) -> Vec<CounterShare> {
+        let Some((table, depth)) = self.parent(&at.names) else { return Vec::new() };
+        let entries = table.named(Name::new(&at.names[depth])).filter(|e| e.tag == at.kind as u8);
+        let share = |e: Entry<'_>| {
+            let (plus, minus) = totals(e.body);
+            let dot = Dot::from_bits(e.dot);
+            let instance = instance(e.body).unwrap_or(dot);
+            CounterShare { replica: dot.replica(), instance, plus, minus, dot, hlc: Hlc(e.hlc) }
+        };
+        if at.kind.is_counter() { entries.map(share).collect() } else { Vec::new() }
+    }
+    /// How much of a bounded counter a replica may spend now, in one piece.
+    #[must_use]
+    pub fn rights(&self, at: &Address, replica: ReplicaIndex) -> u64 {
+        let most = self.rights_by_instance(at, replica).into_values().max().unwrap_or(0);
+        u64::try_from(most.max(0)).unwrap_or(u64::MAX)
+    }
+    /// A replica's rights in each instance: what it added and was handed, less what it spent and handed over. It inherits from
+    /// evicted members whose heir it is; everyone computes that alike, because their operations have an end.
+    pub(super) fn rights_by_instance(&self, at: &Address, replica: ReplicaIndex) -> BTreeMap<Dot, i128> {
+        let mut out: BTreeMap<Dot, i128> = BTreeMap::new();
+        let own = |r: ReplicaIndex| self.heir(r) == replica;
+        for (dot, body) in self.counter_entries(at) {
+            let rights = out.entry(instance(&body).unwrap_or(dot)).or_default();
+            if own(dot.replica()) {
+                let (granted, spent) = totals(&body);
+                *rights += i128::from(granted) - i128::from(spent);
+            }
+            for (to, amount) in handed(&body) {
+                *rights += i128::from(u8::from(own(to))) * i128::from(amount);
+                *rights -= i128::from(u8::from(own(dot.replica()))) * i128::from(amount);
+            }
+        }
+        out
+    }
+    /// Who holds a replica's rights: itself, or the heir if it was evicted and all it did was received.
+    fn heir(&self, replica: ReplicaIndex) -> ReplicaIndex {
+        let mut r = replica;
+        for _ in 0..self.roster.len() {
+            match self.roster.get(r).map(|m| m.standing) {
+                Some(Standing::Evicted { last, heir: Some(heir) }) if self.vv.get(r) >= last => r = heir,
+                _ => break,
+            }
+        }
+        r
+    }
+    /// Whether a set has an element.
+    #[must_use]
+    pub fn contains(&self, at: &Address, element: &[u8]) -> bool {
+        let Some(table) = self.table(at) else { return false };
+        let name = Name::new(element);
+        let mut any = false;
+        for e in table.named(name) {
+            if e.tag == RETIRED {
+                return false;
+            }
+            any = true;
+        }
+        any
+    }
+    /// A set's elements after one (or from the first), `limit` at most, in order of their bytes.
+    #[must_use]
+    pub fn elements(&self, at: &Address, after: Option<&[u8]>, limit: usize) -> Vec<Element> {
+        let Some(table) = self.table(at).filter(|_| at.kind.is_set()) else { return Vec::new() };
+        let mut out: Vec<Element> = Vec::new();
+        let mut dead: Option<Vec<u8>> = None;
+        let start = after.map_or(Table::start(), |a| table.locate(&Name::new(a)));
+        for e in table.from(start) {
+            let bytes = e.name();
+            if after == Some(bytes.as_slice()) || dead.as_ref() == Some(&bytes) {
+                continue;
+            }
+            if e.tag == RETIRED {
+                if out.last().is_some_and(|l| l.bytes == bytes) {
+                    out.pop();
+                }
+                dead = Some(bytes);
+                continue;
+            }
+            let dot = Dot::from_bits(e.dot);
+            let full = out.len() == limit;
+            match out.last_mut().filter(|l| l.bytes == bytes) {
+                Some(last) => last.dots.push(dot),
+                None if full => break,
+                None => out.push(Element { bytes, dots: [dot].into() }),
+            }
+        }
+        out
+    }
+    /// How many elements a set has. Counts them.
+    #[must_use]
+    pub fn cardinality(&self, at: &Address) -> usize {
+        let Some(table) = self.table(at).filter(|_| at.kind.is_set()) else { return 0 };
+        let (mut n, mut alive) = (0, false);
+        let mut last = (0, usize::MAX, &[][..]);
+        for e in table.iter() {
+            let this = (e.head, e.len, e.rest);
+            if this != last {
+                n += usize::from(alive);
+                (last, alive) = (this, true);
+            }
+            alive &= e.tag != RETIRED;
+        }
+        n + usize::from(alive)
+    }
+    /// The fields of a map after one (or from the first), `limit` at most, in order of name and kind. Deadlines are not shown.
+    #[must_use]
+    pub fn fields(&self, names: &[Vec<u8>], after: Option<&Field>, limit: usize) -> Vec<Field> {
+        let Some(table) = self.table(&Address { names: names.to_vec(), kind: Kind::Map }) else {
+            return Vec::new();
+        };
+        let mut out: Vec<Field> = Vec::new();
+        let start = after.map_or(Table::start(), |a| table.locate(&Name::new(&a.name)));
+        for e in table.from(start) {
+            let Some(kind) = Kind::from_number(e.tag & !CHILD).filter(|k| *k != Kind::Deadline) else {
+                continue;
+            };
+            let field = Field { name: e.name(), kind };
+            // One name's leaves come before its containers, so kinds within a name may come out of order.
+            if after.is_some_and(|a| a.name == field.name && rank(a.kind) >= rank(kind))
+                || out.last() == Some(&field)
+            {
+                continue;
+            }
+            if out.len() == limit {
+                break;
+            }
+            out.push(field);
+        }
+        out
+    }
+    /// The kinds of what lies under these names.
+    #[must_use]
+    pub fn kinds(&self, names: &[Vec<u8>]) -> Vec<Kind> {
+        let Some((table, depth)) = self.parent(names) else { return Vec::new() };
+        let entries = table.named(Name::new(&names[depth]));
+        let mut out: Vec<Kind> = entries.filter_map(|e| Kind::from_number(e.tag & !CHILD)).collect();
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+    /// The edits that delete all that lies under these names, its deadline included.
+    #[must_use]
+    pub fn delete_all(&self, names: &[Vec<u8>]) -> Vec<Edit> {
+        let at = |kind| Address { names: names.to_vec(), kind };
+        self.kinds(names).into_iter().map(|kind| Edit::new(at(kind), Change::Delete)).collect()
+    }
+    /// What lies at an address, with everything below. For tools and tests: its size has no bound.
+    #[must_use]
+    pub fn get(&self, at: &Address) -> Option<Value> {
+        if at.kind.is_register() {
+            let siblings = self.siblings(at);
+            return (!siblings.is_empty()).then_some(Value::Register(siblings));
+        }
+        if at.kind.is_counter() {
+            return self.counter(at).map(Value::Counter);
+        }
+        let table = self.table(at)?;
+        if at.kind.is_set() {
+            let all = self.elements(at, None, usize::MAX).into_iter().map(|e| e.bytes);
+            return Some(Value::Set(all.collect()));
+        }
+        if at.kind == Kind::Sequence {
+            return Some(Value::Sequence);
+        }
+        let mut fields: Vec<Field> = Vec::new();
+        for e in table.iter() {
+            let Some(kind) = Kind::from_number(e.tag & !CHILD) else { continue };
+            fields.push(Field { name: e.name(), kind });
+        }
+        fields.sort();
+        fields.dedup();
+        let all = fields.into_iter().filter_map(|f| {
+            let below = at.field(f.kind, &f.name);
+            self.get(&below).map(|v| (f, v))
+        });
+        Some(Value::Map(all.collect()))
+    }
+    /// When the values of these names are to go, and by whose operation.
+    #[must_use]
+    pub fn deadline_of(&self, names: &[Vec<u8>]) -> Option<(u64, ReplicaIndex)> {
+        let at = Address { names: names.to_vec(), kind: Kind::Deadline };
+        let first = self.siblings(&at).into_iter().next()?;
+        Some((u64::from_le_bytes(first.value.try_into().ok()?), first.dot.replica()))
+    }
+    /// Names whose deadline has passed and that it is on this replica to remove: it set the deadline, or inherits from
+    /// who did. The removal is an operation like any other ([`Space::delete_all`]): what was written elsewhere
+    /// at the same time stays.
+    #[must_use]
+    pub fn due(&self, millis: u64, limit: usize) -> Vec<Vec<Vec<u8>>> {
+        let passed = self.deadlines.iter().take_while(|(at, _, _)| *at <= millis);
+        let ours = passed.filter(|(at, by, names)| {
+            self.deadline_of(names) == Some((*at, by.replica())) && self.owner(by.replica()) == self.me
+        });
+        ours.map(|(_, _, names)| names.clone()).take(limit).collect()
+    }
+    /// When the next deadline passes, of whomever.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _, _)| *at)
+    }
+    /// Who acts for a replica: itself, its heir, or the first member that is active.
+    fn owner(&self, replica: ReplicaIndex) -> ReplicaIndex {
+        let evicted = |r| self.roster.get(r).is_none_or(|m| matches!(m.standing, Standing::Evicted { .. }));
+        let heir = self.heir(replica);
+        if evicted(heir) { self.roster.kept_for().next().unwrap_or(self.me) } else { heir }
+    }
+}
+
+/// The order in which kinds of one name lie in a table.
+const fn rank(kind: Kind) -> u8 {
+    if kind.is_container() { kind as u8 | CHILD } else { kind as u8 }
+}

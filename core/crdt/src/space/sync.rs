@@ -1,0 +1,144 @@
+//! The cheap rungs of the ladder: 32 bytes that say whether anything is missing, then exactly what is.
+//!
+//! | rung | sent | answered |
+//! |---|---|---|
+//! | digest | 16 bytes of the version's hash, 16 of the state's fingerprint | equal: nothing to do |
+//! | version | the version vector (30 replicas: 60 to 130 bytes) | the operations that are missing |
+//! | beyond the log | the version vector | range reconciliation (`range`), or a snapshot |
+//!
+//! Two digests with equal versions and different states can't be: a bug or rot. [`Space::compare`] says so, and the
+//! caller raises it (`Probe::always`) before it repairs by reconciliation.
+
+use super::Space;
+use crate::batch::Batch;
+use crate::code::{Malformed, Reader, Writer};
+use crate::dot::ReplicaIndex;
+use crate::version::VersionVector;
+use alloc::vec::Vec;
+use dwcp_env::Probe;
+
+/// A space in 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digest {
+    /// Hash of what was received.
+    pub version: u128,
+    /// Fingerprint of what is live.
+    pub state: u128,
+}
+
+impl Digest {
+    /// The 32 bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out[..16].copy_from_slice(&self.version.to_le_bytes());
+        out[16..].copy_from_slice(&self.state.to_le_bytes());
+        out
+    }
+    /// From the 32 bytes.
+    ///
+    /// # Errors
+    /// If there are not 32.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut half =
+            || -> Result<u128, Malformed> { Ok(u128::from(from.fixed()?) | u128::from(from.fixed()?) << 64) };
+        Ok(Self { version: half()?, state: half()? })
+    }
+}
+
+/// How a peer's digest compares with ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compared {
+    /// Same operations, same state.
+    Same,
+    /// Different operations: exchange versions.
+    Differ,
+    /// Same operations, different states: a bug or rot, here or there. Reconcile against a third replica.
+    Broken,
+}
+
+/// What a peer lacks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// These operations; `more` if the budget did not suffice.
+    Operations {
+        /// To be applied in this order.
+        batches: Vec<Batch>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// Operations that our log no longer holds: it needs reconciliation or a snapshot. The replica of whom it lacks them.
+    BelowLog(ReplicaIndex),
+}
+
+impl Space {
+    /// The space in 32 bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut h = self.config.secret.hasher();
+        for (r, s) in self.vv.iter() {
+            h = h.pair(u64::from(r.0), s);
+        }
+        Digest { version: h.sum(), state: self.fingerprint() }
+    }
+    /// The sum over all that is live.
+    #[must_use]
+    pub const fn fingerprint(&self) -> u128 {
+        self.tree.total()
+    }
+    /// The sums of the shards, to narrow a difference down.
+    #[must_use]
+    pub fn shards(&self) -> &[u128] {
+        self.tree.shards()
+    }
+    /// Compares a peer's digest with ours. Equal versions with different states break `crdt.1`.
+    pub fn compare(&self, theirs: &Digest, probe: &Probe) -> Compared {
+        let ours = self.digest();
+        if ours.version != theirs.version {
+            return Compared::Differ;
+        }
+        probe.always("crdt.1", ours.state == theirs.state, || {
+            alloc::format!(
+                "{} at {}: {:032x} here, {:032x} there",
+                self.me,
+                self.vv,
+                ours.state,
+                theirs.state
+            )
+        });
+        if ours.state == theirs.state { Compared::Same } else { Compared::Broken }
+    }
+    /// What a peer of that version lacks, about `budget` bytes of it.
+    #[must_use]
+    pub fn missing(&self, theirs: &VersionVector, budget: usize) -> Missing {
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut left = budget;
+        let mut more = false;
+        for (r, have) in self.vv.iter() {
+            let they_have = theirs.get(r);
+            if they_have >= have {
+                continue;
+            }
+            let base = self.logs.get(usize::from(r.0)).map_or(have, super::log::Log::base);
+            if they_have < base {
+                return Missing::BelowLog(r);
+            }
+            if left == 0 {
+                more = true;
+                break;
+            }
+            let found = self.logs.get(usize::from(r.0)).map(|l| l.after(they_have, left)).unwrap_or_default();
+            left = left.saturating_sub(found.iter().map(Batch::size).sum());
+            more |= found.last().is_none_or(|b| b.last().sequence() < have);
+            batches.extend(found);
+        }
+        Missing::Operations { batches, more }
+    }
+    /// Writes the version, the question after what is missing.
+    #[must_use]
+    pub fn ask(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        self.vv.encode(&mut out);
+        out.into_bytes()
+    }
+}

@@ -1,0 +1,245 @@
+//! The members of one container, in order of their names: leaves under one array of fences.
+//!
+//! Two levels: a binary search over the leaves' first heads (eight bytes each, in one array), then one inside a
+//! leaf. At 256 entries a leaf a set of 100,000 elements has some 500 fences (4 KiB, in the first cache), one of ten
+//! million 50,000. Ordered rather than hashed: states are canonical without sorting, a subtree is a range, a
+//! cursor of a scan is a name.
+
+use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// A place in a table; any change of the table makes it stale.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pos {
+    leaf: usize,
+    slot: usize,
+}
+
+/// Entries by (name, tag, dot).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    fences: Vec<u64>,
+    leaves: Vec<Leaf>,
+    len: usize,
+}
+
+impl Table {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    pub(super) const fn start() -> Pos {
+        Pos { leaf: 0, slot: 0 }
+    }
+    /// The first entry whose name is not before this one.
+    #[inline]
+    pub(super) fn locate(&self, name: &Name<'_>) -> Pos {
+        let low = self.fences.partition_point(|f| *f < name.head);
+        let mut high = low;
+        // Leaves that begin with the same eight bytes: compare whole names.
+        if self.fences.get(low) == Some(&name.head) {
+            let same = low + self.fences[low..].partition_point(|f| *f == name.head);
+            let (mut from, mut to) = (low, same);
+            while from < to {
+                let mid = from.midpoint(to);
+                if self.leaves[mid].cmp_first(name) == Ordering::Less { from = mid + 1 } else { to = mid }
+            }
+            high = from;
+        }
+        let leaf = high.saturating_sub(1);
+        let slot = self.leaves.get(leaf).map_or(0, |l| l.locate(name));
+        self.settle(Pos { leaf, slot })
+    }
+    /// A place past a leaf's end is the next leaf's start.
+    fn settle(&self, at: Pos) -> Pos {
+        let past = self.leaves.get(at.leaf).is_some_and(|l| at.slot >= l.len());
+        if past && at.leaf + 1 < self.leaves.len() { Pos { leaf: at.leaf + 1, slot: 0 } } else { at }
+    }
+    #[inline]
+    pub(super) fn entry(&self, at: Pos) -> Option<Entry<'_>> {
+        self.leaves.get(at.leaf)?.entry(at.slot)
+    }
+    #[inline]
+    pub(super) fn next(&self, at: Pos) -> Pos {
+        self.settle(Pos { slot: at.slot + 1, ..at })
+    }
+    /// All entries from a place on.
+    pub(super) fn from(&self, at: Pos) -> Iter<'_> {
+        Iter { table: self, at }
+    }
+    /// All entries.
+    pub(super) fn iter(&self) -> Iter<'_> {
+        self.from(Self::start())
+    }
+    /// All entries of a name.
+    pub(super) fn named<'t>(&'t self, name: Name<'t>) -> impl Iterator<Item = Entry<'t>> {
+        self.from(self.locate(&name)).take_while(move |e| e.is(&name))
+    }
+    /// Adds an entry, unless one with its name, tag and dot is there. Whether it was added.
+    pub(super) fn insert(&mut self, new: &New<'_>) -> bool {
+        let mut at = self.locate(&new.name);
+        while let Some(e) = self.entry(at).filter(|e| e.is(&new.name)) {
+            match (e.tag, e.dot).cmp(&(new.tag, new.dot)) {
+                Ordering::Less => at = self.next(at),
+                Ordering::Equal => return false,
+                Ordering::Greater => break,
+            }
+        }
+        self.insert_at(at, new);
+        true
+    }
+    /// Adds an entry at its place, which the caller knows.
+    pub(super) fn insert_at(&mut self, at: Pos, new: &New<'_>) {
+        if self.leaves.is_empty() {
+            self.leaves.push(Leaf::default());
+            self.fences.push(new.name.head);
+        }
+        // Before the first of a leaf is as well behind the last of the one before: fill that first.
+        let at = match at {
+            Pos { leaf, slot: 0 } if leaf > 0 => Pos { leaf: leaf - 1, slot: self.leaves[leaf - 1].len() },
+            at => at,
+        };
+        self.len += 1;
+        self.leaves[at.leaf].insert(at.slot, new);
+        if at.slot == 0 {
+            self.fences[at.leaf] = new.name.head;
+        }
+        if self.leaves[at.leaf].is_full() {
+            let upper = self.leaves[at.leaf].split();
+            self.fences.insert(at.leaf + 1, upper.fence());
+            self.leaves.insert(at.leaf + 1, upper);
+        }
+    }
+    /// Puts an entry in place of one with the same name and tag.
+    pub(super) fn replace(&mut self, at: Pos, new: &New<'_>) {
+        self.leaves[at.leaf].replace(at.slot, new);
+    }
+    pub(super) fn remove(&mut self, at: Pos) {
+        let leaf = &mut self.leaves[at.leaf];
+        leaf.remove(at.slot);
+        self.len -= 1;
+        if leaf.len() == 0 {
+            self.leaves.remove(at.leaf);
+            self.fences.remove(at.leaf);
+            return;
+        }
+        if at.slot == 0 {
+            self.fences[at.leaf] = leaf.fence();
+        }
+        let low = at.leaf.saturating_sub(1);
+        if leaf.len() < SLOTS_MAX / 8 && low + 1 < self.leaves.len() {
+            let together = self.leaves[low].len() + self.leaves[low + 1].len();
+            if together < SLOTS_MAX / 2 {
+                let next = self.leaves.remove(low + 1);
+                self.fences.remove(low + 1);
+                self.leaves[low].append(&next);
+            }
+        }
+    }
+    /// Gives back all room that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.leaves.iter_mut().for_each(Leaf::shrink);
+        self.leaves.shrink_to_fit();
+        self.fences.shrink_to_fit();
+    }
+}
+
+/// Entries from a place on.
+#[derive(Clone, Debug)]
+pub(super) struct Iter<'t> {
+    table: &'t Table,
+    at: Pos,
+}
+
+impl<'t> Iterator for Iter<'t> {
+    type Item = Entry<'t>;
+
+    fn next(&mut self) -> Option<Entry<'t>> {
+        let e = self.table.entry(self.at)?;
+        self.at = self.table.next(self.at);
+        Some(e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::leaf::{CHILD, ELEMENT, RETIRED};
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    type Key = (Vec<u8>, u8, u64);
+
+    fn new<'a>(key: &'a Key, body: &'a [u8]) -> New<'a> {
+        New { name: Name::new(&key.0), tag: key.1, dot: key.2, hlc: key.2 * 3, stamp: key.2 as u32, body }
+    }
+
+    fn body(tag: u8, n: u64) -> Vec<u8> {
+        match tag {
+            ELEMENT | RETIRED => Vec::new(),
+            t if t & CHILD != 0 => (n as u32).to_le_bytes().to_vec(),
+            _ => std::vec![n as u8; (n % 150) as usize],
+        }
+    }
+
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            proptest::collection::vec(0u8..3, 0..10),
+            (0u16..400).prop_map(|n| std::format!("user:00000{n}").into_bytes()),
+            (0u64..4000).prop_map(|n| n.to_be_bytes().to_vec()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_table_is_an_ordered_map(
+            steps in proptest::collection::vec((name(), prop_oneof![Just(0u8), Just(255), Just(2), Just(129)], 1u64..4, 0u64..400, 0u8..4), 1..1200)
+        ) {
+            let mut table = Table::default();
+            let mut model: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
+            for (name, tag, dot, n, what) in steps {
+                let key = (name, tag, dot);
+                let b = body(tag, n);
+                let there = table.from(table.locate(&Name::new(&key.0))).take_while(|e| e.is(&Name::new(&key.0)));
+                let there = there.filter(|e| (e.tag, e.dot) == (key.1, key.2)).count();
+                prop_assert_eq!(there == 1, model.contains_key(&key));
+                let place = || {
+                    let mut at = table.locate(&Name::new(&key.0));
+                    while table.entry(at).is_some_and(|e| (e.tag, e.dot) != (key.1, key.2)) {
+                        at = table.next(at);
+                    }
+                    at
+                };
+                if there == 1 && what == 0 {
+                    let at = place();
+                    table.remove(at);
+                    model.remove(&key);
+                } else if there == 1 {
+                    let at = place();
+                    table.replace(at, &new(&key, &b));
+                    model.insert(key, b);
+                } else {
+                    prop_assert!(table.insert(&new(&key, &b)));
+                    prop_assert!(!table.insert(&new(&key, &b)));
+                    model.insert(key, b);
+                }
+            }
+            let check = |table: &Table| {
+                let got: Vec<(Key, Vec<u8>)> =
+                    table.iter().map(|e| ((e.name(), e.tag, e.dot), e.body.to_vec())).collect();
+                let want: Vec<(Key, Vec<u8>)> = model.clone().into_iter().collect();
+                assert_eq!(got, want);
+                assert_eq!(table.len, model.len());
+                for e in table.iter() {
+                    let timed = e.tag & CHILD == 0 && e.tag != ELEMENT;
+                    assert_eq!((e.hlc, e.stamp as u64), if timed { (e.dot * 3, 0) } else if e.tag & CHILD == 0 || e.tag == RETIRED { (0, e.dot) } else { (0, 0) });
+                }
+            };
+            check(&table);
+            table.shrink();
+            check(&table);
+        }
+    }
+}

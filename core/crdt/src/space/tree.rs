@@ -1,0 +1,277 @@
+//! The live index: containers, each with a table of its members, and the fingerprint of it all.
+//!
+//! A container is there as long as something live lies in it or below it; its entry in the map above
+//! carries no dot. Every change of an entry passes through [`Tree::put`], [`Tree::put_over`] and
+//! [`Tree::take`], which keep the fingerprint: it is the sum over all live entries of
+//! hash(address, name, tag, dot, time, body), in shards by the key at the root.
+
+use super::leaf::{CHILD, ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
+use super::table::{Pos, Table};
+use crate::address::Kind;
+use crate::code::{Reader, Writer};
+use crate::dot::Dot;
+use crate::fingerprint::{SHARDS, Secret};
+use crate::hlc::Hlc;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The map that holds everything.
+pub(super) const ROOT: u32 = 0;
+
+/// Stamps count units of 4.096 s from 2025 on; 27 bits last until 2042, then all later ones are equal.
+const STAMP_EPOCH_MILLIS: u64 = 1_735_689_600_000;
+
+/// Time of a set's element, coarsely: it only orders reconciliation.
+pub(super) fn stamp(hlc: Hlc) -> u32 {
+    let units = hlc.millis().saturating_sub(STAMP_EPOCH_MILLIS) >> 12;
+    units.min(u64::from(STAMP_MAX)) as u32
+}
+
+/// A map, a set or a sequence.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) kind: Kind,
+    pub(super) parent: u32,
+    pub(super) name: Box<[u8]>,
+    pub(super) table: Table,
+    seed: u64,
+    shard: u16,
+}
+
+/// All containers of a space.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    containers: Vec<Container>,
+    free: Vec<u32>,
+    secret: Secret,
+    shards: Box<[u128]>,
+    total: u128,
+    entries: usize,
+}
+
+impl Tree {
+    pub(super) fn new(secret: Secret) -> Self {
+        let seed = secret.hasher().pair(Kind::Map as u64, 0).short();
+        let root = Container {
+            kind: Kind::Map,
+            parent: ROOT,
+            name: Box::default(),
+            table: Table::default(),
+            seed,
+            shard: 0,
+        };
+        Self {
+            containers: [root].into(),
+            free: Vec::new(),
+            secret,
+            shards: alloc::vec![0; SHARDS].into(),
+            total: 0,
+            entries: 0,
+        }
+    }
+    #[inline]
+    pub(super) fn container(&self, id: u32) -> &Container {
+        &self.containers[id as usize]
+    }
+    /// Live entries, containers not counted.
+    pub(super) const fn len(&self) -> usize {
+        self.entries
+    }
+    /// The sum over all.
+    pub(super) const fn total(&self) -> u128 {
+        self.total
+    }
+    /// The sum of each shard.
+    pub(super) fn shards(&self) -> &[u128] {
+        &self.shards
+    }
+    /// The entry's hash.
+    #[inline]
+    pub(super) fn hash(&self, id: u32, e: &Entry<'_>) -> u128 {
+        let c = self.container(id);
+        let time = if e.tag == ELEMENT || e.tag == RETIRED { u64::from(e.stamp) } else { e.hlc };
+        let mut h = self
+            .secret
+            .hasher()
+            .pair(c.seed ^ u64::from(e.tag), e.head)
+            .pair(e.dot, time ^ (e.len as u64) << 48);
+        if e.len > 8 {
+            h = h.bytes(e.rest);
+        }
+        if !e.body.is_empty() {
+            h = h.bytes(e.body);
+        }
+        h.sum()
+    }
+    fn shard(&self, id: u32, name: &Name<'_>) -> usize {
+        if id != ROOT {
+            return usize::from(self.container(id).shard);
+        }
+        let h = self.secret.hasher().pair(name.head, name.bytes.len() as u64);
+        let h = if name.bytes.len() > 8 { h.bytes(&name.bytes[8..]) } else { h };
+        h.short() as usize % SHARDS
+    }
+    fn count(&mut self, id: u32, name: &Name<'_>, plus: u128, minus: u128) {
+        let shard = self.shard(id, name);
+        self.total = self.total.wrapping_add(plus).wrapping_sub(minus);
+        let sum = &mut self.shards[shard];
+        *sum = sum.wrapping_add(plus).wrapping_sub(minus);
+    }
+    /// Adds an entry unless it is there already. Whether it was added.
+    pub(super) fn put(&mut self, id: u32, new: &New<'_>) -> bool {
+        if !self.containers[id as usize].table.insert(new) {
+            return false;
+        }
+        let hash = self.hash(id, &as_entry(new));
+        self.entries += 1;
+        self.count(id, &new.name, hash, 0);
+        true
+    }
+    /// Adds an entry at its place, which the caller knows.
+    pub(super) fn put_at(&mut self, id: u32, at: Pos, new: &New<'_>) {
+        self.containers[id as usize].table.insert_at(at, new);
+        let hash = self.hash(id, &as_entry(new));
+        self.entries += 1;
+        self.count(id, &new.name, hash, 0);
+    }
+    /// Puts an entry in place of one of the same name and tag.
+    pub(super) fn put_over(&mut self, id: u32, at: Pos, new: &New<'_>) {
+        let Some(old) = self.container(id).table.entry(at) else { return };
+        let minus = self.hash(id, &old);
+        let plus = self.hash(id, &as_entry(new));
+        self.containers[id as usize].table.replace(at, new);
+        self.count(id, &new.name, plus, minus);
+    }
+    /// Takes an entry away. The container may be left empty: see [`Tree::release`].
+    pub(super) fn take(&mut self, id: u32, at: Pos, name: &Name<'_>) {
+        let Some(old) = self.container(id).table.entry(at) else { return };
+        let minus = self.hash(id, &old);
+        self.containers[id as usize].table.remove(at);
+        self.entries -= 1;
+        self.count(id, name, 0, minus);
+    }
+    /// The container of this kind and name in a map.
+    pub(super) fn child(&self, parent: u32, kind: Kind, name: &[u8]) -> Option<u32> {
+        let name = Name::new(name);
+        self.container(parent).table.named(name).find(|e| e.tag == kind as u8 | CHILD).and_then(|e| e.child())
+    }
+    /// The same, made if it is missing.
+    fn child_or_new(&mut self, parent: u32, kind: Kind, bytes: &[u8]) -> u32 {
+        if let Some(id) = self.child(parent, kind, bytes) {
+            return id;
+        }
+        let name = Name::new(bytes);
+        let shard = self.shard(parent, &name) as u16;
+        let seed = self.secret.hasher().pair(self.container(parent).seed, kind as u64).bytes(bytes).short();
+        let new = Container { kind, parent, name: bytes.into(), table: Table::default(), seed, shard };
+        let id = if let Some(id) = self.free.pop() {
+            self.containers[id as usize] = new;
+            id
+        } else {
+            self.containers.push(new);
+            (self.containers.len() - 1) as u32
+        };
+        let tag = kind as u8 | CHILD;
+        let entry = New { name, tag, dot: 0, hlc: 0, stamp: 0, body: &id.to_le_bytes() };
+        self.containers[parent as usize].table.insert(&entry);
+        id
+    }
+    /// The container at a path in canonical bytes.
+    pub(super) fn find(&self, path: &[u8]) -> Option<u32> {
+        let (kind, names) = path_names(path);
+        self.find_names(kind, names)
+    }
+    /// The container at a path.
+    pub(super) fn find_names<'n>(&self, kind: Kind, names: impl Iterator<Item = &'n [u8]>) -> Option<u32> {
+        let mut names = names.peekable();
+        let mut id = ROOT;
+        while let Some(name) = names.next() {
+            let kind = if names.peek().is_some() { Kind::Map } else { kind };
+            id = self.child(id, kind, name)?;
+        }
+        Some(id)
+    }
+    /// The container at a path in canonical bytes, made if it is missing.
+    pub(super) fn find_or_new(&mut self, path: &[u8]) -> u32 {
+        let (kind, names) = path_names(path);
+        let mut names = names.peekable();
+        let mut id = ROOT;
+        while let Some(name) = names.next() {
+            let kind = if names.peek().is_some() { Kind::Map } else { kind };
+            id = self.child_or_new(id, kind, name);
+        }
+        id
+    }
+    /// Removes a container that is empty, and those above that become so. Whether any went.
+    pub(super) fn release(&mut self, mut id: u32) -> bool {
+        let mut any = false;
+        while let Some(parent) = self.release_one(id) {
+            (id, any) = (parent, true);
+        }
+        any
+    }
+    /// Removes a container that is empty; the one above is returned.
+    pub(super) fn release_one(&mut self, id: u32) -> Option<u32> {
+        if id == ROOT || !self.container(id).table.is_empty() {
+            return None;
+        }
+        let c = &mut self.containers[id as usize];
+        let (parent, kind) = (c.parent, c.kind);
+        let bytes = core::mem::take(&mut c.name);
+        let name = Name::new(&bytes);
+        let tag = kind as u8 | CHILD;
+        let table = &mut self.containers[parent as usize].table;
+        let mut at = table.locate(&name);
+        while table.entry(at).is_some_and(|e| e.tag != tag) {
+            at = table.next(at);
+        }
+        table.remove(at);
+        self.free.push(id);
+        Some(parent)
+    }
+    /// Names from the root to a container.
+    pub(super) fn names(&self, mut id: u32) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        while id != ROOT {
+            let c = self.container(id);
+            out.push(c.name.to_vec());
+            id = c.parent;
+        }
+        out.reverse();
+        out
+    }
+    /// The canonical bytes of a container's address.
+    pub(super) fn path(&self, id: u32) -> Vec<u8> {
+        let names = self.names(id);
+        let mut out = Writer::new();
+        crate::address::encode_path(self.container(id).kind, names.iter().map(Vec::as_slice), &mut out);
+        out.into_bytes()
+    }
+    /// Gives back all room that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.containers.iter_mut().for_each(|c| c.table.shrink());
+        self.containers.shrink_to_fit();
+        self.free.shrink_to_fit();
+    }
+}
+
+/// An entry as it will be read.
+pub(super) fn as_entry<'a>(new: &New<'a>) -> Entry<'a> {
+    let rest = new.name.bytes.get(8..).unwrap_or(&[]);
+    let (tag, dot, hlc, stamp, body) = (new.tag, new.dot, new.hlc, new.stamp, new.body);
+    Entry { head: new.name.head, len: new.name.bytes.len(), rest, tag, dot, hlc, stamp, body }
+}
+
+/// The kind and names of a path whose form was checked.
+pub(super) fn path_names(path: &[u8]) -> (Kind, impl Iterator<Item = &[u8]>) {
+    let mut r = Reader::new(path);
+    let kind = r.byte().ok().and_then(Kind::from_number).unwrap_or(Kind::Map);
+    let n = r.varint().unwrap_or(0);
+    (kind, (0..n).map_while(move |_| r.bytes(usize::MAX).ok()))
+}
+
+/// A counter's entry: which instance, and the totals.
+pub(super) fn instance(body: &[u8]) -> Option<Dot> {
+    let raw: [u8; 8] = body.get(..8)?.try_into().ok()?;
+    Some(Dot::from_bits(u64::from_le_bytes(raw)))
+}
