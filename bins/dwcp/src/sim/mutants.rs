@@ -26,6 +26,9 @@ pub(super) struct MutantsArgs {
     /// Writes the table here (`docs/mutants.md`).
     #[arg(long)]
     write: Option<PathBuf>,
+    /// Writes the smallest run that shows each bug here, for `dwcp sim explain`.
+    #[arg(long)]
+    capsules: Option<PathBuf>,
 }
 
 pub(super) fn mutants(args: &MutantsArgs, json: bool) -> Result<(), String> {
@@ -55,6 +58,14 @@ pub(super) fn mutants(args: &MutantsArgs, json: bool) -> Result<(), String> {
     if let Some(path) = &args.write {
         let command = format!("dwcp sim mutants --minutes {} --write docs/mutants.md", args.minutes);
         write(path, &page(&hunts, &command, took, cores()))?;
+    }
+    if let Some(folder) = &args.capsules {
+        std::fs::create_dir_all(folder).map_err(|e| format!("can't make {}: {e}", folder.display()))?;
+        for h in &hunts {
+            if let Some(shrunk) = &h.shrunk {
+                shrunk.capsule.save(&folder.join(format!("{}.toml", h.mutant.name)))?;
+            }
+        }
     }
     let alarms: Vec<_> = hunts.iter().flat_map(|h| &h.alarms).collect();
     if !json {
