@@ -16,7 +16,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use dwcp_env::{Instant, NodeId, Purpose, RegionId, Seed};
 
-const ALIKE: Seed = Seed(0x6f76_6572_6c61_79);
+const ALIKE: Seed = Seed(0x006f_7665_726c_6179);
 const RING: Purpose = Purpose::named("gossip.ring");
 const RELAY: Purpose = Purpose::named("gossip.relay");
 
