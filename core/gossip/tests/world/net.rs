@@ -38,7 +38,7 @@ impl Net {
     pub fn delay(&self, from: usize, to: usize, draw: u64) -> u64 {
         let (least, spread, worst) = self.paths[from * self.regions + to];
         let usual = least + ((u128::from(draw >> 10) * u128::from(spread)) >> 54) as u64;
-        30_000 + if draw % 1_000 == 0 { worst.max(usual) } else { usual }
+        30_000 + if draw.is_multiple_of(1_000) { worst.max(usual) } else { usual }
     }
     /// The longest usual way, in nanoseconds.
     pub fn longest(&self) -> u64 {
