@@ -234,7 +234,7 @@ mod tests {
                 assert_eq!(table.len, model.len());
                 for e in table.iter() {
                     let timed = e.tag & CHILD == 0 && e.tag != ELEMENT;
-                    assert_eq!((e.hlc, e.stamp as u64), if timed { (e.dot * 3, 0) } else if e.tag & CHILD == 0 || e.tag == RETIRED { (0, e.dot) } else { (0, 0) });
+                    assert_eq!((e.hlc, u64::from(e.stamp)), if timed { (e.dot * 3, 0) } else if e.tag & CHILD == 0 || e.tag == RETIRED { (0, e.dot) } else { (0, 0) });
                 }
             };
             check(&table);
