@@ -64,6 +64,10 @@ pub enum Query {
     /// These commands, in order, as one: each sees those before it, nobody sees half of them. A command that
     /// fails does nothing and stops no other, as after `EXEC` in Redis. At most [`TRANSACTION_MAX`].
     Transaction(Vec<Command>),
+    /// What a client has sent in one go: one after the other, each for itself, answered together once all of it is
+    /// durable. One request for the node, one group commit. Each step sees those before it; a refused one stops
+    /// no other. At most [`TRANSACTION_MAX`] commands in all.
+    Pipeline(Vec<Step>),
     /// A stream of changes, until it is cancelled.
     Subscribe(Subscription),
     /// A key's parts, siblings, dots, and why a value won.
@@ -75,6 +79,15 @@ pub enum Query {
     Status,
 }
 
+/// A step of a pipeline.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// One command; its answer is an [`Answer::Reply`].
+    Command(Command),
+    /// As [`Query::Transaction`]; its answer is an [`Answer::Replies`].
+    Transaction(Vec<Command>),
+}
+
 /// What comes back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
@@ -82,6 +95,8 @@ pub enum Answer {
     Reply(Reply),
     /// To a transaction, one for each of its commands.
     Replies(Vec<Result<Reply, Refusal>>),
+    /// To a pipeline, one for each of its steps.
+    Steps(Vec<Result<Answer, Refusal>>),
     /// Changes, in order; one of several answers to a subscription. The first is empty: from here on.
     Notices(Vec<Notice>),
     /// A key explained.
