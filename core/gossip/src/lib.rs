@@ -14,6 +14,7 @@
 //! | `swim` | the failure detector (SWIM with Lifeguard) |
 //! | `overlay` | rings and relays from the live view |
 //! | `tree`, `rumours` | payloads, announcements, grafts; what was seen |
+//! | [`site`] | the replication stream between two sites |
 //! | [`budget`] | bytes a peer may be sent |
 //! | `message` | the bytes between nodes, and what is checked |
 //!
@@ -41,6 +42,7 @@ mod overlay;
 mod queue;
 mod rumours;
 pub mod settings;
+pub mod site;
 mod step;
 mod swim;
 mod table;

@@ -173,6 +173,18 @@ impl Knowledge {
         new
     }
 
+    /// Whether a fact would add nothing: [`Knowledge::join`] without the copy, for what is heard again and again.
+    #[must_use]
+    pub fn has(&self, update: &Update) -> bool {
+        let status = (update.incarnation, update.status()) <= (self.incarnation, self.status);
+        status
+            && match (&update.claim, &self.described) {
+                (Claim::Alive(m), Some((i, mine))) => (update.incarnation, m) <= (*i, mine),
+                (Claim::Alive(_), None) => false,
+                _ => true,
+            }
+    }
+
     /// Whether it counts as there, and where is known.
     #[must_use]
     pub const fn is_live(&self) -> bool {
@@ -235,6 +247,15 @@ mod tests {
             let mut k = all(&updates);
             for u in &updates {
                 prop_assert!(!k.join(&Knowledge::of(u)));
+            }
+        }
+
+        #[test]
+        fn having_a_fact_is_learning_nothing_from_it(updates in updates(), told in updates()) {
+            for u in &told {
+                let mut k = all(&updates);
+                let has = k.has(u);
+                prop_assert_eq!(has, !k.join(&Knowledge::of(u)));
             }
         }
 

@@ -75,20 +75,21 @@ impl Table {
         if self.retired.contains(&update.id) {
             return Merged::Refused;
         }
-        let told = Knowledge::of(update);
         let Some(held) = self.all.get(&update.id) else {
             if self.all.len() >= MEMBERS_MAX {
                 return Merged::Refused;
             }
+            let told = Knowledge::of(update);
             self.enter(update.id, &told);
             self.all.insert(update.id, told);
             self.bury(update.id);
             return Merged::New { before: None };
         };
-        let mut next = held.clone();
-        if !next.join(&told) {
+        if held.has(update) {
             return Merged::Known;
         }
+        let mut next = held.clone();
+        next.join(&Knowledge::of(update));
         let before = held.described.is_some().then_some(held.status);
         let held = held.clone();
         self.leave(update.id, &held);

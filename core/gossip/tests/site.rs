@@ -1,0 +1,158 @@
+//! The stream between two sites: lag, loss, cuts, coalescing, bounds.
+#![allow(missing_docs, reason = "a test")]
+
+#[path = "world/link.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "shared with the example")]
+mod link;
+
+use dwcp_env::{Duration, Instant, NodeId, Ratio, Seed};
+use dwcp_gossip::RumourId;
+use dwcp_gossip::site::{Inbound, Item, KeepAll, Letter, Outbound, Received, Sent, SiteSettings, Vector};
+use link::{LastOnly, Link, run};
+use proptest::prelude::*;
+
+fn quantile(sorted: &[u64], percent: usize) -> u64 {
+    sorted[(sorted.len() - 1) * percent / 100]
+}
+fn in_order_and_whole(applied: &[u64], total: u64) {
+    assert!(applied.iter().copied().eq(1..=total), "{} of {total}", applied.len());
+}
+
+#[test]
+fn ten_thousand_updates_a_second_lag_a_quarter_of_a_second_at_160_ms() {
+    let came = run(Link { seconds: 5, ..Link::default() }, Seed(1), &KeepAll);
+    in_order_and_whole(&came.applied, 50_000);
+    assert_eq!(came.lag.len(), 50_000);
+    let p99 = quantile(&came.lag, 99);
+    assert!(p99 <= 250_000, "p99 {p99} us");
+    assert!(came.estimate_off < 20_000, "the sender's own figure is off by {} us", came.estimate_off);
+    assert_eq!(came.again, 0);
+}
+
+#[test]
+fn a_link_that_loses_a_tenth_brings_all_in_order() {
+    let link = Link { loss: Ratio::ppm(100_000), per_second: 2_000, seconds: 10, ..Link::default() };
+    let came = run(link, Seed(2), &KeepAll);
+    in_order_and_whole(&came.applied, 20_000);
+    assert!(came.again > 5);
+    assert!(quantile(&came.lag, 100) < 8_000_000, "{}", quantile(&came.lag, 100));
+}
+
+#[test]
+fn a_cut_link_resumes_where_the_other_side_stands() {
+    let link = Link { cut: Some((3, 9)), per_second: 2_000, seconds: 12, ..Link::default() };
+    let came = run(link, Seed(3), &KeepAll);
+    in_order_and_whole(&came.applied, 24_000);
+    assert_eq!((came.behind, came.overflowed), (0, 0));
+    // The backlog of the cut drains at once: what was offered a second after it lags as ever.
+    assert!(came.lag.iter().filter(|l| **l > 300_000).count() <= 2_000 * 8);
+}
+
+#[test]
+fn a_chain_of_one_key_travels_as_its_last_value() {
+    let link = Link { keys: 10, per_second: 5_000, seconds: 3, ..Link::default() };
+    let (whole, less) = (run(link, Seed(4), &KeepAll), run(link, Seed(4), &LastOnly));
+    in_order_and_whole(&less.applied, 15_000);
+    assert!(less.shrunk > 14_000);
+    assert!(less.bytes * 5 < whole.bytes, "{} of {} bytes", less.bytes, whole.bytes);
+}
+
+#[test]
+fn a_full_queue_is_given_up_and_said_and_the_stream_goes_on() {
+    let settings = SiteSettings { queue_bytes: 100_000, in_flight: 200_000, ..SiteSettings::default() };
+    let link = Link { cut: Some((2, 5)), per_second: 2_000, seconds: 8, settings, ..Link::default() };
+    let came = run(link, Seed(5), &KeepAll);
+    assert!(came.overflowed > 0 && came.behind > 0);
+    assert!(came.queued_most <= 100_000, "{}", came.queued_most);
+    let last = came.applied.last().copied();
+    assert_eq!(last, Some(16_000));
+}
+
+fn item(sequence: u64) -> Item {
+    Item { id: RumourId { origin: 1, sequence }, bytes: vec![0; 100].into() }
+}
+fn at(ms: u64) -> Instant {
+    Instant::ZERO + Duration::millis(ms)
+}
+
+#[test]
+fn bytes_in_flight_never_exceed_the_window() {
+    let settings = SiteSettings { in_flight: 10_000, batch_bytes: 2_000, ..SiteSettings::default() };
+    let mut s = Outbound::new(settings, 0);
+    let mut out = Vec::new();
+    s.receive(at(0), &Letter::Hello { durable: Vector::new() }, &mut out);
+    for n in 1..=1_000 {
+        s.offer(at(n), item(n), n, at(n), &KeepAll, &mut out);
+        s.wake(at(n), &mut out);
+        assert!(s.bytes().1 <= 10_000);
+    }
+    assert!(s.bytes().1 > 8_000 && s.exposure(at(1_000)) == Duration::millis(999));
+    // An acknowledgement makes room, and the next batches go at once.
+    out.clear();
+    let ack = Letter::Ack { session: 1, next: 5, beyond: 0, durable: Vector::from([(1, 60)]), held_us: 0 };
+    s.receive(at(1_001), &ack, &mut out);
+    assert!(out.iter().any(|o| matches!(o, Sent::Letter(Letter::Batch { .. }))));
+    assert_eq!(out.iter().filter(|o| matches!(o, Sent::Durable { .. })).count(), 60);
+}
+
+#[test]
+fn a_receiver_before_what_is_left_is_served_from_the_log() {
+    let mut s = Outbound::new(SiteSettings::default(), 0);
+    let mut out = Vec::new();
+    // This sender never had 1 to 4.
+    s.offer(at(1), item(5), 1, at(1), &KeepAll, &mut out);
+    s.receive(at(2), &Letter::Hello { durable: Vector::from([(1, 2)]) }, &mut out);
+    assert!(out.contains(&Sent::Behind { from: Vector::from([(1, 2)]) }));
+    let mut r = Inbound::new(at(2), Vector::from([(1, 2)]));
+    let mut got = Vec::new();
+    r.receive(at(3), Letter::Batch { session: 2, number: 0, items: vec![item(5)] }, &mut got);
+    assert!(got.contains(&Received::Gap { origin: 1, held: 2, came: 5 }));
+    // It is told once a gap, and ends with the repair.
+    r.receive(at(4), Letter::Batch { session: 2, number: 1, items: vec![item(6)] }, &mut got);
+    assert_eq!(got.iter().filter(|g| matches!(g, Received::Gap { .. })).count(), 1);
+    r.durable(at(5), &Vector::from([(1, 6)]), &mut got);
+    got.clear();
+    r.receive(at(6), Letter::Batch { session: 2, number: 2, items: vec![item(6), item(7)] }, &mut got);
+    assert!(matches!(&got[0], Received::Apply { items } if items.len() == 1));
+}
+
+#[test]
+fn a_late_hello_and_an_old_session_change_nothing_for_good() {
+    let mut r = Inbound::new(at(0), Vector::new());
+    let mut got = Vec::new();
+    r.receive(at(1), Letter::Batch { session: 7, number: 0, items: vec![item(1)] }, &mut got);
+    got.clear();
+    r.receive(at(2), Letter::Batch { session: 6, number: 1, items: vec![item(2)] }, &mut got);
+    assert!(got.is_empty());
+    let mut s = Outbound::new(SiteSettings::default(), 0);
+    let mut out = Vec::new();
+    s.receive(
+        at(3),
+        &Letter::Ack { session: 9, next: 3, beyond: 0, durable: Vector::new(), held_us: 0 },
+        &mut out,
+    );
+    assert!(out.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever is lost and whenever it is cut: all arrives, in order, each once.
+    #[test]
+    fn nothing_is_lost_repeated_or_reordered(seed in any::<u64>(), loss in 0..300_000_u32, from in 1..3_u64, long in 0..3_u64) {
+        let link = Link {
+            loss: Ratio::ppm(loss),
+            per_second: 300,
+            seconds: 4,
+            cut: (long > 0).then_some((from, from + long)),
+            ..Link::default()
+        };
+        let came = run(link, Seed(seed), &KeepAll);
+        prop_assert!(came.applied.iter().copied().eq(1..=1_200), "{} of 1200", came.applied.len());
+        prop_assert_eq!(came.behind + came.overflowed, 0);
+    }
+
+    #[test]
+    fn junk_is_a_fault_and_never_a_panic(junk in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ignored = Letter::read(NodeId(1), &junk);
+    }
+}
