@@ -22,8 +22,11 @@ pub(crate) const LANES: &[Lane] = &[
 ];
 
 /// Lanes that run only when they are named: longer than CI may take.
-pub(crate) const BY_NAME: &[Lane] =
-    &[Lane { name: "mutants", run: mutants }, Lane { name: "web", run: crate::web::web }];
+pub(crate) const BY_NAME: &[Lane] = &[
+    Lane { name: "jepsen", run: jepsen },
+    Lane { name: "mutants", run: mutants },
+    Lane { name: "web", run: crate::web::web },
+];
 
 /// The lanes with these names, or all; or the first name that is none.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Lane>, String> {
@@ -113,6 +116,15 @@ const GATED: [(&[&str], &str); 3] = [
         "8",
     ),
 ];
+
+/// Five workloads under six nemeses on real processes, some ten minutes; docs/jepsen.md has the hour.
+fn jepsen() -> Result<(), String> {
+    need::debian(&[("ip", "iproute2"), ("nft", "nftables")])?;
+    sh(&["cargo", "build", "-p", "dwcp", "--profile", PROFILE, "--locked"])?;
+    let dwcp = root().join("target").join(PROFILE).join("dwcp");
+    let nemeses = "kill,pause,partition,fsync-fail,lose-unsynced,clock";
+    sh(&[&dwcp.to_string_lossy(), "jepsen", "matrix", "--time", "10s", "--nemesis", nemeses])
+}
 
 fn mutants() -> Result<(), String> {
     let features = "planted-bugs,planted-leaks";
