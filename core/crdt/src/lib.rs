@@ -12,6 +12,8 @@
 //! | [`dot`], [`version`], [`hlc`], [`roster`] | names of operations, how far a replica has come, time, who takes part |
 //! | [`address`], [`edit`], [`op`], [`batch`] | where a value lies, what a client asks, what travels |
 //! | [`space`] | one replica of one space: `transact`, `receive`, reads, sync, stability, snapshots |
+//! | [`mod@range`] | range reconciliation: what differs between two sets, in a logarithm of rounds |
+//! | [`types`] | the same types as plain delta-state values, for use without a space |
 //! | [`code`], [`fingerprint`] | bytes; sums that tell equal states from different ones |
 //!
 //! **Sources.** Server-wide causality: Gonçalves et al., *DottedDB* (SRDS 2017). Deltas over dot stores:
@@ -38,8 +40,10 @@ pub mod fingerprint;
 pub mod hlc;
 pub mod op;
 pub mod planted;
+pub mod range;
 pub mod roster;
 pub mod space;
+pub mod types;
 pub mod version;
 
 pub use address::{Address, Kind};

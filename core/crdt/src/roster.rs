@@ -12,9 +12,13 @@
 //! | [`Evicted`](Standing::Evicted) | up to `last` | no | no | gone for good (default 24 h); its clock stands at `last` |
 //!
 //! `Closing` exists because an eviction must name the last operation that counts, and that is the
-//! most any survivor holds: between the question and the answer nobody may take more. A clock
+//! most any survivor holds *on its disk*: between the question and the answer nobody may take more, and nobody may
+//! report what a crash could take back. A clock
 //! entry that every survivor has at `last` never moves again. What an evicted node wrote and nobody
 //! received, it writes anew under its next incarnation (`Space::salvage`).
+//!
+//! If the only holder of an evicted member's operations is lost in its turn, they are lost: the eviction of the second
+//! names the last of the first anew, lower. No survivor holds more, or it would have said so.
 //!
 //! **Invariant 1.** The epoch rises with every change, places never change their owner, standings only move
 //! down the table or back from `Lagging` to `Active` (`Closing` too, if the eviction is called off).
@@ -127,8 +131,11 @@ impl Roster {
             if (new.node, new.incarnation) != (old.node, old.incarnation) {
                 return Err(RosterFault::Owner(index));
             }
-            if matches!(old.standing, Standing::Evicted { .. }) && new.standing != old.standing {
-                return Err(RosterFault::Returned(index));
+            if let Standing::Evicted { last: before, heir: old_heir } = old.standing {
+                let lowered = matches!(new.standing, Standing::Evicted { last, heir } if last <= before && heir == old_heir);
+                if !lowered {
+                    return Err(RosterFault::Returned(index));
+                }
             }
         }
         Ok(())
@@ -247,6 +254,11 @@ mod tests {
         assert!(!gone.admits(Dot::new(ReplicaIndex(9), 1)), "a stranger");
         let back = gone.with(ReplicaIndex(0), Standing::Active);
         assert_eq!(gone.check_next(&back), Err(RosterFault::Returned(ReplicaIndex(0))));
+        let heir = Some(ReplicaIndex(1));
+        let lower = gone.with(ReplicaIndex(0), Standing::Evicted { last: 3, heir });
+        let higher = gone.with(ReplicaIndex(0), Standing::Evicted { last: 9, heir });
+        assert_eq!(gone.check_next(&lower), Ok(()));
+        assert_eq!(gone.check_next(&higher), Err(RosterFault::Returned(ReplicaIndex(0))));
         let stolen = Roster { epoch: 99, ..Roster::founding([NodeId(5), NodeId(2), NodeId(1)]) };
         assert_eq!(second.check_next(&stolen), Err(RosterFault::Owner(ReplicaIndex(0))));
 

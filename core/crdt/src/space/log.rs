@@ -80,9 +80,9 @@ impl Log {
         chunk.count += 1;
         self.last = op.last().sequence();
     }
-    /// Operations after number `after`, as batches of about `budget` bytes together at most, each ending with a
+    /// Operations after number `after` and up to `upto`, as batches of about `budget` bytes together at most, each ending with a
     /// transaction; at least one transaction if there is any.
-    pub(super) fn after(&self, after: u64, budget: usize) -> Vec<Batch> {
+    pub(super) fn after(&self, after: u64, upto: u64, budget: usize) -> Vec<Batch> {
         let mut out = Vec::new();
         let mut spent = 0;
         let mut writer: Option<BatchWriter> = None;
@@ -90,7 +90,7 @@ impl Log {
         for chunk in self.chunks.iter().filter(|c| c.last.sequence() > after) {
             for op in Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count) {
                 let op = op.expect("the log holds what was checked");
-                if op.dot.sequence() <= after {
+                if op.dot.sequence() <= after || op.dot.sequence() > upto {
                     continue;
                 }
                 if writer.as_ref().is_some_and(|w| op.hlc < w.last_hlc()) {

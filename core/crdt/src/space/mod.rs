@@ -27,7 +27,7 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `mutate`, then `read`, `sync`, `stability`, `snapshot`.
+//! Read `tree`, `apply`, `mutate`, then `read`, `sync`, `stability`, `snapshot`, `reconcile`.
 
 mod apply;
 mod leaf;
@@ -35,6 +35,7 @@ mod log;
 mod mutate;
 mod pending;
 mod read;
+mod reconcile;
 mod snapshot;
 mod stability;
 mod sync;
@@ -222,7 +223,7 @@ impl Space {
         for (r, m) in next.iter() {
             if let Standing::Evicted { last, .. } = m.standing {
                 self.clock.forget(r);
-                self.early.retain(|first, _| first.replica() != r || first.sequence() <= last);
+                self.early.retain(|first, b| first.replica() != r || b.last().sequence() <= last);
             }
         }
         self.early_bytes = self.early.values().map(Batch::size).sum();
@@ -387,10 +388,15 @@ impl Space {
     pub fn logged(&self) -> (u64, usize) {
         (self.logs.iter().map(Log::len).sum(), self.logs.iter().map(Log::bytes).sum())
     }
-    /// Removals that wait for what they remove, and batches that wait for those before them.
+    /// Removals that wait for what they remove, and batches that wait for those before them. Removals of what an
+    /// eviction cut off are kept (a counter's increments may still name it) but wait for nothing.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
-        (self.pending.len(), self.early.len())
+        let dots = self.pending.dots.iter().filter(|d| self.roster.admits(**d)).count();
+        let due =
+            |upto: &VersionVector| upto.iter().any(|(r, s)| self.vv.get(r) < s.min(self.roster.last(r)));
+        let clears = self.pending.clears.iter().filter(|c| due(&c.upto.0)).count();
+        (dots + clears, self.early.len())
     }
     /// Gives back all room that is not used; after a large import or a large removal.
     pub fn shrink(&mut self) {

@@ -138,7 +138,12 @@ fn after(table: &Table, name: &[u8], tag: u8) -> Pos {
     at
 }
 
-fn write_entry(e: &Entry<'_>, name: &mut Vec<u8>, out: &mut Writer) {
+pub(super) fn write_container(path: &[u8], out: &mut Writer) {
+    out.byte(CONTAINER);
+    out.raw(path);
+}
+
+pub(super) fn write_entry(e: &Entry<'_>, name: &mut Vec<u8>, out: &mut Writer) {
     e.name_into(name);
     out.byte(e.tag);
     out.bytes(name);
@@ -182,8 +187,7 @@ impl Space {
                 continue;
             }
             if shown != Some(id) {
-                out.byte(CONTAINER);
-                out.raw(&self.tree.path(id));
+                write_container(&self.tree.path(id), &mut out);
                 shown = Some(id);
             }
             write_entry(&e, &mut name, &mut out);
@@ -208,7 +212,7 @@ impl Space {
     /// The operations in the log, to go along with a snapshot: whoever restores it can then serve members that lack them.
     #[must_use]
     pub fn unstable(&self) -> Vec<Batch> {
-        self.logs.iter().flat_map(|l| l.after(l.base(), usize::MAX)).collect()
+        self.logs.iter().flat_map(|l| l.after(l.base(), u64::MAX, usize::MAX)).collect()
     }
     /// The whole state in its canonical bytes. For tests and small spaces.
     #[must_use]
@@ -229,13 +233,15 @@ impl Space {
         self.replaying = true;
         for log in &old.logs {
             let have = self.vv.get(log.replica());
-            if have >= old.vv.get(log.replica()) {
+            // Of an evicted self only what counts: the rest is salvaged.
+            let upto = old.vv.get(log.replica()).min(self.roster.last(log.replica()));
+            if have >= upto {
                 continue;
             }
             if have < log.base() {
                 return Err(RestoreFault::Behind(log.replica()));
             }
-            for batch in log.after(have, usize::MAX) {
+            for batch in log.after(have, upto, usize::MAX) {
                 self.receive(&batch, millis).map_err(RestoreFault::Refused)?;
                 n += batch.count();
             }
@@ -251,7 +257,7 @@ impl Space {
         let mut out = Vec::new();
         let mut totals: alloc::collections::BTreeMap<(Address, Dot), (u64, u64)> =
             alloc::collections::BTreeMap::new();
-        for batch in log.after(log.base(), usize::MAX) {
+        for batch in log.after(log.base(), u64::MAX, usize::MAX) {
             for op in batch.ops() {
                 let Ok(op) = op else { continue };
                 let (_, names) = path_names(op.container);
@@ -313,17 +319,25 @@ pub enum RestoreFault {
 /// A state being restored.
 #[derive(Debug)]
 pub struct Restore {
-    space: Space,
+    pub(super) space: Space,
     header: SnapshotHeader,
     latest: Hlc,
     logged: Vec<Batch>,
+    /// It began with entries of its own: some may come again.
+    pub(super) amends: bool,
 }
 
 impl Restore {
     /// An empty state at place `me` of the roster, about to take a snapshot.
     #[must_use]
     pub fn new(config: Config, roster: Roster, me: ReplicaIndex, header: SnapshotHeader) -> Self {
-        Self { space: Space::new(config, roster, me), header, latest: Hlc::default(), logged: Vec::new() }
+        Self {
+            space: Space::new(config, roster, me),
+            header,
+            latest: Hlc::default(),
+            logged: Vec::new(),
+            amends: false,
+        }
     }
     /// Takes the next chunk.
     ///
@@ -376,7 +390,7 @@ impl Restore {
         };
         self.latest = self.latest.max(Hlc(hlc));
         let new = New { name, tag, dot: dot.bits(), hlc, stamp, body };
-        if !self.space.tree.put(id, &new) {
+        if !self.space.tree.put(id, &new) && !self.amends {
             return Err(from.malformed("an entry that was there before"));
         }
         if leaf == Some(Kind::Deadline) {

@@ -127,7 +127,8 @@ impl Space {
                 more = true;
                 break;
             }
-            let found = self.logs.get(usize::from(r.0)).map(|l| l.after(they_have, left)).unwrap_or_default();
+            let found =
+                self.logs.get(usize::from(r.0)).map(|l| l.after(they_have, have, left)).unwrap_or_default();
             left = left.saturating_sub(found.iter().map(Batch::size).sum());
             more |= found.last().is_none_or(|b| b.last().sequence() < have);
             batches.extend(found);

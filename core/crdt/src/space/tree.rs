@@ -229,6 +229,10 @@ impl Tree {
         self.free.push(id);
         Some(parent)
     }
+    /// Whether a container was not let go.
+    pub(super) fn is_there(&self, id: u32) -> bool {
+        !self.free.contains(&id)
+    }
     /// Names from the root to a container.
     pub(super) fn names(&self, mut id: u32) -> Vec<Vec<u8>> {
         let mut out = Vec::new();

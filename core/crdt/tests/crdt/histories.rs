@@ -1,0 +1,58 @@
+//! Histories against the specification, in the seconds that CI has; `--example histories` runs as many as one likes.
+
+use crate::{rival, world};
+use std::sync::Mutex;
+
+/// A planted bug is the whole process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn every_replica_shows_what_the_specification_says() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut counts = world::Counts::default();
+    for seed in 0..2_000 {
+        let (result, c, _) = world::run(seed, false);
+        counts.add(&c);
+        if let Err(v) = result {
+            let (_, _, story) = world::run(seed, true);
+            panic!("seed {seed}\n{story}{}", v.0);
+        }
+    }
+    // What did not happen was not tested.
+    let happened = [
+        counts.duplicates,
+        counts.early,
+        counts.pending,
+        counts.crashes,
+        counts.lost_disks,
+        counts.snapshots,
+        counts.evictions,
+        counts.salvaged,
+        counts.trims,
+        counts.reconciled,
+    ];
+    assert!(happened.iter().all(|n| *n > 20), "{counts:?}");
+}
+
+#[test]
+fn the_harness_finds_what_is_wrong_with_crdts_map() {
+    let found = (0..20_000).filter(|seed| !rival::converges(*seed)).count();
+    assert!(found > 0, "a harness that finds nothing in a type known not to converge");
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn every_planted_bug_is_found_within_ten_thousand_histories() {
+    use dwcp_crdt::planted::{Bug, plant};
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for bug in Bug::ALL {
+        plant(Some(bug));
+        let found = (0..10_000).find(|seed| {
+            let caught = std::panic::catch_unwind(|| world::run(*seed, false).0.is_err());
+            caught.unwrap_or(true)
+        });
+        plant(None);
+        println!("{bug:?}: found by seed {found:?}");
+        assert!(found.is_some(), "{bug:?} was not found in 10,000 histories");
+    }
+}
