@@ -116,6 +116,48 @@ fn a_receiver_before_what_is_left_is_served_from_the_log() {
     assert!(matches!(&got[0], Received::Apply { items } if items.len() == 1));
 }
 
+/// What an acknowledgement says of replica 1.
+fn acknowledged(got: &[Received]) -> Option<u64> {
+    got.iter().rev().find_map(|g| match g {
+        Received::Letter(Letter::Ack { durable, .. }) => Some(durable.get(&1).copied().unwrap_or(0)),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_acknowledgement_says_what_is_durable_and_not_what_has_come() {
+    // A crash of the receiver between the two loses nothing: the sender still has it.
+    let mut s = Outbound::new(SiteSettings::default(), 0);
+    let mut r = Inbound::new(at(0), Vector::new());
+    let (mut out, mut got) = (Vec::new(), Vec::new());
+    s.receive(at(0), &Letter::Hello { durable: Vector::new() }, &mut out);
+    for n in 1..=3 {
+        s.offer(at(n), item(n), n, at(n), &KeepAll, &mut out);
+    }
+    s.wake(at(60), &mut out);
+    for o in out.drain(..) {
+        if let Sent::Letter(l) = o {
+            r.receive(at(100), l, &mut got);
+        }
+    }
+    assert!(got.iter().any(|g| matches!(g, Received::Apply { items } if items.len() == 3)));
+    assert_eq!(acknowledged(&got), Some(0));
+    r.durable(at(110), &Vector::from([(1, 2)]), &mut got);
+    assert_eq!(acknowledged(&got), Some(2));
+
+    // It dies with 3 unsynced, and comes back from its disk.
+    let mut r = Inbound::new(at(200), Vector::from([(1, 2)]));
+    got.clear();
+    r.wake(at(200), &mut got);
+    let Some(Received::Letter(hello)) = got.pop() else { panic!("it says where it stands") };
+    s.receive(at(300), &hello, &mut out);
+    let again = out.iter().find_map(|o| match o {
+        Sent::Letter(Letter::Batch { items, .. }) => Some(items.clone()),
+        _ => None,
+    });
+    assert_eq!(again, Some(vec![item(3)]));
+}
+
 #[test]
 fn a_late_hello_and_an_old_session_change_nothing_for_good() {
     let mut r = Inbound::new(at(0), Vector::new());
