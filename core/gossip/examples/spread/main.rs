@@ -24,7 +24,8 @@ use std::process::ExitCode;
 /// Measures gossip in a simulated cluster: five regions of the measured AWS matrix, links that lose messages.
 ///
 /// Every run is a function of (arguments, build): the same command prints the same figures. The step functions are
-/// those of the crate; around them are only a heap of events, virtual clocks and keyed draws.
+/// those of the crate; around them are only a heap of events, virtual clocks and keyed draws. 1,000 nodes take about
+/// 300 MB a thread, and a core about four minutes for 1,000 updates.
 ///
 /// spread: updates of random nodes, one after another in worlds of 25 updates after some unmeasured ones; the time until
 /// each node has each, payload copies, copies over a WAN. Default and original settings.
@@ -42,9 +43,12 @@ struct Args {
     /// Nodes of the cluster
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
     nodes: u64,
-    /// Updates measured with the default settings; a tenth of it with the original ones
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Updates measured with the default settings
+    #[arg(long, default_value_t = 1_000)]
     runs: u64,
+    /// Updates measured with the original settings, which take a minute each; a tenth of --runs if left out
+    #[arg(long)]
+    original_runs: Option<u64>,
     /// Messages lost, in percent
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
     loss: u32,
@@ -82,9 +86,13 @@ fn main() -> ExitCode {
     for what in &args.what {
         match what {
             What::Spread => {
-                rows.push(spread(&args, "spread, default", &Settings::default(), args.runs, true));
-                let runs = (args.runs / 10).max(10);
-                rows.push(spread(&args, "spread, original", &Settings::original(), runs, false));
+                let original = args.original_runs.unwrap_or(args.runs.div_ceil(10));
+                if args.runs > 0 {
+                    rows.push(spread(&args, "spread, default", &Settings::default(), args.runs, true));
+                }
+                if original > 0 {
+                    rows.push(spread(&args, "spread, original", &Settings::original(), original, false));
+                }
             }
             What::Detect => {
                 for lifeguard in [true, false] {
