@@ -1,0 +1,8 @@
+//! The sequence against its textbook: order, histories, states, bytes, traces.
+
+mod histories;
+mod interleaving;
+mod spec;
+mod states;
+mod traces;
+mod world;
