@@ -77,7 +77,12 @@ fn check() -> Result<(), String> {
 const PROFILE: &str = "sim";
 
 fn test() -> Result<(), String> {
-    need::debian(&[("etcdctl", "etcd-client"), ("ip", "iproute2"), ("nft", "nftables")])?;
+    need::debian(&[
+        ("etcdctl", "etcd-client"),
+        ("redis-cli", "redis-tools"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+    ])?;
     need::python_clients(&root())?;
     // Benchmarks have no tests: the `check` lane compiles them.
     let all = ["--workspace", "--exclude", "dwcp-benches", "--profile", PROFILE, "--locked"];

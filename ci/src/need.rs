@@ -23,12 +23,12 @@ pub(crate) fn debian(programs: &[(&str, &str)]) -> Result<(), String> {
     sh(&install)
 }
 
-/// The Python etcd3 client in an environment of its own under `target/`.
+/// The Python clients of etcd and Redis in an environment of its own under `target/`.
 pub(crate) fn python_clients(root: &Path) -> Result<(), String> {
     let venv = root.join("target/venv");
     let python = venv.join("bin/python").to_string_lossy().into_owned();
     // The client's generated messages predate protobuf 4; its lock, the signature of tenacity's `wait` since 7.
-    if works(&[&python, "-c", "import etcd3"]) {
+    if works(&[&python, "-c", "import etcd3, redis"]) {
         return Ok(());
     }
     sh(&["python3", "-m", "venv", &venv.to_string_lossy()])?;
@@ -42,6 +42,7 @@ pub(crate) fn python_clients(root: &Path) -> Result<(), String> {
         "protobuf==3.20.3",
         "tenacity==6.3.1",
         "grpcio",
+        "redis==5.2.1",
     ])
 }
 

@@ -13,6 +13,7 @@ pub mod jepsen;
 pub mod kv;
 pub mod maelstrom;
 pub mod member;
+pub mod redis;
 pub mod run_node;
 pub mod sim;
 pub mod status;
