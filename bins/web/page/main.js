@@ -4,7 +4,7 @@
 const $ = id => document.getElementById(id);
 const el = (tag, words, attrs = {}) => { const node = document.createElement(tag); Object.assign(node, attrs); if (words !== undefined) node.textContent = words; return node; };
 
-let timeline = null, state = null, running = false, follow = false, over = false, painting = false, place = null, verdict = null, fileText = null, waiting = [];
+let timeline = null, state = null, running = false, follow = false, over = false, painting = false, place = null, verdict = null, trouble = null, waiting = [];
 const picture = new Picture($("lanes"), $("overview"));
 const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" })));
 const ask = (what, transfer = []) => worker.postMessage(what, transfer);
@@ -58,8 +58,10 @@ const hears = {
   },
   error({ why, asked }) {
     running = false;
-    say(`${asked === "open" ? "can't be opened" : "stopped"}: ${why}`, "bad");
+    trouble = `${asked === "open" ? "can't be opened" : "stopped"}: ${why}`;
     document.body.dataset.error = why;
+    // The run that was open before goes on.
+    if (timeline) document.body.dataset.opened = timeline.opened.scenario;
     controls();
   },
 };
@@ -88,12 +90,13 @@ function controls() {
   ["back", "backmany", "start"].forEach(id => { $(id).disabled = !place || (place.steps === 0 && place.us === 0); });
   ["step", "stepmany", "end", "run"].forEach(id => { $(id).disabled = !timeline || (over && !running); });
   $("window").setAttribute("aria-pressed", String(follow));
+  document.body.dataset.running = String(running);
   const v = timeline?.violation;
+  if (trouble) { say(trouble, "bad"); return; }
   if (!timeline) return;
   if (verdict) { const known = timeline.violation; say(known ? `broken: ${known.name}` : "every property held", known ? "bad" : "good"); }
   else if (v) say(`broken: ${v.name}`, "bad");
   else say(running ? "running…" : place?.us ? "paused" : "not started", running ? "busy" : "");
-  document.body.dataset.running = String(running);
 }
 function paint() {
   if (painting) return;
@@ -147,9 +150,9 @@ function legend() {
 // ---- what people do --------------------------------------------------------------------------
 
 function open(what) {
+  trouble = null;
   delete document.body.dataset.error;
   [document.body.dataset.opened, document.body.dataset.trace] = ["", ""];
-  fileText = what.text ?? null;
   say("opening…", "busy");
   ask({ do: "open", seed: $("seed").value.trim(), ...what });
 }
@@ -169,7 +172,7 @@ async function openHash() {
       const got = await fetch(new URL(file, location.href));
       if (!got.ok) throw new Error(`${got.status} ${got.statusText}`);
       open({ text: await got.text() });
-    } catch (e) { say(`${file} can't be read: ${e.message}`, "bad"); document.body.dataset.error = String(e); }
+    } catch (e) { hears.error({ why: `${file} can't be read: ${e.message}`, asked: "open" }); }
     return;
   }
   const name = (wish.get("scenario") ?? "failover/region_loss").replaceAll("-", "_");
@@ -179,18 +182,19 @@ async function openHash() {
 }
 async function openFile(file) {
   if (!file) return;
-  if (file.size > 8 << 20) { say(`${file.name} is ${(file.size / 1e6).toFixed(1)} MB; a capsule has at most 8`, "bad"); return; }
+  if (file.size > 8 << 20) { hears.error({ why: `${file.name} is ${(file.size / 1e6).toFixed(1)} MB; a capsule has at most 8`, asked: "open" }); return; }
   open({ text: await file.text() });
 }
 function run() {
   if (!timeline) return;
+  trouble = null;
   if (running) { running = false; ask({ do: "pause" }); return; }
   if (over) return;
   running = true;
   controls();
   ask({ do: "run", speed: Number($("speed").value) });
 }
-function halt() { running = false; }
+function halt() { running = false; trouble = null; }
 function seek(us) { if (!timeline) return; halt(); ask({ do: "seek", us: Math.max(0, Math.round(us)) }); }
 function step(n) {
   if (!timeline) return;
@@ -199,7 +203,7 @@ function step(n) {
   if (picture.view[1] - picture.view[0] > 4e6) { picture.view = [0, 4e5]; setFollow(true); }
   ask({ do: "step", steps: n });
 }
-function finish() { if (!timeline || over) return; running = true; controls(); ask({ do: "run", speed: 0 }); }
+function finish() { if (!timeline || over) return; running = true; trouble = null; controls(); ask({ do: "run", speed: 0 }); }
 function setFollow(on) { follow = on; controls(); if (on && state) { if (picture.view[1] - picture.view[0] > 2e6) picture.view = [0, 2e6]; centre(); paint(); } }
 function centre() { const w = picture.view[1] - picture.view[0]; picture.view = [state.now - w * .75, state.now + w * .25]; }
 function look(a, b) {

@@ -38,7 +38,7 @@ class Core {
     const length = this.exports.dwcp_call();
     const told = new TextDecoder().decode(new Uint8Array(this.exports.memory.buffer, this.exports.dwcp_told(), length));
     const answer = JSON.parse(told);
-    if (answer.error) throw new Error(answer.error);
+    if (answer.error) throw Object.assign(new Error(answer.error), { fatal: answer.fatal });
     return answer;
   }
   messages(rows) { return this.exports.memory.buffer.slice(this.exports.dwcp_messages(), this.exports.dwcp_messages() + rows * 16); }
@@ -205,6 +205,8 @@ onmessage = async ({ data }) => {
     await does[data.do](data);
   } catch (e) {
     turn++;
+    // A program that stopped has left its memory half done: the last checkpoint is put in its place.
+    if (data.do !== "open" && (e.fatal || e instanceof WebAssembly.RuntimeError) && points) restore(points.list.length - 1);
     tell("error", { why: String(e.message ?? e), asked: data.do });
   }
 };
