@@ -1,7 +1,8 @@
 //! The third world, judged from outside: `dwcp maelstrom` under the judge of `jepsen/maelstrom`, which was
 //! written from the protocol alone and shares no code with it; and the judge judged by toy nodes that lie.
 
-use dwcp_check::append::{self, Anomaly, Level};
+use dwcp_check::anomaly::Anomaly;
+use dwcp_check::append::{self, Level};
 use dwcp_check::history::{Event, History, Interner, Kind, Process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

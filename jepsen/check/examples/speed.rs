@@ -8,6 +8,7 @@
 use dwcp_check::append::{self, Level, Status, Step, Transaction};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
 use dwcp_check::linearizable::{Budget, Operation, check};
+use dwcp_check::rw;
 use std::time::Instant;
 
 /// Splitmix64: enough for a schedule.
@@ -123,6 +124,58 @@ fn transactions(count: usize) -> Vec<Transaction> {
     out
 }
 
+/// Transactions of one to four reads and blind writes by 20 clients on a strictly serializable
+/// store of `keys` registers; in a spoiled one a read in the middle answers what the register
+/// held a while before.
+fn registers(count: usize, keys: u64, spoiled: bool) -> Vec<rw::Transaction> {
+    let mut draw = Draw(11);
+    let mut past: Vec<Vec<Option<u64>>> = vec![vec![None]; keys as usize];
+    let mut free = [0_u64; 20];
+    let mut out = Vec::with_capacity(count);
+    let (mut value, mut lie) = (0, spoiled);
+    for at in 0..count as u64 {
+        let process = at % 20;
+        let call = free[process as usize].max(at * 10 - draw.below(100).min(at * 10)).min(at * 10);
+        let ret = at * 10 + 1 + draw.below(100);
+        free[process as usize] = ret + 1;
+        let (mut steps, mut own) = (Vec::new(), Vec::new());
+        for _ in 0..=draw.below(4) {
+            let key = draw.below(keys);
+            let states = &mut past[key as usize];
+            if draw.below(2) == 0 {
+                let now = states.len() - 1;
+                let old = lie && at as usize > count / 2 && now > 4 && !own.contains(&key);
+                lie = lie && !old;
+                steps.push(rw::Step::Read { key, value: states[if old { now / 2 } else { now }] });
+            } else {
+                value += 1;
+                if own.contains(&key) {
+                    states.pop();
+                }
+                own.push(key);
+                states.push(Some(value));
+                steps.push(rw::Step::Write { key, value });
+            }
+        }
+        out.push(rw::Transaction { process, call, ret, status: Status::Committed, steps });
+    }
+    out
+}
+
+/// The history as adya reads it.
+fn registers_json(transactions: &[rw::Transaction]) -> String {
+    json(transactions.iter().map(|transaction| {
+        let step = |step: &rw::Step, shown: bool| match *step {
+            rw::Step::Write { key, value } => format!("[\"w\",{key},{value}]"),
+            rw::Step::Read { key, value: Some(value) } if shown => format!("[\"r\",{key},{value}]"),
+            rw::Step::Read { key, .. } => format!("[\"r\",{key},null]"),
+        };
+        let value =
+            |shown: bool| transaction.steps.iter().map(|s| step(s, shown)).collect::<Vec<_>>().join(",");
+        (transaction.process, transaction.call, transaction.ret, [value(false), value(true)])
+    }))
+}
+
 /// Processor time of this process so far, seconds: other work on the machine does not count.
 fn processor() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
@@ -193,19 +246,24 @@ fn porcupine(operations: &[Operation<KvOp>]) -> String {
 }
 
 /// The history as adya reads it.
-fn json(transactions: &[Transaction]) -> String {
-    let mut events: Vec<(u64, String)> = Vec::new();
-    for transaction in transactions {
-        let value = |shown: bool| {
-            let step = |step: &Step| match step {
-                Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
-                Step::Read { key, list: Some(list) } if shown => format!("[\"r\",{key},{list:?}]"),
-                Step::Read { key, .. } => format!("[\"r\",{key},null]"),
-            };
-            transaction.steps.iter().map(step).collect::<Vec<_>>().join(",")
+fn lists_json(transactions: &[Transaction]) -> String {
+    json(transactions.iter().map(|transaction| {
+        let step = |step: &Step, shown: bool| match step {
+            Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
+            Step::Read { key, list: Some(list) } if shown => format!("[\"r\",{key},{list:?}]"),
+            Step::Read { key, .. } => format!("[\"r\",{key},null]"),
         };
-        for (at, kind, shown) in [(transaction.call, "invoke", false), (transaction.ret, "ok", true)] {
-            let (process, value) = (transaction.process, value(shown));
+        let value =
+            |shown: bool| transaction.steps.iter().map(|s| step(s, shown)).collect::<Vec<_>>().join(",");
+        (transaction.process, transaction.call, transaction.ret, [value(false), value(true)])
+    }))
+}
+
+/// Lines of process, call, return, and steps before and after.
+fn json(transactions: impl Iterator<Item = (u64, u64, u64, [String; 2])>) -> String {
+    let mut events: Vec<(u64, String)> = Vec::new();
+    for (process, call, ret, [asked, answered]) in transactions {
+        for (at, kind, value) in [(call, "invoke", asked), (ret, "ok", answered)] {
             let line = format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{value}]}}\n");
             events.push((at, line));
         }
@@ -221,40 +279,86 @@ enum By {
     Theirs,
 }
 
+/// Where a case was begun: everything before is the input.
+struct Begun {
+    at: Instant,
+    spent: f64,
+    input: u64,
+}
+
+fn start() -> Begun {
+    Begun { at: Instant::now(), spent: processor(), input: peak_mib() }
+}
+
 /// Runs one case in this process and prints its row.
 fn run(kind: &str, by: By, numbers: &[u64]) {
-    let (mut began, mut spent, mut input) = (Instant::now(), processor(), peak_mib());
-    let mut start = || (began, spent, input) = (Instant::now(), processor(), peak_mib());
-    let told = if kind == "lists" {
-        let history = transactions(numbers[0] as usize);
-        if by == By::Ours {
-            start();
-            let found = append::check(&history, Level::StrictSerializable);
-            format!("{} anomalies", found.len())
-        } else {
-            let history = adya::History::from_json(&json(&history)).expect("adya reads it");
-            let opts = adya::Opts { models: vec!["strict-serializable".to_owned()], ..adya::Opts::default() };
-            start();
-            let report = adya::check(&history, adya::Workload::ListAppend, &opts);
-            format!("{:?}", report.valid)
-        }
-    } else {
-        let mut operations = history(numbers[0] as usize, numbers[1], numbers[2]);
-        if kind == "stale" {
-            spoil(&mut operations);
-        }
-        start();
-        if by == By::Ours {
-            let verdict = check(&Kv, &operations, &Budget::default());
-            let count = verdict.witness().map_or(0, |witness| witness.operations.len());
-            let words = if verdict.is_linearizable() { "linearizable" } else { "not linearizable" };
-            format!("{words}, witness of {count}")
-        } else {
-            porcupine(&operations)
+    let (begun, told) = match kind {
+        "lists" => lists(by, numbers[0] as usize),
+        "registers" | "registers-stale" => transactions_on_registers(
+            by,
+            &registers(numbers[0] as usize, numbers[1], kind == "registers-stale"),
+        ),
+        _ => objects(by, kind == "stale", numbers),
+    };
+    let (took, cpu) = (begun.at.elapsed().as_secs_f64(), processor() - begun.spent);
+    println!("{took:>8.3} {cpu:>8.3} {:>9} {:>9}  {told}", peak_mib(), begun.input);
+}
+
+fn lists(by: By, count: usize) -> (Begun, String) {
+    let history = transactions(count);
+    if by == By::Ours {
+        let begun = start();
+        let found = append::check(&history, Level::StrictSerializable);
+        return (begun, format!("{} anomalies", found.len()));
+    }
+    adyas(&lists_json(&history), adya::Workload::ListAppend)
+}
+
+fn transactions_on_registers(by: By, history: &[rw::Transaction]) -> (Begun, String) {
+    if by == By::Theirs {
+        return adyas(&registers_json(history), adya::Workload::RwRegister);
+    }
+    let (level, budget) = (Level::StrictSerializable, rw::Budget::default());
+    let options = rw::Options { level, unwritten: rw::Unwritten::Refuse, sessions: false, budget };
+    let begun = start();
+    let told = match rw::check(history, &options) {
+        rw::Verdict::Valid => "valid".to_owned(),
+        rw::Verdict::Unknown(why) => format!("unknown: {why}"),
+        rw::Verdict::Invalid(found) => {
+            let steps = found[0].transactions.iter().map(|at| history[*at].steps.len());
+            let (name, count) = (found[0].name(), found[0].transactions.len());
+            format!("{name}, witness of {count} transactions with {} operations", steps.sum::<usize>())
         }
     };
-    let (took, cpu) = (began.elapsed().as_secs_f64(), processor() - spent);
-    println!("{took:>8.3} {cpu:>8.3} {:>9} {input:>9}  {told}", peak_mib());
+    (begun, told)
+}
+
+fn adyas(text: &str, workload: adya::Workload) -> (Begun, String) {
+    let history = adya::History::from_json(text).expect("adya reads it");
+    let opts = adya::Opts {
+        models: vec!["strict-serializable".to_owned()],
+        wfr_keys: true,
+        linearizable_keys: true,
+        ..adya::Opts::default()
+    };
+    let begun = start();
+    let report = adya::check(&history, workload, &opts);
+    (begun, format!("{:?}", report.valid))
+}
+
+fn objects(by: By, stale: bool, numbers: &[u64]) -> (Begun, String) {
+    let mut operations = history(numbers[0] as usize, numbers[1], numbers[2]);
+    if stale {
+        spoil(&mut operations);
+    }
+    let begun = start();
+    if by == By::Theirs {
+        return (begun, porcupine(&operations));
+    }
+    let verdict = check(&Kv, &operations, &Budget::default());
+    let count = verdict.witness().map_or(0, |witness| witness.operations.len());
+    let words = if verdict.is_linearizable() { "linearizable" } else { "not linearizable" };
+    (begun, format!("{words}, witness of {count}"))
 }
 
 /// Seconds after which a case of somebody else's is given up.
@@ -268,7 +372,7 @@ fn main() {
         return run(kind, by, &numbers);
     }
     println!("{:<46} {:>8} {:>8} {:>9} {:>9}", "case", "s", "CPU s", "peak MiB", "of it in");
-    let cases: [(&str, &[u64]); 9] = [
+    let cases: [(&str, &[u64]); 13] = [
         ("kv", &[100_000, 12, 20]),
         ("kv", &[1_000_000, 100, 100]),
         ("stale", &[1_000_000, 100, 100]),
@@ -278,11 +382,16 @@ fn main() {
         ("kv", &[10_000, 10, 1]),
         ("lists", &[100_000]),
         ("lists", &[1_000_000]),
+        ("registers", &[10_000, 100]),
+        ("registers-stale", &[10_000, 100]),
+        ("registers", &[100_000, 10_000]),
+        ("registers-stale", &[100_000, 10_000]),
     ];
     for (kind, numbers) in cases {
-        for (by, name) in
-            [("ours", "dwcp"), ("theirs", if kind == "lists" { "adya" } else { "porcupine-rs" })]
-        {
+        for (by, name) in [
+            ("ours", "dwcp"),
+            ("theirs", if ["kv", "stale"].contains(&kind) { "porcupine-rs" } else { "adya" }),
+        ] {
             let text: Vec<String> = numbers.iter().map(u64::to_string).collect();
             let title = format!("{kind} {} {name}", text.join("/"));
             print!("{title:<46} ");

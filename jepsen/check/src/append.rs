@@ -58,10 +58,10 @@ mod words;
 
 pub use read::transactions;
 
+use crate::anomaly::{Anomaly, Kind};
 use crate::history::Value;
 pub use crate::level::{Level, Through};
 use crate::mistake::{Mistake, planted};
-use std::fmt;
 
 /// One step of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,114 +106,6 @@ pub struct Transaction {
     pub status: Status,
     /// What it did, in order.
     pub steps: Vec<Step>,
-}
-
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The workload appended an element twice: no verdict is possible.
-    RepeatedAppend,
-    /// A list shows an element twice.
-    DuplicateElement,
-    /// Two lists of one key of which neither begins the other.
-    IncompatibleOrder,
-    /// A list shows what nobody appended.
-    UnwrittenElement,
-    /// A cycle of ww.
-    G0,
-    /// A read of an aborted transaction's element.
-    G1a,
-    /// A read of an element that its own transaction covered with a later one.
-    G1b,
-    /// A cycle of ww and wr.
-    G1c,
-    /// A transaction that does not see its own past.
-    Internal,
-    /// A cycle with exactly one rw.
-    GSingle,
-    /// A cycle with several rw, no two of them next to each other.
-    GNonadjacent,
-    /// Two transactions read one list and both appended to it.
-    LostUpdate,
-    /// A transaction is seen in part.
-    Fractured,
-    /// Who sees a transaction misses what it depends on.
-    Causality,
-    /// A cycle with several rw.
-    G2,
-}
-
-/// A contradiction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anomaly {
-    /// Its kind.
-    pub kind: Kind,
-    /// For cycles: which order it needs.
-    pub through: Through,
-    /// The transactions concerned, by index; for cycles in the order of the cycle.
-    pub transactions: Vec<usize>,
-    /// Of a cycle: each edge by positions in `transactions`, with what it is.
-    pub edges: Vec<(usize, usize, String)>,
-    /// What happened, in words.
-    pub text: String,
-}
-
-impl Anomaly {
-    /// The usual name.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let kind = match self.kind {
-            Kind::RepeatedAppend => "repeated-append",
-            Kind::DuplicateElement => "duplicate-element",
-            Kind::IncompatibleOrder => "incompatible-order",
-            Kind::UnwrittenElement => "unwritten-element",
-            Kind::G0 => "G0",
-            Kind::G1a => "G1a",
-            Kind::G1b => "G1b",
-            Kind::G1c => "G1c",
-            Kind::Internal => "internal",
-            Kind::GSingle => "G-single",
-            Kind::GNonadjacent => "G-nonadjacent",
-            Kind::LostUpdate => "lost-update",
-            Kind::Fractured => "fractured-read",
-            Kind::Causality => "causality-violation",
-            Kind::G2 => "G2-item",
-        };
-        let through = match self.through {
-            Through::Data => "",
-            Through::Process => "-process",
-            Through::Realtime => "-realtime",
-        };
-        format!("{kind}{through}")
-    }
-
-    /// Whether `level` forbids it.
-    #[must_use]
-    pub fn is_forbidden_by(&self, level: Level) -> bool {
-        let order = level.through() >= self.through
-            || self.through == Through::Process && level.through() == Through::Realtime;
-        order
-            && match self.kind {
-                Kind::RepeatedAppend
-                | Kind::DuplicateElement
-                | Kind::IncompatibleOrder
-                | Kind::UnwrittenElement
-                | Kind::G0 => true,
-                Kind::G1a | Kind::G1b | Kind::G1c => level >= Level::ReadCommitted,
-                Kind::Internal | Kind::Fractured => level >= Level::ReadAtomic,
-                Kind::Causality => level >= Level::Causal,
-                Kind::GSingle | Kind::GNonadjacent | Kind::LostUpdate => {
-                    level.is_snapshot() || level.is_serial()
-                }
-                Kind::G2 => level.is_serial(),
-            }
-    }
-}
-
-impl fmt::Display for Anomaly {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name(), self.text)
-    }
 }
 
 /// All contradictions to `level` that were found, most severe first; none if the history

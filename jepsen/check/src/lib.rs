@@ -25,6 +25,7 @@
 //! at ten thousand operations of one key; of the transaction checkers at hand Elle needs a
 //! JVM. Both serve as second opinions in the tests instead.
 
+pub mod anomaly;
 pub mod append;
 pub mod bank;
 pub mod convergence;

@@ -56,10 +56,10 @@ mod words;
 pub(crate) use read::micro_operations;
 pub use read::transactions;
 
+use crate::anomaly::{Anomaly, Kind};
 use crate::append::Status;
 use crate::history::Value;
-use crate::level::{Level, Through};
-use std::fmt;
+use crate::level::Level;
 
 /// One step of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,98 +117,6 @@ impl Default for Budget {
     /// Half a GiB and some ten seconds at the very worst.
     fn default() -> Self {
         Self { table: 1 << 27, steps: 2_000_000_000 }
-    }
-}
-
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The workload wrote a value twice: no verdict is possible.
-    RepeatedWrite,
-    /// A value that nobody wrote.
-    ThinAir,
-    /// A transaction read its own later write.
-    Future,
-    /// A cycle of ww.
-    G0,
-    /// A read of an aborted write.
-    G1a,
-    /// A read of a value that its own transaction overwrote.
-    G1b,
-    /// A cycle of ww and wr.
-    G1c,
-    /// A transaction does not see its own past.
-    Internal,
-    /// Two reads of one register in one transaction differ.
-    NonRepeatable,
-    /// Two transactions read one version and both wrote the next.
-    LostUpdate,
-    /// The demands of read committed contradict each other.
-    ReadCommitted,
-    /// A transaction is seen in part.
-    Fractured,
-    /// Who sees a transaction misses what it depends on.
-    Causality,
-    /// A cycle with exactly one rw.
-    GSingle,
-    /// A cycle with several rw, no two of them next to each other.
-    GNonadjacent,
-    /// A cycle with several rw.
-    G2Item,
-    /// No order of the versions works, though no single cycle shows it.
-    NoOrder,
-}
-
-/// A contradiction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anomaly {
-    /// Its kind.
-    pub kind: Kind,
-    /// For cycles: which order it needs.
-    pub through: Through,
-    /// The transactions concerned, by index; for cycles in the order of the cycle.
-    pub transactions: Vec<usize>,
-    /// Of a cycle: each edge by positions in `transactions`, with what it is.
-    pub edges: Vec<(usize, usize, String)>,
-    /// What happened, in words.
-    pub text: String,
-}
-
-impl Anomaly {
-    /// The usual name.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let kind = match self.kind {
-            Kind::RepeatedWrite => "repeated-write",
-            Kind::ThinAir => "thin-air-read",
-            Kind::Future => "future-read",
-            Kind::G0 => "G0",
-            Kind::G1a => "G1a",
-            Kind::G1b => "G1b",
-            Kind::G1c => "G1c",
-            Kind::Internal => "internal",
-            Kind::NonRepeatable => "non-repeatable-read",
-            Kind::LostUpdate => "lost-update",
-            Kind::ReadCommitted => "read-committed-cycle",
-            Kind::Fractured => "fractured-read",
-            Kind::Causality => "causality-violation",
-            Kind::GSingle => "G-single",
-            Kind::GNonadjacent => "G-nonadjacent",
-            Kind::G2Item => "G2-item",
-            Kind::NoOrder => "no-version-order",
-        };
-        let through = match self.through {
-            Through::Data => "",
-            Through::Process => "-process",
-            Through::Realtime => "-realtime",
-        };
-        format!("{kind}{through}")
-    }
-}
-
-impl fmt::Display for Anomaly {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name(), self.text)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Transactions of lists: one history a kind of anomaly, recorded histories, and the law
 //! that the checker agrees with trying every serial order.
 
-use dwcp_check::append::{Anomaly, Level, Status, Step, Through, Transaction, check, transactions};
+use dwcp_check::anomaly::Anomaly;
+use dwcp_check::append::{Level, Status, Step, Through, Transaction, check, transactions};
 use dwcp_check::history::format::{self, Loaded};
 use dwcp_check::history::{Interner, Limits};
 use proptest::prelude::*;

@@ -1,9 +1,14 @@
 //! Second opinions: two checkers by others must agree on histories of seeded objects that
 //! sometimes lie.
+//!
+//! `adya` follows dependencies and does not search: of registers with blind writes it sees less
+//! than there is. There its refusals bind us, and not its acceptances; those are held against
+//! every order in `rw.rs`, on histories small enough.
 
-use dwcp_check::append::{self, Level, Status, Step, Transaction};
+use dwcp_check::append::{self, Level, Status, Step, Through, Transaction};
 use dwcp_check::linearizable::kv::{Kv, KvAction, KvOp};
 use dwcp_check::linearizable::{Budget, Operation, check};
+use dwcp_check::rw;
 use std::fmt::Write;
 
 /// Splitmix64.
@@ -231,38 +236,58 @@ fn append_history(seed: u64) -> Vec<Transaction> {
     transactions
 }
 
+/// A transaction as adya reads it: who, when, how it ended, and its steps before and after.
+struct Told {
+    process: u64,
+    interval: (u64, u64),
+    end: &'static str,
+    asked: Vec<String>,
+    answered: Vec<String>,
+}
+
 /// The history as adya reads it.
-fn json(transactions: &[Transaction]) -> String {
+fn json(transactions: impl Iterator<Item = Told>) -> adya::History {
     let mut events: Vec<(u64, String)> = Vec::new();
-    for transaction in transactions {
-        let list = |list: &Option<Box<[u64]>>, shown: bool| match list {
-            Some(list) if shown => format!("{list:?}"),
-            _ => "null".to_owned(),
-        };
-        let value = |shown: bool| {
-            let step = |step: &Step| match step {
-                Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
-                Step::Read { key, list: l } => format!("[\"r\",{key},{}]", list(l, shown)),
-            };
-            transaction.steps.iter().map(step).collect::<Vec<_>>().join(",")
-        };
-        let committed = transaction.status == Status::Committed;
-        let process = transaction.process;
-        let mut event = |at: u64, kind: &str, shown: bool| {
-            let value = value(shown);
-            let line = format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{value}]}}");
+    for Told { process, interval, end, asked, answered } in transactions {
+        for (at, kind, steps) in [(interval.0, "invoke", asked), (interval.1, end, answered)] {
+            let steps = steps.join(",");
+            let line = format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{steps}]}}");
             events.push((at, line));
-        };
-        event(transaction.call, "invoke", false);
-        let kind = if committed { "ok" } else { "fail" };
-        event(transaction.ret, kind, committed);
+        }
     }
     events.sort();
     let mut text = String::new();
     for (_, line) in events {
         writeln!(text, "{line}").expect("a String grows");
     }
-    text
+    adya::History::from_json(&text).expect("adya reads it")
+}
+
+fn end(status: Status) -> &'static str {
+    match status {
+        Status::Committed => "ok",
+        Status::Aborted => "fail",
+        Status::Unknown => "info",
+    }
+}
+
+fn lists_told(transactions: &[Transaction]) -> adya::History {
+    json(transactions.iter().map(|t| {
+        let step = |step: &Step, shown: bool| match step {
+            Step::Append { key, element } => format!("[\"append\",{key},{element}]"),
+            Step::Read { key, list: Some(list) } if shown => format!("[\"r\",{key},{list:?}]"),
+            Step::Read { key, .. } => format!("[\"r\",{key},null]"),
+        };
+        let all = |shown| t.steps.iter().map(|s| step(s, shown)).collect();
+        let answered = all(t.status == Status::Committed);
+        Told {
+            process: t.process,
+            interval: (t.call, t.ret),
+            end: end(t.status),
+            asked: all(false),
+            answered,
+        }
+    }))
 }
 
 #[test]
@@ -271,7 +296,7 @@ fn adya_agrees_on_transactions() {
     let mut verdicts = [0, 0];
     for seed in 0..300 {
         let history = append_history(seed);
-        let theirs = adya::History::from_json(&json(&history)).expect("adya reads it");
+        let theirs = lists_told(&history);
         for (name, level) in levels {
             let opts = adya::Opts { models: vec![name.to_owned()], ..adya::Opts::default() };
             let report = adya::check(&theirs, adya::Workload::ListAppend, &opts);
@@ -288,4 +313,136 @@ fn adya_agrees_on_transactions() {
     }
     println!("refused {}, passed {}", verdicts[0], verdicts[1]);
     assert!(verdicts.iter().all(|count| *count > 50), "{verdicts:?}");
+}
+
+/// How transactions on registers are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Writes {
+    /// A write of a key follows a read of it, and every end is known: each version names the
+    /// one before it, so whoever follows dependencies sees all there is.
+    AfterReads,
+    /// Writes as they come, some outcomes unknown: the order of versions must be found.
+    Blind,
+}
+
+/// 30 transactions of one to three steps by four clients on three registers; a third of the
+/// histories are true, in the others some transactions read an older state.
+fn register_history(seed: u64, writes: Writes) -> Vec<rw::Transaction> {
+    let mut draw = Draw(seed);
+    // One transaction in so many reads an older state; a lie about blind writes is often none.
+    let lie = [u64::MAX, 30, 15][(seed % 3) as usize] / if writes == Writes::Blind { 5 } else { 1 };
+    // The states of the three registers, oldest first.
+    let states = std::cell::RefCell::new(vec![[None::<u64>; 3]]);
+    let transactions = std::cell::RefCell::new(Vec::<rw::Transaction>::new());
+    let next = std::cell::Cell::new(0);
+    let call = |draw: &mut Draw, process, now| {
+        let first = draw.below(3);
+        let mut steps = Vec::new();
+        for nth in 0..=draw.below(3) {
+            let key = if writes == Writes::AfterReads { (first + nth) % 3 } else { draw.below(3) };
+            let write = draw.below(2) == 0;
+            if writes == Writes::AfterReads || !write {
+                steps.push(rw::Step::Read { key, value: None });
+            }
+            if write {
+                next.set(next.get() + 1);
+                steps.push(rw::Step::Write { key, value: next.get() });
+            }
+        }
+        let status = Status::Aborted;
+        transactions.borrow_mut().push(rw::Transaction { process, call: now, ret: u64::MAX, status, steps });
+    };
+    let take = |draw: &mut Draw, at: usize| {
+        let transaction = &mut transactions.borrow_mut()[at];
+        transaction.status = Status::Committed;
+        let mut states = states.borrow_mut();
+        let now = states[states.len() - 1];
+        let back = if draw.below(lie) == 0 { 1 + draw.below(3) as usize } else { 0 };
+        let mut shown = states[states.len().saturating_sub(1 + back)];
+        let mut after = now;
+        for step in &mut transaction.steps {
+            match step {
+                rw::Step::Write { key, value } => {
+                    (after[*key as usize], shown[*key as usize]) = (Some(*value), Some(*value));
+                }
+                rw::Step::Read { key, value } => *value = shown[*key as usize],
+            }
+        }
+        states.push(after);
+    };
+    let done = |at: usize, now: u64| transactions.borrow_mut()[at].ret = now;
+    run(&mut draw, (4, 30), call, take, done);
+    let mut transactions = transactions.into_inner();
+    for (at, transaction) in transactions.iter_mut().enumerate() {
+        if writes == Writes::Blind && draw.below(15) == 0 {
+            // A client whose outcome is unknown is not heard of again.
+            (transaction.status, transaction.process) = (Status::Unknown, 100 + at as u64);
+        }
+        if transaction.status != Status::Committed {
+            transaction.steps.retain(|step| matches!(step, rw::Step::Write { .. }));
+        }
+    }
+    transactions.retain(|transaction| !transaction.steps.is_empty());
+    transactions
+}
+
+fn registers_told(transactions: &[rw::Transaction]) -> adya::History {
+    json(transactions.iter().map(|t| {
+        let step = |step: &rw::Step, shown: bool| match *step {
+            rw::Step::Write { key, value } => format!("[\"w\",{key},{value}]"),
+            rw::Step::Read { key, value: Some(value) } if shown => format!("[\"r\",{key},{value}]"),
+            rw::Step::Read { key, .. } => format!("[\"r\",{key},null]"),
+        };
+        let all = |shown| t.steps.iter().map(|s| step(s, shown)).collect();
+        let (asked, answered) = (all(false), all(true));
+        Told { process: t.process, interval: (t.call, t.ret), end: end(t.status), asked, answered }
+    }))
+}
+
+/// What adya refuses we refuse; where each write follows a read of its key, we refuse nothing else.
+/// adya is told what each level implies of the order of versions: it does not infer that.
+#[test]
+fn adya_agrees_on_registers() {
+    let levels = [
+        Level::SnapshotIsolation,
+        Level::StrongSessionSnapshotIsolation,
+        Level::StrongSnapshotIsolation,
+        Level::Serializable,
+        Level::StrongSession,
+        Level::StrictSerializable,
+    ];
+    for writes in [Writes::AfterReads, Writes::Blind] {
+        // Refused by both, passed by both, refused by us alone.
+        let mut verdicts = [0, 0, 0];
+        for (seed, level) in (0..300).flat_map(|seed| levels.map(|level| (seed, level))) {
+            let history = register_history(seed, writes);
+            let opts = adya::Opts {
+                models: vec![level.name().to_owned()],
+                wfr_keys: true,
+                sequential_keys: level.through() >= Through::Process,
+                linearizable_keys: level.through() == Through::Realtime,
+                ..adya::Opts::default()
+            };
+            let report = adya::check(&registers_told(&history), adya::Workload::RwRegister, &opts);
+            let theirs = report.valid == adya::Valid::False;
+            let budget = rw::Budget::default();
+            let options = rw::Options { level, unwritten: rw::Unwritten::Refuse, sessions: false, budget };
+            let ours = rw::check(&history, &options);
+            assert!(!matches!(ours, rw::Verdict::Unknown(_)), "seed {seed} {level}: {ours:?}");
+            let row = match (theirs, !ours.is_valid()) {
+                (true, true) => 0,
+                (false, false) => 1,
+                (false, true) if writes == Writes::Blind => 2,
+                _ => {
+                    panic!("{writes:?} seed {seed} {level}: adya {:?}, ours {ours:#?}", report.anomaly_types)
+                }
+            };
+            verdicts[row] += 1;
+        }
+        println!(
+            "{writes:?}: refused {}, passed {}, refused by us alone {}",
+            verdicts[0], verdicts[1], verdicts[2]
+        );
+        assert!(verdicts[..2].iter().all(|count| *count > 300), "{writes:?} {verdicts:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //! lists tell as further demands.
 
 use super::orders::{NOBODY, Orders};
-use super::{Anomaly, Kind, Level, Status, Step, Transaction};
+use super::{Anomaly, Level, Status, Step, Transaction};
 use crate::history::Value;
 use crate::rw;
 use std::collections::BTreeMap;
@@ -31,18 +31,6 @@ pub(crate) fn check(transactions: &[Transaction], orders: &Orders<'_>, level: Le
                 demands.known(last, writer, id);
             }
         }
-    })
-    .map(|found| Anomaly {
-        kind: match found.kind {
-            rw::Kind::Fractured => Kind::Fractured,
-            rw::Kind::G0 => Kind::G0,
-            rw::Kind::G1c => Kind::G1c,
-            _ => Kind::Causality,
-        },
-        through: found.through,
-        transactions: found.transactions,
-        edges: found.edges,
-        text: found.text,
     })
 }
 

@@ -23,7 +23,7 @@ impl Words<'_> {
             (0, _) => Kind::G1c,
             (1, _) if self.both_read_and_append(cycle) => Kind::LostUpdate,
             (1, _) => Kind::GSingle,
-            _ if rw_in_a_row(cycle) => Kind::G2,
+            _ if rw_in_a_row(cycle) => Kind::G2Item,
             _ => Kind::GNonadjacent,
         };
         let through = if has(edge::REALTIME) > 0 {

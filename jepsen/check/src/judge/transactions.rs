@@ -1,6 +1,7 @@
 //! Transactions: the level asked for, and the strongest that holds.
 
 use super::{Ask, Model, explain};
+use crate::anomaly::{Anomaly, Kind};
 use crate::append;
 use crate::history::{History, HistoryError, Interner};
 use crate::level::Level;
@@ -21,25 +22,27 @@ pub(super) fn list_append(history: &History, ask: &Ask) -> Result<Report, Histor
     };
     let judge = |level: Level, _: bool| {
         let found = append::check(&transactions, level);
-        let repeated = found.iter().find(|anomaly| anomaly.kind == append::Kind::RepeatedAppend);
+        let repeated = found.iter().find(|anomaly| anomaly.kind == Kind::RepeatedAppend);
         if let Some(anomaly) = repeated {
             return (Outcome::Unknown, Vec::new(), Some(explain(&names, &anomaly.text)));
         }
         let outcome = if found.is_empty() { Outcome::Valid } else { Outcome::Invalid };
-        let finding = |anomaly: &append::Anomaly| Finding {
-            name: anomaly.name(),
-            text: explain(&names, &anomaly.text),
-            operations: anomaly.transactions.iter().map(|at| shown(*at)).collect(),
-            arrows: arrows(&anomaly.edges),
-        };
-        (outcome, found.iter().map(finding).collect(), None)
+        (outcome, findings(&found, &names, &shown), None)
     };
     let level = ask.level.unwrap_or(Level::StrictSerializable);
     Ok(ladder(Model::ListAppend, transactions.len(), level, &Level::ALL, judge))
 }
 
-fn arrows(edges: &[(usize, usize, String)]) -> Vec<Arrow> {
-    edges.iter().map(|(from, to, label)| Arrow { from: *from, to: *to, label: label.clone() }).collect()
+fn findings(anomalies: &[Anomaly], names: &Interner, shown: &dyn Fn(usize) -> Shown) -> Vec<Finding> {
+    let arrow =
+        |(from, to, label): &(usize, usize, String)| Arrow { from: *from, to: *to, label: label.clone() };
+    let finding = |anomaly: &Anomaly| Finding {
+        name: anomaly.name(),
+        text: explain(names, &anomaly.text),
+        operations: anomaly.transactions.iter().map(|at| shown(*at)).collect(),
+        arrows: anomaly.edges.iter().map(arrow).collect(),
+    };
+    anomalies.iter().map(finding).collect()
 }
 
 pub(super) fn rw_register(history: &History, ask: &Ask) -> Result<Report, HistoryError> {
@@ -59,7 +62,7 @@ pub(super) fn rw_register(history: &History, ask: &Ask) -> Result<Report, Histor
     if unwritten == Unwritten::Ignore && report.outcome == Outcome::Valid {
         let strict = Options { unwritten: Unwritten::Refuse, ..options(Level::ReadCommitted) };
         if let Verdict::Invalid(found) = rw::verdict(&transactions, &strict)
-            && let Some(thin) = found.iter().find(|anomaly| anomaly.kind == rw::Kind::ThinAir)
+            && let Some(thin) = found.iter().find(|anomaly| anomaly.kind == Kind::ThinAir)
         {
             report.notes.push(format!(
                 "{}; its writer is taken to be outside the history, as Elle does (--unwritten refuse holds it against the system)",
@@ -86,15 +89,7 @@ fn registers(
     match verdict {
         Verdict::Valid => (Outcome::Valid, Vec::new(), None),
         Verdict::Unknown(why) => (Outcome::Unknown, Vec::new(), Some(explain(names, &why))),
-        Verdict::Invalid(found) => {
-            let finding = |anomaly: &rw::Anomaly| Finding {
-                name: anomaly.name(),
-                text: explain(names, &anomaly.text),
-                operations: anomaly.transactions.iter().map(|at| shown(*at)).collect(),
-                arrows: arrows(&anomaly.edges),
-            };
-            (Outcome::Invalid, found.iter().map(finding).collect(), None)
-        }
+        Verdict::Invalid(found) => (Outcome::Invalid, findings(&found, names, shown), None),
     }
 }
 
