@@ -145,7 +145,24 @@ fn chitchat_155_a_dead_member_does_not_come_back_from_a_node_that_slept() {
     assert_eq!(back, 0, "somebody believed that the dead is alive");
 }
 
-/// chitchat #161, vernemq #2343, vernemq PR 2162: what is known of the dead travels for ever, in exchanges that
+/// chitchat #161: the dead incarnation of a node that runs again is gossiped for ever.
+#[test]
+fn chitchat_161_the_dead_incarnation_of_one_that_runs_again_is_spoken_of_no_more() {
+    let mut w = known(30, 14);
+    w.run_for(s(3));
+    w.crash(5);
+    run_until(&mut w, 30, World::views_whole);
+    w.restart(5, &Settings::default(), 1, &[0]);
+    run_until(&mut w, 20, World::views_whole);
+    w.run_for(s(20));
+    let incarnation = w.nodes[5].gossip.incarnation();
+    w.said.clear();
+    w.run_for(s(300));
+    assert!(w.said.iter().all(|x| x.change.member != id(5)), "somebody still speaks of its death");
+    assert_eq!(w.nodes[5].gossip.incarnation(), incarnation, "it had to refute its old death again");
+}
+
+/// vernemq #2343, vernemq PR 2162: what is known of the dead travels for ever, in exchanges that
 /// carry nothing else.
 #[test]
 fn vernemq_2343_after_a_death_no_exchange_speaks_of_it_any_more() {
