@@ -23,7 +23,9 @@ const RELAY: Purpose = Purpose::named("gossip.relay");
 /// Neighbours and relays, as the live view of one moment gives them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overlay {
-    read_at: Option<u64>,
+    read_at: Option<(u64, u64)>,
+    /// Of each region, all by rank: who comes and goes changes it, who is doubted does not.
+    ranked: BTreeMap<RegionId, Vec<NodeId>>,
     /// Of this node in its region, sorted.
     pub(crate) neighbours: Vec<NodeId>,
     /// Of each region, the highest first.
@@ -31,7 +33,7 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// Reads the view anew if it has changed; tells whether it did.
+    /// Reads the view anew as far as it has changed; tells whether neighbours may have.
     pub(crate) fn refresh(
         &mut self,
         table: &Table,
@@ -40,13 +42,18 @@ impl Overlay {
         rings: usize,
         relays: usize,
     ) -> bool {
-        if self.read_at == Some(table.changes()) {
+        let at = (table.changes(), table.doubts());
+        if self.read_at == Some(at) {
             return false;
         }
-        self.read_at = Some(table.changes());
-        self.neighbours = neighbours(table.in_region(region), me, rings);
-        self.relays = table.regions().map(|r| (r, elect(table, r, relays))).collect();
-        true
+        let moved = self.read_at.is_none_or(|old| old.0 != at.0);
+        self.read_at = Some(at);
+        if moved {
+            self.neighbours = neighbours(table.in_region(region), me, rings);
+            self.ranked = table.regions().map(|r| (r, rank(table, r))).collect();
+        }
+        self.relays = self.ranked.iter().map(|(r, all)| (*r, elect(table, all, relays))).collect();
+        moved
     }
 
     /// The relays of a region.
@@ -73,16 +80,19 @@ pub(crate) fn neighbours(members: &[NodeId], me: NodeId, rings: usize) -> Vec<No
     out
 }
 
-fn elect(table: &Table, region: RegionId, count: usize) -> Vec<NodeId> {
-    let members = table.in_region(region);
-    let rank = |n: &NodeId| (ALIKE.draw(RELAY, n.0, Instant::ZERO, u64::from(region.0)), *n);
-    let trusted = |n: &&NodeId| table.status(**n) == Some(Status::Alive);
-    let mut ranked: Vec<_> = members.iter().filter(trusted).map(rank).collect();
-    if ranked.is_empty() {
-        ranked = members.iter().map(rank).collect();
-    }
+/// All of a region, the highest hash first.
+fn rank(table: &Table, region: RegionId) -> Vec<NodeId> {
+    let hash = |n: &NodeId| (ALIKE.draw(RELAY, n.0, Instant::ZERO, u64::from(region.0)), *n);
+    let mut ranked: Vec<_> = table.in_region(region).iter().map(hash).collect();
     ranked.sort_unstable_by(|a, b| b.cmp(a));
-    ranked.into_iter().take(count).map(|r| r.1).collect()
+    ranked.into_iter().map(|r| r.1).collect()
+}
+
+/// The first who are not suspected; if all are, the first.
+fn elect(table: &Table, ranked: &[NodeId], count: usize) -> Vec<NodeId> {
+    let trusted = |n: &&NodeId| table.status(**n) == Some(Status::Alive);
+    let relays: Vec<NodeId> = ranked.iter().filter(trusted).take(count).copied().collect();
+    if relays.is_empty() { ranked.iter().take(count).copied().collect() } else { relays }
 }
 
 #[cfg(test)]
@@ -141,7 +151,7 @@ mod tests {
         let before = o.of(RegionId(2)).to_vec();
         let by = NodeId(1);
         t.merge(&Update { id: before[0], incarnation: Incarnation(0), claim: Claim::Suspect { by } });
-        assert!(o.refresh(&t, NodeId(1), RegionId(1), 4, 2));
+        assert!(!o.refresh(&t, NodeId(1), RegionId(1), 4, 2), "a doubt moves no neighbour");
         let after = o.of(RegionId(2));
         assert_eq!(after[0], before[1]);
         assert_eq!(after.len(), 2);

@@ -55,6 +55,12 @@ pub(crate) struct Table {
     retired: BTreeSet<NodeId>,
     summary: [u64; BUCKETS],
     changes: u64,
+    doubts: u64,
+}
+
+/// Where a member counts as there, if it does.
+fn place(k: &Knowledge) -> Option<RegionId> {
+    k.metadata().filter(|_| k.is_live()).map(|m| m.region)
 }
 
 impl Table {
@@ -67,6 +73,7 @@ impl Table {
             retired: BTreeSet::new(),
             summary: [0; BUCKETS],
             changes: 0,
+            doubts: 0,
         }
     }
 
@@ -92,8 +99,16 @@ impl Table {
         next.join(&Knowledge::of(update));
         let before = held.described.is_some().then_some(held.status);
         let held = held.clone();
-        self.leave(update.id, &held);
-        self.enter(update.id, &next);
+        if place(&held).is_some() && place(&held) == place(&next) {
+            // The commonest change by far: a doubt, and its refutation. Nobody comes, goes or moves.
+            let b = bucket(update.id);
+            let (old, new) = (weight(update.id, held.incarnation), weight(update.id, next.incarnation));
+            self.summary[b] = self.summary[b].wrapping_sub(old).wrapping_add(new);
+            self.doubts += 1;
+        } else {
+            self.leave(update.id, &held);
+            self.enter(update.id, &next);
+        }
         let died = held.status.is_live() && !next.status.is_live();
         self.all.insert(update.id, next);
         if died {
@@ -197,6 +212,10 @@ impl Table {
     /// Grows whenever the set of the living, or where they are, changes.
     pub(crate) const fn changes(&self) -> u64 {
         self.changes
+    }
+    /// Grows whenever one of the living is doubted, refutes, or describes itself anew.
+    pub(crate) const fn doubts(&self) -> u64 {
+        self.doubts
     }
     /// Drops graves of those who came back.
     pub(crate) fn tidy_graves(&mut self) {
