@@ -378,7 +378,7 @@ impl<R: Send + Sync + 'static> RaftLogStorage<Types<R>> for Log<R> {
 }
 
 #[cfg(test)]
-#[path = "../tests/harness/disk.rs"]
+#[path = "../tests/raft/harness/disk.rs"]
 #[allow(dead_code)]
 mod disk;
 

@@ -1,13 +1,10 @@
 //! Scripted clusters: each test is one story.
-#![allow(missing_docs)]
 
-mod harness;
-
+use crate::harness::{Answered, G, World, members, n};
 use bytes::Bytes;
 use dwcp_consensus::{EngineError, MemberChange};
 use dwcp_env::{Duration, GroupId};
 use dwcp_raft::GroupConfig;
-use harness::{Answered, G, World, members, n};
 use std::collections::BTreeMap;
 
 #[test]

@@ -1,9 +1,8 @@
 //! Each fault of disks fires and has its effect; a ledger survives what can be survived, and
 //! a broken ledger is found out.
-mod machines;
+use crate::machines::{Ask, Flaw, Ledger, ms, on_node, plan};
 use dwcp_env::{ByteCount, Duration, Instant, NodeId, Ratio};
 use dwcp_runtime_sim::{Advance, Effect, Fault, FaultKind, Fired, Heard, SimWorld, Violation};
-use machines::{Ask, Flaw, Ledger, ms, on_node, plan};
 
 const N1: NodeId = NodeId(1);
 

@@ -1,8 +1,7 @@
 //! Each fault of links fires and has its effect, and only that.
-mod machines;
+use crate::machines::{Chatter, ms, on_links, plan};
 use dwcp_env::{ByteCount, Duration, NodeId, Rate, Ratio};
 use dwcp_runtime_sim::{Effect, Fault, FaultKind, SimWorld};
-use machines::{Chatter, ms, on_links, plan};
 
 const HALF: Ratio = Ratio { num: 1, den: 2 };
 
@@ -44,20 +43,20 @@ fn a_partition_cuts_both_ways() {
     let w = run(Some(on_links(&[1], &[2], 20, 40, Effect::Partition {})), 64);
     assert_eq!(missing(&w, 1, 2), (20..40).collect::<Vec<_>>());
     assert_eq!(missing(&w, 2, 1), (20..40).collect::<Vec<_>>());
-    assert_eq!(missing(&w, 3, 1), []);
+    assert!(missing(&w, 3, 1).is_empty());
 }
 
 #[test]
 fn a_one_way_partition_cuts_one_way() {
     let w = run(Some(on_links(&[1], &[2], 20, 40, Effect::PartitionOneWay {})), 64);
     assert_eq!(missing(&w, 2, 1), (20..40).collect::<Vec<_>>());
-    assert_eq!(missing(&w, 1, 2), []);
+    assert!(missing(&w, 1, 2).is_empty());
 }
 
 #[test]
 fn a_clog_holds_and_lets_go_in_order() {
     let w = run(Some(on_links(&[2], &[1], 20, 60, Effect::Clog {})), 64);
-    assert_eq!(missing(&w, 1, 2), []);
+    assert!(missing(&w, 1, 2).is_empty());
     let m = w.view().machine(NodeId(1)).unwrap();
     let late: Vec<_> = m.heard.iter().filter(|h| h.0 == NodeId(2) && h.2 == ms(60)).map(|h| h.1).collect();
     // Those of 55 and later would have come at 60 and after anyway.
@@ -82,7 +81,7 @@ fn reorder_lets_messages_overtake() {
         64,
     );
     assert!(!heard(&w, 1, 2).is_sorted());
-    assert_eq!(missing(&w, 1, 2), []);
+    assert!(missing(&w, 1, 2).is_empty());
     assert!(heard(&w, 3, 2).is_sorted());
 }
 
@@ -94,7 +93,7 @@ fn duplicates_come_twice() {
     let twice = (0..100).filter(|n| got.iter().filter(|g| *g == n).count() == 2).count();
     assert_eq!(twice as u64, w.fired().of(FaultKind::Duplicate));
     assert!((10..30).contains(&twice));
-    assert_eq!(missing(&w, 1, 2), []);
+    assert!(missing(&w, 1, 2).is_empty());
 }
 
 #[test]
@@ -118,7 +117,7 @@ fn a_narrow_link_queues_and_then_loses() {
     // 1,000 bytes and their headers take 2.148 ms at half a megabyte a second.
     assert!(gaps.iter().filter(|g| (2_147..=2_149).contains(*g)).count() > 15, "{gaps:?}");
     assert!(!missing(&w, 1, 2).is_empty());
-    assert_eq!(missing(&w, 3, 2), []);
+    assert!(missing(&w, 3, 2).is_empty());
 }
 
 #[test]

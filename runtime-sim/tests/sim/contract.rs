@@ -1,12 +1,11 @@
 //! The six invariants of the contract, examined from inside ([`dwcp_env::suite`]) under every
 //! fault that the contract allows.
-mod machines;
+use crate::machines::{ms, on_links, on_node};
 use dwcp_env::suite::{Examinee, Report};
 use dwcp_env::{Duration, NodeId, Seed};
 use dwcp_runtime_sim::atlas::Tolerates;
 use dwcp_runtime_sim::swarm::{Family, Spec, expand};
 use dwcp_runtime_sim::{Effect, FaultKind, Fired, Latency, Plan, SimWorld, plan};
-use machines::{ms, on_links, on_node};
 use std::collections::BTreeMap;
 
 fn world(plan: Plan) -> SimWorld<Examinee> {
@@ -21,7 +20,7 @@ fn reports(w: &SimWorld<Examinee>) -> Vec<Report> {
 
 #[test]
 fn everything_is_exercised_without_faults() {
-    let mut w = world(machines::plan(1, 3, 500));
+    let mut w = world(crate::machines::plan(1, 3, 500));
     w.run_until(ms(500)).unwrap();
     for r in reports(&w) {
         assert!(r.wakes > 200 && r.written > 200 && r.refused > 20 && r.jobs > 10, "{r:?}");
@@ -45,7 +44,7 @@ fn the_contract_holds_under_every_fault_it_allows() {
     let (mut fired, mut recovered, mut lives) = (Fired::default(), 0, 0);
     for seed in 0..16 {
         let spec = Spec {
-            nodes: machines::nodes(3),
+            nodes: crate::machines::nodes(3),
             latency: Latency::Uniform { min: Duration::millis(1), max: Duration::millis(20) },
             net: plan::NetSettings::default(),
             disk: plan::DiskSettings::default(),
@@ -89,7 +88,7 @@ fn the_contract_holds_under_every_fault_it_allows() {
 #[test]
 fn a_lying_disk_is_found_out() {
     let found = (0..20).find_map(|seed| {
-        let mut p = machines::plan(seed, 3, 1_000);
+        let mut p = crate::machines::plan(seed, 3, 1_000);
         let lie = Effect::PhantomWrite { rate: dwcp_env::Ratio::NEVER, lying_sync: dwcp_env::Ratio::ALWAYS };
         p.faults.push(on_node(1, 100, 400, lie));
         p.faults.push(on_node(1, 390, 420, Effect::Crash { mid_write: false }));
@@ -102,7 +101,7 @@ fn a_lying_disk_is_found_out() {
 /// And a liar is: what arrives is not what was sent.
 #[test]
 fn a_liar_is_found_out() {
-    let mut p = machines::plan(1, 3, 1_000);
+    let mut p = crate::machines::plan(1, 3, 1_000);
     let never = dwcp_env::Ratio::NEVER;
     let lie = Effect::Byzantine {
         mutate: dwcp_env::Ratio::ALWAYS,
@@ -118,7 +117,7 @@ fn a_liar_is_found_out() {
 
 #[test]
 fn altered_frames_never_reach_a_node() {
-    let mut p = machines::plan(1, 2, 1_000);
+    let mut p = crate::machines::plan(1, 2, 1_000);
     let corrupt = Effect::CorruptPacket { rate: dwcp_env::Ratio { num: 1, den: 2 }, bits: 3 };
     p.faults.push(on_links(&[], &[], 0, 1_000, corrupt));
     let mut w = world(p);

@@ -1,14 +1,11 @@
 //! What a cluster costs: run alone, under `time`, in a release build.
 //!
-//! `time cargo test --release -p dwcp-raft --test cost -- --ignored --nocapture nine_idle`
-#![allow(missing_docs)]
+//! `time cargo test --release -p dwcp-raft --test raft -- --ignored --nocapture nine_idle`
 
-mod harness;
-
+use crate::harness::{Answered, G, World, members, n};
 use bytes::Bytes;
 use dwcp_env::{Duration, GroupId};
 use dwcp_raft::GroupConfig;
-use harness::{Answered, G, World, members, n};
 use std::collections::BTreeMap;
 
 /// Nine voters in three regions.

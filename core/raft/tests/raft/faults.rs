@@ -1,11 +1,8 @@
 //! Peers that lie, disks that forget.
-#![allow(missing_docs)]
 
-mod harness;
-
+use crate::harness::{Answered, G, World, n};
 use bytes::Bytes;
 use dwcp_env::{Duration, Lane, Purpose, Seed};
-use harness::{Answered, G, World, n};
 
 #[test]
 fn nonsense_from_a_peer_is_counted_and_harmless() {
@@ -125,7 +122,7 @@ fn a_hole_in_the_log_is_cut_and_filled_by_the_leader() {
 
 #[test]
 fn an_old_snapshot_that_comes_late_changes_nothing() {
-    let (mut w, learner, pieces) = harness::with_a_late_snapshot(6, |_| {});
+    let (mut w, learner, pieces) = crate::harness::with_a_late_snapshot(6, |_| {});
     for (from, _, lane, body) in pieces {
         w.inject(from, learner, lane, body);
         w.run(Duration::millis(20));

@@ -1,10 +1,9 @@
 //! A planted bug is found by swarm runs, and shrunk to its cause.
-mod machines;
+use crate::machines::{Ask, Flaw, Ledger, ms, nodes};
 use dwcp_env::{Duration, Instant, NodeId, Seed};
 use dwcp_runtime_sim::shrink::{Budget, Found, shrink};
 use dwcp_runtime_sim::swarm::{Family, Spec, expand};
 use dwcp_runtime_sim::{Advance, Latency, Plan, SimWorld, plan};
-use machines::{Ask, Flaw, Ledger, ms, nodes};
 use std::collections::BTreeMap;
 
 fn spec() -> Spec {

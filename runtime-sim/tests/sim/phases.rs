@@ -1,9 +1,8 @@
 //! Safety, then liveness: at `heal_at` the core is healed, the rest stays as it is, and
 //! nothing new breaks.
-mod machines;
+use crate::machines::{Chatter, ms, on_links, on_node, plan};
 use dwcp_env::{Instant, NodeId, Seed};
 use dwcp_runtime_sim::{Effect, Latency, NodePlan, SimWorld};
-use machines::{Chatter, ms, on_links, on_node, plan};
 
 #[test]
 fn the_core_is_healed_and_the_rest_stays_broken() {

@@ -1,8 +1,7 @@
 //! Each fault of processes and clocks fires and has its effect.
-mod machines;
+use crate::machines::{Ask, Chatter, Flaw, Ledger, ms, on_node, plan};
 use dwcp_env::{Duration, Instant, NodeId, Ratio};
 use dwcp_runtime_sim::{Advance, Effect, Fault, FaultKind, Heard, Keep, SimWorld};
-use machines::{Ask, Chatter, Flaw, Ledger, ms, on_node, plan};
 
 fn run(fault: Fault, until: u64) -> SimWorld<Chatter> {
     let kind = fault.kind();

@@ -1,11 +1,8 @@
 //! Hints that a leader's process is gone, right and wrong ones.
-#![allow(missing_docs)]
 
-mod harness;
-
+use crate::harness::{G, World, n};
 use dwcp_env::{Duration, NodeId};
 use dwcp_raft::GroupConfig;
-use harness::{G, World, n};
 
 fn others(of: NodeId) -> Vec<NodeId> {
     [1, 2, 3].map(n).into_iter().filter(|id| *id != of).collect()

@@ -1,13 +1,9 @@
 //! Each planted bug breaks a promise that some story notices: proof that the stories can fail.
-#![cfg(feature = "planted-bugs")]
-#![allow(missing_docs)]
 
-mod harness;
-
+use crate::harness::{Answered, G, World, n};
 use dwcp_consensus::EngineError;
 use dwcp_env::{Duration, NodeId};
 use dwcp_raft::RaftBugs;
-use harness::{Answered, G, World, n};
 
 fn cluster(seed: u64, bugs: RaftBugs) -> (World, NodeId, [NodeId; 2]) {
     let mut w = World::cluster(seed, 3);
@@ -103,7 +99,7 @@ fn suspect_votes() {
 #[test]
 fn snapshot_out_of_order() {
     let bugs = RaftBugs { snapshot_out_of_order: true, ..RaftBugs::default() };
-    let (mut w, learner, pieces) = harness::with_a_late_snapshot(6, |c| c.bugs = bugs);
+    let (mut w, learner, pieces) = crate::harness::with_a_late_snapshot(6, |c| c.bugs = bugs);
     for (from, _, lane, body) in pieces {
         w.inject(from, learner, lane, body);
         w.run(Duration::millis(20));

@@ -1,13 +1,12 @@
 //! The same plan gives the same run: in one process, after other work, in another process;
 //! and two runs that differ are told apart to the event.
-mod machines;
+use crate::machines::{Ask, Mixer, ms, nodes};
 use dwcp_env::{Duration, Instant, Seed};
 use dwcp_runtime_sim::fingerprint::{Trail, first_differing};
 use dwcp_runtime_sim::plan::Rekey;
 use dwcp_runtime_sim::swarm::{Family, Spec, expand};
 use dwcp_runtime_sim::trace::{Event, What};
 use dwcp_runtime_sim::{Advance, Fired, Keep, Latency, Plan, SimWorld, plan};
-use machines::{Ask, Mixer, ms, nodes};
 use std::collections::BTreeMap;
 
 fn spec() -> Spec {
