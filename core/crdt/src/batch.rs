@@ -13,7 +13,7 @@
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
 use crate::hlc::Hlc;
-use crate::op::{Decoder, Encoder, Op};
+use crate::op::{Action, Decoder, Encoder, Op};
 use alloc::vec::Vec;
 
 /// Operations in one batch.
@@ -29,7 +29,33 @@ pub struct Batch {
     count: u64,
     hlc: Hlc,
     last_hlc: Hlc,
+    named: Named,
     ops: Vec<u8>,
+}
+
+/// What a space must know of a batch before it applies the first operation, so that it need not read it twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Named {
+    /// One more than the highest replica whose dots are named.
+    replicas: u32,
+    /// Whether an operation of a sequence is among them.
+    splices: bool,
+}
+
+impl Named {
+    fn add(&mut self, op: &Op<'_>) {
+        // Ascending: the last has the highest replica.
+        let superseded = op.supersedes.as_slice().last().map(|d| d.replica());
+        let beside = match &op.action {
+            Action::Count { instance, .. } | Action::Escrow { instance, .. } => Some(instance.replica()),
+            Action::Clear(Some(upto)) => upto.iter().last().map(|(r, _)| r),
+            _ => None,
+        };
+        for r in superseded.into_iter().chain(beside) {
+            self.replicas = self.replicas.max(u32::from(r.0) + 1);
+        }
+        self.splices |= matches!(op.action, Action::Splice { .. });
+    }
 }
 
 impl Batch {
@@ -62,6 +88,14 @@ impl Batch {
     #[must_use]
     pub const fn last_hlc(&self) -> Hlc {
         self.last_hlc
+    }
+    /// How many replicas a roster must have so that it holds all whose operations are named here.
+    pub(crate) const fn replicas(&self) -> u32 {
+        self.named.replicas
+    }
+    /// Whether an operation of a sequence is among them.
+    pub(crate) const fn splices(&self) -> bool {
+        self.named.splices
     }
     /// Bytes it takes when encoded, within a few.
     #[must_use]
@@ -98,8 +132,17 @@ impl Batch {
             return Err(from.malformed("a batch of nothing, or beyond the last sequence"));
         }
         let start = from.position();
-        let mut batch = Self { first, last: first, count, hlc, last_hlc: hlc, ops: bytes[start..].to_vec() };
+        let mut batch = Self {
+            first,
+            last: first,
+            count,
+            hlc,
+            last_hlc: hlc,
+            named: Named::default(),
+            ops: bytes[start..].to_vec(),
+        };
         let (mut n, mut ended, mut starts, mut last, mut end) = (0, false, hlc, hlc, first);
+        let mut named = Named::default();
         let mut ops = batch.ops();
         for op in &mut ops {
             let op = op?;
@@ -108,6 +151,7 @@ impl Batch {
             }
             (n, ended) = (n + 1, op.ends);
             (last, end) = (op.hlc, op.last());
+            named.add(&op);
         }
         let fault = |what| Malformed { at: start, what };
         if !ops.from.is_empty() {
@@ -119,7 +163,7 @@ impl Batch {
         if starts != hlc {
             return Err(fault("a first operation that is not made at the batch's time"));
         }
-        (batch.last_hlc, batch.last) = (last, end);
+        (batch.last_hlc, batch.last, batch.named) = (last, end, named);
         Ok(batch)
     }
     /// The operations, in order.
@@ -176,6 +220,7 @@ pub(crate) struct BatchWriter {
     head: usize,
     hlc: Hlc,
     last_hlc: Hlc,
+    named: Named,
     encoder: Encoder,
     out: Writer,
 }
@@ -190,6 +235,7 @@ impl BatchWriter {
             head: 0,
             hlc,
             last_hlc: hlc,
+            named: Named::default(),
             encoder: Encoder::new(hlc),
             out: Writer::new(),
         }
@@ -200,6 +246,7 @@ impl BatchWriter {
         self.encoder.write(op, &mut self.out);
         self.count += 1;
         (self.last, self.last_hlc) = (op.last(), op.hlc);
+        self.named.add(op);
     }
     /// Marks the last operation as the end of its transaction.
     pub(crate) fn end(&mut self) {
@@ -219,7 +266,7 @@ impl BatchWriter {
     }
     /// The batch.
     pub(crate) fn finish(self) -> Batch {
-        let Self { first, last, count, hlc, last_hlc, out, .. } = self;
-        Batch { first, last, count, hlc, last_hlc, ops: out.into_bytes() }
+        let Self { first, last, count, hlc, last_hlc, named, out, .. } = self;
+        Batch { first, last, count, hlc, last_hlc, named, ops: out.into_bytes() }
     }
 }

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! 100,000 items differ in two exchanges. A range whose dots agree and whose sums don't holds rot or a
-//! forged value: all of it is fetched anew. Bytes beside negentropy's: `cargo run --profile sim -p dwcp-crdt --example ranges`.
+//! forged value: all of it is fetched anew. Bytes beside negentropy's: `cargo run --profile sim -p dwcp-crdt --example figures`.
 //!
 //! **Limits.** A message covers at most [`RANGES_MAX`] ranges and [`LIST_MAX`] items. A sum is wrong once in 2^64; the fingerprint
 //! at the end, of 128 bits, tells.

@@ -3,7 +3,7 @@
 //! Operations of one replica are applied in its order without holes, so one number a replica says
 //! everything: the dot `r3:17` was received if and only if the entry of `r3` is at least 17. The
 //! vector is dense, by replica index: comparing two of them is one pass over two arrays of `u64`
-//! (30 replicas: `cargo bench -p dwcp-crdt`).
+//! (measured by the example `figures`).
 //!
 //! Trailing zeros are never stored, so that equal vectors are equal bytes.
 

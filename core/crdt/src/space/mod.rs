@@ -318,32 +318,23 @@ impl Space {
         if self.pending.len() > self.config.pending_max {
             return Err(Refused::Pending(self.pending.len(), self.config.pending_max));
         }
-        let fresh = |op: &Result<crate::op::Op<'_>, Malformed>| match op {
-            Ok(op) => op.dot.sequence() > have,
-            Err(_) => true,
-        };
-        for op in batch.ops().filter(fresh) {
-            self.check(&op?)?;
+        if batch.replicas() as usize > self.roster.len() {
+            let stranger = ReplicaIndex((batch.replicas() - 1) as u16);
+            return Err(Refused::NotAdmitted(Dot::new(stranger, 1), self.roster.epoch));
+        }
+        if batch.splices() {
+            return Err(Refused::Unsupported(batch.first()));
         }
         let mut applied = 0;
-        for op in batch.ops().filter(fresh) {
+        for op in batch.ops() {
             let op = op?;
-            self.apply(&op);
-            self.log(maker).push(&op);
-            applied += 1;
+            if op.dot.sequence() > have {
+                self.apply(&op);
+                self.log(maker).push(&op);
+                applied += 1;
+            }
         }
         Ok(applied)
-    }
-    /// Whether an operation whose form is right can be applied.
-    fn check(&self, op: &crate::op::Op<'_>) -> Result<(), Refused> {
-        let unknown = op.supersedes.as_slice().iter().find(|d| self.roster.get(d.replica()).is_none());
-        if let Some(d) = unknown {
-            return Err(Refused::NotAdmitted(*d, self.roster.epoch));
-        }
-        match op.action {
-            crate::op::Action::Splice { .. } => Err(Refused::Unsupported(op.dot)),
-            _ => Ok(()),
-        }
     }
     fn log(&mut self, replica: ReplicaIndex) -> &mut Log {
         let at = usize::from(replica.0);

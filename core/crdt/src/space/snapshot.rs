@@ -20,7 +20,7 @@
 use super::leaf::{ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
 use super::pending::{Cleared, Upto};
 use super::table::{Pos, Table};
-use super::tree::{ROOT, path_names};
+use super::tree::{ROOT, instance, path_names};
 use super::{Config, Refused, Space};
 use crate::address::{Address, Kind, NAME_MAX, VALUE_MAX};
 use crate::batch::Batch;
@@ -389,6 +389,9 @@ impl Restore {
             _ => return Err(from.malformed("an entry that does not fit its container")),
         };
         self.latest = self.latest.max(Hlc(hlc));
+        if self.amends && leaf.is_some_and(Kind::is_counter) && !self.make_room(id, &name, tag, dot, body) {
+            return Ok(());
+        }
         let new = New { name, tag, dot: dot.bits(), hlc, stamp, body };
         if !self.space.tree.put(id, &new) && !self.amends {
             return Err(from.malformed("an entry that was there before"));
@@ -397,6 +400,23 @@ impl Restore {
             self.space.deadline(dot, id, bytes, body, true);
         }
         Ok(())
+    }
+    /// A replica has one entry in an instance of a counter: the newer stays. Whether that is the one that comes.
+    fn make_room(&mut self, id: u32, name: &Name<'_>, tag: u8, dot: Dot, body: &[u8]) -> bool {
+        let table = &self.space.tree.container(id).table;
+        let mut at = table.locate(name);
+        while let Some(e) = table.entry(at).filter(|e| e.is(name)) {
+            let there = Dot::from_bits(e.dot);
+            if e.tag == tag && there.replica() == dot.replica() && instance(e.body) == instance(body) {
+                if there >= dot {
+                    return false;
+                }
+                self.space.tree.take(id, at, name);
+                return true;
+            }
+            at = table.next(at);
+        }
+        true
     }
     /// Takes a part of the log that goes with the state ([`Space::unstable`]): operations that the state already shows and
     /// that some member may still ask for.
