@@ -368,8 +368,9 @@ fn ranges() {
     for (order, random) in [("recent", false), ("random", true)] {
         for d in [0u64, 1, 10, 100, 1000] {
             let secret = Secret::new([5; 32]);
-            let missing =
-                |n: u64| if random { mix(n ^ 0xabc) % (N / d.max(1)) == 0 && d > 0 } else { n >= N - d };
+            let missing = |n: u64| {
+                if random { mix(n ^ 0xabc).is_multiple_of(N / d.max(1)) && d > 0 } else { n >= N - d }
+            };
             // Twenty items a second from thirty replicas.
             let stamp = |n: u64| (n / 80) as u32 + 1000;
             let dot = |n: u64| Dot::new(ReplicaIndex((n % 30) as u16), n / 30 + 1).bits();

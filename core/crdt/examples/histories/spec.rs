@@ -44,6 +44,9 @@ pub(crate) enum Seen {
 /// Everything that is seen, by place.
 pub(crate) type View = BTreeMap<(Vec<Vec<u8>>, Kind), Seen>;
 
+/// A replica's part in one instance of a counter.
+type Share<'m> = (&'m Vec<Vec<u8>>, Kind, Dot, ReplicaIndex);
+
 /// Every operation ever made.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Spec {
@@ -63,7 +66,7 @@ impl Spec {
         let received: Vec<&Made> = self.made.values().filter(|m| version.contains(m.dot)).collect();
         let mut out = View::new();
         let mut retired: Vec<(&Vec<Vec<u8>>, &Vec<u8>)> = Vec::new();
-        let mut counts: BTreeMap<(&Vec<Vec<u8>>, Kind, Dot, ReplicaIndex), (u64, u64, u64)> = BTreeMap::new();
+        let mut counts: BTreeMap<Share<'_>, (u64, u64, u64)> = BTreeMap::new();
         for m in &received {
             let named = match m.does {
                 Does::Count { instance, .. } => instance,
@@ -113,7 +116,7 @@ impl Spec {
         }
         for seen in out.values_mut() {
             match seen {
-                Seen::Values(all) => all.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1))),
+                Seen::Values(all) => all.sort_by_key(|v| std::cmp::Reverse((v.0, v.1))),
                 Seen::Elements(all) => {
                     all.sort();
                     all.dedup();

@@ -47,7 +47,7 @@ pub enum Store {
         retired: ByName,
     },
     /// A map's fields.
-    Fields(BTreeMap<(Vec<u8>, Kind), Store>),
+    Fields(BTreeMap<(Vec<u8>, Kind), Self>),
 }
 
 /// Joins two maps of dots; `same` joins what both hold.

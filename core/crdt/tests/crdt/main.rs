@@ -1,4 +1,5 @@
 //! What a space and its types promise, examined from outside: one binary, because linking costs more than running.
+#![allow(clippy::needless_range_loop, reason = "a replica's number indexes several things at once")]
 
 mod anomalies;
 mod histories;
