@@ -7,6 +7,7 @@
 //! Exit codes: 0 all held, 1 a history was violated (its seed and story are printed), 2 wrong arguments.
 #![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "a tool: it prints")]
 
+mod draw;
 mod rival;
 mod spec;
 mod world;

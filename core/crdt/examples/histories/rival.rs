@@ -1,7 +1,7 @@
 //! The same histories against `crdts::Map<_, MVReg>`: the harness must find that it does not converge (X1 of the memo; 570 of
 //! 20,000 there). What finds nothing in a type that is known to be broken proves nothing about one that is not.
 
-use crate::world::Draw;
+use crate::draw::Draw;
 use crdts::{CmRDT, CvRDT, MVReg, Map};
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! A small world drawn from a seed: two to five replicas and everything that may happen to them. After every step each replica
 //! that was touched is compared with the specification; at the end all is healed and everyone must be equal, byte for byte.
 
+use crate::draw::Draw;
 use crate::spec::{Seen, Spec, View};
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::edit::{Change, Edit, EditFault};
@@ -12,28 +13,6 @@ use dwcp_crdt::space::{
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{NodeId, Probe};
 use std::fmt::Write as _;
-
-/// SplitMix64: the same everywhere, and nothing to depend on.
-#[derive(Clone, Debug)]
-pub(crate) struct Draw(pub(crate) u64);
-
-impl Draw {
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    /// One of `0..n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-    /// Once in `n`.
-    pub(crate) fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// What happened how often, so that a run can show it tested something.
 #[derive(Clone, Copy, Default, Debug)]

@@ -2,6 +2,8 @@
 #![allow(clippy::needless_range_loop, reason = "a replica's number indexes several things at once")]
 
 mod anomalies;
+#[path = "../../examples/histories/draw.rs"]
+mod draw;
 mod histories;
 mod laws;
 mod oracle;
