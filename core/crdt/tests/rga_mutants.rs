@@ -31,7 +31,7 @@ fn each_planted_bug_is_found() {
         );
         assert!(found.is_some(), "{slip:?} was not found within {WITHIN} histories");
     }
-    for seed in 0..200 {
+    for seed in 0..4000 {
         assert!(
             histories::run(seed, histories::steps(seed)).is_ok(),
             "with nothing planted seed {seed} holds"

@@ -19,8 +19,17 @@ impl<C: Content> Delta<C> {
         let stretches = self.stretches();
         let mut parts = Vec::new();
         let mut part = Part::new(self);
+        let mut sent = vec![false; self.parked.len()];
         for chain in self.causal_order() {
             let chain = self.chains[chain];
+            // What waits goes before the younger names of its replica: those that are said to be seen cover it.
+            let mut at = self.parked.partition_point(|(first, ..)| *first < chain.first >> 48 << 48);
+            while self.parked.get(at).is_some_and(|(first, ..)| *first < chain.first) {
+                if !core::mem::replace(&mut sent[at], true) {
+                    part.park(&self.parked[at]);
+                }
+                at += 1;
+            }
             let from = stretches.partition_point(|s| s.first < chain.first);
             for stretch in stretches[from..].iter().take_while(|s| s.first < chain.end) {
                 let mut rest = *stretch;
@@ -33,9 +42,11 @@ impl<C: Content> Delta<C> {
                 }
             }
         }
+        for (parked, _) in self.parked.iter().zip(&sent).filter(|(_, sent)| !**sent) {
+            part.park(parked);
+        }
         let mut last = part.close();
         last.seen = self.seen.clone();
-        last.parked.clone_from(&self.parked);
         last.doomed.clone_from(&self.doomed);
         parts.push(last);
         parts
@@ -90,6 +101,14 @@ impl<C: Content> Part<C> {
         Self { delta, pieces: Vec::new(), bytes: 0 }
     }
 
+    fn park(&mut self, parked: &(u64, Origin, C)) {
+        let n = C::count(parked.2.as_slice()) as u64;
+        let last = Dot::from_bits(parked.0 + n - 1);
+        self.delta.seen.raise(last.replica(), last.sequence());
+        self.bytes += CHAIN_BYTES + C::weight(parked.2.as_slice());
+        self.delta.parked.push(parked.clone());
+    }
+
     /// Takes from the front of a stretch of `chain` what there is room for.
     fn take(&mut self, chain: Chain, rest: &mut Stretch<'_, C::Slice>, limit: usize) {
         let first = rest.first;
@@ -128,6 +147,7 @@ impl<C: Content> Part<C> {
     /// Puts all into the order of names.
     fn close(mut self) -> Delta<C> {
         self.delta.chains.sort_unstable_by_key(|c| c.first);
+        self.delta.parked.sort_unstable_by_key(|(first, ..)| *first);
         self.pieces.sort_unstable_by_key(|(first, _)| *first);
         for (_, piece) in &self.pieces {
             self.delta.content.push(piece.as_slice());

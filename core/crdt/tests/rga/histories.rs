@@ -23,7 +23,7 @@ pub(crate) fn steps(seed: u64) -> usize {
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
 fn every_replica_reads_as_the_textbook_says() {
-    for seed in 0..3000 {
+    for seed in 0..4000 {
         if let Err(story) = run(seed, steps(seed)) {
             panic!("{story}");
         }
