@@ -102,7 +102,7 @@ fn replication(keyspace: &Keyspace, status: &Status) -> Vec<(String, String)> {
         ("dwcp_roster_epoch", status.epoch.to_string()),
         ("dwcp_fingerprint", format!("{:016x}{:016x}", status.fingerprint[0], status.fingerprint[1])),
         ("dwcp_unstable_operations", status.unstable_operations.to_string()),
-        ("dwcp_unstable_bytes", status.unstable_bytes.to_string()),
+        ("dwcp_unstable_log", status.unstable_bytes.to_string()),
         ("dwcp_pending_batches", status.pending.to_string()),
         ("dwcp_repair_bytes_sent", status.repair_bytes.0.to_string()),
         ("dwcp_repair_bytes_received", status.repair_bytes.1.to_string()),
