@@ -151,7 +151,7 @@ fn prints_trails() {
 fn another_process_gives_the_same_runs() {
     let exe = std::env::current_exe().unwrap();
     let out = std::process::Command::new(exe)
-        .args(["prints_trails", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["determinism::prints_trails", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env("DWCP_A_LARGER_ENVIRONMENT", "x".repeat(10_000))
         .env("TZ", "Pacific/Auckland")
         .current_dir("/")
