@@ -96,7 +96,7 @@ pub enum Answer {
     /// To a transaction, one for each of its commands.
     Replies(Vec<Result<Reply, Refusal>>),
     /// To a pipeline, one for each of its steps.
-    Steps(Vec<Result<Answer, Refusal>>),
+    Steps(Vec<Result<Self, Refusal>>),
     /// Changes, in order; one of several answers to a subscription. The first is empty: from here on.
     Notices(Vec<Notice>),
     /// A key explained.
