@@ -54,6 +54,25 @@ pub struct Place {
     pub admin: SocketAddr,
 }
 
+/// Where one node listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) client: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// So many nodes, dealt out to the regions in turn; `listens` says where the i-th, from 0, listens.
+pub(crate) fn spread(nodes: usize, listens: impl Fn(usize) -> Addresses) -> Vec<Place> {
+    let place = |i: usize| {
+        let region = REGIONS[i % REGIONS.len()];
+        let letter = char::from(b'a' + (i / REGIONS.len() % 26) as u8);
+        let Addresses { client, peer, admin } = listens(i);
+        Place { id: i as u64 + 1, name: format!("{region}-{letter}"), region, client, peer, admin }
+    };
+    (0..nodes).map(place).collect()
+}
+
 /// A cluster's directory.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -107,23 +126,9 @@ impl Layout {
     /// The nodes, by number.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
-        let mut count = BTreeMap::new();
-        (0..self.shape.nodes)
-            .map(|i| {
-                let region = REGIONS[i % REGIONS.len()];
-                let n = count.entry(region).and_modify(|n| *n += 1).or_insert(1);
-                let at =
-                    |base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
-                Place {
-                    id: i as u64 + 1,
-                    name: format!("{region}-{}", letter(*n)),
-                    region,
-                    client: at(0),
-                    peer: at(1000),
-                    admin: at(2000),
-                }
-            })
-            .collect()
+        let on =
+            |i: usize, base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
+        spread(self.shape.nodes, |i| Addresses { client: on(i, 0), peer: on(i, 1000), admin: on(i, 2000) })
     }
 
     /// The nodes that a word names: a node's name, its number, or a region.
@@ -220,8 +225,4 @@ pub(crate) fn write_nodes(
         std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;
     }
     Ok(())
-}
-
-pub(crate) fn letter(n: usize) -> char {
-    char::from(b'a' + u8::try_from(n.saturating_sub(1) % 26).unwrap_or(0))
 }

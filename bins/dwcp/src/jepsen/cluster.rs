@@ -9,7 +9,7 @@
 //! is not passed.
 
 use crate::config::{Timing, Transport};
-use crate::dev::layout::{Place, REGIONS, letter, write_nodes};
+use crate::dev::layout::{Addresses, Place, spread, write_nodes};
 use crate::http;
 use dwcp_env::{ClusterId, NodeId, Seed};
 use dwcp_nemesis as nemesis;
@@ -342,22 +342,10 @@ fn signal(child: &Child, what: Signal) {
 fn places(nodes: usize, network: Option<&Namespaces>) -> Vec<Place> {
     let pid = std::process::id();
     let (high, low) = (64 + (pid >> 8) % 64, pid % 256);
-    let mut count = BTreeMap::new();
-    (0..nodes)
-        .map(|i| {
-            let region = REGIONS[i % REGIONS.len()];
-            let n = count.entry(region).and_modify(|n| *n += 1).or_insert(1);
-            let loopback = Ipv4Addr::new(127, high as u8, low as u8, i as u8 + 1);
-            let ip = network.map_or(loopback, |n| n.address(NodeId(i as u64 + 1)));
-            let at = |port: u16| SocketAddr::from((ip, port));
-            Place {
-                id: i as u64 + 1,
-                name: format!("{region}-{}", letter(*n)),
-                region,
-                client: at(2379),
-                peer: at(2380),
-                admin: at(9090),
-            }
-        })
-        .collect()
+    spread(nodes, |i| {
+        let loopback = Ipv4Addr::new(127, high as u8, low as u8, i as u8 + 1);
+        let ip = network.map_or(loopback, |n| n.address(NodeId(i as u64 + 1)));
+        let on = |port: u16| SocketAddr::from((ip, port));
+        Addresses { client: on(2379), peer: on(2380), admin: on(9090) }
+    })
 }
