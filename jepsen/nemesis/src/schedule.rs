@@ -86,7 +86,10 @@ mod tests {
                 assert!(s.windows.iter().all(|w| w.begin < w.end && w.end <= time));
                 assert!(s.windows.windows(2).all(|w| w[0].end < w[1].begin));
                 for n in nemeses {
-                    assert!(s.windows.iter().any(|w| w.strikers.contains(&n)), "{seed} {time:?} {n:?}");
+                    let turns: Vec<u64> =
+                        s.windows.iter().filter(|w| w.strikers.contains(&n)).map(|w| w.nth).collect();
+                    let counted: Vec<u64> = (0..turns.len() as u64).collect();
+                    assert!(!turns.is_empty() && turns == counted, "{seed} {time:?} {n:?}: {turns:?}");
                 }
             }
         }
