@@ -12,7 +12,7 @@ use dwcp_check::picture;
 use dwcp_check::report::{Outcome, Report};
 use dwcp_check::rw::Unwritten;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -154,7 +154,7 @@ fn checked(args: &Check, json: bool) -> Result<u8, String> {
     let (format, loaded) = load(args)?;
     if let Some(convert) = args.convert {
         let to = convert.0.ok_or("say which format to convert to")?;
-        loaded.write(to, std::io::stdout().lock()).map_err(|e| e.to_string())?;
+        loaded.write(to, crate::say::stdout()).map_err(|e| e.to_string())?;
         return Ok(0);
     }
     let ask = Ask {
@@ -226,12 +226,10 @@ fn tell(args: &Check, report: &Report, json: bool) -> Result<(), String> {
             None => eprintln!("dwcp: nothing to draw: no finding"),
         }
     }
-    let mut out = std::io::stdout().lock();
-    let written = if json {
-        let text = serde_json::to_string(report).map_err(|e| e.to_string())?;
-        writeln!(out, "{text}")
+    if json {
+        println!("{}", serde_json::to_string(report).map_err(|e| e.to_string())?);
     } else {
-        writeln!(out, "{report}")
-    };
-    written.map_err(|e| format!("can't print: {e}"))
+        println!("{report}");
+    }
+    Ok(())
 }

@@ -1,5 +1,9 @@
 //! The doors of a node, and what the `dwcp` command is made of.
 
+// First: its `println!` is the one that all the others mean.
+#[macro_use]
+pub mod say;
+
 pub mod admin;
 pub mod check;
 pub mod client;

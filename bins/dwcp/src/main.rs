@@ -1,7 +1,7 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{check, dev, identity, jepsen, kv, maelstrom, member, run_node, sim, status};
+use dwcp::{check, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
 use std::process::ExitCode;
 
 /// A node makes and drops some fifty small things for a write, many of them on another thread's behalf.
@@ -55,6 +55,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    say::guarded(run)
+}
+
+fn run() -> ExitCode {
     #[cfg(feature = "web")]
     let _set = sim::view::INSIDE.set(include_str!("../../web/dist/dwcp-sim.html"));
     let cli = Cli::parse();
@@ -69,9 +73,11 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),
         Command::Maelstrom(args) => maelstrom::run(args),
-        Command::ClusterId => identity::draw_cluster().map(|id| println!("{id}")).map_err(|e| e.to_string()),
+        Command::ClusterId => {
+            identity::draw_cluster().map(|id| say::out(format_args!("{id}\n"))).map_err(|e| e.to_string())
+        }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "dwcp", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut Cli::command(), "dwcp", &mut say::stdout());
             Ok(())
         }
     };
@@ -79,9 +85,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             if json {
-                eprintln!("{}", serde_json::json!({ "error": why }));
+                say::err(format_args!("{}\n", serde_json::json!({ "error": why })));
             } else {
-                eprintln!("dwcp: {why}");
+                say::err(format_args!("dwcp: {why}\n"));
             }
             ExitCode::FAILURE
         }

@@ -146,7 +146,7 @@ impl Supervisor {
             );
             return;
         }
-        let mut out = anstream::stdout();
+        let mut out = crate::say::coloured();
         let (bold, dim, off) = ("\x1b[1m", "\x1b[2m", "\x1b[0m");
         let dir = if self.layout.dir.as_os_str() == ".dwcp-dev" {
             String::new()

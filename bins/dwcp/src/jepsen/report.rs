@@ -32,7 +32,7 @@ pub(super) fn list(json: bool) {
         println!("{}", json!({ "workloads": workloads, "nemeses": nemeses }));
         return;
     }
-    let mut out = anstream::stdout();
+    let mut out = crate::say::coloured();
     let names: Vec<&str> = Use::ALL.iter().map(|u| u.name()).collect();
     let _closed = writeln!(out, "workloads: {}\n\nnemeses (in scenario files):", names.join(", "));
     for nemesis in Nemesis::ALL {
@@ -46,7 +46,7 @@ pub(super) fn list(json: bool) {
 
 /// A run, after it.
 pub(super) fn text(order: &Order, ran: &Ran, verdict: &Verdict) {
-    let mut out = anstream::stdout();
+    let mut out = crate::say::coloured();
     let _closed = out.write_all(lines(order, ran, verdict).as_bytes());
 }
 
@@ -120,7 +120,7 @@ pub(super) fn matrix(rows: &[(Use, Nemesis, Verdict)]) {
     let mut nemeses: Vec<Nemesis> = rows.iter().map(|r| r.1).collect();
     nemeses.sort_unstable();
     nemeses.dedup();
-    let mut out = anstream::stdout();
+    let mut out = crate::say::coloured();
     let mut s = format!("\n{:<12}", "");
     for n in &nemeses {
         let _fine = write!(s, " {:<13}", n.card().name);

@@ -153,7 +153,7 @@ pub fn run(args: Sim, json: bool) -> Result<(), String> {
         What::Mutants(args) => mutants::mutants(&args, json),
         What::Worker { threads, warm_up } => {
             let perturbed = Perturbed { threads, warm_up };
-            serve(perturbed, std::io::stdin().lock(), std::io::stdout().lock()).map_err(|e| e.to_string())
+            serve(perturbed, std::io::stdin().lock(), crate::say::stdout()).map_err(|e| e.to_string())
         }
     }
 }

@@ -8,7 +8,6 @@ use dwcp_scenarios::file::Scenario;
 use dwcp_scenarios::sweep::Summary;
 use dwcp_scenarios::worker::{Report, Want};
 use dwcp_scenarios::{catalogue, report};
-use std::io::Write as _;
 use std::path::Path;
 
 pub(super) fn list(json: bool) -> Result<(), String> {
@@ -90,17 +89,13 @@ pub(super) fn names(scenario: &Scenario) -> String {
 }
 pub(super) fn trace(what: &str, seed: u64, from: u64, count: u64, json: bool) -> Result<(), String> {
     let report = execute_plan(plan_of(what, seed)?, Want::Events { from, to: from.saturating_add(count) })?;
-    let mut out = std::io::stdout().lock();
     for (place, event) in &report.events {
         let line = if json {
             serde_json::json!({ "place": place, "event": event }).to_string()
         } else {
             format!("{place:>9} {event}")
         };
-        // A reader that has seen enough closes the pipe.
-        if writeln!(out, "{line}").is_err() {
-            break;
-        }
+        println!("{line}");
     }
     Ok(())
 }
