@@ -1,6 +1,7 @@
 //! Real clusters under nemeses, briefly: the harness runs, heals, judges and leaves nothing behind.
 //!
 //! The full matrix is a command: `dwcp jepsen matrix --time 20s`.
+#![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
 
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,6 @@
 //! Real processes through kill -9: a leader, then a whole region, under load. Nothing acknowledged is lost, writes
 //! flow again soon, and what an operator does wrong is answered with what would be right.
+#![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
 
 use dwcp::client::Client;
 use std::collections::BTreeMap;

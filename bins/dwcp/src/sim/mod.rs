@@ -153,7 +153,9 @@ pub fn run(args: Sim, json: bool) -> Result<(), String> {
         What::Mutants(args) => mutants::mutants(&args, json),
         What::Worker { threads, warm_up } => {
             let perturbed = Perturbed { threads, warm_up };
-            serve(perturbed, std::io::stdin().lock(), crate::say::stdout()).map_err(|e| e.to_string())
+            #[allow(clippy::disallowed_methods, reason = "a worker speaks to its sweep, and ends with it")]
+            let answers = std::io::stdout().lock();
+            serve(perturbed, std::io::stdin().lock(), answers).map_err(|e| e.to_string())
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Recorded edits of real documents end in the right text.
 //!
 //! The data (`tests/data/editing-traces`) has no two insertions at one place at once: it tests integration, not ties.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test reads its data and tells figures"
+)]
 
 use dwcp_crdt::rga::{Applied, Op, Text};
 use dwcp_crdt::{Dot, ReplicaIndex};
