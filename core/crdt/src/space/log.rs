@@ -87,7 +87,8 @@ impl Log {
         let mut spent = 0;
         let mut writer: Option<BatchWriter> = None;
         // A transaction may lie in two chunks: what is cut off by the budget is only taken back to its start.
-        for chunk in self.chunks.iter().filter(|c| c.last.sequence() > after) {
+        let from = self.chunks.partition_point(|c| c.last.sequence() <= after);
+        for chunk in self.chunks.range(from..) {
             for op in Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count) {
                 let op = op.expect("the log holds what was checked");
                 if op.dot.sequence() <= after || op.dot.sequence() > upto {

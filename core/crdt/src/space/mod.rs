@@ -42,6 +42,7 @@ mod sync;
 mod table;
 mod tree;
 
+pub use mutate::Transaction;
 pub use read::{CounterShare, Element, Field, Sibling, Value};
 pub use snapshot::{Chunk, Cursor, Restore, RestoreFault, SnapshotHeader};
 pub use stability::Stability;
@@ -199,6 +200,12 @@ impl Space {
     #[must_use]
     pub const fn me(&self) -> ReplicaIndex {
         self.me
+    }
+    /// Goes on at another place of the roster: this replica can't be sure to know all that it made at the old one. What
+    /// it has from there it keeps and passes on like anybody's.
+    pub fn take_place(&mut self, me: ReplicaIndex) {
+        self.me = me;
+        self.replaying = true;
     }
     /// What was received.
     #[must_use]

@@ -26,6 +26,13 @@ use alloc::vec::Vec;
 /// Dots that a deletion names one by one.
 const NAMED_MAX: usize = 8;
 
+/// A transaction in the making ([`Space::begin`]).
+#[derive(Debug)]
+pub struct Transaction {
+    hlc: Hlc,
+    out: BatchWriter,
+}
+
 /// A place, as operations spell it.
 struct Place {
     container: Vec<u8>,
@@ -101,26 +108,42 @@ impl Space {
     /// # Errors
     /// Says which edit can't be done; then nothing changed.
     pub fn transact(&mut self, millis: u64, edits: &[Edit]) -> Result<Option<Batch>, Rejected> {
-        let standing = self.roster.get(self.me).map(|m| m.standing);
-        if !matches!(standing, Some(Standing::Active | Standing::Lagging)) {
-            return Err(Rejected::Standing(self.me, self.roster.epoch));
-        }
-        if edits.len() > OPS_MAX {
-            return Err(Rejected::Large(OPS_MAX));
-        }
-        let mut foreseen = Foreseen::default();
-        for (i, edit) in edits.iter().enumerate() {
-            self.check_edit(edit, &mut foreseen).map_err(|fault| Rejected::Edit(i, fault))?;
-        }
+        self.may_write()?;
+        self.check_edits(edits)?;
+        let mut transaction = self.begin(millis)?;
+        self.perform_all(&mut transaction, edits);
+        Ok(self.commit(transaction))
+    }
+    /// Begins a transaction whose edits come one after the other, each made after the caller has read what those before
+    /// it did. Nobody else may be shown the state before [`Space::commit`].
+    ///
+    /// # Errors
+    /// This replica may not write now.
+    pub fn begin(&mut self, millis: u64) -> Result<Transaction, Rejected> {
+        self.may_write()?;
         let hlc = self.clock.tick(millis)?;
         self.open();
-        let first = Dot::new(self.me, self.vv.get(self.me) + 1);
-        let mut out = BatchWriter::new(first, hlc);
-        for edit in edits {
-            self.perform(edit, hlc, &mut out);
+        Ok(Transaction { hlc, out: BatchWriter::new(self.next_dot(), hlc) })
+    }
+    /// Makes some edits of a transaction: all of them, or none.
+    ///
+    /// # Errors
+    /// Says which edit can't be done; the transaction goes on without these.
+    pub fn edit(&mut self, transaction: &mut Transaction, edits: &[Edit]) -> Result<(), Rejected> {
+        if transaction.out.count() as usize + edits.len() > OPS_MAX {
+            return Err(Rejected::Large(OPS_MAX));
         }
+        self.check_edits(edits)?;
+        self.perform_all(transaction, edits);
+        Ok(())
+    }
+    /// Ends a transaction. Nothing is returned if nothing changed.
+    ///
+    /// The batch must be durable before it is sent or the client is answered.
+    pub fn commit(&mut self, transaction: Transaction) -> Option<Batch> {
+        let Transaction { mut out, .. } = transaction;
         if out.count() == 0 {
-            return Ok(None);
+            return None;
         }
         out.end();
         let batch = out.finish();
@@ -128,7 +151,28 @@ impl Space {
         for op in batch.ops() {
             self.log(me).push(&op.expect("just written"));
         }
-        Ok(Some(batch))
+        Some(batch)
+    }
+    fn may_write(&self) -> Result<(), Rejected> {
+        match self.roster.get(self.me).map(|m| m.standing) {
+            Some(Standing::Active | Standing::Lagging) => Ok(()),
+            _ => Err(Rejected::Standing(self.me, self.roster.epoch)),
+        }
+    }
+    fn check_edits(&self, edits: &[Edit]) -> Result<(), Rejected> {
+        if edits.len() > OPS_MAX {
+            return Err(Rejected::Large(OPS_MAX));
+        }
+        let mut foreseen = Foreseen::default();
+        for (i, edit) in edits.iter().enumerate() {
+            self.check_edit(edit, &mut foreseen).map_err(|fault| Rejected::Edit(i, fault))?;
+        }
+        Ok(())
+    }
+    fn perform_all(&mut self, transaction: &mut Transaction, edits: &[Edit]) {
+        for edit in edits {
+            self.perform(edit, transaction.hlc, &mut transaction.out);
+        }
     }
 
     fn check_edit<'e>(&self, edit: &'e Edit, foreseen: &mut Foreseen<'e>) -> Result<(), EditFault> {
