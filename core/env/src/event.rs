@@ -137,6 +137,31 @@ events! {
         /// Last log index in it.
         index: u64,
     }
+    /// An eventual keyspace's state could not be written to its file; the old one counts, and it is tried again.
+    CheckpointFailed "eventual.checkpoint_failed" Warn Metric::Count("dwcp_eventual_checkpoint_failures_total", "Checkpoints of eventual keyspaces that failed and are tried again."), {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        why: String,
+    }
+    /// A node has taken a place in an eventual keyspace's roster.
+    PlaceTaken "eventual.place_taken" Info Metric::Count("dwcp_eventual_places_taken_total", "Places taken in rosters of eventual keyspaces: one for each life of a disk."), {
+        /// Which group.
+        group: GroupId,
+        /// The place.
+        replica: u16,
+        /// Which of the node's lives.
+        incarnation: u64,
+    }
+    /// An eventual keyspace's state was taken from a peer.
+    StateFetched "eventual.state_fetched" Info Metric::Count("dwcp_eventual_states_fetched_total", "States of eventual keyspaces taken from a peer."), {
+        /// Which group.
+        group: GroupId,
+        /// From whom.
+        from: NodeId,
+        /// Its bytes.
+        bytes: u64,
+    }
     /// The log's unfinished last write was cut off at recovery.
     WalTailCut "wal.tail_cut" Info Metric::Count("dwcp_wal_tail_cuts_total", "Unfinished tails cut off the log at recovery."), {
         /// Bytes that did not check.

@@ -53,6 +53,8 @@ pub const WRITE_MAX: usize = 1536 * 1024;
 pub const ANSWER_MAX: usize = 1 << 20;
 /// Elements a scan looks at in one step, whatever it was asked.
 pub const SCAN_MAX: u64 = 16_384;
+/// Keys that one `FLUSHDB` removes; a larger keyspace is emptied by scanning.
+pub const FLUSH_MAX: usize = 16_384;
 /// Channels and patterns of one subscription.
 pub const CHANNELS_MAX: usize = 1_024;
 
@@ -415,6 +417,17 @@ pub struct PeerStatus {
     pub standing: String,
 }
 
+impl Step {
+    /// Its commands.
+    #[must_use]
+    pub fn commands(&self) -> &[Command] {
+        match self {
+            Self::Command(command) => core::slice::from_ref(command),
+            Self::Transaction(commands) => commands,
+        }
+    }
+}
+
 impl Command {
     /// Its name, as Redis spells it.
     #[must_use]
@@ -502,5 +515,63 @@ impl Command {
                 | Self::Expire { .. }
                 | Self::FlushDb
         )
+    }
+    /// The keys it names. `SCAN`, `KEYS` and the like name none.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Bytes> {
+        match self {
+            Self::MGet { keys }
+            | Self::SUnion { keys }
+            | Self::SInter { keys }
+            | Self::SDiff { keys }
+            | Self::Del { keys }
+            | Self::Exists { keys } => keys.iter().collect(),
+            Self::MSet { pairs } => pairs.iter().map(|(k, _)| k).collect(),
+            Self::Get { key }
+            | Self::Set { key, .. }
+            | Self::GetDel { key }
+            | Self::GetEx { key, .. }
+            | Self::StrLen { key }
+            | Self::GetRange { key, .. }
+            | Self::IncrBy { key, .. }
+            | Self::SetMulti { key, .. }
+            | Self::Siblings { key }
+            | Self::SAdd { key, .. }
+            | Self::SRem { key, .. }
+            | Self::SMembers { key }
+            | Self::SIsMember { key, .. }
+            | Self::SMIsMember { key, .. }
+            | Self::SCard { key }
+            | Self::SRandMember { key }
+            | Self::SScan { key, .. }
+            | Self::HSet { key, .. }
+            | Self::HGet { key, .. }
+            | Self::HMGet { key, .. }
+            | Self::HGetAll { key }
+            | Self::HDel { key, .. }
+            | Self::HExists { key, .. }
+            | Self::HLen { key }
+            | Self::HStrLen { key, .. }
+            | Self::HKeys { key }
+            | Self::HVals { key }
+            | Self::HIncrBy { key, .. }
+            | Self::HScan { key, .. }
+            | Self::RPush { key, .. }
+            | Self::LPush { key, .. }
+            | Self::LRange { key, .. }
+            | Self::LLen { key }
+            | Self::LIndex { key, .. }
+            | Self::LInsert { key, .. }
+            | Self::LRem { key, .. }
+            | Self::LSet { key, .. }
+            | Self::LTrim { key, .. }
+            | Self::Type { key }
+            | Self::Expire { key, .. }
+            | Self::Pttl { key }
+            | Self::ExpireTime { key } => vec![key],
+            Self::Scan { .. } | Self::Keys { .. } | Self::DbSize | Self::RandomKey | Self::FlushDb => {
+                Vec::new()
+            }
+        }
     }
 }

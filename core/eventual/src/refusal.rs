@@ -73,6 +73,14 @@ pub enum Refusal {
     /// The replica can't serve yet, and why.
     #[error("this replica can't serve yet: {0}")]
     NotReady(String),
+    /// The deadline passed while the disk was being waited for.
+    #[error(
+        "the outcome is unknown: the deadline passed before the write was durable; read before trying again"
+    )]
+    Unknown,
+    /// Too much to do already.
+    #[error("the replica has too many requests in flight; try again in a moment")]
+    Overloaded,
     /// The subscriber has fallen too far behind.
     #[error("the subscription fell behind and was ended: subscribe again and read the keys anew")]
     Lagged,
@@ -85,7 +93,7 @@ impl Refusal {
         match self {
             Self::WrongType { .. } => "WRONGTYPE",
             Self::NotKept { .. } => "NOTKEPT",
-            Self::Backlog { .. } => "BUSY",
+            Self::Backlog { .. } | Self::Overloaded => "BUSY",
             Self::Clock(_) => "CLOCK",
             Self::NotReady(_) => "LOADING",
             Self::NotInteger
@@ -94,6 +102,7 @@ impl Refusal {
             | Self::IndexOutOfRange
             | Self::Argument(_)
             | Self::TooLarge { .. }
+            | Self::Unknown
             | Self::Lagged => "ERR",
         }
     }

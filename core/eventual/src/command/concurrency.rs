@@ -1,0 +1,302 @@
+//! Commands against spaces, without a disk or a network: what each means, alone and under concurrency.
+
+use super::{View, plan};
+use crate::api::{Command, Expiry, Reply, Span, Type};
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use dwcp_crdt::space::{Config, Missing};
+use dwcp_crdt::{ReplicaIndex, Roster, Space};
+use dwcp_env::NodeId;
+
+/// Two replicas that hear of each other when they are told to.
+struct Two {
+    a: Space,
+    b: Space,
+    ms: u64,
+}
+
+impl Two {
+    fn new() -> Self {
+        let roster = Roster::founding([NodeId(1), NodeId(2)]);
+        let space = |i| Space::new(Config::new([7; 32]), roster.clone(), ReplicaIndex(i));
+        Self { a: space(0), b: space(1), ms: 1_000_000 }
+    }
+    fn exchange(&mut self) {
+        for (from, to) in [(false, true), (true, false)] {
+            let (source, target) = if from { (&self.b, &mut self.a) } else { (&self.a, &mut self.b) };
+            let _ = to;
+            let Missing::Operations { batches, .. } = source.missing(target.version(), usize::MAX) else {
+                panic!("nothing was trimmed")
+            };
+            for batch in batches {
+                target.receive(&batch, self.ms).unwrap();
+            }
+        }
+        assert_eq!(self.a.fingerprint(), self.b.fingerprint());
+    }
+    fn at_a(&mut self, command: Command) -> Result<Reply, Refusal> {
+        self.ms += 1;
+        run(&mut self.a, self.ms, &command)
+    }
+    fn at_b(&mut self, command: Command) -> Result<Reply, Refusal> {
+        self.ms += 1;
+        run(&mut self.b, self.ms, &command)
+    }
+    fn both(&self, command: &Command) -> Reply {
+        let read = |space| plan(View { space, millis: self.ms, draw: 3 }, command).unwrap().reply;
+        assert_eq!(read(&self.a), read(&self.b));
+        read(&self.a)
+    }
+}
+
+fn run(space: &mut Space, millis: u64, command: &Command) -> Result<Reply, Refusal> {
+    let plan = plan(View { space, millis, draw: 3 }, command)?;
+    assert!(plan.edits.is_empty() || command.writes(), "{} said that it reads", command.name());
+    space.transact(millis, &plan.edits).unwrap();
+    Ok(plan.reply)
+}
+
+fn b(s: &str) -> Bytes {
+    Bytes::copy_from_slice(s.as_bytes())
+}
+fn bs(all: &[&str]) -> Vec<Bytes> {
+    all.iter().map(|s| b(s)).collect()
+}
+fn set(k: &str, v: &str) -> Command {
+    Command::Set { key: b(k), value: b(v), expiry: Expiry::Never }
+}
+fn get(k: &str) -> Command {
+    Command::Get { key: b(k) }
+}
+fn incr(k: &str, by: i64) -> Command {
+    Command::IncrBy { key: b(k), by }
+}
+fn value(v: &str) -> Reply {
+    Reply::Value(Some(b(v)))
+}
+fn sadd(k: &str, m: &[&str]) -> Command {
+    Command::SAdd { key: b(k), members: bs(m) }
+}
+fn hset(k: &str, f: &str, v: &str) -> Command {
+    Command::HSet { key: b(k), pairs: vec![(b(f), b(v))] }
+}
+fn del(k: &str) -> Command {
+    Command::Del { keys: vec![b(k)] }
+}
+
+#[test]
+fn strings_are_redis_when_nobody_else_writes() {
+    let mut two = Two::new();
+    assert_eq!(two.at_a(get("k")), Ok(Reply::Value(None)));
+    assert_eq!(two.at_a(set("k", "v")), Ok(Reply::Done));
+    assert_eq!(two.at_a(get("k")), Ok(value("v")));
+    assert_eq!(two.at_a(Command::StrLen { key: b("k") }), Ok(Reply::Number(1)));
+    assert_eq!(two.at_a(incr("k", 1)), Err(Refusal::NotInteger));
+    assert_eq!(two.at_a(sadd("k", &["x"])), Err(Refusal::WrongType { holds: Type::String }));
+    assert_eq!(two.at_a(Command::GetDel { key: b("k") }), Ok(value("v")));
+    assert_eq!(two.at_a(Command::Exists { keys: bs(&["k", "k"]) }), Ok(Reply::Number(0)));
+    two.at_a(set("k", "v")).unwrap();
+    two.at_a(sadd("s", &["x"])).unwrap();
+    assert_eq!(
+        two.at_a(Command::MGet { keys: bs(&["k", "s", "none"]) }),
+        Ok(Reply::Values(vec![Some(b("v")), None, None]))
+    );
+    assert_eq!(two.at_a(Command::Exists { keys: bs(&["k", "k", "s"]) }), Ok(Reply::Number(3)));
+    assert_eq!(two.at_a(set("s", "now a string")), Ok(Reply::Done));
+    assert_eq!(two.at_a(Command::Type { key: b("s") }), Ok(Reply::Type(Type::String)));
+    assert_eq!(two.at_a(Command::Del { keys: bs(&["s", "s", "none"]) }), Ok(Reply::Number(1)));
+}
+
+#[test]
+fn a_number_in_a_string_counts_from_where_it_was_set() {
+    let mut two = Two::new();
+    two.at_a(set("n", "10")).unwrap();
+    two.exchange();
+    assert_eq!(two.at_a(incr("n", 1)), Ok(Reply::Number(11)));
+    assert_eq!(two.at_b(incr("n", -3)), Ok(Reply::Number(7)));
+    two.exchange();
+    assert_eq!(two.both(&get("n")), value("8"));
+    two.at_a(set("n", "100")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&get("n")), value("100"), "what was counted before is gone");
+    assert_eq!(two.at_a(incr("n", i64::MAX)), Err(Refusal::Overflow));
+    assert_eq!(two.at_b(incr("fresh", 5)), Ok(Reply::Number(5)));
+}
+
+#[test]
+fn of_concurrent_sets_the_later_shows_and_the_other_can_be_read() {
+    let mut two = Two::new();
+    two.at_a(set("k", "first")).unwrap();
+    two.at_b(set("k", "second")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&get("k")), value("second"));
+    assert_eq!(two.both(&Command::Siblings { key: b("k") }), Reply::Elements(bs(&["second", "first"])));
+    two.at_a(set("k", "third")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&Command::Siblings { key: b("k") }), Reply::Elements(bs(&["third"])));
+    two.at_a(Command::SetMulti { key: b("m"), value: b("x") }).unwrap();
+    two.at_b(Command::SetMulti { key: b("m"), value: b("y") }).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&Command::Siblings { key: b("m") }), Reply::Elements(bs(&["y", "x"])));
+}
+
+#[test]
+fn an_addition_survives_a_removal_that_had_not_seen_it() {
+    let mut two = Two::new();
+    two.at_a(sadd("s", &["x", "y"])).unwrap();
+    two.exchange();
+    assert_eq!(two.at_a(Command::SRem { key: b("s"), members: bs(&["x", "y", "z"]) }), Ok(Reply::Number(2)));
+    assert_eq!(two.at_b(sadd("s", &["x"])), Ok(Reply::Number(0)), "it is there already, and is added anew");
+    two.exchange();
+    assert_eq!(two.both(&Command::SMembers { key: b("s") }), Reply::Elements(bs(&["x"])));
+    assert_eq!(two.both(&Command::SCard { key: b("s") }), Reply::Number(1));
+}
+
+#[test]
+fn hashes_merge_field_by_field() {
+    let mut two = Two::new();
+    assert_eq!(two.at_a(hset("h", "f", "1")), Ok(Reply::Number(1)));
+    two.exchange();
+    two.at_a(hset("h", "g", "2")).unwrap();
+    assert_eq!(two.at_b(Command::HIncrBy { key: b("h"), field: b("f"), by: 4 }), Ok(Reply::Number(5)));
+    two.at_a(Command::HIncrBy { key: b("h"), field: b("f"), by: 1 }).unwrap();
+    two.exchange();
+    let all = vec![(b("f"), b("6")), (b("g"), b("2"))];
+    assert_eq!(two.both(&Command::HGetAll { key: b("h") }), Reply::Pairs(all));
+    assert_eq!(two.at_a(Command::HDel { key: b("h"), fields: bs(&["f", "g", "no"]) }), Ok(Reply::Number(2)));
+    two.at_b(hset("h", "g", "kept")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&Command::HGetAll { key: b("h") }), Reply::Pairs(vec![(b("g"), b("kept"))]));
+    assert_eq!(two.both(&Command::HLen { key: b("h") }), Reply::Number(1));
+}
+
+#[test]
+fn two_types_under_one_key_are_both_kept() {
+    let mut two = Two::new();
+    two.at_a(sadd("k", &["x"])).unwrap();
+    two.at_b(hset("k", "f", "v")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&Command::Type { key: b("k") }), Reply::Type(Type::Hash));
+    assert_eq!(two.both(&Command::SMembers { key: b("k") }), Reply::Elements(bs(&["x"])));
+    assert_eq!(two.both(&Command::HGet { key: b("k"), field: b("f") }), value("v"));
+    assert_eq!(two.at_a(del("k")), Ok(Reply::Number(1)));
+    two.exchange();
+    assert_eq!(two.both(&Command::DbSize), Reply::Number(0));
+}
+
+#[test]
+fn a_key_past_its_deadline_is_hidden_and_a_writer_begins_it_anew() {
+    let mut two = Two::new();
+    let in_ms = |k: &str, ms| Command::Expire { key: b(k), expiry: Expiry::In(ms) };
+    two.at_a(incr("n", 7)).unwrap();
+    assert_eq!(two.at_a(in_ms("n", 1_000)), Ok(Reply::Number(1)));
+    assert_eq!(two.at_a(in_ms("none", 1_000)), Ok(Reply::Number(0)));
+    two.exchange();
+    assert_eq!(two.at_b(Command::Pttl { key: b("n") }), Ok(Reply::Number(998)));
+    two.ms += 2_000;
+    assert_eq!(two.both(&get("n")), Reply::Value(None));
+    assert_eq!(two.both(&Command::Keys { pattern: b("*") }), Reply::Elements(Vec::new()));
+    assert_eq!(two.at_b(Command::Pttl { key: b("n") }), Ok(Reply::Number(-2)));
+    assert_eq!(two.at_b(incr("n", 1)), Ok(Reply::Number(1)), "another life of the key");
+    two.exchange();
+    assert_eq!(two.both(&get("n")), value("1"));
+    assert_eq!(two.both(&Command::Pttl { key: b("n") }), Reply::Number(-1), "without the old one's deadline");
+    assert_eq!(two.at_a(in_ms("n", 0)), Ok(Reply::Number(1)));
+    assert_eq!(two.at_a(get("n")), Ok(Reply::Value(None)));
+    assert!(two.a.is_empty(), "a deadline in the past removes at once");
+}
+
+#[test]
+fn set_keeps_or_forgets_a_deadline() {
+    let mut two = Two::new();
+    let with = |expiry| Command::Set { key: b("k"), value: b("v"), expiry };
+    let left = Command::Pttl { key: b("k") };
+    two.at_a(with(Expiry::In(5_000))).unwrap();
+    two.at_a(with(Expiry::Keep)).unwrap();
+    assert!(matches!(two.at_a(left.clone()), Ok(Reply::Number(n)) if n > 4_000));
+    two.at_a(with(Expiry::Never)).unwrap();
+    assert_eq!(two.at_a(left.clone()), Ok(Reply::Number(-1)));
+    two.at_a(with(Expiry::In(10))).unwrap();
+    two.ms += 100;
+    two.at_a(with(Expiry::Keep)).unwrap();
+    assert_eq!(two.at_a(left), Ok(Reply::Number(-1)), "the deadline of a life that is over is not kept");
+    two.at_a(with(Expiry::At(5))).unwrap();
+    assert_eq!(two.at_a(get("k")), Ok(Reply::Value(None)));
+}
+
+#[test]
+fn the_last_element_takes_the_deadline_with_it() {
+    let mut two = Two::new();
+    let expire = |k: &str| Command::Expire { key: b(k), expiry: Expiry::In(60_000) };
+    two.at_a(sadd("s", &["x"])).unwrap();
+    two.at_a(hset("h", "f", "v")).unwrap();
+    two.at_a(expire("s")).unwrap();
+    two.at_a(expire("h")).unwrap();
+    two.at_a(Command::SRem { key: b("s"), members: bs(&["x"]) }).unwrap();
+    two.at_a(Command::HDel { key: b("h"), fields: bs(&["f"]) }).unwrap();
+    assert!(two.a.is_empty());
+}
+
+#[test]
+fn a_scan_finds_what_stays_exactly_once_whatever_else_changes() {
+    let mut two = Two::new();
+    for n in 0..50 {
+        two.at_a(set(&format!("stays:{n:03}"), "v")).unwrap();
+        two.at_a(sadd("set", &[&format!("m{n:03}")])).unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    let mut round = 0;
+    loop {
+        let span = Span { after, count: 7, pattern: Some(b("stays:*")) };
+        let Ok(Reply::Scan { next, found }) = two.at_a(Command::Scan { span, kind: None }) else { panic!() };
+        seen.extend(found);
+        round += 1;
+        two.at_a(set(&format!("comes:{round}"), "v")).unwrap();
+        two.at_a(set(&format!("stays:{round:03}:and comes"), "v")).unwrap();
+        two.at_a(del(&format!("comes:{}", round - 1))).unwrap();
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let stayed: Vec<Bytes> = seen.into_iter().filter(|k| k.len() == 9).collect();
+    assert_eq!(stayed, (0..50).map(|n| b(&format!("stays:{n:03}"))).collect::<Vec<_>>());
+    let (mut n, mut after) = (0, None);
+    while let Ok(Reply::Scan { next, found }) =
+        two.at_a(Command::SScan { key: b("set"), span: Span { after, count: 9, pattern: None } })
+    {
+        n += found.len();
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(n, 50);
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_does_nothing() {
+    let mut two = Two::new();
+    let large = Bytes::from(vec![0; crate::api::VALUE_MAX + 1]);
+    let refused = two.at_a(Command::Set { key: b("k"), value: large, expiry: Expiry::Never });
+    assert!(matches!(refused, Err(Refusal::TooLarge { .. })));
+    let pairs = (0..3).map(|n| (b(&n.to_string()), Bytes::from(vec![0; 600 * 1024]))).collect();
+    assert!(matches!(two.at_a(Command::MSet { pairs }), Err(Refusal::TooLarge { .. })));
+    assert!(two.a.is_empty());
+}
+
+#[test]
+fn an_explanation_says_who_wrote_what_and_why_it_is_shown() {
+    let mut two = Two::new();
+    two.at_a(set("k", "first")).unwrap();
+    two.at_b(set("k", "second")).unwrap();
+    two.exchange();
+    let view = View { space: &two.a, millis: two.ms, draw: 0 };
+    let said = super::explain(view, &b("k"));
+    assert_eq!(said.shown, Some(b("second")));
+    let of: Vec<_> = said.entries.iter().map(|e| (e.writer, e.value.clone())).collect();
+    assert_eq!(of, [(Some((2, 1)), Some(b("second"))), (Some((1, 1)), Some(b("first")))]);
+    assert!(said.entries[0].shown.as_ref().unwrap().starts_with("shown"));
+    assert!(said.entries[1].shown.as_ref().unwrap().starts_with("a sibling"));
+}

@@ -1,0 +1,115 @@
+//! Why a key shows what it shows.
+
+use super::{View, integer, type_of};
+use crate::api::{Entry, Explanation, Type};
+use bytes::Bytes;
+use dwcp_crdt::{Address, Dot, Hlc, Kind, Space};
+
+/// Entries of one explanation.
+const ENTRIES_MAX: usize = 1_000;
+
+/// All that lies under a key, and what of it is shown.
+pub(crate) fn explain(view: View<'_>, key: &Bytes) -> Explanation {
+    let path = [key.to_vec()];
+    let mut out = Explanation {
+        key: key.clone(),
+        shown: match View::shown(&view.kinds(key)) {
+            Type::None => None,
+            Type::String => view.text(&path),
+            other => Some(other.name().into()),
+        },
+        deadline_ms: view.deadline(&path),
+        ..Explanation::default()
+    };
+    below(view, &path, &mut out);
+    out
+}
+
+fn below(view: View<'_>, path: &[Vec<u8>], out: &mut Explanation) {
+    for kind in view.space.kinds(path) {
+        if out.entries.len() >= ENTRIES_MAX {
+            out.cut = true;
+            return;
+        }
+        let at = Address { names: path.to_vec(), kind };
+        match kind {
+            Kind::Map => view.names(path, None, |name, _| {
+                let mut deeper = path.to_vec();
+                deeper.push(name.to_vec());
+                below(view, &deeper, out);
+                !out.cut
+            }),
+            kind if kind.is_register() => registers(view, &at, out),
+            kind if kind.is_counter() => counters(view, &at, out),
+            kind if kind.is_set() => elements(view, &at, out),
+            _ => {}
+        }
+    }
+}
+
+fn entry(space: &Space, at: &Address, dot: Dot) -> Entry {
+    let member = space.roster().get(dot.replica());
+    Entry {
+        path: at.names.iter().skip(1).map(|n| Bytes::from(n.clone())).collect(),
+        kind: at.kind.name().into(),
+        dot: (dot.replica().0, dot.sequence()),
+        writer: member.map(|m| (m.node.0, m.incarnation)),
+        time: None,
+        value: None,
+        shown: None,
+    }
+}
+
+fn time(hlc: Hlc) -> Option<(u64, u16)> {
+    Some((hlc.millis(), hlc.counter()))
+}
+
+fn registers(view: View<'_>, at: &Address, out: &mut Explanation) {
+    let first = view.writes(&at.names).first().map(|s| s.dot);
+    for (i, s) in view.space.siblings(at).into_iter().enumerate() {
+        let shown = match at.kind {
+            Kind::Deadline if i == 0 => Some("the deadline: the latest by (time, dot)".to_string()),
+            Kind::Deadline => None,
+            _ if Some(s.dot) == first => {
+                Some("shown: of the writes that no other has seen, the latest by (time, dot)".into())
+            }
+            _ => Some("a sibling: written at the same time elsewhere; the next write supersedes it".into()),
+        };
+        let value = match (at.kind, <[u8; 8]>::try_from(s.value.as_slice())) {
+            (Kind::Deadline, Ok(raw)) => u64::from_le_bytes(raw).to_string().into(),
+            _ => Bytes::from(s.value),
+        };
+        let found = entry(view.space, at, s.dot);
+        out.entries.push(Entry { time: time(s.hlc), value: Some(value), shown, ..found });
+    }
+}
+
+fn counters(view: View<'_>, at: &Address, out: &mut Explanation) {
+    let base = view.writes(&at.names).into_iter().next();
+    let hidden = base.is_some_and(|b| integer(&b.value).is_none());
+    for share in view.space.shares(at) {
+        let shown = if hidden {
+            "not counted: the string beside it is no number".to_string()
+        } else {
+            format!("counted, in the counter that {} made", share.instance)
+        };
+        let value = format!("+{} -{}", share.plus, share.minus).into();
+        let found = entry(view.space, at, share.dot);
+        out.entries.push(Entry { time: time(share.hlc), value: Some(value), shown: Some(shown), ..found });
+    }
+}
+
+fn elements(view: View<'_>, at: &Address, out: &mut Explanation) {
+    let room = ENTRIES_MAX.saturating_sub(out.entries.len());
+    let found = view.space.elements(at, None, room + 1);
+    out.cut |= found.len() > room;
+    for element in found.into_iter().take(room) {
+        for dot in &element.dots {
+            let mut e = entry(view.space, at, *dot);
+            e.path.push(element.bytes.clone().into());
+            e.shown = Some("there: no removal has seen this addition".into());
+            out.entries.push(e);
+        }
+    }
+    debug_assert!(type_of(at.kind) == Type::Set, "only sets have elements");
+}

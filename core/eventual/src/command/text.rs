@@ -1,0 +1,116 @@
+//! Strings and the numbers in them.
+
+use super::{Plan, Planned, View, length};
+use crate::api::{Command, Expiry, Reply, Type};
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use dwcp_crdt::{Change, Edit, Kind};
+
+pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
+    match command {
+        Command::Get { key } => Ok(Plan::reads(Reply::Value(read(view, key)?))),
+        Command::StrLen { key } => Ok(Plan::reads(length(read(view, key)?.map_or(0, |t| t.len())))),
+        Command::GetRange { key, start, end } => {
+            let text = read(view, key)?.unwrap_or_default();
+            Ok(Plan::reads(Reply::Value(Some(range(&text, *start, *end)))))
+        }
+        Command::MGet { keys } => {
+            // What is no string counts as absent here, as in Redis.
+            let values = keys.iter().map(|k| read(view, k).unwrap_or(None)).collect();
+            Ok(Plan::reads(Reply::Values(values)))
+        }
+        Command::Set { key, value, expiry } => {
+            let mut edits = Vec::new();
+            set(view, key, Kind::Lww, value, *expiry, &mut edits);
+            Ok(Plan { edits, reply: Reply::Done })
+        }
+        Command::SetMulti { key, value } => {
+            let mut edits = Vec::new();
+            set(view, key, Kind::Mv, value, Expiry::Never, &mut edits);
+            Ok(Plan { edits, reply: Reply::Done })
+        }
+        Command::MSet { pairs } => {
+            let mut edits = Vec::new();
+            for (key, value) in pairs {
+                set(view, key, Kind::Lww, value, Expiry::Never, &mut edits);
+            }
+            Ok(Plan { edits, reply: Reply::Done })
+        }
+        Command::GetDel { key } => {
+            let value = read(view, key)?;
+            let edits = if value.is_some() { view.space.delete_all(&[key.to_vec()]) } else { Vec::new() };
+            Ok(Plan { edits, reply: Reply::Value(value) })
+        }
+        Command::GetEx { key, expiry } => {
+            let value = read(view, key)?;
+            let mut edits = Vec::new();
+            if value.is_some() {
+                view.expire(key, *expiry, &mut edits);
+            }
+            Ok(Plan { edits, reply: Reply::Value(value) })
+        }
+        Command::IncrBy { key, by } => {
+            let (there, mut edits) = view.expect_to_write(key, Type::String)?;
+            let total = view.count(&[key.to_vec()], there, *by, &mut edits)?;
+            Ok(Plan { edits, reply: Reply::Number(total) })
+        }
+        Command::Siblings { key } => {
+            let there = view.expect(key, Type::String)?;
+            let all = if there { view.writes(&[key.to_vec()]) } else { Vec::new() };
+            Ok(Plan::reads(Reply::Elements(all.into_iter().map(|s| s.value.into()).collect())))
+        }
+        other => unreachable!("{} is no command of strings", other.name()),
+    }
+}
+
+fn read(view: View<'_>, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
+    Ok(if view.expect(key, Type::String)? { view.text(&[key.to_vec()]) } else { None })
+}
+
+fn set(view: View<'_>, key: &[u8], kind: Kind, value: &[u8], expiry: Expiry, edits: &mut Vec<Edit>) {
+    let path = [key.to_vec()];
+    let ended = view.is_past(key);
+    view.overwrite(&path, kind, value, edits);
+    match expiry {
+        // The deadline of a life that is over is not kept.
+        Expiry::Keep if ended => view.forget_deadline(key, edits),
+        Expiry::In(_) | Expiry::At(_) => match view.moment(expiry) {
+            Some(at) => {
+                let at_key = dwcp_crdt::Address::key(Kind::Deadline, key);
+                edits.push(Edit::new(at_key, Change::Expire(at)));
+            }
+            None => {
+                edits.retain(|e| e.at.names != path);
+                edits.extend(view.space.delete_all(&path));
+            }
+        },
+        other => view.expire(key, other, edits),
+    }
+}
+
+/// Bytes from `start` to `end`, both included, counted from the end if negative.
+fn range(text: &Bytes, start: i64, end: i64) -> Bytes {
+    let n = i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let from = |i: i64| if i < 0 { (n + i).max(0) } else { i };
+    let (start, end) = (from(start), from(end).min(n - 1));
+    if start > end || n == 0 {
+        return Bytes::new();
+    }
+    text.slice(start as usize..=end as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_redis() {
+        let text = Bytes::from_static(b"This is a string");
+        for (start, end, want) in
+            [(0, 3, "This"), (-3, -1, "ing"), (0, -1, "This is a string"), (10, 100, "string"), (5, 2, "")]
+        {
+            assert_eq!(range(&text, start, end), want, "{start} {end}");
+        }
+        assert_eq!(range(&Bytes::new(), 0, -1), "");
+    }
+}

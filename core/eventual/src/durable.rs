@@ -1,0 +1,167 @@
+//! The log and the state's file: what is appended, what waits for it, and when the log may go.
+
+use crate::checkpoint::Writing;
+use crate::identity::{Identity, batch_entry, roster_entry};
+use crate::notice;
+use crate::replica::{Eventual, Held, Outbox, Work};
+use bytes::Bytes;
+use dwcp_crdt::space::Missing;
+use dwcp_crdt::{Batch, Roster};
+use dwcp_env::{Duration, Event, Instant, Now};
+use dwcp_gossip::RumourId;
+use dwcp_wal::{Lsn, Record};
+
+/// Bytes of one record, about.
+const RECORD_BYTES: usize = 128 * 1024;
+/// All entries are of one term: there is no leader here.
+const TERM: u64 = 1;
+/// After a failed checkpoint.
+const CHECKPOINT_AGAIN: Duration = Duration::secs(10);
+
+impl Eventual {
+    fn append(&mut self, payload: Bytes) -> Lsn {
+        let index = self.next_entry;
+        self.next_entry += 1;
+        self.since_checkpoint += payload.len() as u64 + 64;
+        let lsn = self.wal.lock().append(self.spec.group, Record::Entry { index, term: TERM, payload });
+        self.last_lsn = lsn;
+        lsn
+    }
+
+    /// Writes down who we are from now on.
+    pub(crate) fn append_identity(&mut self, identity: Identity) {
+        let mut wal = self.wal.lock();
+        wal.append(self.spec.group, Record::Vote(identity.encode()));
+        self.last_lsn = wal.last();
+        drop(wal);
+        self.identity = Some(identity);
+    }
+
+    /// States that nothing this replica relies on was lost before: it has a new place.
+    pub(crate) fn append_healed(&mut self) {
+        self.last_lsn = self.wal.lock().healed(self.spec.group);
+    }
+
+    pub(crate) fn append_roster(&mut self, roster: &Roster) {
+        self.append(roster_entry(roster));
+    }
+
+    /// Appends what the space has taken in since the last time, own and received alike.
+    pub(crate) fn drain(&mut self, out: &mut Outbox) {
+        while self.space.version() != &self.logged {
+            let Missing::Operations { batches, .. } = self.space.missing(&self.logged, RECORD_BYTES) else {
+                self.failure = Some("operations were trimmed before they were logged: a bug of ours".into());
+                return;
+            };
+            let none = batches.is_empty();
+            self.probe.always("eventual.drained", !none, || "a version without its operations");
+            if none {
+                return;
+            }
+            for batch in batches {
+                self.log_batch(batch, out);
+            }
+        }
+        let lsn = self.last_lsn;
+        for key in std::mem::take(&mut self.fresh_keys) {
+            self.unsynced.insert(key.clone(), lsn);
+            self.unsynced_order.push_back((lsn, key));
+        }
+        for held in std::mem::take(&mut self.fresh) {
+            self.hold(lsn, held);
+        }
+    }
+
+    fn log_batch(&mut self, batch: Batch, out: &mut Outbox) {
+        let lsn = self.append(batch_entry(&batch));
+        self.logged.raise(batch.replica(), batch.last().sequence());
+        self.unstable_bytes += batch.size() as u64;
+        if !self.subscriptions.is_empty() {
+            notice::tell(&mut self.subscriptions, &batch, out);
+        }
+        if self.identity.is_some_and(|i| i.replica == batch.replica()) {
+            let id = RumourId::from_dot(batch.last().bits());
+            self.hold(lsn, Held::Push { id, bytes: batch.to_bytes().into() });
+        }
+        self.drained.push(batch);
+    }
+
+    /// Keeps something until a record is durable.
+    pub(crate) fn hold(&mut self, lsn: Lsn, held: Held) {
+        if let Held::Reply { deadline, .. } = &held {
+            self.earliest_deadline = self.earliest_deadline.min(*deadline);
+        }
+        let at = self.held.partition_point(|(l, _)| *l <= lsn);
+        self.held.insert(at, (lsn, held));
+    }
+
+    /// Lets go what waited for the disk. Whether there was anything.
+    pub(crate) fn release(&mut self, now: Now, out: &mut Outbox) -> bool {
+        let durable = self.wal.lock().durable();
+        while let Some((_, key)) = self.unsynced_order.pop_front_if(|(lsn, _)| *lsn <= durable) {
+            if self.unsynced.get(&key).is_some_and(|lsn| *lsn <= durable) {
+                self.unsynced.remove(&key);
+            }
+        }
+        let mut any = false;
+        while let Some((_, held)) = self.held.pop_front_if(|(lsn, _)| *lsn <= durable) {
+            any = true;
+            match held {
+                Held::Reply { id, answer, .. } => out.replies.push((id, Ok(answer), true)),
+                Held::Send { to, lane, body } => out.sends.push((to, lane, body)),
+                Held::Push { id, bytes } => self.gossip(now, dwcp_gossip::Input::Broadcast { id, bytes }),
+            }
+        }
+        if self.held.is_empty() {
+            self.earliest_deadline = Instant::FAR;
+        }
+        any
+    }
+
+    // --- checkpoints -----------------------------------------------------------------------
+
+    /// Begins or goes on with writing the state to its file.
+    pub(crate) fn checkpoint(&mut self, now: Now, out: &mut Outbox) {
+        if self.job_out || self.identity.is_none() {
+            return;
+        }
+        if self.writing.is_none() {
+            let due = self.checkpoint_wanted || self.since_checkpoint >= self.spec.checkpoint_every.0;
+            if !due || now.mono < self.checkpoint_not_before || self.space.version() != &self.logged {
+                return;
+            }
+            self.writing = Some(Writing::new(self.spec.group, self.next_entry));
+            (self.checkpoint_wanted, self.since_checkpoint) = (false, 0);
+            // What can't be applied yet is not in the state: it goes behind it.
+            for batch in std::mem::take(&mut self.leftover) {
+                self.append(batch_entry(&batch));
+                self.leftover.push(batch);
+            }
+        }
+        let Some(writing) = self.writing.as_mut().filter(|w| !w.ended()) else { return };
+        let step = writing.next(self.cluster, &self.space, &self.storage);
+        self.job_out = true;
+        let run = step.run;
+        out.job = Some(Work { cost: step.cost, run: Box::new(move || Box::new(run())) });
+    }
+
+    pub(crate) fn on_part_written(&mut self) {
+        let Some(writing) = self.writing.take_if(|w| w.ended()) else { return };
+        let index = writing.from_entry.saturating_sub(1);
+        if index > 0 {
+            self.last_lsn = self.wal.lock().append(self.spec.group, Record::Purge { term: TERM, index });
+        }
+        self.counts.checkpoints += 1;
+        self.probe.event(&Event::CheckpointWritten { group: self.spec.group, index });
+        self.probe.reachable("eventual.checkpointed");
+        self.unacknowledged = false;
+    }
+
+    pub(crate) fn on_checkpoint_failed(&mut self, now: Now, why: &str) {
+        // Nothing durable has changed: the old file counts, and the log was not cut.
+        self.probe.event(&Event::CheckpointFailed { group: self.spec.group, why: why.to_string() });
+        self.writing = None;
+        self.checkpoint_wanted = true;
+        self.checkpoint_not_before = now.mono + CHECKPOINT_AGAIN;
+    }
+}

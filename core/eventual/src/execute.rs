@@ -1,0 +1,244 @@
+//! Questions of clients.
+
+use crate::api::{
+    Answer, CHANNELS_MAX, Command, Query, Reply, Step, Subscription, TRANSACTION_MAX, WRITE_MAX,
+};
+use crate::command::{self, View};
+use crate::refusal::Refusal;
+use crate::replica::{Eventual, Held, Outbox, millis};
+use dwcp_crdt::edit::EditFault;
+use dwcp_crdt::space::Rejected;
+use dwcp_env::bound::REQUESTS_IN_FLIGHT;
+use dwcp_env::{Instant, Now, RequestId};
+use dwcp_wal::Lsn;
+
+/// Subscriptions of one replica.
+const SUBSCRIPTIONS_MAX: usize = 4_096;
+
+impl Eventual {
+    /// A client asks. What needs no disk is answered at once.
+    pub fn on_query(&mut self, now: Now, id: RequestId, deadline: Instant, query: Query, out: &mut Outbox) {
+        let answer = match query {
+            Query::Command(command) => return self.one(now, id, deadline, &command, out),
+            Query::Transaction(commands) => return self.several(now, id, deadline, &commands, out),
+            Query::Pipeline(steps) => return self.pipeline(now, id, deadline, &steps, out),
+            Query::Subscribe(wanted) => {
+                let begun = self.subscribe(id, wanted);
+                let last = begun.is_err();
+                return out.replies.push((id, begun, last));
+            }
+            Query::Explain { key } => self.may_read().map(|()| {
+                Answer::Explained(command::explain(
+                    View { space: &self.space, millis: millis(now), draw: 0 },
+                    &key,
+                ))
+            }),
+            Query::Status => Ok(Answer::Status(Box::new(self.status(now)))),
+        };
+        out.replies.push((id, answer, true));
+    }
+
+    /// A client waits no longer.
+    pub fn on_cancel(&mut self, id: RequestId) {
+        self.subscriptions.remove(&id);
+    }
+
+    fn subscribe(&mut self, id: RequestId, wanted: Subscription) -> Result<Answer, Refusal> {
+        let n = wanted.channels.len() + wanted.patterns.len();
+        if n > CHANNELS_MAX {
+            let what = "the number of channels".to_string();
+            return Err(Refusal::TooLarge { what, size: n as u64, limit: CHANNELS_MAX as u64 });
+        }
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(Refusal::Overloaded);
+        }
+        self.subscriptions.insert(id, wanted);
+        Ok(Answer::Notices(Vec::new()))
+    }
+
+    fn one(&mut self, now: Now, id: RequestId, deadline: Instant, command: &Command, out: &mut Outbox) {
+        let done = self.perform(now, command);
+        match done {
+            Ok((reply, wrote)) => self.answer(id, deadline, Answer::Reply(reply), &[command], wrote, out),
+            Err(refusal) => out.replies.push((id, Err(refusal), true)),
+        }
+    }
+
+    fn perform(&mut self, now: Now, command: &Command) -> Result<(Reply, bool), Refusal> {
+        self.may_read()?;
+        let draw = self.draw(now);
+        let view = View { space: &self.space, millis: millis(now), draw };
+        let plan = command::plan(view, command)?;
+        if plan.edits.is_empty() {
+            return Ok((plan.reply, false));
+        }
+        self.check_room()?;
+        let made = self.space.transact(millis(now), &plan.edits).map_err(|r| self.refusal(r))?;
+        Ok((plan.reply, made.is_some()))
+    }
+
+    fn several(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        deadline: Instant,
+        commands: &[Command],
+        out: &mut Outbox,
+    ) {
+        match self.transaction(now, commands) {
+            Ok((replies, wrote)) => {
+                let all: Vec<&Command> = commands.iter().collect();
+                self.answer(id, deadline, Answer::Replies(replies), &all, wrote, out);
+            }
+            Err(refusal) => out.replies.push((id, Err(refusal), true)),
+        }
+    }
+
+    fn pipeline(&mut self, now: Now, id: RequestId, deadline: Instant, steps: &[Step], out: &mut Outbox) {
+        let all: Vec<&Command> = steps.iter().flat_map(Step::commands).collect();
+        if let Err(refusal) = few(all.len()) {
+            return out.replies.push((id, Err(refusal), true));
+        }
+        let (mut answers, mut wrote) = (Vec::with_capacity(steps.len()), false);
+        for step in steps {
+            let done = match step {
+                Step::Command(command) => self.perform(now, command).map(|(r, w)| (Answer::Reply(r), w)),
+                Step::Transaction(commands) => {
+                    self.transaction(now, commands).map(|(r, w)| (Answer::Replies(r), w))
+                }
+            };
+            answers.push(done.map(|(answer, made)| {
+                wrote |= made;
+                answer
+            }));
+        }
+        self.answer(id, deadline, Answer::Steps(answers), &all, wrote, out);
+    }
+
+    #[allow(clippy::type_complexity, reason = "the pair is taken apart at once")]
+    fn transaction(
+        &mut self,
+        now: Now,
+        commands: &[Command],
+    ) -> Result<(Vec<Result<Reply, Refusal>>, bool), Refusal> {
+        self.may_read()?;
+        if commands.len() > TRANSACTION_MAX {
+            let what = "the number of commands in a transaction".to_string();
+            return Err(Refusal::TooLarge {
+                what,
+                size: commands.len() as u64,
+                limit: TRANSACTION_MAX as u64,
+            });
+        }
+        let ms = millis(now);
+        let mut transaction = None;
+        if commands.iter().any(Command::writes) {
+            self.check_room()?;
+            transaction = Some(self.space.begin(ms).map_err(|r| self.refusal(r))?);
+        }
+        let (mut replies, mut written) = (Vec::with_capacity(commands.len()), 0);
+        for command in commands {
+            let draw = self.draw(now);
+            let planned = command::plan(View { space: &self.space, millis: ms, draw }, command);
+            let reply = planned.and_then(|plan| {
+                let weight = command::weight(&plan.edits);
+                if written + weight > WRITE_MAX {
+                    let what = "what the transaction writes".to_string();
+                    let size = (written + weight) as u64;
+                    return Err(Refusal::TooLarge { what, size, limit: WRITE_MAX as u64 });
+                }
+                if let Some(t) = transaction.as_mut().filter(|_| !plan.edits.is_empty()) {
+                    self.space.edit(t, &plan.edits).map_err(|r| self.refusal(r))?;
+                    written += weight;
+                }
+                Ok(plan.reply)
+            });
+            replies.push(reply);
+        }
+        let made = transaction.and_then(|t| self.space.commit(t));
+        Ok((replies, made.is_some()))
+    }
+
+    /// Answers when what the answer speaks of is durable: the write, or the write that a read shows.
+    fn answer(
+        &mut self,
+        id: RequestId,
+        deadline: Instant,
+        answer: Answer,
+        commands: &[&Command],
+        wrote: bool,
+        out: &mut Outbox,
+    ) {
+        let held = |answer| Held::Reply { id, deadline, answer };
+        if wrote {
+            for key in commands.iter().filter(|c| c.writes()).flat_map(|c| c.keys()) {
+                if self.unsynced.insert(key.clone(), Lsn(u64::MAX)) != Some(Lsn(u64::MAX)) {
+                    self.fresh_keys.push(key.clone());
+                }
+            }
+            return self.fresh.push(held(answer));
+        }
+        let shown = || commands.iter().flat_map(|c| c.keys());
+        let waits =
+            if self.unsynced.is_empty() { None } else { shown().filter_map(|k| self.unsynced.get(k)).max() };
+        match waits.copied() {
+            None => out.replies.push((id, Ok(answer), true)),
+            Some(Lsn(u64::MAX)) => self.fresh.push(held(answer)),
+            Some(lsn) => self.hold(lsn, held(answer)),
+        }
+    }
+
+    fn may_read(&self) -> Result<(), Refusal> {
+        if self.identity.is_some_and(|i| i.whole) {
+            return Ok(());
+        }
+        Err(Refusal::NotReady(self.waiting_for().unwrap_or_default()))
+    }
+
+    /// Whether operations of our own may be made.
+    pub(crate) fn may_write(&self) -> bool {
+        self.place_lost.is_none() && self.may_read().is_ok()
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        if let Some(why) = self.place_lost {
+            return Err(Refusal::NotReady(format!("{why}: it waits for a new place in the roster")));
+        }
+        let limit = self.spec.unstable_max.0;
+        if self.unstable_bytes > limit {
+            self.probe.reachable("eventual.backlog_refused");
+            return Err(Refusal::Backlog { bytes: self.unstable_bytes, limit });
+        }
+        if self.held.len() + self.fresh.len() >= REQUESTS_IN_FLIGHT {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, rejected: Rejected) -> Refusal {
+        match rejected {
+            Rejected::Drift(drift) => {
+                self.probe.reachable("eventual.drift_refused");
+                Refusal::Clock(drift.to_string())
+            }
+            Rejected::Edit(_, EditFault::Overflow) => Refusal::Overflow,
+            Rejected::Edit(_, EditFault::Size { what, size, limit }) => {
+                Refusal::TooLarge { what: what.into(), size: size as u64, limit: limit as u64 }
+            }
+            Rejected::Edit(_, other) => Refusal::Argument(other.to_string()),
+            Rejected::Large(limit) => {
+                let what = "the number of changes".to_string();
+                Refusal::TooLarge { what, size: limit as u64 + 1, limit: limit as u64 }
+            }
+            standing @ Rejected::Standing(..) => Refusal::NotReady(standing.to_string()),
+        }
+    }
+}
+
+fn few(commands: usize) -> Result<(), Refusal> {
+    if commands <= TRANSACTION_MAX {
+        return Ok(());
+    }
+    let what = "the number of commands at once".to_string();
+    Err(Refusal::TooLarge { what, size: commands as u64, limit: TRANSACTION_MAX as u64 })
+}

@@ -1,0 +1,227 @@
+//! This replica's place in the roster, and what it does for the others'.
+
+use crate::identity::Identity;
+use crate::replica::{Eventual, Outbox, millis};
+use crate::roster::{self, Decided, Heard, Kept};
+use dwcp_crdt::{ReplicaIndex, Roster, Space, Standing, VersionVector};
+use dwcp_env::{Duration, Event, NodeId, Now};
+use dwcp_gossip::Metadata;
+use std::collections::BTreeMap;
+
+/// Between wishes; a wish that was lost is made again then.
+const WISH_AGAIN: Duration = Duration::secs(2);
+
+impl Eventual {
+    /// What lies below the keyspace's prefix in the strong keyspace, read from this node's own copy of it.
+    pub fn on_decided(&mut self, now: Now, kept: &[Kept]) {
+        let before = self.decided.roster.as_ref().map(|(_, revision)| *revision);
+        self.decided = Decided::read(&self.spec.keyspace, kept);
+        if self.decided.roster.as_ref().map(|(_, revision)| *revision) != before {
+            // Whoever lost a race for the roster tries again soon, and not all at the same time.
+            self.next_wish = now.mono + Duration::millis(self.draw(now) % 400);
+            self.next_tick = self.next_tick.min(self.next_wish);
+        }
+        self.decided_known = true;
+        if let Some((roster, _)) = &self.decided.roster {
+            let roster = roster.clone();
+            self.adopt(&roster);
+        }
+    }
+
+    /// The prefix below which the roster lies.
+    #[must_use]
+    pub fn roster_prefix(&self) -> bytes::Bytes {
+        roster::prefix(&self.spec.keyspace)
+    }
+
+    /// Takes a roster that consensus decided, from whomever.
+    pub(crate) fn adopt(&mut self, next: &Roster) {
+        if next.epoch <= self.space.roster().epoch || self.space.set_roster(next.clone()).is_err() {
+            return;
+        }
+        self.append_roster(next);
+        self.places = places(next);
+        self.take_claimed(next);
+        self.mind_standing();
+    }
+
+    /// Does what our own standing in the roster asks for.
+    pub(crate) fn mind_standing(&mut self) {
+        let Some(me) = self.identity.map(|i| i.replica) else { return };
+        match self.space.roster().get(me).map(|m| m.standing) {
+            Some(Standing::Evicted { last, .. }) if self.place_lost.is_none() => {
+                self.salvaged = self.space.salvage(last);
+                self.probe.reachable("eventual.evicted");
+                self.forget_state("it was evicted while it was silent");
+            }
+            Some(_) if self.diverged() => {
+                self.forget_state("it has operations that were cut off when their maker was evicted");
+            }
+            Some(_) => {}
+            None => self.lose_place("its place is not in the roster"),
+        }
+    }
+
+    /// Whether we have operations that others will never have.
+    fn diverged(&self) -> bool {
+        let roster = self.space.roster();
+        roster.iter().any(|(r, _)| self.space.version().get(r) > roster.last(r))
+    }
+
+    /// Begins anew with an empty state, to be filled from a peer.
+    fn forget_state(&mut self, why: &'static str) {
+        self.lose_place(why);
+        let (config, roster) = (self.space_config(), self.space.roster().clone());
+        let me = self.space.me();
+        self.space = Space::new(config, roster, me);
+        (self.logged, self.writing, self.fetch) = (VersionVector::new(), None, None);
+        if let Some(identity) = self.identity {
+            self.identity = Some(Identity { whole: false, ..identity });
+        }
+    }
+
+    /// Our place was asked for, and here it is.
+    fn take_claimed(&mut self, roster: &Roster) {
+        let Some((replica, incarnation)) = self.claim else { return };
+        let ours = roster.get(replica).is_some_and(|m| m.node == self.node && m.incarnation == incarnation);
+        if !ours {
+            return;
+        }
+        self.claim = None;
+        // The first of all is whole by being the first. One that kept its state is as whole as it was.
+        let first = roster.len() == 1;
+        let whole = first || (self.identity.is_some_and(|i| i.whole) && self.place_lost.is_some());
+        self.place_lost = None;
+        self.space.take_place(replica);
+        self.space.open();
+        self.append_healed();
+        self.append_identity(Identity { replica, incarnation, whole });
+        self.probe.sometimes("eventual.new_incarnation", incarnation > 1);
+        self.probe.event(&Event::PlaceTaken { group: self.spec.group, replica: replica.0, incarnation });
+        self.checkpoint_wanted = true;
+    }
+
+    /// The place can't be written from any more.
+    pub(crate) fn lose_place(&mut self, why: &'static str) {
+        if self.place_lost.is_none() {
+            self.place_lost = Some(why);
+            self.claim = None;
+        }
+    }
+
+    /// The state is as whole as that of a peer.
+    pub(crate) fn become_whole(&mut self) {
+        let Some(identity) = self.identity.filter(|_| !self.unacknowledged) else { return };
+        if identity.whole || self.place_lost.is_some() {
+            return;
+        }
+        self.append_identity(Identity { whole: true, ..identity });
+        self.probe.reachable("eventual.whole");
+    }
+
+    /// Writes anew what was written under a place that ended.
+    fn rewrite(&mut self, now: Now) {
+        if self.salvaged.is_empty() || !self.may_write() {
+            return;
+        }
+        for edit in std::mem::take(&mut self.salvaged) {
+            // One by one: an edit that no longer fits must not keep the others out.
+            let _made = self.space.transact(millis(now), std::slice::from_ref(&edit));
+        }
+        self.probe.reachable("eventual.rewritten");
+    }
+
+    /// One that is not whole asks somebody each second.
+    pub(crate) fn seek_company(&mut self, now: Now) {
+        self.rewrite(now);
+        if self.serves() || self.identity.is_none() || self.fetch.is_some() {
+            return;
+        }
+        let others: Vec<NodeId> = {
+            let live = self.gossip.live().iter().copied();
+            live.filter(|n| *n != self.node).collect()
+        };
+        if others.is_empty() {
+            return;
+        }
+        let pick = (self.draw(now) % others.len() as u64) as usize;
+        self.ask(now, others[pick]);
+    }
+
+    /// Wishes for what is due in the roster: our own place first.
+    pub(crate) fn consider(&mut self, now: Now, out: &mut Outbox) {
+        self.note_silence(now);
+        if now.mono < self.next_wish || !self.decided_known {
+            return;
+        }
+        if let Some(wish) = self.wish(now) {
+            let jitter = Duration::millis(self.draw(now) % 1_000);
+            self.next_wish = now.mono + WISH_AGAIN + jitter;
+            out.wishes.push(wish);
+        }
+    }
+
+    fn wish(&mut self, now: Now) -> Option<roster::Wish> {
+        let keyspace = self.spec.keyspace.clone();
+        if self.identity.is_none() || self.place_lost.is_some() {
+            let next = match &self.decided.roster {
+                Some((roster, _)) => roster.admit(self.node),
+                None => (Roster::founding([self.node]), ReplicaIndex(0)),
+            };
+            let incarnation = next.0.get(next.1).map_or(1, |m| m.incarnation);
+            self.claim = Some((next.1, incarnation));
+            return Some(roster::wish(&keyspace, &self.decided, &next.0));
+        }
+        let me = self.place()?;
+        let (roster, _) = self.decided.roster.as_ref()?;
+        for (r, m) in roster.iter() {
+            let reported = self.decided.reports.contains_key(&(r.0, me.0));
+            let durable = self.wal.lock().durable() >= self.last_lsn;
+            if m.standing == Standing::Closing && !reported && durable && self.is_active(roster, me) {
+                let far = self.logged.get(r);
+                return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
+            }
+        }
+        if !self.serves() {
+            return None;
+        }
+        let next = roster::due(now.mono, self.spec.patience, me, &self.decided, &self.heard)?;
+        Some(roster::wish(&keyspace, &self.decided, &next))
+    }
+
+    fn is_active(&self, roster: &Roster, r: ReplicaIndex) -> bool {
+        roster.get(r).is_some_and(|m| m.standing == Standing::Active)
+    }
+
+    /// Keeps the times of silence, by our own clock.
+    fn note_silence(&mut self, now: Now) {
+        let standings: Vec<(ReplicaIndex, Standing)> =
+            self.space.roster().iter().map(|(r, m)| (r, m.standing)).collect();
+        for (r, standing) in standings {
+            let behind = self.space.lag(r);
+            let new = Heard { at: now.mono, lagging_since: None, behind };
+            let heard = self.heard.entry(r).or_insert(new);
+            heard.behind = behind;
+            match standing {
+                Standing::Lagging => {
+                    heard.lagging_since.get_or_insert(now.mono);
+                }
+                _ => heard.lagging_since = None,
+            }
+        }
+    }
+
+    pub(crate) fn space_config(&self) -> dwcp_crdt::space::Config {
+        dwcp_crdt::space::Config::new(self.spec.secret)
+    }
+
+    /// How this node describes itself to gossip.
+    pub(crate) fn metadata(spec: &crate::EventualSpec, replica: Option<ReplicaIndex>) -> Metadata {
+        Metadata { region: spec.region, replica: replica.map(|r| r.0), address: String::new() }
+    }
+}
+
+/// The place of each node's latest life.
+pub(crate) fn places(roster: &Roster) -> BTreeMap<NodeId, ReplicaIndex> {
+    roster.iter().map(|(r, m)| (m.node, r)).collect()
+}

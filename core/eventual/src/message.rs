@@ -1,0 +1,140 @@
+//! What replicas say to each other, and what of it is believed.
+//!
+//! | message | says | answered by |
+//! |---|---|---|
+//! | `Gossip` | passed on to `dwcp-gossip`: who is there, and pushed batches | – |
+//! | `Digest` | 32 bytes of all I hold, on my disk | nothing if equal, else `Version` |
+//! | `Version` | what I hold on my disk; send me what I lack | `Operations` or `Below`, and `Version` if I hold more than you |
+//! | `Operations` | what you lack, in order; `more`: ask again | – |
+//! | `Below` | what you lack is no longer in my log | `SnapshotWanted` |
+//! | `SnapshotWanted` | the next part of your state, from here on | `Snapshot` |
+//! | `Snapshot` | a part of my state | `SnapshotWanted`, or `TailWanted` after the last |
+//! | `TailWanted` | what happened at yours since this version | `Tail`, or `Below`: begin anew |
+//! | `Tail` | it | – |
+//!
+//! A message is checked whole before any of it is believed. Versions and digests are sent only once all they speak of
+//! is durable at the sender, so receiving one is an acknowledgement.
+
+use bytes::Bytes;
+use dwcp_crdt::code::{Reader, Writer};
+use dwcp_crdt::{Batch, VersionVector};
+use dwcp_env::{NodeId, PeerFault, wire};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of operations in one message.
+pub(crate) const OPERATIONS_BYTES: usize = 1024 * 1024;
+/// Bytes of one part of a state.
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+/// The largest batch that is taken from a peer: one record of the log holds it.
+pub(crate) const BATCH_BYTES: usize = 1920 * 1024;
+/// Batches in one message.
+const BATCHES_MAX: usize = 4_096;
+
+const _: () = {
+    assert!(BATCH_BYTES < dwcp_wal::PAYLOAD_MAX, "a batch must fit a record of the log");
+    assert!(OPERATIONS_BYTES + BATCH_BYTES < dwcp_env::bound::FRAME_BODY_MAX.0 as usize, "and a frame");
+    assert!(crate::api::WRITE_MAX + OPERATIONS_BYTES / 4 < BATCH_BYTES, "as must what is written here");
+};
+
+/// What replicas say to each other.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    Gossip(Bytes),
+    Digest {
+        digest: [u8; 32],
+        wall_ms: u64,
+    },
+    Version {
+        /// Canonical bytes of the version vector.
+        version: Bytes,
+        /// Whether all of it is on the sender's disk: then it is an acknowledgement.
+        durable: bool,
+        /// Whether the sender's state is whole, or still being filled.
+        whole: bool,
+        /// Sent in answer to another one, so that nobody answers for ever.
+        answer: bool,
+        wall_ms: u64,
+        /// The epoch of the sender's roster.
+        epoch: u64,
+    },
+    Operations {
+        batches: Vec<Bytes>,
+        more: bool,
+    },
+    Below,
+    SnapshotWanted {
+        from: Option<Bytes>,
+    },
+    Snapshot {
+        /// With the first part: the header, and the roster it is read by.
+        head: Option<(Bytes, Bytes)>,
+        /// Where it was asked for.
+        from: Option<Bytes>,
+        chunk: Bytes,
+        next: Option<Bytes>,
+    },
+    TailWanted {
+        version: Bytes,
+    },
+    Tail {
+        batches: Vec<Bytes>,
+        more: bool,
+    },
+    /// The roster as I know it, for one who seems not to.
+    Roster(Bytes),
+}
+
+impl Message {
+    pub(crate) fn encode(&self) -> Bytes {
+        wire::encode(self).into()
+    }
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The sender's fault.
+    pub(crate) fn decode(from: NodeId, body: &[u8]) -> Result<Self, PeerFault> {
+        let message: Self = wire::decode(body).map_err(|e| fault(from, &e.to_string()))?;
+        match &message {
+            Self::Operations { batches, .. } | Self::Tail { batches, .. } if batches.len() > BATCHES_MAX => {
+                Err(fault(from, &format!("{} batches, at most {BATCHES_MAX} are allowed", batches.len())))
+            }
+            _ => Ok(message),
+        }
+    }
+}
+
+/// What is wrong with what a peer sent.
+pub(crate) fn fault(from: NodeId, why: &str) -> PeerFault {
+    PeerFault::Body { from, what: "eventual message", why: why.to_string() }
+}
+
+/// A batch that a peer sent, checked for form and size.
+///
+/// # Errors
+/// The sender's fault.
+pub(crate) fn batch(from: NodeId, bytes: &[u8]) -> Result<Batch, PeerFault> {
+    if bytes.len() > BATCH_BYTES {
+        return Err(fault(
+            from,
+            &format!("a batch of {} bytes, at most {BATCH_BYTES} are allowed", bytes.len()),
+        ));
+    }
+    Batch::from_bytes(bytes).map_err(|e| fault(from, &e.to_string()))
+}
+
+/// A version vector's canonical bytes.
+pub(crate) fn version_bytes(version: &VersionVector) -> Bytes {
+    let mut out = Writer::new();
+    version.encode(&mut out);
+    out.into_bytes().into()
+}
+
+/// A version vector that a peer sent.
+///
+/// # Errors
+/// The sender's fault.
+pub(crate) fn version(from: NodeId, bytes: &[u8]) -> Result<VersionVector, PeerFault> {
+    let mut reader = Reader::new(bytes);
+    let version = VersionVector::decode(&mut reader).map_err(|e| fault(from, &e.to_string()))?;
+    if reader.is_empty() { Ok(version) } else { Err(fault(from, "bytes after a version vector")) }
+}

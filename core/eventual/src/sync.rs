@@ -1,0 +1,322 @@
+//! The ladder: what peers say about what they hold, and what is sent for it.
+//!
+//! | rung | costs | taken when |
+//! |---|---|---|
+//! | push along the tree | the batch | always, at once |
+//! | digest | 32 bytes | each second, with one peer |
+//! | version, then exactly what is missing | 60-130 bytes and the operations | digests differ; a push came with a gap |
+//! | the state in parts (`fetch`) | the state | what is missing is below the peer's log |
+//!
+//! The cost follows the difference. Each peer has a budget of bytes; what does not fit is asked for again by the one who
+//! lacks it, so nothing queues here. Bulk goes on the bulk lane, where it delays nothing else.
+
+use crate::message::{self, Message, OPERATIONS_BYTES, version_bytes};
+use crate::replica::{Eventual, Held, Intent, millis};
+use crate::roster::Heard;
+use bytes::Bytes;
+use dwcp_crdt::code::Reader;
+use dwcp_crdt::space::{Compared, Digest, Missing, Received, Refused};
+use dwcp_crdt::{Batch, ReplicaIndex, VersionVector};
+use dwcp_env::{Duration, Lane, NodeId, Now, PeerFault};
+use dwcp_gossip::{Budget, RumourId};
+
+/// Between questions after what one peer has, when pushes come with gaps.
+const ASK_AGAIN: Duration = Duration::millis(50);
+/// Seconds' worth of a peer's budget that may go at once.
+const BURST_SECONDS: u64 = 1;
+
+impl Eventual {
+    /// The place of a node in the roster: of its latest life.
+    pub(crate) fn place_of(&self, node: NodeId) -> Option<ReplicaIndex> {
+        self.places.get(&node).copied()
+    }
+
+    pub(crate) fn hear(&mut self, now: Now, from: NodeId) {
+        if let Some(place) = self.place_of(from) {
+            let new = Heard { at: now.mono, lagging_since: None, behind: 0 };
+            self.heard.entry(place).or_insert(new).at = now.mono;
+        }
+    }
+
+    /// A peer's clock was read when it stood so.
+    fn measure(&mut self, now: Now, from: NodeId, wall_ms: u64) {
+        if let Some(place) = self.place_of(from) {
+            let offset = millis(now).cast_signed().saturating_sub(wall_ms.cast_signed());
+            self.offsets.insert(place, offset);
+            self.space.clock_mut().measured(place, offset);
+        }
+    }
+
+    /// A batch that was pushed along the tree.
+    pub(crate) fn on_pushed(&mut self, now: Now, id: RumourId, from: NodeId, bytes: &Bytes) {
+        let batch = match message::batch(from, bytes) {
+            Ok(batch) if batch.last().bits() == id.dot() => batch,
+            Ok(_) => return self.faulted(&message::fault(from, "a batch under another's name")),
+            Err(fault) => return self.faulted(&fault),
+        };
+        match self.receive(now, from, &batch) {
+            Some(Received::Applied(_)) => self.probe.reachable("eventual.pushed"),
+            Some(Received::Early | Received::Dropped) => {
+                self.probe.reachable("eventual.pushed_early");
+                self.ask(now, from);
+            }
+            Some(Received::Duplicate) | None => {}
+        }
+    }
+
+    /// Takes a batch in; what can't be taken is the sender's fault, or waits for the roster.
+    pub(crate) fn receive(&mut self, now: Now, from: NodeId, batch: &Batch) -> Option<Received> {
+        let own = self.place_of(from) == Some(batch.replica());
+        let ms = millis(now);
+        let result = if own {
+            self.space.receive_own_of(batch.replica(), batch, ms)
+        } else {
+            self.space.receive(batch, ms)
+        };
+        match result {
+            Ok(received) => Some(received),
+            Err(Refused::OwnDot(_)) => {
+                self.lose_place("a peer has operations of this replica that it lost to its disk");
+                None
+            }
+            Err(Refused::NotAdmitted(..) | Refused::Closing(_)) => {
+                self.probe.reachable("eventual.not_admitted");
+                None
+            }
+            Err(other) => {
+                self.faulted(&message::fault(from, &other.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Asks a peer for what it has and we lack, not too often.
+    pub(crate) fn ask(&mut self, now: Now, to: NodeId) {
+        let again = self.asked.get(&to).is_none_or(|at| now.mono.since(*at) >= ASK_AGAIN);
+        if again {
+            self.asked.insert(to, now.mono);
+            self.intents.push(Intent::Version { to, answer: false });
+        }
+    }
+
+    /// A message of the ladder.
+    ///
+    /// # Errors
+    /// The sender's fault.
+    pub(crate) fn on_sync(&mut self, now: Now, from: NodeId, message: Message) -> Result<(), PeerFault> {
+        match message {
+            Message::Digest { digest, wall_ms } => {
+                self.measure(now, from, wall_ms);
+                self.on_digest(from, digest)
+            }
+            Message::Version { version, durable, whole, answer, wall_ms, epoch } => {
+                self.measure(now, from, wall_ms);
+                let theirs = message::version(from, &version)?;
+                if epoch < self.space.roster().epoch {
+                    let roster = crate::identity::roster_bytes(self.space.roster());
+                    self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
+                }
+                self.on_version(from, theirs, durable, whole, answer);
+                Ok(())
+            }
+            Message::Operations { batches, more } => self.on_operations(now, from, &batches, more),
+            Message::Roster(bytes) => {
+                let roster = crate::identity::read_roster(&bytes);
+                let roster = roster.ok_or_else(|| message::fault(from, "a roster that is none"))?;
+                self.adopt(&roster);
+                Ok(())
+            }
+            Message::Below => {
+                self.on_below(now, from);
+                Ok(())
+            }
+            Message::SnapshotWanted { from: place } => {
+                if self.serves() {
+                    self.intents.push(Intent::Part { to: from, from: place });
+                }
+                Ok(())
+            }
+            Message::TailWanted { version } => {
+                let since = message::version(from, &version)?;
+                self.intents.push(Intent::Tail { to: from, since });
+                Ok(())
+            }
+            Message::Snapshot { head, from: place, chunk, next } => {
+                self.on_part(now, from, head, place, &chunk, next)
+            }
+            Message::Tail { batches, more } => self.on_tail(now, from, &batches, more),
+            Message::Gossip(_) => Err(message::fault(from, "gossip inside of gossip")),
+        }
+    }
+
+    fn on_digest(&mut self, from: NodeId, bytes: [u8; 32]) -> Result<(), PeerFault> {
+        let theirs = Digest::decode(&mut Reader::new(&bytes));
+        let theirs = theirs.map_err(|e| message::fault(from, &e.to_string()))?;
+        match self.space.compare(&theirs, &self.probe) {
+            Compared::Same => {
+                self.counts.digests_equal += 1;
+                self.probe.reachable("eventual.digest_equal");
+                let version = self.space.version().clone();
+                self.acknowledge(from, &version);
+            }
+            Compared::Differ => {
+                self.counts.digests_unequal += 1;
+                self.probe.reachable("eventual.digest_unequal");
+                self.intents.push(Intent::Version { to: from, answer: false });
+            }
+            // Said so already, by the invariant; a third replica is asked by the next digest.
+            Compared::Broken => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, from: NodeId, version: &VersionVector) {
+        if let Some(place) = self.place_of(from) {
+            self.space.acknowledged(place, version);
+        }
+    }
+
+    fn on_version(&mut self, from: NodeId, theirs: VersionVector, durable: bool, whole: bool, answer: bool) {
+        if durable {
+            self.acknowledge(from, &theirs);
+        }
+        if let Some(me) = self.place()
+            && theirs.get(me) > self.space.version().get(me)
+        {
+            self.lose_place("a peer has operations of this replica that it lost to its disk");
+        }
+        let (we_lack, they_lack) =
+            (!self.space.version().covers(&theirs), !theirs.covers(self.space.version()));
+        if they_lack {
+            self.intents.push(Intent::Missing { to: from, theirs });
+        }
+        if whole && !we_lack && !self.serves() {
+            self.become_whole();
+        }
+        // One that is not whole has to hear from one that is that it lacks nothing.
+        if !answer && (we_lack || !whole) {
+            self.intents.push(Intent::Version { to: from, answer: true });
+        }
+    }
+
+    fn on_operations(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        batches: &[Bytes],
+        more: bool,
+    ) -> Result<(), PeerFault> {
+        let mut any = false;
+        for bytes in batches {
+            self.counts.repair_received += bytes.len() as u64;
+            let batch = message::batch(from, bytes)?;
+            any |= matches!(self.receive(now, from, &batch), Some(Received::Applied(_)));
+        }
+        if any {
+            self.probe.reachable("eventual.repaired");
+        }
+        if any && more {
+            self.intents.push(Intent::Version { to: from, answer: true });
+        } else if !self.serves() {
+            self.intents.push(Intent::Version { to: from, answer: false });
+        }
+        Ok(())
+    }
+
+    // --- what is sent ----------------------------------------------------------------------
+
+    /// Makes messages of what this turn intends, all of which wait for what they speak of.
+    pub(crate) fn carry_out(&mut self, now: Now) {
+        for intent in std::mem::take(&mut self.intents) {
+            match intent {
+                Intent::Digest { to } => self.send_digest(now, to),
+                Intent::Version { to, answer } => self.send_version(now, to, answer),
+                Intent::Missing { to, theirs } => self.send_missing(now, to, &theirs),
+                Intent::Part { to, from } => self.send_part(now, to, from),
+                Intent::Tail { to, since } => self.send_tail(now, to, &since),
+                Intent::Plain { to, message } => self.send(to, Lane::Data, &message),
+            }
+        }
+    }
+
+    /// Sends a message once all that the state shows is durable.
+    pub(crate) fn send(&mut self, to: NodeId, lane: Lane, message: &Message) {
+        let lsn = self.last_lsn;
+        self.hold(lsn, Held::Send { to, lane, body: message.encode() });
+    }
+
+    fn send_digest(&mut self, now: Now, to: NodeId) {
+        if self.unacknowledged || !self.serves() {
+            return self.send_version(now, to, false);
+        }
+        let message = Message::Digest { digest: self.space.digest().to_bytes(), wall_ms: millis(now) };
+        self.send(to, Lane::Data, &message);
+    }
+
+    fn send_version(&mut self, now: Now, to: NodeId, answer: bool) {
+        let message = Message::Version {
+            version: version_bytes(self.space.version()),
+            durable: !self.unacknowledged,
+            whole: self.serves(),
+            answer,
+            wall_ms: millis(now),
+            epoch: self.space.roster().epoch,
+        };
+        self.send(to, Lane::Data, &message);
+    }
+
+    /// Bytes that may go to a peer now.
+    pub(crate) fn room(&mut self, now: Now, to: NodeId) -> usize {
+        let rate = self.spec.repair_rate.0.max(1);
+        let burst = (rate * BURST_SECONDS).max(2 * OPERATIONS_BYTES as u64);
+        let budget = self.budgets.entry(to).or_insert_with(|| Budget::new(now.mono, rate, burst));
+        (budget.room(now.mono) as usize).min(OPERATIONS_BYTES)
+    }
+
+    pub(crate) fn spend(&mut self, now: Now, to: NodeId, bytes: usize) {
+        self.counts.repair_sent += bytes as u64;
+        if let Some(budget) = self.budgets.get_mut(&to) {
+            let room = budget.room(now.mono);
+            budget.take(now.mono, (bytes as u64).min(room));
+        }
+    }
+
+    fn send_missing(&mut self, now: Now, to: NodeId, theirs: &VersionVector) {
+        const LEAST: usize = 16 * 1024;
+        let room = self.room(now, to);
+        if room < LEAST {
+            self.probe.reachable("eventual.peer_budget_spent");
+            return;
+        }
+        match self.space.missing(theirs, room) {
+            Missing::Operations { batches, more } if !batches.is_empty() => {
+                let (batches, size) = encoded(&batches);
+                self.spend(now, to, size);
+                self.probe.reachable("eventual.missing_sent");
+                self.send(to, Lane::Bulk, &Message::Operations { batches, more });
+            }
+            Missing::Operations { .. } => {}
+            Missing::BelowLog(_) => {
+                self.probe.reachable("eventual.below_log");
+                self.send(to, Lane::Data, &Message::Below);
+            }
+        }
+    }
+
+    fn send_tail(&mut self, now: Now, to: NodeId, since: &VersionVector) {
+        match self.space.missing(since, OPERATIONS_BYTES) {
+            Missing::Operations { batches, more } => {
+                let (batches, size) = encoded(&batches);
+                self.spend(now, to, size);
+                self.send(to, Lane::Bulk, &Message::Tail { batches, more });
+            }
+            Missing::BelowLog(_) => self.send(to, Lane::Data, &Message::Below),
+        }
+    }
+}
+
+fn encoded(batches: &[Batch]) -> (Vec<Bytes>, usize) {
+    let out: Vec<Bytes> = batches.iter().map(|b| b.to_bytes().into()).collect();
+    let size = out.iter().map(Bytes::len).sum();
+    (out, size)
+}

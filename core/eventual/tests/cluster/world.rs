@@ -1,0 +1,370 @@
+//! Replicas, their disks, a network and a strong keyspace, in one thread and in virtual time.
+
+use crate::disk::{CrashDisk, Dice};
+use bytes::Bytes;
+use dwcp_env::{
+    ByteCount, ClusterId, DiskRequest, Duration, GroupId, Instant, NodeId, Now, Probe, RegionId, RequestId,
+    Seed, WallTime,
+};
+use dwcp_eventual::{
+    Answer, Command, Eventual, EventualSpec, Host, Kept, Outbox, Patience, Query, Refusal, Reply,
+};
+use dwcp_wal::{Wal, WalConfig};
+use spin::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const GROUP: GroupId = GroupId(9);
+const CLUSTER: ClusterId = ClusterId(7);
+const DISK: Duration = Duration::millis(2);
+const NEAR: Duration = Duration::millis(1);
+const FAR: Duration = Duration::millis(40);
+
+type JobDone = dwcp_env::JobResult;
+
+enum Event {
+    Message { to: usize, from: usize, body: Bytes },
+    Disk { node: usize, life: u32, request: DiskRequest },
+    Job { node: usize, life: u32, result: JobDone },
+    Decided { node: usize },
+}
+
+struct Member {
+    disk: CrashDisk,
+    life: u32,
+    running: Option<(Eventual, Arc<Mutex<Wal>>)>,
+    tickets: u64,
+    wake: Instant,
+    region: u16,
+    cut: bool,
+}
+
+/// Everything.
+pub(crate) struct World {
+    now: Instant,
+    members: Vec<Member>,
+    events: BTreeMap<(Instant, u64), Event>,
+    made: u64,
+    kept: BTreeMap<Bytes, (i64, Bytes)>,
+    revision: i64,
+    strong_down: bool,
+    answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    asked: u64,
+    dice: Dice,
+    dots: BTreeMap<u64, String>,
+}
+
+fn b(s: &str) -> Bytes {
+    Bytes::copy_from_slice(s.as_bytes())
+}
+/// An element goes into a set.
+pub(crate) fn add(key: &str, member: &str) -> Command {
+    Command::SAdd { key: b(key), members: vec![b(member)] }
+}
+/// A counter rises.
+pub(crate) fn count(key: &str, by: i64) -> Command {
+    Command::IncrBy { key: b(key), by }
+}
+/// A set is read.
+pub(crate) fn members(key: &str) -> Command {
+    Command::SMembers { key: b(key) }
+}
+/// A counter is read.
+pub(crate) fn total(key: &str) -> Command {
+    Command::Get { key: b(key) }
+}
+
+impl World {
+    /// Nodes in these regions, each with an empty disk, booted.
+    pub(crate) fn new(regions: &[u16]) -> Self {
+        let member = |region: &u16| Member {
+            disk: CrashDisk::default(),
+            life: 0,
+            running: None,
+            tickets: 0,
+            wake: Instant::ZERO,
+            region: *region,
+            cut: false,
+        };
+        let mut world = Self {
+            now: Instant::ZERO + Duration::secs(1),
+            members: regions.iter().map(member).collect(),
+            events: BTreeMap::new(),
+            made: 0,
+            kept: BTreeMap::new(),
+            revision: 1,
+            strong_down: false,
+            answers: BTreeMap::new(),
+            asked: 0,
+            dice: Dice::new(1),
+            dots: BTreeMap::new(),
+        };
+        (0..regions.len()).for_each(|n| world.boot(n));
+        world
+    }
+    fn clock(&self) -> Now {
+        let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + self.now.as_nanos());
+        Now { mono: self.now, wall, uncertainty: Duration::ZERO }
+    }
+    /// Starts a node from its disk.
+    pub(crate) fn boot(&mut self, n: usize) {
+        let now = self.clock();
+        let all: Vec<NodeId> = (0..self.members.len()).map(|i| NodeId(i as u64 + 1)).collect();
+        let m = &mut self.members[n];
+        m.life += 1;
+        let seed = (n as u64 + 1) * 1_000 + u64::from(m.life);
+        let mut world = m.disk.world_watched(seed, Probe::silent());
+        (world.now, world.seed) = (now, Seed(seed));
+        let config = WalConfig { segment: ByteCount::kib(64), cluster: CLUSTER, ..WalConfig::default() };
+        let (wal, recovered) = Wal::open(&world, config).expect("the log opens");
+        let wal = Arc::new(Mutex::new(wal));
+        let damaged = recovered.suspect(GROUP) || recovered.damage.iter().any(|d| d.group == Some(GROUP));
+        let log = recovered.groups.get(&GROUP).cloned().unwrap_or_default();
+        let mut spec = EventualSpec::new(GROUP, "e", "main", RegionId(m.region));
+        spec.checkpoint_every = ByteCount::kib(8);
+        spec.patience = Patience { lagging: Duration::secs(20), evict: Duration::secs(20) };
+        let host = Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone() };
+        let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
+        replica.on_members(now, &all);
+        m.tickets = 0;
+        m.running = Some((replica, wal));
+        if !self.strong_down {
+            self.push(NEAR, Event::Decided { node: n });
+        }
+        self.turn(n);
+    }
+    /// The power of a node goes.
+    pub(crate) fn crash(&mut self, n: usize) {
+        let m = &mut self.members[n];
+        m.running = None;
+        m.disk.crash(&mut self.dice);
+    }
+    /// And its disk is gone, too.
+    pub(crate) fn wipe(&mut self, n: usize) {
+        self.members[n].running = None;
+        self.members[n].disk = CrashDisk::default();
+    }
+    /// Chance from this seed.
+    pub(crate) fn dice(&mut self, seed: u64) {
+        self.dice = Dice::new(seed + 77);
+    }
+    /// Cuts a node off, or brings it back; the strong keyspace goes with the others.
+    pub(crate) fn cut(&mut self, n: usize, cut: bool) {
+        self.members[n].cut = cut;
+        if !cut {
+            self.push(NEAR, Event::Decided { node: n });
+        }
+    }
+    /// The strong keyspace has no quorum.
+    pub(crate) fn strong_down(&mut self, down: bool) {
+        self.strong_down = down;
+    }
+    pub(crate) fn disk(&self, n: usize) -> &CrashDisk {
+        &self.members[n].disk
+    }
+    pub(crate) fn node(&self, n: usize) -> &Eventual {
+        &self.members[n].running.as_ref().expect("it runs").0
+    }
+    /// The place a node has or had in the roster, as the first node has it.
+    pub(crate) fn node_place(&self, n: usize) -> u16 {
+        let roster = self.node(0).space().roster();
+        let of_node = roster.iter().filter(|(_, m)| m.node == NodeId(n as u64 + 1));
+        of_node.last().expect("it has a place").0.0
+    }
+
+    fn push(&mut self, after: Duration, event: Event) {
+        self.made += 1;
+        self.events.insert((self.now + after, self.made), event);
+    }
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let wake = self.members.iter().filter(|m| m.running.is_some()).map(|m| m.wake).min();
+            let next = self.events.keys().next().map(|k| k.0).into_iter().chain(wake).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            if self.events.keys().next().is_some_and(|k| k.0 <= self.now) {
+                let (_, event) = self.events.pop_first().expect("there is one");
+                self.happen(event);
+            } else {
+                for n in 0..self.members.len() {
+                    if self.members[n].running.is_some() && self.members[n].wake <= self.now {
+                        self.turn(n);
+                    }
+                }
+            }
+        }
+        self.now = end;
+    }
+    fn happen(&mut self, event: Event) {
+        let now = self.clock();
+        let node = match event {
+            Event::Message { to, from, body } => {
+                if self.members[to].cut || self.members[from].cut {
+                    return;
+                }
+                if let Some((replica, _)) = &mut self.members[to].running {
+                    replica
+                        .on_message(now, NodeId(from as u64 + 1), &body)
+                        .expect("peers send what is right");
+                }
+                to
+            }
+            Event::Disk { node, life, request } => {
+                let m = &mut self.members[node];
+                if m.life != life || m.running.is_none() {
+                    return;
+                }
+                m.disk.carry_out(&request, usize::MAX).expect("the disk is sound");
+                let (_, wal) = m.running.as_ref().expect("it runs");
+                wal.lock().completed(request.ticket, Ok(())).expect("the log goes on");
+                node
+            }
+            Event::Job { node, life, result } => {
+                if self.members[node].life != life {
+                    return;
+                }
+                if let Some((replica, _)) = &mut self.members[node].running {
+                    replica.on_job(now, result);
+                }
+                node
+            }
+            Event::Decided { node } => {
+                let kept: Vec<Kept> = self
+                    .kept
+                    .iter()
+                    .map(|(k, (r, v))| Kept { key: k.clone(), revision: *r, value: v.clone() })
+                    .collect();
+                let reachable = !self.members[node].cut && !self.strong_down;
+                if let Some((replica, _)) = self.members[node].running.as_mut().filter(|_| reachable) {
+                    replica.on_decided(now, &kept);
+                }
+                node
+            }
+        };
+        self.turn(node);
+    }
+    /// A node's turn: what it says is carried out.
+    fn turn(&mut self, n: usize) {
+        let now = self.clock();
+        let mut out = Outbox::default();
+        let Some((replica, wal)) = &mut self.members[n].running else { return };
+        replica.settle(now, &mut out);
+        assert_eq!(replica.failure(), None);
+        for batch in replica.drained() {
+            let own = replica.place() == Some(batch.replica());
+            for op in batch.ops().flatten() {
+                let said = format!("{op:?}");
+                match self.dots.get(&op.dot.bits()) {
+                    Some(known) => assert_eq!(*known, said, "a dot names two operations"),
+                    // What has not left its maker may be lost with its memory, and its dot is free again.
+                    None if own => {}
+                    None => {
+                        self.dots.insert(op.dot.bits(), said);
+                    }
+                }
+            }
+        }
+        let (mut requests, wal) = (Vec::new(), wal.clone());
+        wal.lock().flush(&mut self.members[n].tickets, &mut requests);
+        self.members[n].wake = out.wake_at.unwrap_or(Instant::FAR).max(self.now + Duration::micros(100));
+        let life = self.members[n].life;
+        for request in requests {
+            self.push(DISK, Event::Disk { node: n, life, request });
+        }
+        if let Some(job) = out.job.take() {
+            let result = Some((job.run)());
+            self.push(NEAR, Event::Job { node: n, life, result });
+        }
+        for (to, _lane, body) in out.sends {
+            let to = to.0 as usize - 1;
+            let span = if self.members[to].region == self.members[n].region { NEAR } else { FAR };
+            self.push(span, Event::Message { to, from: n, body });
+        }
+        for (id, answer, _) in out.replies {
+            self.answers.insert(id.0, answer);
+        }
+        for wish in out.wishes {
+            let seen = self.kept.get(&wish.key).map_or(0, |k| k.0);
+            if seen == wish.seen && !self.members[n].cut && !self.strong_down {
+                self.revision += 1;
+                self.kept.insert(wish.key, (self.revision, wish.value));
+                for node in 0..self.members.len() {
+                    self.push(FAR, Event::Decided { node });
+                }
+            }
+        }
+    }
+
+    // --- clients --------------------------------------------------------------------------
+
+    fn send(&mut self, n: usize, command: Command) -> u64 {
+        self.asked += 1;
+        let (id, now) = (self.asked, self.clock());
+        let mut out = Outbox::default();
+        if let Some((replica, _)) = &mut self.members[n].running {
+            let deadline = self.now + Duration::secs(5);
+            replica.on_query(now, RequestId(id), deadline, Query::Command(command), &mut out);
+        }
+        for (id, answer, _) in out.replies {
+            self.answers.insert(id.0, answer);
+        }
+        self.turn(n);
+        id
+    }
+    /// Asks and waits.
+    fn answer(&mut self, n: usize, command: Command) -> Option<Result<Answer, Refusal>> {
+        let id = self.send(n, command);
+        for _ in 0..20 {
+            if self.answers.contains_key(&id) {
+                break;
+            }
+            self.run(Duration::millis(1));
+        }
+        self.answers.remove(&id)
+    }
+    /// A write that is acknowledged.
+    pub(crate) fn acked(&mut self, n: usize, command: Command) {
+        let name = command.name();
+        let answer = self.answer(n, command);
+        assert!(matches!(answer, Some(Ok(_))), "{name} at node {n}: {answer:?}");
+    }
+    /// A write that a crash may come upon: whether it was acknowledged, if it was answered.
+    pub(crate) fn try_add(&mut self, n: usize, key: &str, member: &str) -> Option<bool> {
+        self.answer(n, add(key, member)).map(|a| a.is_ok())
+    }
+    /// A write whose answer nobody waits for.
+    pub(crate) fn begin_add(&mut self, n: usize, key: &str, member: &str) {
+        self.send(n, add(key, member));
+    }
+    /// What a read answers, as text.
+    pub(crate) fn ask(&mut self, n: usize, command: Command) -> Vec<String> {
+        let text = |v: &Bytes| String::from_utf8_lossy(v).into_owned();
+        match self.answer(n, command) {
+            Some(Ok(Answer::Reply(Reply::Elements(all)))) => all.iter().map(text).collect(),
+            Some(Ok(Answer::Reply(Reply::Value(value)))) => value.iter().map(text).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // --- checks ---------------------------------------------------------------------------
+
+    pub(crate) fn all_serve(&self) {
+        for n in 0..self.members.len() {
+            assert!(
+                self.node(n).serves() && self.node(n).place().is_some(),
+                "{:?}",
+                self.node(n).status(self.clock())
+            );
+        }
+    }
+    pub(crate) fn all_equal(&self) {
+        let first = self.node(0);
+        let same: BTreeSet<u128> = (0..self.members.len()).map(|n| self.node(n).fingerprint()).collect();
+        for n in 1..self.members.len() {
+            assert_eq!(first.version(), self.node(n).version(), "nodes 0 and {n}");
+        }
+        assert_eq!(same.len(), 1);
+    }
+}
