@@ -112,7 +112,18 @@ pub struct MemberEntry {
     pub client: SocketAddr,
 }
 
-/// A keyspace of its own: a group with its own log, revisions and leader.
+/// What a keyspace promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyspaceKind {
+    /// One order for all, decided by a quorum: etcd's API.
+    #[default]
+    Strong,
+    /// Written in every region at local speed, through any partition: Redis' API (docs/eventual.md).
+    Eventual,
+}
+
+/// A keyspace of its own: strong ones are a group with its own log, revisions and leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keyspace {
@@ -120,6 +131,9 @@ pub struct Keyspace {
     pub name: String,
     /// Its group's number, from 1, never reused.
     pub group: u32,
+    /// What it promises. Cluster-wide.
+    #[serde(default)]
+    pub kind: KeyspaceKind,
 }
 
 /// Delays and cuts on purpose.
@@ -300,11 +314,18 @@ impl File {
         Members { voters: nodes.keys().copied().collect(), outgoing: Default::default(), nodes }
     }
 
-    /// All keyspaces by name; the default one has the empty name.
+    /// The eventual keyspaces, in the order of the file.
+    #[must_use]
+    pub fn eventual(&self) -> Vec<(String, GroupId)> {
+        let eventual = self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Eventual);
+        eventual.map(|k| (k.name.clone(), GroupId(k.group))).collect()
+    }
+
+    /// All strong keyspaces by name; the default one has the empty name.
     #[must_use]
     pub fn keyspaces(&self) -> BTreeMap<String, GroupId> {
-        let mut all: BTreeMap<String, GroupId> =
-            self.keyspace.iter().map(|k| (k.name.clone(), GroupId(k.group))).collect();
+        let strong = self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Strong);
+        let mut all: BTreeMap<String, GroupId> = strong.map(|k| (k.name.clone(), GroupId(k.group))).collect();
         all.insert(String::new(), GroupId(0));
         all
     }

@@ -6,6 +6,7 @@ use crate::etcd::Door;
 use crate::face::Face;
 use clap::Args;
 use dwcp_env::{Duration, GroupId, NodeId};
+use dwcp_eventual::EventualSpec;
 use dwcp_node::{GroupSpec, Node, NodeConfig};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_real::authority::Identity;
@@ -227,7 +228,20 @@ fn node_config(file: &File) -> NodeConfig {
         Timing::Lan => GroupConfig::lan(node),
         Timing::Wan => GroupConfig::wan(node),
     };
-    NodeConfig { groups, engine, ..NodeConfig::new(cluster, node) }
+    let eventual = file.eventual().into_iter().map(|(name, group)| eventual_spec(file, &name, group)).collect();
+    NodeConfig { groups, eventual, engine, ..NodeConfig::new(cluster, node) }
+}
+
+/// An eventual keyspace; its roster lies in the default strong one.
+fn eventual_spec(file: &File, name: &str, group: GroupId) -> EventualSpec {
+    let members = file.members();
+    let region = members.nodes.get(&NodeId(file.node)).map(|m| m.region).unwrap_or_default();
+    let mut spec = EventualSpec::new(group, name, "", region);
+    // Clients are not told the cluster's identity; whoever holds it could only make fingerprints collide.
+    let id = file.cluster_id().unwrap_or_default().0.to_le_bytes();
+    spec.secret[..16].copy_from_slice(&id);
+    spec.secret[16..].copy_from_slice(&id);
+    spec
 }
 
 fn inject_delays(

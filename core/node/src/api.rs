@@ -106,6 +106,8 @@ pub enum Ask {
     HashKv(Revision),
     /// The newest state as a stream of pieces, after a checkpoint made now.
     Snapshot,
+    /// A question to an eventual keyspace, answered by the node that is asked. No other ask fits one.
+    Eventual(dwcp_eventual::Query),
 }
 
 impl Ask {
@@ -120,7 +122,12 @@ impl Ask {
             | Self::ChangeMembers(_)
             | Self::MoveLeader(_) => true,
             Self::Range { serializable, .. } => !*serializable,
-            Self::Watch(_) | Self::Status | Self::Members | Self::HashKv(_) | Self::Snapshot => false,
+            Self::Watch(_)
+            | Self::Status
+            | Self::Members
+            | Self::HashKv(_)
+            | Self::Snapshot
+            | Self::Eventual(_) => false,
         }
     }
     /// Whether asking again may do harm: true of what changes state, is not an absolute statement,
@@ -198,6 +205,8 @@ pub enum Answer {
         /// Bytes still to come; an estimate that reaches zero with the last piece.
         remaining: ByteCount,
     },
+    /// Of an eventual keyspace.
+    Eventual(dwcp_eventual::Answer),
 }
 
 /// How a node sees a group.
@@ -260,6 +269,9 @@ pub enum AskError {
     /// It can't be done in the group's present state, and why.
     #[error("{0}")]
     Refused(String),
+    /// An eventual keyspace's: nothing was done, unless it says "unknown".
+    #[error(transparent)]
+    Eventual(dwcp_eventual::Refusal),
     /// The node is stopping.
     #[error("the node is stopping; ask another one")]
     Stopping,

@@ -4,6 +4,7 @@
 //! promised what it can't remember) refused with the operator's next step.
 
 use crate::config::{GroupSpec, NodeConfig};
+use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Repair, begin_log_at};
@@ -48,6 +49,14 @@ pub enum BootError {
         group: GroupId,
         /// What is lost.
         lost: String,
+    },
+    /// An eventual keyspace's file can't be opened, or its settings can't work.
+    #[error("{group}: {why}")]
+    Eventual {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        why: String,
     },
     /// An engine refused what was recovered.
     #[error("{group}: {why}")]
@@ -130,6 +139,12 @@ impl Node {
                 group.repair = Some(Box::new(repair));
                 node.groups.insert(spec.id, group);
             }
+        }
+        for spec in node.config.eventual.clone() {
+            let group = spec.group;
+            let found = EventualGroup::boot(&node, spec, &mut recovered, world)
+                .map_err(|why| BootError::Eventual { group, why })?;
+            node.eventual.insert(group, found);
         }
         world.probe.event(&Event::NodeStarted { records, took: dwcp_env::Duration::ZERO });
         Ok(node)

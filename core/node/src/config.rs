@@ -5,6 +5,7 @@
 
 use dwcp_consensus::Members;
 use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
+use dwcp_eventual::EventualSpec;
 use dwcp_raft::GroupConfig;
 use dwcp_wal::WalConfig;
 
@@ -17,6 +18,8 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// The groups it hosts.
     pub groups: Vec<GroupSpec>,
+    /// The eventual keyspaces it takes part in. Each names a strong one of `groups`, which holds its roster.
+    pub eventual: Vec<EventualSpec>,
     /// How the engines keep time, and when they checkpoint; timings are cluster-wide. Its members are
     /// replaced by each group's own.
     pub engine: GroupConfig,
@@ -87,6 +90,7 @@ impl NodeConfig {
             cluster,
             node,
             groups: Vec::new(),
+            eventual: Vec::new(),
             engine: GroupConfig::wan(node),
             wal: WalConfig { cluster, ..WalConfig::default() },
             store_cache: ByteCount::mib(64),

@@ -17,7 +17,7 @@
 //!
 //! **Files, in reading order**: [`api`] (what is asked), `peer` (what nodes say), `question` (what is in progress),
 //! `node` (the turn), `route` (where a question goes), `serve` (answers from state), `repair` (what was lost
-//! to the disk), `boot`, `look` (what is seen from outside).
+//! to the disk), `eventual` (keyspaces without a leader), `boot`, `look` (what is seen from outside).
 //!
 //! **Left to others**: order and quorums (`dwcp-raft`), meaning of commands and exactly-once
 //! (`dwcp-store`), bytes on disk (`dwcp-wal`), bytes on the wire (the runtimes).
@@ -25,6 +25,7 @@
 pub mod api;
 mod boot;
 mod config;
+mod eventual;
 mod group;
 mod look;
 mod node;

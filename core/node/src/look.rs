@@ -45,6 +45,11 @@ impl Node {
             repairing: g.repair.is_some() || engine.is_some_and(dwcp_raft::RaftGroup::is_suspect),
         }
     }
+    /// Its replica of an eventual keyspace.
+    #[must_use]
+    pub fn eventual(&self, group: GroupId) -> Option<&dwcp_eventual::Eventual> {
+        self.eventual.get(&group).map(|e| &e.replica)
+    }
     /// Reads this node's own state, whoever leads.
     ///
     /// # Errors

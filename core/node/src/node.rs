@@ -2,6 +2,7 @@
 
 use crate::api::{Ask, Request, Response};
 use crate::config::{NodeConfig, Patience};
+use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::peer::{About, Body, PeerMessage, engine_body, parse};
 use crate::question::Questions;
@@ -32,6 +33,7 @@ pub struct Node {
     pub(crate) wal: SharedWal,
     pub(crate) host: RaftHost<Store>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) eventual: BTreeMap<GroupId, EventualGroup>,
     pub(crate) questions: Questions,
     pub(crate) jobs: BTreeMap<JobId, NodeJob>,
     pub(crate) next_job: u64,
@@ -96,6 +98,7 @@ impl Node {
             wal,
             host,
             groups: BTreeMap::new(),
+            eventual: BTreeMap::new(),
             questions: Questions::starting_at(first_token),
             jobs: BTreeMap::new(),
             next_job: OWN_JOBS,
@@ -124,7 +127,10 @@ impl Node {
             Input::Request { id, deadline, request } => {
                 self.on_request(now, id, deadline, request.group, request.ask, out);
             }
-            Input::Unreachable { peer } => self.host.unreachable(peer),
+            Input::Unreachable { peer } => {
+                self.host.unreachable(peer);
+                self.eventual.values_mut().for_each(|e| e.replica.unreachable(now, peer));
+            }
             Input::Cancel { id } => self.on_cancel(id),
             Input::Stop { deadline } => self.begin_stop(now, deadline),
         }
@@ -153,6 +159,10 @@ impl Node {
             return self.fail(why, out);
         }
         self.run_repairs(now, out);
+        self.settle_eventual(now, out);
+        if let Some(why) = self.eventual.values().find_map(|e| e.replica.failure().map(str::to_string)) {
+            return self.fail(why, out);
+        }
         // A watch hears of a revision before any answer of this turn shows it.
         let answers = std::mem::take(&mut out.replies);
         self.tell_watchers(now, out);
@@ -173,12 +183,13 @@ impl Node {
                     self.host.message(group, from, lane, &message);
                 }
             }
+            Ok(Body::Eventual(group, message)) => self.on_eventual(now, from, group, &message),
             Ok(Body::Peer(group, message)) => self.on_peer(now, from, group, message, out),
             Err(fault) => self.on_fault(from, &fault),
         }
     }
 
-    fn on_fault(&self, from: NodeId, fault: &PeerFault) {
+    pub(crate) fn on_fault(&self, from: NodeId, fault: &PeerFault) {
         self.probe.event(&Event::PeerFaulted { from, why: fault.to_string() });
     }
 

@@ -7,6 +7,7 @@
 //!   +------+-------+---------------------
 //!   tag 0: a message of the group's engine, passed on as it is
 //!   tag 1: a [`PeerMessage`] in bincode
+//!   tag 2: a message of the eventual keyspace of that number, passed on as it is
 //! ```
 //!
 //! | message | says | answered by |
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 const ENGINE: u8 = 0;
 const PEER: u8 = 1;
+const EVENTUAL: u8 = 2;
 const HEAD: usize = 5;
 
 /// Names a call between two nodes; unique over incarnations of the caller.
@@ -105,11 +107,20 @@ pub(crate) enum Body {
     Engine(GroupId, Bytes),
     /// For the node.
     Peer(GroupId, PeerMessage),
+    /// For the eventual keyspace.
+    Eventual(GroupId, Bytes),
 }
 
 /// A body that carries an engine's message.
 pub(crate) fn engine_body(group: GroupId, message: &[u8]) -> Bytes {
     let mut out = head(ENGINE, group, message.len());
+    out.extend_from_slice(message);
+    out.into()
+}
+
+/// A body that carries a message of an eventual keyspace.
+pub(crate) fn eventual_body(group: GroupId, message: &[u8]) -> Bytes {
+    let mut out = head(EVENTUAL, group, message.len());
     out.extend_from_slice(message);
     out.into()
 }
@@ -136,6 +147,7 @@ pub(crate) fn parse(from: NodeId, body: &Bytes) -> Result<Body, PeerFault> {
     let rest = body.slice(HEAD..);
     match head[0] {
         ENGINE => Ok(Body::Engine(group, rest)),
+        EVENTUAL => Ok(Body::Eventual(group, rest)),
         PEER => match wire::decode(&rest) {
             Ok(message) => Ok(Body::Peer(group, message)),
             Err(WireError::Body(why)) => Err(fault(why)),

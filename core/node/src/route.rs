@@ -24,10 +24,17 @@ impl Node {
         if self.stopping.is_some() {
             return reply(out, id, Err(AskError::Stopping), true);
         }
+        if self.eventual.contains_key(&group) {
+            return self.ask_eventual(now, id, deadline, group, ask, out);
+        }
         if !self.groups.contains_key(&group) {
             return reply(out, id, Err(AskError::NoGroup(group)), true);
         }
         match ask {
+            Ask::Eventual(_) => {
+                let why = "this keyspace is strong: it takes no commands of eventual ones".to_string();
+                reply(out, id, Err(AskError::Refused(why)), true);
+            }
             Ask::Watch(watch) => self.begin_watch(id, group, watch, out),
             Ask::Status | Ask::Members | Ask::HashKv(_) | Ask::Range { serializable: true, .. } => {
                 let response = self.answer_locally(group, &ask);

@@ -29,6 +29,8 @@ pub(crate) enum NodeJob {
     InstallPiece { group: GroupId },
     /// A received checkpoint is being swapped in.
     Install { group: GroupId },
+    /// An eventual keyspace's state is being written.
+    Eventual { group: GroupId },
 }
 
 impl Node {
@@ -55,6 +57,11 @@ impl Node {
             NodeJob::PeerPiece { to, group, serving } => self.on_peer_piece(to, group, serving, result, out),
             NodeJob::InstallPiece { group } => self.on_piece_installed(now, group, result, out),
             NodeJob::Install { group } => self.on_installed(now, group, result, out),
+            NodeJob::Eventual { group } => {
+                if let Some(e) = self.eventual.get_mut(&group) {
+                    e.replica.on_job(now, result);
+                }
+            }
         }
     }
 
@@ -152,6 +159,7 @@ impl Node {
         if self.questions.cancel(id).is_some() {
             return;
         }
+        self.eventual.values_mut().for_each(|e| e.replica.on_cancel(id));
         for g in self.groups.values_mut() {
             let gone: Vec<WatchId> = g.watches.iter().filter(|(_, r)| **r == id).map(|(n, _)| *n).collect();
             for number in gone {

@@ -20,6 +20,7 @@ pub(crate) fn refusal(e: &AskError) -> Status {
         AskError::Overloaded => status::TOO_MANY_REQUESTS,
         AskError::Stopping => status::STOPPED,
         AskError::Refused(why) => Status::told(Code::FailedPrecondition, format!("etcdserver: {why}")),
+        AskError::Eventual(refusal) => Status::told(Code::FailedPrecondition, format!("dwcp: {refusal}")),
         AskError::NoGroup(_) => Status::told(Code::Unavailable, format!("dwcp: {e}; ask another node")),
     }
 }

@@ -209,6 +209,7 @@ fn code_of(error: &AskError) -> Code {
         AskError::Op(
             OpError::SessionExpired | OpError::AlreadyAcknowledged { .. } | OpError::Stopped { .. },
         ) => Code::Crash,
+        AskError::Eventual(_) => Code::NotSupported,
         AskError::Op(OpError::TooManyOps | OpError::RequestTooLarge) => Code::NotSupported,
         AskError::Op(_) => Code::Malformed,
     }
