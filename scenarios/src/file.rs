@@ -225,18 +225,21 @@ pub enum Figure {
     WorstLatency,
     /// Messages between nodes for one acknowledged write, in hundredths.
     MessagesPerWrite,
+    /// What 99 of 100 operations of an eventual keyspace need to reach a node of each other region.
+    EventualLag,
     /// Disk syncs, over all nodes, for one acknowledged write, in hundredths.
     SyncsPerWrite,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rto,
         Self::Rpo,
         Self::Detection,
         Self::Convergence,
         Self::WorstLatency,
+        Self::EventualLag,
         Self::MessagesPerWrite,
         Self::SyncsPerWrite,
     ];
@@ -249,6 +252,7 @@ impl Figure {
             Self::Detection => "detection",
             Self::Convergence => "convergence",
             Self::WorstLatency => "worst_latency",
+            Self::EventualLag => "eventual_lag",
             Self::MessagesPerWrite => "messages_per_write",
             Self::SyncsPerWrite => "syncs_per_write",
         }
@@ -256,7 +260,10 @@ impl Figure {
     /// Whether it is a span of time.
     #[must_use]
     pub const fn is_span(self) -> bool {
-        matches!(self, Self::Rto | Self::Detection | Self::Convergence | Self::WorstLatency)
+        matches!(
+            self,
+            Self::Rto | Self::Detection | Self::Convergence | Self::WorstLatency | Self::EventualLag
+        )
     }
     /// A value of it, for people.
     #[must_use]

@@ -13,6 +13,10 @@
 //! | `exactly_once` | what is there against who wrote it | at the end |
 //! | `linearizable`, `list_append_serializable`, `bank_sum`, `locks_exclusive`, `watch_complete` | clients' logs | at the end |
 //! | `store_model` | entries applied, revisions, contents, leases, and every answer, against a reference model | every look, every answer |
+//! | `no_dot_twice` | a dot of an eventual keyspace names one operation, whatever crashes | every look |
+//! | `equal_versions_equal_states` | equal version vectors, equal fingerprints, of all replicas at all times | every look |
+//! | `eventual_no_acknowledged_loss` | what clients were told against a converged replica | at the end |
+//! | `eventual_converged` | the core's replicas of the eventual keyspace after the heal | the liveness phase |
 //! | `convergence` | the core's replicas after the heal | the liveness phase |
 //!
 //! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
@@ -22,12 +26,14 @@
 mod committed_on_quorum;
 mod convergence;
 mod election_safety;
+mod eventual;
 mod leader_completeness;
 mod log_matching;
 mod monotone;
 mod state_machine_safety;
 
 pub use convergence::converged;
+pub use eventual::{Replicas, unequal};
 
 use dwcp_consensus::{Position, Role};
 use dwcp_env::NodeId;
@@ -81,6 +87,14 @@ properties! {
     WatchComplete "watch_complete",
     /// Every answer and every replica is what a reference model makes of the log that was decided.
     StoreModel "store_model",
+    /// A dot names one operation (Almeida et al. 2018, §7).
+    NoDotTwice "no_dot_twice",
+    /// Equal version vectors, equal fingerprints.
+    EqualVersionsEqualStates "equal_versions_equal_states",
+    /// What an eventual keyspace acknowledged is there, or superseded by what has seen it.
+    EventualNoAcknowledgedLoss "eventual_no_acknowledged_loss",
+    /// After the heal, all replicas of the core hold the same in bounded time.
+    EventualConverged "eventual_converged",
     /// After the heal, all of the core serve and become equal in bounded time.
     Convergence "convergence",
 }

@@ -228,7 +228,8 @@ fn node_config(file: &File) -> NodeConfig {
         Timing::Lan => GroupConfig::lan(node),
         Timing::Wan => GroupConfig::wan(node),
     };
-    let eventual = file.eventual().into_iter().map(|(name, group)| eventual_spec(file, &name, group)).collect();
+    let eventual =
+        file.eventual().into_iter().map(|(name, group)| eventual_spec(file, &name, group)).collect();
     NodeConfig { groups, eventual, engine, ..NodeConfig::new(cluster, node) }
 }
 

@@ -17,6 +17,8 @@ pub enum Ask {
     },
     /// More life for a lease.
     KeepAlive(LeaseId),
+    /// A command of an eventual keyspace.
+    Eventual(dwcp_eventual::Command),
     /// The changes of all keys with a prefix, from a revision on. Answered many times.
     Watch {
         /// First key.
@@ -39,7 +41,11 @@ impl Ask {
     /// Whether it can change anything.
     #[must_use]
     pub const fn is_write(&self) -> bool {
-        matches!(self, Self::Do { .. })
+        match self {
+            Self::Do { .. } => true,
+            Self::Eventual(command) => command.writes(),
+            _ => false,
+        }
     }
 }
 
@@ -50,6 +56,8 @@ pub enum Answer {
     Said(Response),
     /// To a keep-alive: what is left, in seconds; nothing is left of a lease that is gone.
     Alive(i64),
+    /// To a command of an eventual keyspace.
+    Replied(dwcp_eventual::Reply),
     /// To a watch: changes, complete up to a revision.
     Changes {
         /// In the order of their revisions.

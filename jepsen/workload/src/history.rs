@@ -14,7 +14,7 @@
 //!
 //! Whoever breaks things is a process by name, its remarks are `info`, in their place in time.
 
-use crate::record::{Log, Micro, Outcome, Record, What};
+use crate::record::{Deed, Log, Micro, Outcome, Record, What};
 use dwcp_check::history::{Event, History, Kind, Process};
 use dwcp_env::Instant;
 use serde_json::{Value, json};
@@ -107,6 +107,7 @@ fn named(what: &What) -> (&'static str, Option<u64>) {
         What::Release { key, .. } => ("release", Some(*key)),
         What::Store { write: true } => ("command", None),
         What::Store { write: false } => ("query", None),
+        What::Eventual(deed) => (deed.name(), Some(deed.key())),
         What::Saw { key, .. } => ("saw", Some(*key)),
     }
 }
@@ -137,6 +138,13 @@ fn told(what: &What) -> Value {
         }
         What::Saw { value, .. } => json!(value),
         What::Store { .. } => Value::Null,
+        What::Eventual(deed) => match deed {
+            Deed::Add { element, .. } | Deed::Remove { element, .. } => json!(element),
+            Deed::Count { by, .. } => json!(by),
+            Deed::Write { value, .. } => json!(value),
+            Deed::Field { field, .. } => json!(field),
+            Deed::Read { total, .. } => json!(total),
+        },
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    fn by(record: &Record, detail: String) -> Self {
+    pub(crate) fn by(record: &Record, detail: String) -> Self {
         let at = if record.ret == Instant::FAR { record.call } else { record.ret };
         Self { detail, at, certain: true }
     }

@@ -18,6 +18,7 @@
 //! | `bank` | transfers between accounts, reads of all of them | the sum never changes |
 //! | `lock` | leases and locks; work fenced by the lock's revision | tokens rise, no two holders, no fenced write after its token |
 //! | `watch` | half write, half watch from their last revision on | every change once, in order, without a gap |
+//! | `eventual` | sets, counters, registers and maps of an eventual keyspace, in all regions at once; elements unique | nothing acknowledged lost, nothing removed returns, counters exact ([`converged`]) |
 //! | `store` | all that the store can do, its past, leases, compaction and watches included | each answer against a reference model of the log ([`oracle`]) |
 //!
 //! **Invariants.** 1. A process has at most one operation open. 2. `fail` is recorded only
@@ -29,6 +30,7 @@
 
 pub mod ask;
 pub mod client;
+pub mod converged;
 pub mod history;
 pub mod judge;
 pub mod model;
@@ -58,14 +60,16 @@ pub enum Use {
     Watch,
     /// Everything.
     Store,
+    /// Convergent types.
+    Eventual,
 }
 
 impl Use {
     /// Every workload that the clients' logs alone can judge, so that it runs in both worlds.
     pub const ALL: [Self; 5] = [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch];
-    /// These, and the one that needs the oracle, which sees the decided log.
-    pub const SIMULATED: [Self; 6] =
-        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Store];
+    /// These, the one that needs the oracle, which sees the decided log, and the one that needs the replicas' state.
+    pub const SIMULATED: [Self; 7] =
+        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Store, Self::Eventual];
 
     /// Its name in scenario files.
     #[must_use]
@@ -77,6 +81,7 @@ impl Use {
             Self::Lock => "lock",
             Self::Watch => "watch",
             Self::Store => "store",
+            Self::Eventual => "eventual",
         }
     }
     /// The workload of this name.
@@ -94,6 +99,7 @@ impl Use {
             Self::Lock => "k/",
             Self::Watch => "w/",
             Self::Store => "s/",
+            Self::Eventual => "e/",
         }
     }
     /// The key of this number: the prefix and eight bytes.

@@ -37,6 +37,82 @@ pub enum Micro {
     },
 }
 
+/// Something done to a convergent value. Elements, fields and register values are unique over the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// An element goes into a set.
+    Add {
+        /// Which set.
+        key: u64,
+        /// Added once in the run.
+        element: u64,
+    },
+    /// An element goes out of a set, by the client that added it.
+    Remove {
+        /// Which set.
+        key: u64,
+        /// Which element.
+        element: u64,
+        /// Whether it was seen where it was removed.
+        seen: bool,
+    },
+    /// A counter rises.
+    Count {
+        /// Which counter.
+        key: u64,
+        /// So much.
+        by: u64,
+    },
+    /// A register is written.
+    Write {
+        /// Which register.
+        key: u64,
+        /// Written once in the run.
+        value: u64,
+    },
+    /// A field of a map is written.
+    Field {
+        /// Which map.
+        key: u64,
+        /// Written once in the run.
+        field: u64,
+    },
+    /// A counter is read.
+    Read {
+        /// Which counter.
+        key: u64,
+        /// Its total as seen.
+        total: Option<u64>,
+    },
+}
+
+impl Deed {
+    /// Its name, for reports and histories.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "sadd",
+            Self::Remove { .. } => "srem",
+            Self::Count { .. } => "incrby",
+            Self::Write { .. } => "set",
+            Self::Field { .. } => "hset",
+            Self::Read { .. } => "get",
+        }
+    }
+    /// Its key's number.
+    #[must_use]
+    pub const fn key(&self) -> u64 {
+        match self {
+            Self::Add { key, .. }
+            | Self::Remove { key, .. }
+            | Self::Count { key, .. }
+            | Self::Write { key, .. }
+            | Self::Field { key, .. }
+            | Self::Read { key, .. } => *key,
+        }
+    }
+}
+
 /// What an operation was, with what was learned once it is `Ok`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum What {
@@ -118,6 +194,8 @@ pub enum What {
         /// Whether it is a command.
         write: bool,
     },
+    /// Something done to a convergent value.
+    Eventual(Deed),
     /// A change seen by a watcher.
     Saw {
         /// Which key.
@@ -136,6 +214,7 @@ impl What {
             Self::Cas { succeeded, .. } => *succeeded,
             Self::Fenced { passed, .. } => *passed,
             Self::Store { write } => *write,
+            Self::Eventual(deed) => !matches!(deed, Deed::Read { .. }),
             _ => true,
         }
     }
@@ -155,6 +234,7 @@ impl What {
             Self::Release { .. } => "release",
             Self::Store { write: true } => "command",
             Self::Store { write: false } => "read",
+            Self::Eventual(deed) => deed.name(),
             Self::Saw { .. } => "saw",
         }
     }

@@ -2,6 +2,7 @@
 //! for them. No time and no network here; [`crate::client`] has both.
 
 mod bank;
+mod eventual;
 mod lists;
 mod lock;
 mod register;
@@ -9,6 +10,8 @@ mod store;
 mod watch;
 
 pub use bank::OPENING;
+pub(crate) use eventual::written;
+pub use eventual::{counter_key, map_key, register_key, set_key};
 pub(crate) use lists::elements;
 pub(crate) use lock::WORK;
 pub(crate) use register::WATCHED;
@@ -74,6 +77,8 @@ pub enum Script {
     Store(store::Store),
     /// A watcher that goes from node to node.
     StoreWatch(store::StoreWatch),
+    /// Convergent types.
+    Eventual(eventual::Eventual),
 }
 
 impl Script {
@@ -90,6 +95,7 @@ impl Script {
             Use::Watch => Self::Watch(watch::Watch::default()),
             Use::Store if store::Store::watches(nth) => Self::StoreWatch(store::StoreWatch::new(nth, keys)),
             Use::Store => Self::Store(store::Store::new(nth, keys)),
+            Use::Eventual => Self::Eventual(eventual::Eventual::new(keys)),
         }
     }
     /// Begins operation `nth` of `client`.
@@ -103,6 +109,7 @@ impl Script {
             Self::Lock(s) => s.begin(draw),
             Self::Watch(s) => Begun { what: None, ask: s.open() },
             Self::Store(s) => s.begin(draw),
+            Self::Eventual(s) => s.begin(draw),
             Self::StoreWatch(s) => Begun { what: None, ask: s.open() },
         }
     }
@@ -115,6 +122,7 @@ impl Script {
             Self::Lock(s) => s.answered(what, answer),
             Self::Watch(s) => s.refused(answer),
             Self::Store(s) => s.answered(&answer),
+            Self::Eventual(s) => s.answered(what, answer),
             Self::StoreWatch(s) => s.refused(&answer),
         }
     }
@@ -132,7 +140,11 @@ impl Script {
     /// Whether the client has no session: what may have been done is then never asked again.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        matches!(self, Self::Store(s) if s.is_plain())
+        match self {
+            Self::Store(s) => s.is_plain(),
+            Self::Eventual(_) => true,
+            _ => false,
+        }
     }
     /// The question that goes on with a broken stream.
     ///

@@ -155,6 +155,7 @@ impl Store {
                 }
                 Answer::Said(response)
             }
+            Ask::Eventual(_) => unreachable!("this workload needs replicas"),
             Ask::KeepAlive(_) => Answer::Alive(4),
             Ask::Watch { from, .. } => {
                 let told = self.changes.iter().filter(|e| e.kv.mod_revision >= *from);
@@ -226,7 +227,7 @@ fn judged(kind: Use, log: &Log, store: &Store) -> Vec<String> {
         Use::Bank => judge::bank(log),
         Use::Lock => judge::locks(log),
         Use::Watch => judge::watches(log),
-        Use::Store => Ok(()),
+        Use::Store | Use::Eventual => Ok(()),
     };
     let (_, lost) = judge::acknowledged(log, store);
     let verdicts = [kinds.err(), lost, judge::exactly_once(log, store).err()];

@@ -6,7 +6,8 @@
 //! violation are kept.
 
 use dwcp_runtime_sim::trace::Violation;
-use dwcp_workload::{Log, Outcome, Record, What, record::Micro};
+use dwcp_workload::record::{Deed, Micro};
+use dwcp_workload::{Log, Outcome, Record, What};
 use std::collections::BTreeSet;
 
 /// Witnesses kept.
@@ -62,6 +63,13 @@ fn values(what: &What) -> Vec<u64> {
         What::Acquire { token, .. } | What::Fenced { token, .. } | What::Release { token, .. } => {
             vec![token.unsigned_abs()]
         }
+        What::Eventual(deed) => match deed {
+            Deed::Add { element: n, .. }
+            | Deed::Remove { element: n, .. }
+            | Deed::Write { value: n, .. }
+            | Deed::Field { field: n, .. } => vec![*n],
+            Deed::Count { .. } | Deed::Read { .. } => Vec::new(),
+        },
         What::Delete { .. } | What::Transfer { .. } | What::Audit { .. } | What::Store { .. } => Vec::new(),
     }
 }
@@ -119,6 +127,19 @@ pub fn action(what: &What) -> String {
             format!("writes under lock {key} with token {token}, {went}")
         }
         What::Release { key, token } => format!("gives lock {key} back, token {token}"),
+        What::Eventual(deed) => match deed {
+            Deed::Add { key, element } => format!("adds {element} to set {key}"),
+            Deed::Remove { key, element, seen } => {
+                format!(
+                    "removes {element} from set {key}, {}",
+                    if *seen { "where it was" } else { "where it was not" }
+                )
+            }
+            Deed::Count { key, by } => format!("adds {by} to counter {key}"),
+            Deed::Write { key, value } => format!("writes {value} to register {key}"),
+            Deed::Field { key, field } => format!("writes field {field} of map {key}"),
+            Deed::Read { key, total } => format!("reads counter {key}, sees {}", held(total)),
+        },
         What::Saw { key, value } => format!("is told that key {key} is {}", held(value)),
     }
 }

@@ -91,6 +91,7 @@ fn workload(load: &Load, clients: u32) -> String {
         Use::Lock => "take locks and write under them, of",
         Use::Watch => "write and watch",
         Use::Store => "do all that the store can do with",
+        Use::Eventual => "change sets, counters, registers and maps, of each",
     };
     // A shrunk plan has fewer clients than its loads; each keeps its own pace.
     let rate = load.per_second_milli * u64::from(clients) / u64::from(load.clients.max(1));

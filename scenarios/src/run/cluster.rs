@@ -1,10 +1,11 @@
 //! The nodes of a run: how one is booted in the simulated world, and what is seen of it.
 
-use super::door::GROUP;
+use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
 use crate::invariant::Look;
 use dwcp_consensus::{Member, Members};
-use dwcp_env::{ByteCount, ClusterId, NodeId, RegionId, World};
+use dwcp_env::{ByteCount, ClusterId, Duration, NodeId, RegionId, World};
+use dwcp_eventual::{EventualSpec, Patience};
 use dwcp_node::{GroupSpec, Node, NodeConfig};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
@@ -47,6 +48,7 @@ impl Cluster {
             cluster: CLUSTER,
             node: any,
             groups: Vec::new(),
+            eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,
             wal,
             store_cache: ByteCount::mib(1),
@@ -65,7 +67,10 @@ impl Cluster {
         let initial = self.members.voters.contains(&id).then(|| self.members.clone());
         let known = self.members.nodes.keys().copied().collect();
         let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), initial, known };
-        let config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
+        let mut config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
+        for spec in &mut config.eventual {
+            spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
+        }
         Node::boot(config, world).map_err(|e| e.to_string())
     }
     /// What the group is to know of a node that joins.
@@ -94,6 +99,20 @@ fn near(plan: &RunPlan) -> bool {
         Latency::Measured(_) => one_region,
         Latency::Uniform { max, .. } => max.as_millis() < 20,
     }
+}
+
+/// Whether a run has an eventual keyspace: one without pays nothing for it.
+#[must_use]
+pub fn has_eventual(plan: &RunPlan) -> bool {
+    plan.loads.iter().any(|l| l.kind == dwcp_workload::Use::Eventual)
+}
+
+/// The eventual keyspace of a run. Its times are short, so that a run sees lagging, eviction and checkpoints.
+fn eventual(plan: &RunPlan) -> EventualSpec {
+    let mut spec = EventualSpec::new(EVENTUAL, "eventual", "main", RegionId(0));
+    spec.patience = Patience { lagging: Duration::secs(20), evict: Duration::secs(15) };
+    spec.checkpoint_every = ByteCount(plan.node.checkpoint_after.unwrap_or(1_000) * 128);
+    spec
 }
 
 /// What is seen of a node.

@@ -7,10 +7,16 @@ use dwcp_workload::{Answer, Ask, Refusal};
 
 /// The group all workloads live in.
 pub(super) const GROUP: GroupId = GroupId(1);
+/// The eventual keyspace, where a run has one.
+pub(crate) const EVENTUAL: GroupId = GroupId(1_000);
 
 /// A question in the node's words.
 pub(super) fn question(ask: Ask) -> node::Request {
     let ask = match ask {
+        Ask::Eventual(command) => {
+            let ask = node::Ask::Eventual(dwcp_eventual::Query::Command(command));
+            return node::Request { group: EVENTUAL, ask };
+        }
         Ask::Range(range) => node::Ask::Range { range, serializable: false },
         Ask::Do { stamp, op } => node::Ask::Write { session: stamp, op },
         Ask::KeepAlive(lease) => node::Ask::LeaseKeepAlive(lease),
@@ -34,6 +40,7 @@ pub(super) fn answer(response: node::Response) -> Result<Answer, Refusal> {
         }
         Ok(node::Answer::KeptAlive { ttl_s, .. }) => Ok(Answer::Alive(ttl_s)),
         Ok(node::Answer::Watched { revision, events }) => Ok(Answer::Changes { events, revision }),
+        Ok(node::Answer::Eventual(dwcp_eventual::Answer::Reply(reply))) => Ok(Answer::Replied(reply)),
         // No question of ours is answered so; a node that does has answered nothing.
         Ok(_) => Err(Refusal::Unknown),
         Err(node::AskError::Op(error)) => Err(Refusal::Op(error)),

@@ -2,16 +2,17 @@
 //! checks want, and judges at the end.
 
 use super::chores::{self, Chores};
-use super::cluster::{Cluster, look};
+use super::cluster::{Cluster, has_eventual, look};
 use super::crowd::{Crowd, Wish};
-use super::door::GROUP;
+use super::door::{EVENTUAL, GROUP};
 use super::moment::{self, Moment, NodeState};
 use super::oracle::Witness;
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
-use crate::invariant::{Broken, Looks, Property, converged};
+use crate::invariant::{Broken, Looks, Property, Replicas, converged, unequal};
 use dwcp_consensus::Role;
+use dwcp_crdt::VersionVector;
 use dwcp_env::{Duration, Instant, NodeId};
 use dwcp_node::Node;
 use dwcp_runtime_sim::client::Advance;
@@ -54,6 +55,8 @@ struct Eye {
     leads_since: Instant,
     /// The oracle, if it is to judge.
     witness: Option<Witness>,
+    /// The replicas of the eventual keyspace, if there is one.
+    replicas: Option<Replicas>,
 }
 
 impl Eye {
@@ -126,6 +129,11 @@ impl Eye {
             (self.leads, self.leads_since) = (seen.term, at);
             self.leaders += 1;
         }
+        if let (Some(replicas), Some(replica)) = (&mut self.replicas, node.eventual(EVENTUAL))
+            && let Some(broken) = replicas.look(at, node.id(), replica)
+        {
+            return Some(broken);
+        }
         self.looks.take(seen).or_else(|| {
             let detail = self.witness.as_mut()?.look(at, node, life).err()?;
             Some(Broken { property: Property::StoreModel, detail })
@@ -142,8 +150,10 @@ impl Eye {
 #[derive(Default)]
 struct Liveness {
     begun: bool,
-    /// What was committed when peace returned.
+    /// What was committed when peace returned,
     target: u64,
+    /// and what any replica of the eventual keyspace had.
+    version: VersionVector,
     reached: Option<Instant>,
     /// When the last client had its answer.
     quiet: Option<Instant>,
@@ -194,6 +204,15 @@ pub(super) struct Drive {
     within: Option<Instant>,
 }
 
+/// Each node's region, by number.
+fn regions(plan: &RunPlan) -> BTreeMap<NodeId, u32> {
+    let mut names: Vec<&str> = plan.world.nodes.iter().map(|n| n.region.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let number = |r: &str| names.iter().position(|n| *n == r).unwrap_or(0) as u32;
+    plan.world.nodes.iter().map(|n| (n.id, number(&n.region))).collect()
+}
+
 /// Runs a plan.
 pub(super) fn drive(plan: &RunPlan, options: &Options) -> Result<Outcome, PlanError> {
     let mut drive = Drive::new(Rc::new(plan.clone()), options)?;
@@ -209,6 +228,7 @@ impl Drive {
         let eye = Rc::new(RefCell::new(Eye {
             looks: Looks::new(&plan.always, plan.members.len()),
             witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
+            replicas: has_eventual(&plan).then(|| Replicas::new(&plan.always, regions(&plan))),
             ..Eye::default()
         }));
         let seen = eye.clone();
@@ -494,6 +514,12 @@ impl Drive {
         }
     }
 
+    /// These nodes' replicas of the eventual keyspace; none for a node that does not run.
+    fn replicas(&self, nodes: &[NodeId]) -> impl Iterator<Item = (NodeId, Option<&dwcp_eventual::Eventual>)> {
+        let view = self.world.view();
+        nodes.to_vec().into_iter().map(move |n| (n, view.machine(n).and_then(|m| m.eventual(EVENTUAL))))
+    }
+
     fn violation(&self, property: Property, detail: String) -> Violation {
         Violation { name: property.name().to_owned(), detail, at: self.world.now(), node: None }
     }
@@ -507,9 +533,19 @@ impl Drive {
         if !self.live.begun {
             self.live.begun = true;
             self.live.target = looks.iter().map(|l| l.committed).max().unwrap_or(0);
+            let mut version = VersionVector::new();
+            for (_, replica) in self.replicas(&core) {
+                replica.into_iter().for_each(|e| version.join(e.version()));
+            }
+            self.live.version = version;
         }
         let of = |n: &NodeId| looks.get(n.0 as usize).copied().unwrap_or_default();
-        let reached = core.iter().all(|n| of(n).applied.map_or(0, |p| p.index) >= self.live.target);
+        let caught_up = eye.replicas.is_none()
+            || self
+                .replicas(&core)
+                .all(|(_, e)| e.is_some_and(|e| e.serves() && e.version().covers(&self.live.version)));
+        let reached =
+            caught_up && core.iter().all(|n| of(n).applied.map_or(0, |p| p.index) >= self.live.target);
         if reached && self.live.reached.is_none() {
             self.live.reached = Some(now);
         }
@@ -519,13 +555,18 @@ impl Drive {
             self.live.quiet = Some(now);
         }
         let late = now >= heal + self.plan.converge_within;
-        let judged = self.plan.always.contains(&Property::Convergence);
+        let watched = |p| self.plan.always.contains(&p);
+        let judged = watched(Property::Convergence) || watched(Property::EventualConverged);
+        let equal = || {
+            converged(&core, leader, looks)?;
+            if eye.replicas.is_some() { unequal(self.replicas(&core)) } else { Ok(()) }
+        };
         let failure = if late && self.live.reached.is_none() {
-            converged(&core, leader, looks).err()
+            Some(equal().err().unwrap_or_else(|| "what was acknowledged before the heal has not come".into()))
         } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
             Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
         } else if let Some(since) = self.live.quiet {
-            match converged(&core, leader, looks) {
+            match equal() {
                 // All is said and done, and all are equal.
                 Ok(()) if self.live.reached.is_some() => {
                     drop(eye);
@@ -540,7 +581,12 @@ impl Drive {
         };
         drop(eye);
         if let Some(detail) = failure.filter(|_| judged) {
-            self.broken = Some(self.violation(Property::Convergence, detail));
+            let property = if watched(Property::Convergence) {
+                Property::Convergence
+            } else {
+                Property::EventualConverged
+            };
+            self.broken = Some(self.violation(property, detail));
         }
         true
     }
@@ -561,6 +607,7 @@ impl Drive {
         }
         let eye = self.eye.borrow();
         figures.extend(eye.detection.map(|d| (Figure::Detection, d)));
+        figures.extend(eye.replicas.as_ref().and_then(Replicas::lag_p99).map(|l| (Figure::EventualLag, l)));
         let log = std::mem::take(&mut self.crowd.log);
         let counts = self.world.stats();
         judge::measure(&self.plan, &log, counts.messages, counts.disk_requests, &mut figures);

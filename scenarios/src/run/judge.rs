@@ -1,15 +1,18 @@
 //! The end of a run: the clients' logs against each other and against what a replica holds,
 //! and the figures.
 
-use super::door::GROUP;
+use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
 use crate::file::Figure;
 use crate::invariant::Property;
+use dwcp_crdt::{Address, Kind, Space};
 use dwcp_env::{Duration, Instant, NodeId};
 use dwcp_node::Node;
 use dwcp_runtime_sim::trace::Violation;
 use dwcp_store::api::RangeRequest;
+use dwcp_workload::converged::{self, Holds};
 use dwcp_workload::judge::{self, Held};
+use dwcp_workload::script::{counter_key, map_key, register_key, set_key};
 use dwcp_workload::{Log, Outcome};
 use std::collections::BTreeMap;
 
@@ -24,6 +27,25 @@ impl Held for Replica<'_> {
     }
     fn revision(&self) -> i64 {
         self.0.look(GROUP).revision
+    }
+}
+
+/// A replica of an eventual keyspace as something that holds values.
+struct Convergent<'a>(&'a Space);
+
+impl Holds for Convergent<'_> {
+    fn contains(&self, set: u64, element: u64) -> bool {
+        self.0.contains(&Address::key(Kind::OrSet, set_key(set)), &element.to_be_bytes())
+    }
+    fn total(&self, counter: u64) -> Option<i128> {
+        self.0.counter(&Address::key(Kind::PnCounter, counter_key(counter)))
+    }
+    fn value(&self, register: u64) -> Option<Vec<u8>> {
+        self.0.value(&Address::key(Kind::Lww, register_key(register)))
+    }
+    fn field(&self, map: u64, field: u64) -> bool {
+        let at = Address::key(Kind::Map, map_key(map)).field(Kind::Lww, field.to_be_bytes());
+        self.0.value(&at).is_some()
     }
 }
 
@@ -52,10 +74,19 @@ pub(super) fn judge(
                 figures.insert(Figure::Rpo, lost);
                 first
             }),
+            Property::EventualNoAcknowledgedLoss => replica.and_then(|n| {
+                let held = n.eventual(EVENTUAL).map(|e| Convergent(e.space()))?;
+                let (lost, first) = converged::eventual(log, &held);
+                figures.insert(Figure::Rpo, lost);
+                first
+            }),
             _ => None,
         };
         if let Some(b) = broken {
-            let at_end = matches!(property, Property::ExactlyOnce | Property::NoAcknowledgedLoss);
+            let at_end = matches!(
+                property,
+                Property::ExactlyOnce | Property::NoAcknowledgedLoss | Property::EventualNoAcknowledgedLoss
+            );
             let at = if at_end || b.at == Instant::ZERO { now } else { b.at };
             let found = Violation { name: property.name().to_owned(), detail: b.detail, at, node: None };
             // The most telling property comes first in a file; keep the first.

@@ -121,8 +121,8 @@ pub(super) fn judge(order: &Order, ran: &Ran, history: &History) -> Verdict {
         Use::Lock => {
             say("a lock has one holder, and nothing passes under an old token", judge::locks(&ran.log).err())
         }
-        // Only a simulation shows the log by which it is judged.
-        Use::Store => {}
+        // Only a simulation shows the log, and the replicas' state, by which these are judged.
+        Use::Store | Use::Eventual => {}
         Use::Watch => say("watchers see every change once, in order", judge::watches(&ran.log).err()),
     }
     let mut lost = 0;
