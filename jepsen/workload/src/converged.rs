@@ -193,7 +193,8 @@ mod tests {
         let write = |value| Deed::Write { key: 1, value };
         let field = |field| Deed::Field { key: 1, field };
         let (ok, fail, info) = (Outcome::Ok, Outcome::Fail, Outcome::Info);
-        let table: &[(&[(Deed, Outcome)], Option<u64>)] = &[
+        type Told = [(Deed, Outcome)];
+        let table: &[(&Told, Option<u64>)] = &[
             (&[(add(10), ok), (add(11), info), (add(12), info), (add(13), fail)], None),
             (&[(add(14), ok)], Some(1)),
             (&[(add(10), fail)], Some(0)),

@@ -517,7 +517,7 @@ impl Drive {
     /// These nodes' replicas of the eventual keyspace; none for a node that does not run.
     fn replicas(&self, nodes: &[NodeId]) -> impl Iterator<Item = (NodeId, Option<&dwcp_eventual::Eventual>)> {
         let view = self.world.view();
-        nodes.to_vec().into_iter().map(move |n| (n, view.machine(n).and_then(|m| m.eventual(EVENTUAL))))
+        nodes.iter().copied().map(move |n| (n, view.machine(n).and_then(|m| m.eventual(EVENTUAL))))
     }
 
     fn violation(&self, property: Property, detail: String) -> Violation {
