@@ -53,7 +53,9 @@ pub(crate) fn cargo_deny() -> Result<bool, String> {
     }
     let root = root();
     let into = root.join("target/advisory-db");
-    if into.exists() {
+    // cargo-deny by hand makes the folder with nothing but its lock in it.
+    let unpacked = std::fs::read_dir(&into).is_ok_and(|d| d.flatten().any(|e| e.path().is_dir()));
+    if unpacked {
         return Ok(true);
     }
     let archive = root.join("../shared/data/advisory-db/advisory-db-2026-08-21.tar.gz");
