@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/metrics` | Prometheus' text format | 200 |
 //! | `/healthz` | the loop turns | 200, or 503 |
-//! | `/readyz` | every keyspace has a leader and is not being repaired | 200, or 503 with what is missing |
+//! | `/readyz` | every strong keyspace has a leader and is not being repaired, every eventual one serves | 200, or 503 with what is missing |
 //! | `/status` | groups and peers as JSON | 200 |
 //! | `/inject/cut?to=N`, `/inject/heal`, `/inject/clock?ms=N` | faults on purpose (POST; `dwcp dev` and `dwcp jepsen` only) | 200, or 404 |
 //!
@@ -13,6 +13,7 @@
 //! does not have.
 
 use crate::face::Face;
+use crate::redis;
 use dwcp_consensus::Role;
 use dwcp_env::{GroupId, NodeId};
 use dwcp_node::{AskError, GroupStatus};
@@ -27,9 +28,12 @@ use std::time::Duration;
 /// How old what the pages say may be.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What was last seen of each group.
+/// What was last seen of each group, and whether each eventual keyspace serves.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<Mutex<BTreeMap<GroupId, Result<GroupStatus, AskError>>>>);
+pub struct Seen(
+    Arc<Mutex<BTreeMap<GroupId, Result<GroupStatus, AskError>>>>,
+    Arc<Mutex<BTreeMap<String, Result<(), String>>>>,
+);
 
 impl Seen {
     fn all(&self) -> BTreeMap<GroupId, Result<GroupStatus, AskError>> {
@@ -38,6 +42,9 @@ impl Seen {
     fn value(&self, group: GroupId, of: impl Fn(&GroupStatus) -> u64) -> f64 {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&group).and_then(|s| s.as_ref().ok()).map_or(0.0, |s| of(s) as f64)
+    }
+    fn eventual(&self) -> BTreeMap<String, Result<(), String>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -50,6 +57,10 @@ pub async fn watch_node(face: Face, seen: Seen) {
         for group in face.keyspaces().values() {
             let status = face.status(*group).await;
             seen.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*group, status);
+        }
+        for keyspace in redis::Backend::eventual(&face) {
+            let serves = face.serves(keyspace.group).await;
+            seen.1.lock().unwrap_or_else(PoisonError::into_inner).insert(keyspace.name.clone(), serves);
         }
     }
 }
@@ -86,8 +97,10 @@ pub fn register(registry: &Registry, face: &Face, seen: &Seen) {
 pub fn pages(registry: &Arc<Registry>, face: &Face, seen: &Seen, links: &Links, inject: bool) -> Pages {
     let (healthy, ready, status) = (seen.clone(), seen.clone(), seen.clone());
     let (names, told) = (face.keyspaces().clone(), links.clone());
-    let pages = Pages::standard(registry, move || health(&healthy), move || readiness(&ready, &names))
-        .get("/status", move |_| Answer::json(status_text(&status, &told)));
+    let eventual = redis::Backend::eventual(face).to_vec();
+    let pages =
+        Pages::standard(registry, move || health(&healthy), move || readiness(&ready, &names, &eventual))
+            .get("/status", move |_| Answer::json(status_text(&status, &told)));
     if !inject {
         return pages;
     }
@@ -108,7 +121,11 @@ fn health(seen: &Seen) -> Result<String, String> {
     }
 }
 
-fn readiness(seen: &Seen, names: &BTreeMap<String, GroupId>) -> Result<String, String> {
+fn readiness(
+    seen: &Seen,
+    names: &BTreeMap<String, GroupId>,
+    eventual: &[redis::Keyspace],
+) -> Result<String, String> {
     let all = seen.all();
     for (name, group) in names {
         let what = if name.is_empty() { "the default keyspace" } else { name };
@@ -118,6 +135,15 @@ fn readiness(seen: &Seen, names: &BTreeMap<String, GroupId>) -> Result<String, S
             Some(Ok(GroupStatus { repairing: Some(why), .. })) => return Err(format!("{what}: {why}")),
             Some(Ok(GroupStatus { leader: None, .. })) => return Err(format!("{what}: no leader is known")),
             Some(Ok(_)) => {}
+        }
+    }
+    let serving = seen.eventual();
+    for keyspace in eventual {
+        let name = &keyspace.name;
+        match serving.get(name) {
+            None => return Err(format!("{name}: not looked at yet")),
+            Some(Err(why)) => return Err(format!("{name}: {why}")),
+            Some(Ok(())) => {}
         }
     }
     Ok("ready".into())

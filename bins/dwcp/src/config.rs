@@ -50,6 +50,9 @@ pub struct File {
     /// Keyspaces besides the default one (group 0).
     #[serde(default)]
     pub keyspace: Vec<Keyspace>,
+    /// Where Redis' clients reach the eventual keyspaces; left out, no such door is opened.
+    #[serde(default)]
+    pub redis: Option<RedisDoor>,
     /// Delays and cuts on purpose; `dwcp dev` only.
     #[serde(default)]
     pub inject: Option<Inject>,
@@ -136,6 +139,38 @@ pub struct Keyspace {
     pub kind: KeyspaceKind,
 }
 
+/// The Redis door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisDoor {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// A file whose first line is the password of the one user, `default`. Left out: none is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl RedisDoor {
+    /// The password, if one is asked for.
+    ///
+    /// # Errors
+    /// What is wrong with its file, and what would be right.
+    pub fn password(&self) -> Result<Option<String>, String> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let text =
+            std::fs::read_to_string(path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
+        let first = text.lines().next().unwrap_or_default();
+        // A stranger may send no longer word.
+        if first.is_empty() || first.len() > 4_096 {
+            return Err(format!(
+                "the first line of {} is no password: 1 to 4096 bytes; `openssl rand -hex 32` makes one",
+                path.display()
+            ));
+        }
+        Ok(Some(first.to_owned()))
+    }
+}
+
 /// Delays and cuts on purpose.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +245,11 @@ impl File {
                 *p = base.join(&*p);
             }
         }
+        if let Some(p) = file.redis.as_mut().and_then(|r| r.password_file.as_mut())
+            && p.is_relative()
+        {
+            *p = base.join(&*p);
+        }
         file.check().map_err(|(key, why)| ConfigError::Value { path: path.into(), key, why })?;
         Ok(file)
     }
@@ -263,6 +303,16 @@ impl File {
                     "keyspace",
                     format!("{:?}: each keyspace has a name and a group number of its own, from 1", k.name),
                 );
+            }
+        }
+        if let Some(redis) = &self.redis {
+            if self.eventual().is_empty() {
+                let why =
+                    "there is no eventual keyspace to serve; add a [[keyspace]] with `kind = \"eventual\"`";
+                return bad("redis", why.into());
+            }
+            if let Err(why) = redis.password() {
+                return bad("redis.password_file", why);
             }
         }
         for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {
@@ -379,6 +429,13 @@ client = "127.0.0.1:2379"
             ("node = 1", "node = 1\nclock_uncertainty = \"5\"", "250ms"),
             ("id = 1", "id = 0", "member.id"),
             ("node = 1", "node = 1\nthreads = 0", "between 1 and 64"),
+            ("[tls]", "[redis]\naddress = \"127.0.0.1:6379\"\n[tls]", "kind = \"eventual\""),
+            (
+                "[tls]",
+                "[redis]\naddress = \"127.0.0.1:6379\"\npassword_file = \"none\"\n\
+                 [[keyspace]]\nname = \"e\"\ngroup = 1\nkind = \"eventual\"\n[tls]",
+                "can't read",
+            ),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD);

@@ -1,11 +1,15 @@
 //! The node as its doors see it: requests with deadlines, streams, and the headers' numbers.
 
 use crate::etcd::Backend;
+use crate::redis::{self, Answered, Keyspace, Refused};
+use bytes::Bytes;
 use dwcp_env::{Duration, GroupId};
+use dwcp_eventual::{Command, Query, Subscription};
 use dwcp_node::{Answer, Ask, AskError, Request, Response};
 use dwcp_runtime_real::clock::Clock;
 use dwcp_runtime_real::{DoorError, NodeHandle, ReplyStream};
-use futures_util::Stream;
+use futures_util::stream::Map;
+use futures_util::{Stream, StreamExt};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +24,7 @@ pub struct Face {
     identity: (u64, u64),
     keyspaces: Arc<BTreeMap<String, GroupId>>,
     terms: Arc<BTreeMap<GroupId, AtomicU64>>,
+    eventual: Arc<[Keyspace]>,
 }
 
 /// A node's own affairs are answered in this time, or it hangs.
@@ -34,7 +39,20 @@ impl Face {
         keyspaces: BTreeMap<String, GroupId>,
     ) -> Self {
         let terms = keyspaces.values().map(|g| (*g, AtomicU64::new(0))).collect();
-        Self { handle, identity, keyspaces: Arc::new(keyspaces), terms: Arc::new(terms) }
+        Self {
+            handle,
+            identity,
+            keyspaces: Arc::new(keyspaces),
+            terms: Arc::new(terms),
+            eventual: Arc::default(),
+        }
+    }
+
+    /// With these eventual keyspaces, in the order in which clients number them.
+    #[must_use]
+    pub fn with_eventual(mut self, eventual: impl IntoIterator<Item = (String, GroupId)>) -> Self {
+        self.eventual = eventual.into_iter().map(|(name, group)| Keyspace { name, group }).collect();
+        self
     }
 
     /// All keyspaces by name.
@@ -47,6 +65,17 @@ impl Face {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.handle.clock()
+    }
+
+    /// Whether an eventual keyspace serves.
+    ///
+    /// # Errors
+    /// What keeps it from serving.
+    pub async fn serves(&self, keyspace: GroupId) -> Result<(), String> {
+        // The cheapest question that an unready replica refuses.
+        let query = Query::Command(Command::Type { key: Bytes::new() });
+        let asked = redis::Backend::ask(self, keyspace, query, Instant::now() + STATUS_WITHIN.to_std()).await;
+        asked.map(drop).map_err(|refused| refused.to_string())
     }
 
     /// How the node sees a group.
@@ -109,6 +138,42 @@ impl Backend for Face {
             Ok(stream) => Replies::Open(stream),
             Err(error) => Replies::Refused(Some(refusal(error))),
         }
+    }
+}
+
+/// An answer as the Redis door takes it.
+fn eventual(response: Response) -> Answered {
+    match response {
+        Ok(Answer::Eventual(answer)) => Ok(answer),
+        Ok(_) => Err(Refused::Node(AskError::Unknown)),
+        Err(AskError::Eventual(refusal)) => Err(Refused::Replica(refusal)),
+        Err(error) => Err(Refused::Node(error)),
+    }
+}
+
+impl redis::Backend for Face {
+    type Notices = Map<Replies, fn(Response) -> Answered>;
+
+    fn eventual(&self) -> &[Keyspace] {
+        &self.eventual
+    }
+    fn strong(&self) -> &str {
+        "default"
+    }
+    fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+    async fn ask(&self, keyspace: GroupId, query: Query, deadline: Instant) -> Answered {
+        let within = Duration::from_std(deadline.saturating_duration_since(Instant::now()));
+        let request = Request { group: keyspace, ask: Ask::Eventual(query) };
+        match self.handle.request(request, within).await {
+            Ok(response) => eventual(response),
+            Err(error) => Err(Refused::Node(refusal(error))),
+        }
+    }
+    fn subscribe(&self, keyspace: GroupId, wanted: Subscription) -> Self::Notices {
+        let request = Request { group: keyspace, ask: Ask::Eventual(Query::Subscribe(wanted)) };
+        Backend::open(self, request).map(eventual as fn(Response) -> Answered)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{check, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
+use dwcp::{check, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
 use std::process::ExitCode;
 
 /// A node makes and drops some fifty small things for a write, many of them on another thread's behalf.
@@ -39,6 +39,7 @@ enum Command {
     Node(run_node::NodeArgs),
     Status(status::StatusArgs),
     Kv(kv::Kv),
+    Crdt(crdt::Crdt),
     Member(member::MemberArgs),
     Sim(sim::Sim),
     Jepsen(jepsen::Jepsen),
@@ -69,6 +70,7 @@ fn run() -> ExitCode {
         Command::Node(args) => run_node::run(&args),
         Command::Status(args) => on_runtime(status::run(args, json)),
         Command::Kv(args) => on_runtime(kv::run(args, json)),
+        Command::Crdt(args) => on_runtime(crdt::run(args, json)),
         Command::Member(args) => on_runtime(member::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),

@@ -4,6 +4,7 @@ use crate::admin;
 use crate::config::{File, Timing, Transport};
 use crate::etcd::Door;
 use crate::face::Face;
+use crate::redis;
 use clap::Args;
 use dwcp_env::{Duration, GroupId, NodeId};
 use dwcp_eventual::EventualSpec;
@@ -122,6 +123,7 @@ async fn bind(what: &str, key: &str, address: SocketAddr) -> Result<TcpListener,
 async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(), String> {
     // Ports before data: an occupied one is found before anything is touched.
     let door_listener = bind("clients", "client", file.client).await?;
+    let redis_bound = bind_redis(&file).await?;
     let registry = Arc::new(Registry::new());
     let settings = settings(&file)?;
     let node = real::Node::start(settings, registry.clone(), move |world| Node::boot(config, &world))
@@ -130,11 +132,13 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     inject_delays(&file, &node)?;
     let cluster = file.cluster_id().unwrap_or_default();
     // etcd's headers have room for 64 bits.
-    let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces());
+    let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces())
+        .with_eventual(file.eventual());
     let (close, closing) = watch::channel(false);
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
-    let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing));
+    let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing.clone()));
+    let redis_door = redis_bound.map(|bound| bound.serve(&face, &door_on, closing)).transpose()?;
     let seen = admin::Seen::default();
     admin::register(&registry, &face, &seen);
     let pages = admin::pages(&registry, &face, &seen, node.links(), file.inject.is_some());
@@ -148,7 +152,14 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
         }
     };
     close.send_replace(true);
-    let drained = tokio::time::timeout(std::time::Duration::from_secs(2), door).await;
+    let both = async {
+        // A door that broke has nobody left to serve.
+        let _ended = door.await;
+        if let Some(redis_door) = redis_door {
+            let _ended = redis_door.await;
+        }
+    };
+    let drained = tokio::time::timeout(std::time::Duration::from_secs(2), both).await;
     if drained.is_err() {
         tracing::warn!("clients still held connections when the node had ended");
     }
@@ -157,6 +168,32 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     match ended {
         Ended::Well | Ended::Late => Ok(()),
         Ended::Failed(why) | Ended::Broken(why) => Err(why),
+    }
+}
+
+/// What the Redis door needs, got hold of before the node starts.
+struct RedisBound {
+    listener: TcpListener,
+    address: SocketAddr,
+    password: Option<String>,
+}
+
+async fn bind_redis(file: &File) -> Result<Option<RedisBound>, String> {
+    let Some(redis) = &file.redis else { return Ok(None) };
+    let listener = bind("Redis' clients", "redis.address", redis.address).await?;
+    Ok(Some(RedisBound { listener, address: redis.address, password: redis.password()? }))
+}
+
+impl RedisBound {
+    fn serve(
+        self,
+        face: &Face,
+        on: &tokio::runtime::Handle,
+        closing: watch::Receiver<bool>,
+    ) -> Result<tokio::task::JoinHandle<()>, String> {
+        let listener = rehome(self.listener, on).map_err(|e| format!("the Redis door's port: {e}"))?;
+        let door = redis::Door::new(face.clone(), self.password, self.address.port());
+        Ok(on.spawn(door.serve(listener, closing)))
     }
 }
 

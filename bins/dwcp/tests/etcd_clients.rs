@@ -57,20 +57,21 @@ impl Drop for Cluster {
     }
 }
 
-/// A first port such that all that `dwcp dev` wants are free: clients', peers' (+1000), admin (+2000).
+/// A first port such that all that `dwcp dev` wants are free: clients', peers' (+1000), admin (+2000), Redis' (+4000).
 fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let seed = u16::try_from(std::process::id() % 600).expect("below 600") * 10;
     for _ in 0..600 {
         // Below the ports that the system gives to outgoing connections.
         let first = 12_000 + (seed + NEXT.fetch_add(10, Ordering::Relaxed)) % 6_000;
-        let wanted = (0..NODES).flat_map(|n| [first + n, first + 1_000 + n, first + 2_000 + n]);
+        let wanted =
+            (0..NODES).flat_map(|n| [first + n, first + 1_000 + n, first + 2_000 + n, first + 4_000 + n]);
         let free = wanted.map(|port| TcpListener::bind(("127.0.0.1", port))).collect::<Result<Vec<_>, _>>();
         if free.is_ok() {
             return first;
         }
     }
-    panic!("no free ports between 12000 and 20000");
+    panic!("no free ports between 12000 and 22000");
 }
 
 fn script(name: &str) -> PathBuf {

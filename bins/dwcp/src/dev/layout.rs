@@ -9,7 +9,7 @@
 //! DIR/control.sock      the supervisor's ear, while it runs
 //! ```
 
-use crate::config::{self, Inject, MemberEntry, Timing, Tls, Transport};
+use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
 use dwcp_env::{ClusterId, NodeId};
 use dwcp_runtime_real::authority::{Authority, Name};
 use dwcp_runtime_sim::net::Matrix;
@@ -52,6 +52,8 @@ pub struct Place {
     pub peer: SocketAddr,
     /// Its admin address.
     pub admin: SocketAddr,
+    /// Its Redis door.
+    pub redis: SocketAddr,
 }
 
 /// Where one node listens.
@@ -60,6 +62,7 @@ pub(crate) struct Addresses {
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) redis: SocketAddr,
 }
 
 /// So many nodes, dealt out to the regions in turn; `listens` says where the i-th, from 0, listens.
@@ -67,8 +70,8 @@ pub(crate) fn spread(nodes: usize, listens: impl Fn(usize) -> Addresses) -> Vec<
     let place = |i: usize| {
         let region = REGIONS[i % REGIONS.len()];
         let letter = char::from(b'a' + (i / REGIONS.len() % 26) as u8);
-        let Addresses { client, peer, admin } = listens(i);
-        Place { id: i as u64 + 1, name: format!("{region}-{letter}"), region, client, peer, admin }
+        let Addresses { client, peer, admin, redis } = listens(i);
+        Place { id: i as u64 + 1, name: format!("{region}-{letter}"), region, client, peer, admin, redis }
     };
     (0..nodes).map(place).collect()
 }
@@ -128,7 +131,12 @@ impl Layout {
     pub fn places(&self) -> Vec<Place> {
         let on =
             |i: usize, base: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.shape.port + base + i as u16));
-        spread(self.shape.nodes, |i| Addresses { client: on(i, 0), peer: on(i, 1000), admin: on(i, 2000) })
+        spread(self.shape.nodes, |i| Addresses {
+            client: on(i, 0),
+            peer: on(i, 1000),
+            admin: on(i, 2000),
+            redis: on(i, 4000),
+        })
     }
 
     /// The nodes that a word names: a node's name, its number, or a region.
@@ -156,7 +164,7 @@ impl Layout {
     #[must_use]
     pub fn taken_ports(&self) -> Vec<SocketAddr> {
         let places = self.places();
-        let wanted = places.iter().flat_map(|p| [p.client, p.peer, p.admin]);
+        let wanted = places.iter().flat_map(|p| [p.client, p.peer, p.admin, p.redis]);
         wanted.filter(|a| TcpListener::bind(a).is_err()).collect()
     }
 
@@ -219,7 +227,8 @@ pub(crate) fn write_nodes(
             threads: 1,
             tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
             member: members.clone(),
-            keyspace: Vec::new(),
+            keyspace: vec![Keyspace { name: "eventual".into(), group: 1, kind: KeyspaceKind::Eventual }],
+            redis: Some(RedisDoor { address: p.redis, password_file: None }),
             inject: Some(Inject { delay: delays(p) }),
         };
         std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;

@@ -29,7 +29,7 @@ pub struct Dev {
     /// How many nodes, spread over three regions.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=15))]
     pub nodes: u16,
-    /// The first client port; peers use +1000, admin +2000.
+    /// The first client port; peers use +1000, admin +2000, Redis' clients +4000.
     #[arg(long, default_value_t = 2379, value_parser = clap::value_parser!(u16).range(1024..=60000))]
     pub port: u16,
     /// What peers speak.

@@ -47,7 +47,7 @@ pub async fn run(layout: Layout, for_seconds: Option<u64>, json: bool) -> Result
             "port {} is taken by another program ({} of {} are); stop it (an etcd, perhaps?) or choose others with `--port`",
             first.port(),
             taken.len(),
-            layout.places().len() * 3,
+            layout.places().len() * 4,
         ));
     }
     let mut supervisor = Supervisor { layout, nodes: BTreeMap::new() };
@@ -138,7 +138,7 @@ impl Supervisor {
         if json {
             let nodes: Vec<_> = places
                 .iter()
-                .map(|p| serde_json::json!({ "id": p.id, "name": p.name, "region": p.region, "client": p.client, "admin": p.admin }))
+                .map(|p| serde_json::json!({ "id": p.id, "name": p.name, "region": p.region, "client": p.client, "admin": p.admin, "redis": p.redis }))
                 .collect();
             println!(
                 "{}",
@@ -164,6 +164,11 @@ impl Supervisor {
             format!("  {bold}etcdctl --endpoints {} put hello world{off}", endpoints[0]),
             format!("  {bold}dwcp status{off}                      {dim}who leads, who lags{off}"),
             format!("  {bold}dwcp kv get hello{off}                {dim}from any node{off}"),
+            format!(
+                "  {bold}redis-cli -p {} incr visits{off}  {dim}in any region, even cut off: all count{off}",
+                places[0].redis.port()
+            ),
+            format!("  {bold}dwcp crdt why visits{off}             {dim}who counted what, and when{off}"),
             String::new(),
             "Now break it, from another terminal:".into(),
             format!(
@@ -365,7 +370,7 @@ impl Supervisor {
                 Some(n) if n.paused => "frozen",
                 Some(_) => "up",
             };
-            format!("{:<20} {:<6} client {}  admin {}", p.name, state, p.client, p.admin)
+            format!("{:<20} {:<6} client {}  redis {}  admin {}", p.name, state, p.client, p.redis, p.admin)
         };
         self.layout.places().into_iter().map(line).collect::<Vec<_>>().join("\n")
     }
