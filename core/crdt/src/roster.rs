@@ -94,18 +94,16 @@ impl Roster {
         let member = |node| Member { node, incarnation: 1, standing: Standing::Active };
         Self { epoch: 1, members: nodes.into_iter().map(member).collect() }
     }
-    /// The same with a place for a new life of `node`, and that place.
-    ///
-    /// # Panics
-    /// If all 65,536 places were given.
+    /// The same with a place for a new life of `node`, and that place; nothing if all 65,536 were given: then
+    /// only a new space has room.
     #[must_use]
-    pub fn admit(&self, node: NodeId) -> (Self, ReplicaIndex) {
+    pub fn admit(&self, node: NodeId) -> Option<(Self, ReplicaIndex)> {
+        let index = u16::try_from(self.members.len()).ok()?;
         let mut next = self.clone();
         next.epoch += 1;
-        let index = u16::try_from(next.members.len()).expect("65,536 incarnations: found a new space");
         let lives = self.members.iter().filter(|m| m.node == node).count() as u64;
         next.members.push(Member { node, incarnation: lives + 1, standing: Standing::Active });
-        (next, ReplicaIndex(index))
+        Some((next, ReplicaIndex(index)))
     }
     /// The same with `replica` in another standing.
     #[must_use]
@@ -245,7 +243,7 @@ mod tests {
     #[test]
     fn places_are_given_once_and_the_dead_stay_dead() {
         let first = Roster::founding([NodeId(1), NodeId(2)]);
-        let (second, place) = first.admit(NodeId(1));
+        let (second, place) = first.admit(NodeId(1)).unwrap();
         assert_eq!((place, second.get(place).unwrap().incarnation), (ReplicaIndex(2), 2));
         assert_eq!(first.check_next(&second), Ok(()));
         assert!(matches!(second.check_next(&first), Err(RosterFault::Epoch { .. })));
@@ -265,5 +263,11 @@ mod tests {
         let mut w = Writer::new();
         gone.encode(&mut w);
         assert_eq!(Roster::decode(&mut Reader::new(w.as_slice())), Ok(gone));
+    }
+
+    #[test]
+    fn a_full_roster_admits_nobody() {
+        let full = Roster::founding((1..=65_536).map(NodeId));
+        assert_eq!(full.admit(NodeId(1)), None);
     }
 }

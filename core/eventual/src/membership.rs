@@ -165,7 +165,8 @@ impl Eventual {
         let keyspace = self.spec.keyspace.clone();
         if self.identity.is_none() || self.place_lost.is_some() {
             let next = match &self.decided.roster {
-                Some((roster, _)) => roster.admit(self.node),
+                // Without a free place the replica serves nobody, and says that it has none.
+                Some((roster, _)) => roster.admit(self.node)?,
                 None => (Roster::founding([self.node]), ReplicaIndex(0)),
             };
             let incarnation = next.0.get(next.1).map_or(1, |m| m.incarnation);

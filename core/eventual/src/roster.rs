@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_place_whose_node_has_a_later_life_is_closed_at_once_and_inherited_by_it() {
-        let (roster, new) = Roster::founding([NodeId(1), NodeId(2)]).admit(NodeId(2));
+        let (roster, new) = Roster::founding([NodeId(1), NodeId(2)]).admit(NodeId(2)).unwrap();
         let me = ReplicaIndex(0);
         let old = ReplicaIndex(1);
         let next =

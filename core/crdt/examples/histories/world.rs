@@ -508,7 +508,7 @@ impl World {
             let space = self.restore_from(from, old)?;
             return self.replace(n, space);
         }
-        let (roster, me) = self.roster.admit(NodeId(n as u64));
+        let (roster, me) = self.roster.admit(NodeId(n as u64)).expect("there is room");
         self.set_roster(roster)?;
         self.tell(|| format!("{n} loses its disk and comes back as {me}, from {from}'s state"));
         let space = self.restore_from(from, me)?;
@@ -580,7 +580,7 @@ impl World {
             return Ok(());
         };
         let salvaged = self.nodes[n].space.salvage(last);
-        let (roster, me) = self.roster.admit(NodeId(n as u64));
+        let (roster, me) = self.roster.admit(NodeId(n as u64)).expect("there is room");
         self.set_roster(roster)?;
         let mut space = self.restore_from(from, me)?;
         // What others made and only this node received is not lost with it.
