@@ -49,7 +49,8 @@ impl Eventual {
     }
 
     /// What keeps it from serving, if anything does.
-    pub(crate) fn waiting_for(&self) -> Option<String> {
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<String> {
         if let Some(why) = self.place_lost {
             return Some(format!("{why}: a new place in the roster is asked for"));
         }

@@ -217,7 +217,8 @@ impl Eventual {
         }
         if any && more {
             self.intents.push(Intent::Version { to: from, answer: true });
-        } else if !self.serves() {
+        } else if any && !self.serves() {
+            // Without progress nobody is asked at once: what could not be taken comes with the roster, and [`Self::seek_company`] asks.
             self.intents.push(Intent::Version { to: from, answer: false });
         }
         Ok(())

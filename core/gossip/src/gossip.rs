@@ -37,7 +37,7 @@ pub enum Input {
         /// The bytes of an [`Output::Send`] of its.
         body: Bytes,
     },
-    /// Asks these for the view, until somebody is known. Their addresses are the caller's.
+    /// Asks these for the view, until each of them is known. Their addresses are the caller's.
     Join {
         /// Whom to ask.
         seeds: Vec<NodeId>,

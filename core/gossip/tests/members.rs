@@ -42,6 +42,20 @@ fn strangers_find_each_other_through_one_seed() {
 }
 
 #[test]
+fn two_who_know_only_each_other_find_the_rest_by_their_seeds() {
+    // Found by `eventual/steady --seed 1`: two nodes that began together asked nobody else any more.
+    let mut w = World::new(1, net(), &Settings::default(), Seed(1), false);
+    let one = w.join(1, &Settings::default(), &[0]);
+    let two = w.join(2, &Settings::default(), &[]);
+    let three = w.join(0, &Settings::default(), &[two]);
+    let knows = |w: &World, a: usize, b: usize| w.nodes[a].gossip.live().contains(&id(b));
+    run_until(&mut w, 30, |w| knows(w, one, 0) && knows(w, three, two) && knows(w, two, three));
+    assert!(!w.views_whole());
+    w.input(three, Input::Join { seeds: vec![id(0), id(one), id(two)] });
+    run_until(&mut w, 30, World::views_whole);
+}
+
+#[test]
 fn a_dead_member_is_dead_to_all_and_the_living_stay() {
     let mut w = known(40, 2);
     w.run_for(s(5));

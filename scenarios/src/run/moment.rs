@@ -1,9 +1,11 @@
 //! A run stopped at a moment: what each node is and knows, and what happens around it.
 
 use super::cluster::look;
+use super::door::EVENTUAL;
 use crate::explain::words;
 use dwcp_consensus::Role;
 use dwcp_env::{Duration, Instant, NodeId};
+use dwcp_eventual::Eventual;
 use dwcp_node::Node;
 use dwcp_runtime_sim::SimWorld;
 use dwcp_runtime_sim::fault::{Effect, Fault, Target};
@@ -72,6 +74,8 @@ pub struct NodeState {
     pub cut_from: Vec<u64>,
     /// Other faults that act on it.
     pub faults: Vec<String>,
+    /// Its replica of the eventual keyspace, in words; none if the run has no such keyspace.
+    pub eventual: Option<String>,
 }
 
 /// What the nodes are now.
@@ -107,9 +111,17 @@ pub(super) fn states(world: &SimWorld<Node>, lives: impl Fn(NodeId) -> u32) -> V
                 revision: of.revision,
                 cut_from: cut_from(n.id, &acting, &all),
                 faults: acting.iter().filter(|f| hits(f, n.id)).map(|f| words::event(f, &all)).collect(),
+                eventual: machine.and_then(|m| m.eventual(EVENTUAL)).map(replica),
             }
         })
         .collect()
+}
+
+/// What a replica is and has: its place, whether it serves or what it waits for, its version.
+fn replica(of: &Eventual) -> String {
+    let place = of.place().map_or_else(|| "no place".to_owned(), |p| format!("place {}", p.0));
+    let waits = of.waiting_for().map_or_else(|| "serves".to_owned(), |why| format!("does not serve: {why}"));
+    format!("{place}, roster {}, {waits}; has {}", of.space().roster().epoch, of.version())
 }
 
 const fn role(role: Role) -> &'static str {

@@ -82,6 +82,11 @@ fn moment(args: &ReplayArgs, to: Span, json: bool) -> Result<(), String> {
             also.join(" ")
         );
     }
+    for s in &report.states {
+        if let Some(replica) = &s.eventual {
+            println!("n{:<4} eventual: {replica}", s.node);
+        }
+    }
     let shown = report.events.len().min(args.events);
     // The middle of what was kept is the moment.
     let first = report.events.len().saturating_sub(shown) / 2;

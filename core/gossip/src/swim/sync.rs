@@ -25,11 +25,14 @@ const COMPARED_MAX: usize = 256;
 const SYNC: Purpose = Purpose::named("gossip.sync");
 /// Pages of one comparison: 150 KB.
 const PAGES_MAX: usize = 128;
-/// Between tries to join while nobody is known.
+/// Between tries to join while nobody is known. Seeds that are still strangers after that are asked as often as the dead.
 const JOIN_EVERY: Duration = Duration::secs(1);
 
 impl Detector {
-    /// Seeds to ask while nobody is known; their addresses are the caller's.
+    /// Seeds to ask until each of them is known; their addresses are the caller's.
+    ///
+    /// To stop at the first that answers would be wrong: two that begin together and know only each other would be a
+    /// cluster of their own for good, with nobody dead to reach for.
     pub(crate) fn join(&mut self, now: Instant, seeds: Vec<NodeId>) {
         self.seeds = seeds;
         self.seeds.retain(|s| *s != self.me);
@@ -44,11 +47,7 @@ impl Detector {
         }
         let me = self.me;
         if step.now >= self.next_join {
-            let alone = self.table.live().len() <= 1;
-            self.next_join = if alone { step.now + JOIN_EVERY } else { Instant::FAR };
-            if alone && let Some(seed) = step.pick(&self.seeds, SYNC, |_| true) {
-                self.ask_view(step, seed);
-            }
+            self.ask_a_seed(step);
         }
         if step.now >= self.next_sync {
             self.next_sync = step.now + self.settings.sync_every;
@@ -59,6 +58,20 @@ impl Detector {
         if step.now >= self.next_reconnect {
             self.next_reconnect = step.now + self.settings.reconnect_every;
             self.reach_for_the_dead(step);
+        }
+    }
+
+    fn ask_a_seed(&mut self, step: &mut Step<'_>) {
+        let alone = self.table.live().len() <= 1;
+        let stranger = |s: NodeId| self.table.get(s).is_none() && !self.table.is_retired(s);
+        let seed = step.pick(&self.seeds, SYNC, |s| alone || stranger(s));
+        self.next_join = match seed {
+            Some(_) if alone => step.now + JOIN_EVERY,
+            Some(_) => step.now + self.settings.reconnect_every,
+            None => Instant::FAR,
+        };
+        if let Some(seed) = seed {
+            self.ask_view(step, seed);
         }
     }
 
