@@ -38,6 +38,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/region_loss",
     "eventual/steady",
     "eventual/swarm",
+    "eventual/swarm_disks",
     "eventual/torn_write",
     "eventual/wan_ten_thousand",
     "failover/all_crash",
@@ -76,6 +77,8 @@ pub const REGRESSIONS: &[(&str, &str)] = embedded![
     "regressions/acknowledged_outside_the_core",
     "regressions/checkpoint_outlived",
     "regressions/current_names_no_file",
+    "regressions/eventual_nobody_whole",
+    "regressions/eventual_two_who_know_only_each_other",
     "regressions/leader_outside_the_core",
     "regressions/log_took_another_way",
     "regressions/state_behind_its_log"

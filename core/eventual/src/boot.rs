@@ -19,7 +19,7 @@ use dwcp_env::{ClusterId, DiskError, Event, Instant, NodeId, Purpose, World};
 use dwcp_gossip::{Gossip, Incarnation};
 use dwcp_wal::{GroupLog, Lsn, Wal};
 use spin::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 const SEED: Purpose = Purpose::named("eventual");
@@ -86,6 +86,7 @@ impl Eventual {
             places: places(found.space.roster()),
             heard: BTreeMap::new(),
             next_wish: now,
+            covered: BTreeSet::new(),
             logged: found.space.version().clone(),
             next_entry: log.last.max(log.purged.map(|(_, i)| i)).map_or(1, |i| i + 1),
             last_lsn: Lsn(0),

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// Between wishes; a wish that was lost is made again then.
 const WISH_AGAIN: Duration = Duration::secs(2);
+/// Peers that one that is not whole asks in a second.
+const ASKED_AT_ONCE: usize = 3;
 
 impl Eventual {
     /// What lies below the keyspace's prefix in the strong keyspace, read from this node's own copy of it.
@@ -75,6 +77,7 @@ impl Eventual {
         let me = self.space.me();
         self.space = Space::new(config, roster, me);
         (self.logged, self.writing, self.fetch) = (VersionVector::new(), None, None);
+        self.covered.clear();
         if let Some(identity) = self.identity {
             self.identity = Some(Identity { whole: false, ..identity });
         }
@@ -88,9 +91,9 @@ impl Eventual {
             return;
         }
         self.claim = None;
-        // The first of all is whole by being the first. One that kept its state is as whole as it was.
-        let first = roster.len() == 1;
-        let whole = first || (self.identity.is_some_and(|i| i.whole) && self.place_lost.is_some());
+        // One that kept its state is as whole as it was.
+        let whole =
+            self.covers_all() || (self.identity.is_some_and(|i| i.whole) && self.place_lost.is_some());
         self.place_lost = None;
         self.space.take_place(replica);
         self.space.open();
@@ -107,6 +110,14 @@ impl Eventual {
             self.place_lost = Some(why);
             self.claim = None;
         }
+    }
+
+    /// Whether nobody in the roster has anything that we lack: what all of them have together is all there is. So the first of
+    /// all is whole, and so are those who began together, none of whom could learn it from another.
+    pub(crate) fn covers_all(&self) -> bool {
+        let evicted =
+            |r| matches!(self.space.roster().get(r).map(|m| m.standing), Some(Standing::Evicted { .. }));
+        self.places.iter().all(|(n, r)| *n == self.node || self.covered.contains(n) || evicted(*r))
     }
 
     /// The state is as whole as that of a peer.
@@ -131,21 +142,23 @@ impl Eventual {
         self.probe.reachable("eventual.rewritten");
     }
 
-    /// One that is not whole asks somebody each second.
+    /// One that is not whole asks some each second: first those that have not answered yet.
     pub(crate) fn seek_company(&mut self, now: Now) {
         self.rewrite(now);
         if self.serves() || self.identity.is_none() || self.fetch.is_some() {
             return;
         }
-        let others: Vec<NodeId> = {
-            let live = self.gossip.live().iter().copied();
-            live.filter(|n| *n != self.node).collect()
-        };
-        if others.is_empty() {
-            return;
+        let live = self.gossip.live().iter().copied().filter(|n| *n != self.node);
+        let (known, strangers): (Vec<NodeId>, Vec<NodeId>) = live.partition(|n| self.covered.contains(n));
+        for others in [strangers, known] {
+            if !others.is_empty() {
+                let start = self.draw(now) as usize % others.len();
+                for i in 0..others.len().min(ASKED_AT_ONCE) {
+                    self.ask(now, others[(start + i) % others.len()]);
+                }
+                return;
+            }
         }
-        let pick = (self.draw(now) % others.len() as u64) as usize;
-        self.ask(now, others[pick]);
     }
 
     /// Wishes for what is due in the roster: our own place first.
@@ -183,10 +196,7 @@ impl Eventual {
                 return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
             }
         }
-        if !self.serves() {
-            return None;
-        }
-        let next = roster::due(now.mono, self.spec.patience, me, &self.decided, &self.heard)?;
+        let next = roster::due(now.mono, self.spec.patience, me, self.serves(), &self.decided, &self.heard)?;
         Some(roster::wish(&keyspace, &self.decided, &next))
     }
 

@@ -37,7 +37,7 @@ use dwcp_env::{
 use dwcp_gossip::{Budget, Gossip, RumourId};
 use dwcp_wal::{Lsn, Wal};
 use spin::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Between looks at what has no moment of its own.
@@ -140,6 +140,8 @@ pub struct Eventual {
     pub(crate) places: BTreeMap<NodeId, ReplicaIndex>,
     pub(crate) heard: BTreeMap<ReplicaIndex, Heard>,
     pub(crate) next_wish: Instant,
+    /// Nodes that had nothing we lacked when they last said what they have, while we were not whole.
+    pub(crate) covered: BTreeSet<NodeId>,
 
     pub(crate) logged: VersionVector,
     pub(crate) next_entry: u64,

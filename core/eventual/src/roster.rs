@@ -130,11 +130,13 @@ pub(crate) struct Heard {
     pub(crate) behind: u64,
 }
 
-/// The next roster, if one is due.
+/// The next roster, if one is due. Only one that is `whole` can say of another that it has caught up; the rest any member
+/// may propose, or members none of whom is whole would wait for a dead one for ever.
 pub(crate) fn due(
     now: Instant,
     patience: Patience,
     me: ReplicaIndex,
+    whole: bool,
     decided: &Decided,
     heard: &BTreeMap<ReplicaIndex, Heard>,
 ) -> Option<Roster> {
@@ -149,7 +151,7 @@ pub(crate) fn due(
             Standing::Active if silent >= patience.lagging => return Some(roster.with(r, Standing::Lagging)),
             Standing::Lagging => {
                 let Some(h) = heard.get(&r) else { continue };
-                if silent < patience.lagging / 4 && h.behind == 0 {
+                if whole && silent < patience.lagging / 4 && h.behind == 0 {
                     return Some(roster.with(r, Standing::Active));
                 }
                 if h.lagging_since.is_some_and(|s| now.since(s) >= patience.evict)
@@ -211,7 +213,7 @@ mod tests {
         let first = Roster::founding(nodes);
         let silent = |h| BTreeMap::from([(ReplicaIndex(1), heard(499, None, 0)), (r2, h)]);
         let go = |roster: &Roster, reports: &[(u16, u16, u64)], h| {
-            let next = due(now, p, me, &decided(roster.clone(), reports), &silent(h));
+            let next = due(now, p, me, true, &decided(roster.clone(), reports), &silent(h));
             next.and_then(|n| n.get(r2).map(|m| m.standing))
         };
         assert_eq!(go(&first, &[], heard(450, None, 9)), None);
@@ -232,11 +234,11 @@ mod tests {
         let (roster, new) = Roster::founding([NodeId(1), NodeId(2)]).admit(NodeId(2)).unwrap();
         let me = ReplicaIndex(0);
         let old = ReplicaIndex(1);
-        let next =
-            due(Instant::ZERO, Patience::default(), me, &decided(roster, &[]), &BTreeMap::new()).unwrap();
+        let next = due(Instant::ZERO, Patience::default(), me, true, &decided(roster, &[]), &BTreeMap::new())
+            .unwrap();
         assert_eq!(next.get(old).unwrap().standing, Standing::Closing);
         let all = decided(next, &[(1, 0, 3), (1, new.0, 5)]);
-        let next = due(Instant::ZERO, Patience::default(), me, &all, &BTreeMap::new()).unwrap();
+        let next = due(Instant::ZERO, Patience::default(), me, true, &all, &BTreeMap::new()).unwrap();
         assert_eq!(next.get(old).unwrap().standing, Standing::Evicted { last: 5, heir: Some(new) });
     }
 

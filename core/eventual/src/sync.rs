@@ -190,8 +190,11 @@ impl Eventual {
         if they_lack {
             self.intents.push(Intent::Missing { to: from, theirs });
         }
-        if whole && !we_lack && !self.serves() {
-            self.become_whole();
+        if !we_lack && !self.serves() {
+            self.covered.insert(from);
+            if whole || self.covers_all() {
+                self.become_whole();
+            }
         }
         // One that is not whole has to hear from one that is that it lacks nothing.
         if !answer && (we_lack || !whole) {

@@ -7,6 +7,7 @@
 //! when the first node of each other region has.
 
 use super::{Broken, Property};
+use dwcp_crdt::Dot;
 use dwcp_env::{Instant, NodeId};
 use dwcp_eventual::Eventual;
 use std::collections::BTreeMap;
@@ -21,13 +22,21 @@ struct Seen {
     left: bool,
 }
 
+/// A state that was seen at a version.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    sum: u128,
+    /// The last operation of its own that the replica had then: if it is lost with the replica's memory, so is this state.
+    last_own: Option<Dot>,
+}
+
 /// All replicas, as they were seen so far.
 #[derive(Debug, Default)]
 pub struct Replicas {
     watched: Vec<Property>,
     region_of: BTreeMap<NodeId, u32>,
     dots: BTreeMap<u64, Seen>,
-    states: BTreeMap<u128, u128>,
+    states: BTreeMap<u128, State>,
     /// Operations counted in each node's version when it was last looked at.
     totals: BTreeMap<NodeId, u64>,
     /// How far regions were behind, in nanoseconds, for each operation and region.
@@ -66,6 +75,8 @@ impl Replicas {
                         return Some(Broken { property: Property::NoDotTwice, detail });
                     }
                     *seen = new();
+                    let lost = |d: Dot| d.replica() == op.dot.replica() && d >= op.dot;
+                    self.states.retain(|_, s| !s.last_own.is_some_and(lost));
                 }
                 seen.left |= left;
                 if seen.regions & region == 0 {
@@ -75,7 +86,9 @@ impl Replicas {
             }
         }
         let digest = replica.space().digest();
-        let known = *self.states.entry(digest.version).or_insert(digest.state);
+        let last_own = replica.place().map(|me| Dot::new(me, replica.version().get(me)));
+        let new = State { sum: digest.state, last_own };
+        let known = self.states.entry(digest.version).or_insert(new).sum;
         let equal = known == digest.state || !self.watched.contains(&Property::EqualVersionsEqualStates);
         (!equal).then(|| Broken {
             property: Property::EqualVersionsEqualStates,
