@@ -1,7 +1,9 @@
 //! The receiving end of a stream.
 
+use super::pieces::Pieces;
 use super::{AHEAD_MAX, Item, Letter, Vector, covers};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant};
 
@@ -30,6 +32,11 @@ pub enum Received {
         /// What came.
         came: u64,
     },
+    /// A batch that came in pieces is none: the sender's fault. It was dropped.
+    Malformed {
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// The receiver. Hand in letters, say what became durable.
@@ -40,6 +47,7 @@ pub struct Inbound {
     session: u64,
     next: u64,
     ahead: BTreeMap<u64, Vec<Item>>,
+    pieces: Pieces,
     /// When the batches not yet durable came, with the vector that covers them.
     arrived: Vec<(Instant, Vector)>,
     hello_at: Instant,
@@ -57,6 +65,7 @@ impl Inbound {
             session: 0,
             next: 0,
             ahead: BTreeMap::new(),
+            pieces: Pieces::default(),
             arrived: Vec::new(),
             hello_at: now,
             gaps: Vector::new(),
@@ -84,11 +93,12 @@ impl Inbound {
         self.hello_at
     }
 
-    /// Takes a batch.
+    /// Takes a letter of the sender.
     pub fn receive(&mut self, now: Instant, letter: Letter, out: &mut Vec<Received>) {
-        let (session, batch) = match letter {
-            Letter::Begin { session } => (session, None),
-            Letter::Batch { session, number, items } => (session, Some((number, items))),
+        let (session, settled) = match &letter {
+            Letter::Begin { session } => (*session, 0),
+            Letter::Batch { session, settled, .. } => (*session, *settled),
+            Letter::Shard(shard) => (shard.session, shard.settled),
             Letter::Hello { .. } | Letter::Ack { .. } => return,
         };
         if session < self.session {
@@ -98,17 +108,47 @@ impl Inbound {
             (self.session, self.next) = (session, 0);
             self.ahead.clear();
             self.arrived.clear();
+            self.pieces = Pieces::default();
         }
         self.hello_at = now + QUIET;
-        let Some((number, items)) = batch else { return };
-        if number >= self.next && number - self.next <= AHEAD_MAX {
-            self.ahead.insert(number, items);
+        self.settle(settled);
+        let batch = match letter {
+            Letter::Batch { number, items, .. } => Some((number, items)),
+            Letter::Shard(shard) => {
+                let wanted = self.is_wanted(shard.number);
+                match self.pieces.take(shard, wanted) {
+                    Ok(batch) => batch,
+                    Err(why) => return out.push(Received::Malformed { why }),
+                }
+            }
+            _ => None,
+        };
+        match batch {
+            Some((number, items)) if self.is_wanted(number) => {
+                self.ahead.insert(number, items);
+            }
+            Some(_) => {}
+            None if self.ahead.contains_key(&self.next) => {}
+            None => return,
         }
         while let Some(items) = self.ahead.remove(&self.next) {
             self.next += 1;
             self.apply(now, items, out);
         }
         out.push(Received::Letter(self.ack(now)));
+    }
+
+    fn is_wanted(&self, number: u64) -> bool {
+        number >= self.next && number - self.next <= AHEAD_MAX && !self.ahead.contains_key(&number)
+    }
+
+    /// Batches that will not come, for all that was in them is durable here by other ways.
+    fn settle(&mut self, settled: u64) {
+        if settled > self.next {
+            self.next = settled;
+            self.ahead = self.ahead.split_off(&settled);
+            self.pieces.forget_before(settled);
+        }
     }
 
     fn apply(&mut self, now: Instant, items: Vec<Item>, out: &mut Vec<Received>) {
@@ -165,6 +205,7 @@ impl Inbound {
             beyond,
             durable: self.durable.clone(),
             held_us: newest.map_or(0, |at| now.since(at).as_micros()),
+            lost: self.pieces.worst(),
         }
     }
 

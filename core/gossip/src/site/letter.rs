@@ -1,6 +1,7 @@
 //! The bytes between two sites, and what of them is believed.
 
-use super::{AHEAD_MAX, ITEM_MAX, ITEMS_MAX, Item, REPLICAS_MAX, Vector};
+use super::shards::{DATA_MAX, PARITY_MAX};
+use super::{AHEAD_MAX, BLOCKS_MAX, ITEM_MAX, ITEMS_MAX, Item, REPLICAS_MAX, Vector};
 use crate::message::named;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -21,15 +22,19 @@ pub enum Letter {
         /// Its numbering from here on.
         session: u64,
     },
-    /// Items, in order.
+    /// Items, in order, over a carrier that brings letters of any size.
     Batch {
         /// The sender's numbering since its last `Hello`; a greater one begins anew.
         session: u64,
         /// Its place in the session, from 0.
         number: u64,
+        /// All batches before this one are durable there and will not be sent again.
+        settled: u64,
         /// The items.
         items: Vec<Item>,
     },
+    /// A piece of a batch, in a datagram.
+    Shard(Shard),
     /// What has come and what is durable.
     Ack {
         /// Of which session.
@@ -43,7 +48,75 @@ pub enum Letter {
         /// How long the newest batch counted as durable lay at the receiver, in microseconds: taken off the round
         /// trip, half of the rest is the way.
         held_us: u64,
+        /// The most shards that one of the last blocks lost; nothing while there is too little to tell.
+        lost: Option<u8>,
     },
+}
+
+/// A piece of a batch: any `data` of the `data + parity` pieces of a block are enough.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shard {
+    /// As in a batch.
+    pub session: u64,
+    /// As in a batch.
+    pub number: u64,
+    /// As in a batch.
+    pub settled: u64,
+    /// How often the batch was sent before.
+    pub attempt: u8,
+    /// Which block of the batch,
+    pub block: u8,
+    /// and how many there are.
+    pub blocks: u8,
+    /// Pieces that hold the block,
+    pub data: u8,
+    /// and pieces that stand in for lost ones.
+    pub parity: u8,
+    /// Which piece.
+    pub index: u8,
+    /// Bytes of the block.
+    pub length: u32,
+    /// The piece.
+    pub bytes: Bytes,
+}
+
+impl Shard {
+    fn is_right(&self) -> bool {
+        let (data, parity) = (usize::from(self.data), usize::from(self.parity));
+        (1..=DATA_MAX).contains(&data)
+            && parity <= PARITY_MAX
+            && usize::from(self.index) < data + parity
+            && self.block < self.blocks
+            && usize::from(self.blocks) <= BLOCKS_MAX
+            && !self.bytes.is_empty()
+            && self.length as usize <= data * self.bytes.len()
+            && self.number < u64::MAX - AHEAD_MAX
+            && self.settled <= self.number
+    }
+}
+
+/// Writes the items of a batch.
+pub(crate) fn write_items(items: &[Item]) -> Bytes {
+    wire::encode(&items).into()
+}
+
+/// Reads the items of a batch that came in pieces.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn read_items(bytes: &[u8]) -> Result<Vec<Item>, String> {
+    let items: Vec<Item> = wire::decode(bytes).map_err(|e| e.to_string())?;
+    check(&items).map(|()| items)
+}
+
+fn check(items: &[Item]) -> Result<(), String> {
+    if items.len() > ITEMS_MAX || items.is_empty() {
+        return Err(alloc::format!("a batch of {} items, 1 to {ITEMS_MAX} may be", items.len()));
+    }
+    if items.iter().any(|i| i.bytes.len() > ITEM_MAX || !named(i.id)) {
+        return Err("an item over 1.5 MiB, or with a sequence of 0 or over 48 bits".into());
+    }
+    Ok(())
 }
 
 impl Letter {
@@ -67,14 +140,15 @@ impl Letter {
             Self::Hello { durable } | Self::Ack { durable, .. } if durable.len() > REPLICAS_MAX => {
                 fault(alloc::format!("a vector of {} replicas, at most {REPLICAS_MAX}", durable.len()))
             }
-            Self::Batch { items, .. } if items.len() > ITEMS_MAX || items.is_empty() => {
-                fault(alloc::format!("a batch of {} items, 1 to {ITEMS_MAX} may be", items.len()))
+            Self::Batch { number, settled, .. } if *number > u64::MAX - AHEAD_MAX - 1 || settled > number => {
+                fault("a batch number without successor, or before what is settled".into())
             }
-            Self::Batch { items, .. } if items.iter().any(|i| i.bytes.len() > ITEM_MAX || !named(i.id)) => {
-                fault("an item over 1.5 MiB, or with a sequence of 0 or over 48 bits".into())
-            }
-            Self::Batch { number, .. } if *number > u64::MAX - AHEAD_MAX - 1 => {
-                fault("a batch number without successor".into())
+            Self::Batch { items, .. } => match check(items) {
+                Err(why) => fault(why),
+                Ok(()) => Ok(letter),
+            },
+            Self::Shard(shard) if !shard.is_right() => {
+                fault("a piece of a batch whose place or length can't be".into())
             }
             _ => Ok(letter),
         }

@@ -1,6 +1,8 @@
 //! The sending end of a stream.
 
-use super::{Coalesce, Item, Letter, SiteSettings, Vector, covers, sooner};
+use super::letter::write_items;
+use super::shards::{DATA_MAX, PARITY_MAX, cut, protect};
+use super::{Coalesce, Item, Letter, Shard, SiteSettings, Vector, covers, sooner};
 use crate::message::RumourId;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -9,8 +11,8 @@ use dwcp_env::{Duration, Instant};
 
 /// Bytes of an item's envelope, for the bounds.
 const ENVELOPE: usize = 16;
-/// A batch is sent again when so many later ones are known to have come.
-const OVERTAKEN: u64 = 3;
+/// Parity while nothing is known of the link's loss: a tenth, and three.
+const UNKNOWN: (usize, usize) = (10, 3);
 /// And at most so many times without any answer; then the link is taken for broken.
 const AGAIN_MAX: u32 = 16;
 
@@ -88,6 +90,10 @@ pub struct Outbound {
     /// The last of each replica given away by the bound or never offered here.
     lost: Vector,
     round_trip: Option<Duration>,
+    /// When the latest batch that is known to have come was sent.
+    came: Instant,
+    /// The most pieces one of the last blocks lost.
+    worst: Option<u8>,
     shrunk: u64,
     again: u64,
 }
@@ -110,6 +116,8 @@ impl Outbound {
             next_number: 0,
             lost: Vector::new(),
             round_trip: None,
+            came: Instant::ZERO,
+            worst: None,
             shrunk: 0,
             again: 0,
         }
@@ -162,7 +170,8 @@ impl Outbound {
     pub fn receive(&mut self, now: Instant, letter: &Letter, out: &mut Vec<Sent>) {
         match letter {
             Letter::Hello { durable } => self.hello(now, durable, out),
-            Letter::Ack { session, next, beyond, durable, held_us } if *session == self.session => {
+            Letter::Ack { session, next, beyond, durable, held_us, lost } if *session == self.session => {
+                self.worst = lost.or(self.worst);
                 self.acknowledged(now, durable, Duration::micros(*held_us), out);
                 self.held(now, *next, *beyond, out);
                 self.send_full(now, out);
@@ -199,6 +208,7 @@ impl Outbound {
         self.queue = back;
         self.session += 1;
         self.next_number = 0;
+        self.came = Instant::ZERO;
         self.connected = true;
         out.push(Sent::Letter(Letter::Begin { session: self.session }));
         if behind {
@@ -214,6 +224,7 @@ impl Outbound {
         for f in &mut self.flights {
             if f.items.iter().all(|w| covers(durable, w.item.id)) && !f.items.is_empty() {
                 newest = (f.tries == 0).then_some(f.sent_at).or(newest);
+                self.came = self.came.max(f.sent_at);
             }
         }
         // Karn's rule: only batches sent once measure the round trip.
@@ -242,16 +253,17 @@ impl Outbound {
     /// Notes which batches have come; sends again what later ones overtook.
     fn held(&mut self, now: Instant, next: u64, beyond: u64, out: &mut Vec<Sent>) {
         let came = |n: u64| n < next || (n > next && n - next <= 64 && beyond & (1 << (n - next - 1)) != 0);
-        let highest = next + u64::from(64 - beyond.leading_zeros());
-        let mut again = Vec::new();
         for f in &mut self.flights {
             f.held |= came(f.number);
-            // Once for each later batch that comes is once too often: the timeout has to pass between two.
-            let overtaken = !f.held && f.number + OVERTAKEN <= highest && f.tries == 0;
-            if overtaken {
-                again.push(f.number);
+            // One that was sent again tells nothing about those sent before that.
+            if f.held && f.tries == 0 {
+                self.came = self.came.max(f.sent_at);
             }
         }
+        // Once for each later batch that comes is once too often: the timeout has to pass between two.
+        let overtaken =
+            |f: &&Flight| !f.held && f.tries == 0 && self.came.since(f.sent_at) >= self.settings.overtaken;
+        let again: Vec<u64> = self.flights.iter().filter(overtaken).map(|f| f.number).collect();
         for number in again {
             self.send_again(now, number, out);
         }
@@ -275,7 +287,6 @@ impl Outbound {
 
     fn send_again(&mut self, now: Instant, number: u64, out: &mut Vec<Sent>) {
         let wait = self.timeout();
-        let session = self.session;
         let Some(f) = self.flights.iter_mut().find(|f| f.number == number) else { return };
         f.tries += 1;
         // Doubling, so that a link that carries nothing is not fed at full rate.
@@ -287,7 +298,52 @@ impl Outbound {
         }
         self.again += 1;
         let items = f.items.iter().map(|w| w.item.clone()).collect();
-        out.push(Sent::Letter(Letter::Batch { session, number, items }));
+        let attempt = u8::try_from(f.tries).unwrap_or(u8::MAX);
+        self.post(number, attempt, items, out);
+    }
+
+    /// A batch as the carrier wants it: whole, or in pieces with parity.
+    fn post(&self, number: u64, attempt: u8, items: Vec<Item>, out: &mut Vec<Sent>) {
+        let session = self.session;
+        let settled = self.flights.front().map_or(number, |f| f.number).min(number);
+        if self.settings.datagram == 0 {
+            out.push(Sent::Letter(Letter::Batch { session, number, settled, items }));
+            return;
+        }
+        let bytes = write_items(&items);
+        let blocks = bytes.len().div_ceil(self.settings.datagram * DATA_MAX).max(1);
+        let each = bytes.len().div_ceil(blocks);
+        for block in 0..blocks {
+            let of = bytes.slice(block * each..((block + 1) * each).min(bytes.len()));
+            let data = cut(of.len(), self.settings.datagram).0;
+            let parity = self.parity(data);
+            let pieces = protect(&of, self.settings.datagram, parity);
+            out.extend(pieces.into_iter().enumerate().map(|(index, bytes)| {
+                Sent::Letter(Letter::Shard(Shard {
+                    session,
+                    number,
+                    settled,
+                    attempt,
+                    block: block as u8,
+                    blocks: blocks as u8,
+                    data: data as u8,
+                    parity: parity as u8,
+                    index: index as u8,
+                    length: of.len() as u32,
+                    bytes,
+                }))
+            }));
+        }
+    }
+
+    /// Half as many more pieces of parity as the worst of the last blocks needed, and one; never more than a second copy.
+    /// One batch in a thousand that fails is too many: it holds up the seven behind it.
+    fn parity(&self, data: usize) -> usize {
+        let wanted = match self.worst {
+            None => data / UNKNOWN.0 + UNKNOWN.1,
+            Some(worst) => usize::from(worst) * 3 / 2 + 1,
+        };
+        wanted.min(data.max(2)).min(self.settings.parity_max).min(PARITY_MAX)
     }
 
     /// Sends whole batches while the window has room.
@@ -333,11 +389,7 @@ impl Outbound {
         self.flying += bytes;
         let number = self.next_number;
         self.next_number += 1;
-        let letter = Letter::Batch {
-            session: self.session,
-            number,
-            items: items.iter().map(|w| w.item.clone()).collect(),
-        };
+        let copies = items.iter().map(|w| w.item.clone()).collect();
         let again_at = now + self.timeout();
         self.flights.push_back(Flight {
             number,
@@ -348,7 +400,7 @@ impl Outbound {
             tries: 0,
             held: false,
         });
-        out.push(Sent::Letter(letter));
+        self.post(number, 0, copies, out);
     }
 
     /// Does what is due: batches whose time is up, and those not answered.

@@ -9,6 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 const LOSS: Purpose = Purpose::named("link.loss");
 const KEY: Purpose = Purpose::named("link.key");
 
+/// Bytes of one packet.
+const PACKET: usize = 1_200;
+
+/// What brings letters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// Each packet for itself; a letter of several is lost with any of them.
+    Datagrams,
+    /// In order and without loss, as TCP or one stream of QUIC: a lost packet is sent again when those behind it
+    /// have told, a round trip later, and all behind it wait. No window and no timeouts: better than any real one.
+    Stream,
+}
+
 /// The link and the load.
 #[derive(Clone, Copy)]
 pub struct Link {
@@ -16,6 +29,9 @@ pub struct Link {
     pub jitter: Duration,
     pub sync: Duration,
     pub loss: Ratio,
+    /// Packets lost in a row, on average.
+    pub burst: u64,
+    pub carrier: Carrier,
     pub per_second: u64,
     pub bytes: usize,
     pub keys: u64,
@@ -32,6 +48,8 @@ impl Default for Link {
             jitter: Duration::millis(2),
             sync: Duration::millis(10),
             loss: Ratio::NEVER,
+            burst: 1,
+            carrier: Carrier::Datagrams,
             per_second: 10_000,
             bytes: 150,
             keys: 100_000,
@@ -86,6 +104,11 @@ struct Run {
     now: u64,
     came: Came,
     estimates: BTreeMap<u64, u64>,
+    packets: u64,
+    /// A burst of losses is under way, there and back.
+    losing: [bool; 2],
+    /// When the last letter of the stream arrives, there and back.
+    stream_at: [u64; 2],
 }
 
 impl Run {
@@ -93,18 +116,49 @@ impl Run {
         self.seq += 1;
         self.events.insert((at, self.seq), what);
     }
+    /// Whether the next packet is lost: one in a hundred begins a burst, say, and a burst goes on or ends with each.
+    fn is_lost(&mut self, way: usize) -> bool {
+        self.packets += 1;
+        let now = Instant::from_nanos(self.now);
+        let draw = |n: u64| self.seed.below(n, LOSS, 3 + way as u64, now, self.packets);
+        let Ratio { num, den } = self.link.loss;
+        self.losing[way] = if self.losing[way] && self.link.burst > 1 {
+            draw(self.link.burst) > 0
+        } else {
+            // Bursts begin as much less often as they are longer.
+            draw(u64::from(den) * self.link.burst) < u64::from(num)
+        };
+        self.losing[way]
+    }
     fn post(&mut self, letter: Letter, to_receiver: bool) {
         self.came.letters += 1;
         let bytes = letter.write();
         self.came.bytes += bytes.len() as u64;
-        let second = self.now / 1_000_000_000;
+        let (way, second) = (usize::from(!to_receiver), self.now / 1_000_000_000);
         let cut = self.link.cut.is_some_and(|(from, to)| (from..to).contains(&second));
-        let now = Instant::from_nanos(self.now);
-        if cut || self.link.loss.hit(self.seed.draw(LOSS, u64::from(to_receiver), now, self.seq)) {
+        if cut {
             return;
         }
+        let now = Instant::from_nanos(self.now);
         let jitter = self.seed.below(self.link.jitter.as_nanos().max(1), LOSS, 9, now, self.seq);
-        let at = self.now + self.link.one_way.as_nanos() + jitter;
+        let mut at = self.now + self.link.one_way.as_nanos() + jitter;
+        let packets = bytes.len().div_ceil(PACKET).max(1);
+        let mut worst = 0;
+        for _ in 0..packets {
+            let mut tries = 0;
+            while self.is_lost(way) {
+                if self.link.carrier == Carrier::Datagrams {
+                    return;
+                }
+                tries += 1;
+            }
+            worst = worst.max(tries);
+        }
+        if self.link.carrier == Carrier::Stream {
+            at += worst * 2 * self.link.one_way.as_nanos();
+            at = at.max(self.stream_at[way]);
+            self.stream_at[way] = at;
+        }
         let letter = Letter::read(dwcp_env::NodeId(1), &bytes).expect("right letters");
         self.at(at, if to_receiver { What::ToReceiver(letter) } else { What::ToSender(letter) });
     }
@@ -129,19 +183,39 @@ pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
     let mut sender = Outbound::new(link.settings, 0);
     let mut receiver = Inbound::new(start, Vector::new());
     let came = Came::default();
-    let mut r = Run { link, seed, events: BTreeMap::new(), seq: 0, now: 0, came, estimates: BTreeMap::new() };
+    let mut r = Run {
+        link,
+        seed,
+        events: BTreeMap::new(),
+        seq: 0,
+        now: 0,
+        came,
+        estimates: BTreeMap::new(),
+        packets: 0,
+        losing: [false; 2],
+        stream_at: [0; 2],
+    };
     let step = 1_000_000_000 / link.per_second;
     let total = link.per_second * link.seconds;
     let mut durable_here: Vec<u64> = vec![0];
     let mut durable_there: BTreeMap<u64, u64> = BTreeMap::new();
     let (mut syncing, mut dirty, mut applied) = (false, 0_u64, BTreeSet::new());
-    r.at(0, What::WakeReceiver);
     // The stream is open before the first update.
     r.at(1_000_000_000, What::Update);
     if let Some((_, to)) = link.cut {
         r.at(to * 1_000_000_000, What::Reconnect);
     }
-    while let Some(((at, _), what)) = r.events.pop_first() {
+    let (mut wake_sender, mut wake_receiver) = (u64::MAX, 0);
+    loop {
+        let next = r.events.first_key_value().map_or(u64::MAX, |(k, _)| k.0);
+        let (at, what) = if next <= wake_sender.min(wake_receiver) {
+            let Some(((at, _), what)) = r.events.pop_first() else { break };
+            (at, what)
+        } else if wake_sender <= wake_receiver {
+            (wake_sender, What::WakeSender)
+        } else {
+            (wake_receiver, What::WakeReceiver)
+        };
         if at > (link.seconds + 61) * 1_000_000_000 || durable_there.len() as u64 == total {
             break;
         }
@@ -189,19 +263,15 @@ pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
                     }
                 }
                 Received::Gap { .. } => {}
+                Received::Malformed { why } => panic!("{why}"),
             }
         }
         if dirty > durable_there.len() as u64 && !syncing {
             syncing = true;
             r.at(at + link.sync.as_nanos(), What::Synced(dirty));
         }
-        if let Some(w) = sender.wake_at() {
-            let w = w.as_nanos().max(at + 1);
-            r.at(w, What::WakeSender);
-        }
-        let w = receiver.wake_at().as_nanos().max(at + 1);
-        r.at(w, What::WakeReceiver);
-        dedup_wakes(&mut r.events);
+        wake_sender = sender.wake_at().map_or(u64::MAX, |w| w.as_nanos().max(at + 1));
+        wake_receiver = receiver.wake_at().as_nanos().max(at + 1);
     }
     let mut came = r.came;
     for (s, t) in &durable_there {
@@ -214,20 +284,4 @@ pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
     (came.shrunk, came.again) = sender.counts();
     came.lag.sort_unstable();
     came
-}
-
-/// Only the earliest wake of each end is kept.
-fn dedup_wakes(events: &mut BTreeMap<(u64, u64), What>) {
-    let (mut s, mut r) = (false, false);
-    let late: Vec<(u64, u64)> = events
-        .iter()
-        .filter_map(|(k, w)| match w {
-            What::WakeSender => core::mem::replace(&mut s, true).then_some(*k),
-            What::WakeReceiver => core::mem::replace(&mut r, true).then_some(*k),
-            _ => None,
-        })
-        .collect();
-    for k in late {
-        events.remove(&k);
-    }
 }
