@@ -232,7 +232,9 @@ impl Gossip {
             return;
         }
         self.relink();
-        let near = self.detector.table.region(from) == Some(self.detector.metadata().region);
+        // Asked of the table only where it matters: most messages are about members.
+        let near = matches!(message.body, Body::Have { .. } | Body::Want { .. })
+            && self.detector.table.region(from) == Some(self.detector.metadata().region);
         let (tree, here) = self.split();
         match message.body {
             Body::Rumour { id, home, hops, way, bytes } => {

@@ -215,14 +215,17 @@ impl Detector {
             return;
         }
         let id = update.id;
-        let before_description = self.table.metadata(id).cloned();
-        match self.table.merge(&update) {
-            Merged::Refused => {}
-            Merged::Known => {
-                if let Claim::Suspect { by } = update.claim {
-                    self.confirm(step.now, &update, by);
-                }
+        let held = self.table.get(id);
+        // Nearly all that is told is known: no copy is made for it.
+        if held.is_some_and(|k| k.has(&update)) {
+            if let Claim::Suspect { by } = update.claim {
+                self.confirm(step.now, &update, by);
             }
+            return;
+        }
+        let before_description = held.and_then(|k| k.metadata().cloned());
+        match self.table.merge(&update) {
+            Merged::Refused | Merged::Known => {}
             Merged::New { before } => {
                 let Some(k) = self.table.get(id) else { return };
                 let (status, incarnation, live) = (k.status, k.incarnation, k.is_live());

@@ -16,7 +16,7 @@ mod world;
 use clap::{Parser, ValueEnum};
 use dwcp_env::{Duration, Ratio, Seed};
 use dwcp_gossip::Settings;
-use dwcp_gossip::site::KeepAll;
+use dwcp_gossip::site::{KeepAll, SiteSettings};
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Row, table};
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 ///
 /// Every run is a function of (arguments, build): the same command prints the same figures. The step functions are
 /// those of the crate; around them are only a heap of events, virtual clocks and keyed draws. 1,000 nodes take about
-/// 300 MB a thread, and a core about four minutes for 1,000 updates.
+/// 300 MB a thread, and a quiet core about ten minutes for 1,000 updates.
 ///
 /// spread: updates of random nodes, one after another in worlds of 25 updates after some unmeasured ones; the time until
 /// each node has each, payload copies, copies over a WAN. Default and original settings.
@@ -55,6 +55,9 @@ struct Args {
     /// Worlds run at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: u64,
+    /// Begins no world after so many minutes, and reports what was measured until then
+    #[arg(long)]
+    minutes: Option<u64>,
     /// The first seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -131,7 +134,9 @@ fn bar(name: &str, length: u64) -> ProgressBar {
 }
 
 /// Worlds side by side, each with its own seed; their parts in the order of the seeds.
-fn side_by_side<T: Send>(threads: u64, worlds: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
+fn side_by_side<T: Send>(args: &Args, worlds: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let (threads, begun) = (args.threads, std::time::Instant::now());
+    let time_is_up = || args.minutes.is_some_and(|m| begun.elapsed().as_secs() >= m * 60);
     let next = std::sync::atomic::AtomicU64::new(0);
     let mut all: Vec<(u64, T)> = std::thread::scope(|s| {
         let hands: Vec<_> = (0..threads)
@@ -140,7 +145,7 @@ fn side_by_side<T: Send>(threads: u64, worlds: u64, one: impl Fn(u64) -> T + Syn
                     let mut mine = Vec::new();
                     loop {
                         let w = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        if w >= worlds {
+                        if w >= worlds || (w > 0 && time_is_up()) {
                             return mine;
                         }
                         mine.push((w, one(w)));
@@ -158,7 +163,7 @@ fn spread(args: &Args, name: &str, settings: &Settings, runs: u64, goals: bool) 
     const EACH: u64 = 25;
     let bar = bar(name, runs);
     let gap = if goals { Duration::secs(4) } else { Duration::secs(60) };
-    let parts = side_by_side(args.threads, runs.div_ceil(EACH), |w| {
+    let parts = side_by_side(args, runs.div_ceil(EACH), |w| {
         let (nodes, seed) = (args.nodes as usize, Seed(args.seed + w));
         measure::spread(nodes, loss(args), settings, seed, EACH.min(runs - w * EACH), gap, &bar)
     });
@@ -171,7 +176,7 @@ fn detect(args: &Args, lifeguard: bool) -> Vec<Row> {
     let name = if lifeguard { "Lifeguard" } else { "plain SWIM" };
     let nodes = args.nodes as usize;
     // The same seeds for both.
-    side_by_side(args.threads, 3, |part| match part {
+    side_by_side(args, 3, |part| match part {
         0 => measure::crashes(&format!("crash, {name}"), nodes, loss(args), &settings, Seed(args.seed)),
         1 => measure::rest(&format!("rest, {name}"), nodes, loss(args), &settings, Seed(args.seed), 0),
         _ => measure::rest(&format!("slow, {name}"), nodes, loss(args), &settings, Seed(args.seed), 50),
@@ -179,13 +184,25 @@ fn detect(args: &Args, lifeguard: bool) -> Vec<Row> {
 }
 
 fn site(args: &Args) -> Vec<Row> {
-    [0, 1_000, 10_000]
-        .into_iter()
-        .map(|ppm| {
-            let link = link::Link { loss: Ratio::ppm(ppm), seconds: 30, ..link::Link::default() };
-            let came = link::run(link, Seed(args.seed), &KeepAll);
-            let name = format!("site stream, {}.{} % loss", ppm / 10_000, ppm / 1_000 % 10);
-            measure::site_row(&name, &came, ppm == 0)
-        })
-        .collect()
+    use link::{Carrier, Link};
+    let whole = SiteSettings { datagram: 0, ..SiteSettings::default() };
+    let bare = SiteSettings { parity_max: 0, ..SiteSettings::default() };
+    let base = Link { seconds: 30, ..Link::default() };
+    let lossy = |ppm| Link { loss: Ratio::ppm(ppm), ..base };
+    let stream = Link { carrier: Carrier::Stream, settings: whole, ..lossy(10_000) };
+    let links = [
+        ("no loss", base),
+        ("0.1 % of packets lost", lossy(1_000)),
+        ("1 % of packets lost", lossy(10_000)),
+        ("1 % lost, three in a row", Link { burst: 3, ..lossy(10_000) }),
+        ("3 % of packets lost", lossy(30_000)),
+        ("1 % lost, without parity", Link { settings: bare, ..lossy(10_000) }),
+        ("1 % lost, over an ordered stream", stream),
+    ];
+    let row = |(name, link): (&str, Link)| {
+        let came = link::run(link, Seed(args.seed), &KeepAll);
+        let goals = link.settings == SiteSettings::default();
+        measure::site_row(&format!("site stream, {name}"), &came, goals)
+    };
+    links.into_iter().map(row).collect()
 }
