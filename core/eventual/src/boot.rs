@@ -10,7 +10,9 @@
 use crate::checkpoint::{self, Unread};
 use crate::config::EventualSpec;
 use crate::identity::{Identity, Logged, read_entry};
+use crate::look::Rungs;
 use crate::membership::places;
+use crate::ranges::Serving;
 use crate::replica::{Counts, Eventual, millis};
 use crate::roster::Decided;
 use dwcp_crdt::space::{Config, Received};
@@ -85,6 +87,7 @@ impl Eventual {
             decided_known: false,
             places: places(found.space.roster()),
             heard: BTreeMap::new(),
+            heard_any: now,
             next_wish: now,
             covered: BTreeSet::new(),
             logged: found.space.version().clone(),
@@ -112,6 +115,7 @@ impl Eventual {
             asked: BTreeMap::new(),
             fetch: None,
             below: None,
+            serving: Serving::default(),
             subscriptions: BTreeMap::new(),
             offsets: BTreeMap::new(),
             clocks: Some(world.now),
@@ -119,6 +123,7 @@ impl Eventual {
             next_due: now,
             earliest_deadline: Instant::FAR,
             counts: Counts::default(),
+            rungs: Rungs::default(),
             failure: None,
             space: found.space,
             spec,

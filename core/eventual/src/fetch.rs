@@ -1,63 +1,92 @@
-//! The state from a peer, in parts: for a replica that is new, or older than its peers' logs.
+//! What is below a peer's log: the difference by ranges, or the whole state.
 //!
 //! ```text
 //! we                              the holder
-//!   SnapshotWanted(begin)   →
-//!                           ←    Snapshot(head, first part)
-//!   SnapshotWanted(next)    →
-//!                           ←    Snapshot(part) …
+//!                           ←    Below
+//!   RangesWanted …          →                        | SnapshotWanted(begin)   →
+//!                           ←    Ranges …            |                         ←  Snapshot(head, first part)
+//!   EntriesWanted …         →                        | SnapshotWanted(next)    →
+//!                           ←    Entries …           |                         ←  Snapshot(part) …
 //!   TailWanted(head's version) →
-//!                           ←    Tail(operations since then) …
+//!                           ←    Tail(operations since then) … digest
 //! ```
 //!
-//! The holder keeps nothing between two questions: a cursor is a place in the order of names. The state may change
-//! meanwhile; the tail makes the parts whole (`dwcp_crdt::space`, "a snapshot of a moving state"). The nearest holder is asked:
-//! one of the own region if any is live. What only we have is carried over, and nothing is acknowledged before the new
-//! state is in its file.
+//! The left way is `ranges`; the right one is taken by who has little, and when too much differs. Either way the result is
+//! *the holder's state at one version*, and is believed only if it has the holder's digest of that version. The nearest
+//! holder is asked: one of the own region if any is live.
 //!
-//! A holder that falls silent is given up after [`GIVE_UP`] and the fetch begins anew with whoever answers the next digest.
+//! **A fetch never brings back what was removed.** What we hold may be older than the holder's in one place and newer in
+//! another: a removal that only we have received, of an entry that the holder still has. The fetched state shows that entry.
+//! But it is not merged into ours, entry by entry, with a guess at what its absence means: its version vector says
+//! exactly which operations it lacks, and those we know beyond it, the removal among them, are applied from our log
+//! before anybody sees it ([`Space::carry_over`](dwcp_crdt::Space::carry_over)), in one step. The log holds them: it is cut only up to what all
+//! active members acknowledged, the holder too. A holder behind what it acknowledged is one that lost its disk; it is
+//! refused (`eventual.holder_behind`), and the state stays as it was. The other way round, an entry that we have and the
+//! fetched state has not was removed, or is of an operation that its version does not cover: struck in the one case, made again
+//! from the log in the other. No age and no clock decides.
+//!
+//! **What goes on meanwhile.** Here: everything, for what is fetched lies apart; what we take in is beyond the holder's
+//! version and carried over, or in it. There: everything, for the tail makes it whole (`dwcp_crdt::space`, "a snapshot of a moving
+//! state"); the holder only does not cut its log for as long as it is asked ([`PULLED`]), within a half of the log's bound.
+//! It keeps nothing else between two questions but a view for ranges, that anybody may share.
+//!
+//! Nothing is acknowledged before the new state is in its file. Questions are repeated each second. A holder that falls
+//! silent is given up after [`GIVE_UP`] and the fetch begins anew with whoever answers the next digest.
 
+use crate::look::Rung;
 use crate::message::{self, CHUNK_BYTES, Message, version_bytes};
+use crate::ranges::Stage;
 use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
-use dwcp_crdt::space::{Cursor, Restore, SnapshotHeader};
+use dwcp_crdt::space::{Cursor, Digest, Refused, Restore, RestoreFault, SnapshotHeader};
 use dwcp_crdt::{Batch, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
 /// A holder that is silent for so long is given up.
 const GIVE_UP: Duration = Duration::secs(5);
+/// A question without an answer is asked again.
+const AGAIN: Duration = Duration::secs(1);
 /// A near holder is waited for this long before the far one is asked.
 const NEAR: Duration = Duration::secs(2);
+/// A holder that was asked so lately does not cut its log.
+pub(crate) const PULLED: Duration = Duration::secs(10);
 /// Bytes of operations a tail may have; beyond, the fetch begins anew, from a newer state.
 const TAIL_BYTES: u64 = 256 * 1024 * 1024;
+/// Who has fewer entries takes the whole state.
+const RANGES_LEAST: usize = 256;
 
 /// A state being received.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    from: NodeId,
+    pub(crate) from: NodeId,
+    heard_at: Instant,
     asked_at: Instant,
-    restore: Option<Restore>,
-    version: VersionVector,
-    next: Option<Bytes>,
+    asked: Message,
+    pub(crate) restore: Option<Restore>,
+    /// The header's; then with what the tail brought.
+    pub(crate) version: VersionVector,
+    pub(crate) stage: Stage,
+    pub(crate) by: Rung,
+    pub(crate) bytes: u64,
     tail: Vec<Batch>,
     tail_bytes: u64,
-    bytes: u64,
-    parts_done: bool,
 }
 
 impl Fetch {
-    fn new(from: NodeId, now: Now) -> Self {
+    pub(crate) fn new(from: NodeId, now: Now, by: Rung, stage: Stage, asked: Message) -> Self {
         Self {
             from,
+            heard_at: now.mono,
             asked_at: now.mono,
+            asked,
             restore: None,
             version: VersionVector::new(),
-            next: None,
+            stage,
+            by,
+            bytes: 0,
             tail: Vec::new(),
             tail_bytes: 0,
-            bytes: 0,
-            parts_done: false,
         }
     }
 }
@@ -69,7 +98,7 @@ impl Eventual {
             return;
         }
         if let Some(fetch) = &self.fetch {
-            if fetch.from == from && fetch.parts_done {
+            if fetch.from == from && matches!(fetch.stage, Stage::Tail) {
                 // What happened since the state was begun is gone there already: begin anew.
                 self.begin_fetch(now, from);
             }
@@ -91,30 +120,69 @@ impl Eventual {
 
     fn begin_fetch(&mut self, now: Now, from: NodeId) {
         self.below = None;
-        self.fetch = Some(Fetch::new(from, now));
-        self.intents.push(Intent::Plain { to: from, message: Message::SnapshotWanted { from: None } });
+        if self.space.len() < RANGES_LEAST {
+            self.begin_state(now, from);
+        } else {
+            self.begin_ranges(now, from);
+        }
     }
 
-    /// Gives up a silent holder; asks the far one if no near one has answered.
+    /// Asks for the whole state.
+    pub(crate) fn begin_state(&mut self, now: Now, from: NodeId) {
+        let wanted = Message::SnapshotWanted { from: None };
+        let fetch = Fetch::new(from, now, Rung::State, Stage::Parts { next: None }, wanted.clone());
+        self.fetch = Some(fetch);
+        self.intents.push(Intent::Plain { to: from, message: wanted });
+    }
+
+    /// Asks the holder for the next piece; it has answered the last question.
+    pub(crate) fn ask_on(&mut self, now: Now, message: Message) {
+        let Some(fetch) = &mut self.fetch else { return };
+        (fetch.heard_at, fetch.asked_at, fetch.asked) = (now.mono, now.mono, message.clone());
+        self.intents.push(Intent::Plain { to: fetch.from, message });
+    }
+
+    /// Asks for what happened at the holder's since the header.
+    pub(crate) fn ask_for_tail(&mut self, now: Now) {
+        let Some(fetch) = &mut self.fetch else { return };
+        fetch.stage = Stage::Tail;
+        let message = Message::TailWanted { version: version_bytes(&fetch.version) };
+        self.ask_on(now, message);
+    }
+
+    /// Repeats a question, gives up a silent holder, asks the far one if no near one has answered; forgets what was kept for
+    /// pullers.
     pub(crate) fn fetch_tick(&mut self, now: Now) {
-        if self.fetch.as_ref().is_some_and(|f| now.mono.since(f.asked_at) >= GIVE_UP) {
+        if self.fetch.as_ref().is_some_and(|f| now.mono.since(f.heard_at) >= GIVE_UP) {
             self.probe.reachable("eventual.fetch_given_up");
             self.fetch = None;
+        }
+        if let Some(fetch) = self.fetch.as_mut().filter(|f| now.mono.since(f.asked_at) >= AGAIN) {
+            fetch.asked_at = now.mono;
+            let (to, message) = (fetch.from, fetch.asked.clone());
+            self.intents.push(Intent::Plain { to, message });
         }
         if let Some((_, far)) = self.below.take_if(|(until, _)| *until <= now.mono)
             && self.fetch.is_none()
         {
             self.begin_fetch(now, far);
         }
+        self.serving.tick(now);
+    }
+
+    /// Whether the log must not be cut: somebody takes our state and will ask for what happened meanwhile.
+    pub(crate) fn is_pulled(&self, now: Now) -> bool {
+        self.serving.asked_within(now, PULLED) && self.unstable_bytes < self.spec.unstable_max.0 / 2
     }
 
     /// Sends a part of our state.
     pub(crate) fn send_part(&mut self, now: Now, to: NodeId, from: Option<Bytes>) {
         if self.room(now, to) < CHUNK_BYTES {
-            // The receiver asks again when it gives up waiting.
+            // The receiver asks again.
             self.probe.reachable("eventual.peer_budget_spent");
             return;
         }
+        self.serving.asked(now);
         let cursor = match &from {
             None => None,
             Some(bytes) => {
@@ -125,11 +193,7 @@ impl Eventual {
                 }
             }
         };
-        let head = from.is_none().then(|| {
-            let mut header = Writer::new();
-            self.space.snapshot().encode(&mut header);
-            (header.into_bytes().into(), crate::identity::roster_bytes(self.space.roster()))
-        });
+        let head = from.is_none().then(|| self.head());
         let part = self.space.chunk(cursor.as_ref(), CHUNK_BYTES);
         let next = part.next.map(|c| {
             let mut out = Writer::new();
@@ -138,6 +202,25 @@ impl Eventual {
         });
         self.spend(now, to, part.bytes.len());
         self.send(to, Lane::Bulk, &Message::Snapshot { head, from, chunk: part.bytes.into(), next });
+    }
+
+    /// The header of our state as it is now, and the roster it is read by.
+    pub(crate) fn head(&self) -> (Bytes, Bytes) {
+        let mut header = Writer::new();
+        self.space.snapshot().encode(&mut header);
+        (header.into_bytes().into(), crate::identity::roster_bytes(self.space.roster()))
+    }
+
+    /// Reads a head that the holder sent, and takes over the roster. The fetch may be over after that.
+    pub(crate) fn read_head(
+        &mut self,
+        from: NodeId,
+        (header, roster): &(Bytes, Bytes),
+    ) -> Result<SnapshotHeader, PeerFault> {
+        let roster = crate::identity::read_roster(roster);
+        let roster = roster.ok_or_else(|| message::fault(from, "a roster that is none"))?;
+        self.adopt(&roster);
+        SnapshotHeader::decode(&mut Reader::new(header)).map_err(|e| message::fault(from, &e.to_string()))
     }
 
     pub(crate) fn on_part(
@@ -150,22 +233,17 @@ impl Eventual {
         next: Option<Bytes>,
     ) -> Result<(), PeerFault> {
         let Some(me) = self.identity.map(|i| i.replica) else { return Ok(()) };
-        let expected = |f: &Fetch| f.from == from && !f.parts_done && f.next == place;
+        let expected =
+            |f: &Fetch| f.from == from && matches!(&f.stage, Stage::Parts { next } if *next == place);
         if !self.fetch.as_ref().is_some_and(expected) {
             return Ok(());
         }
-        if let Some((header, roster)) = head {
-            let fault = |why: &str| message::fault(from, why);
-            let roster =
-                crate::identity::read_roster(&roster).ok_or_else(|| fault("a roster that is none"))?;
-            self.adopt(&roster);
-            let header =
-                SnapshotHeader::decode(&mut Reader::new(&header)).map_err(|e| fault(&e.to_string()))?;
-            let config = self.space_config();
-            let version = header.version.clone();
-            let restore = Restore::new(config, self.space.roster().clone(), me, header);
+        if let Some(head) = head {
+            let header = self.read_head(from, &head)?;
+            let (config, roster) = (self.space_config(), self.space.roster().clone());
             if let Some(fetch) = &mut self.fetch {
-                (fetch.version, fetch.restore) = (version, Some(restore));
+                fetch.version = header.version.clone();
+                fetch.restore = Some(Restore::new(config, roster, me, header));
             }
         }
         let Some(fetch) = &mut self.fetch else { return Ok(()) };
@@ -175,33 +253,33 @@ impl Eventual {
             return Err(message::fault(from, &e.to_string()));
         }
         fetch.bytes += chunk.len() as u64;
-        fetch.asked_at = now.mono;
         self.counts.repair_received += chunk.len() as u64;
-        fetch.next = next;
-        let message = match &fetch.next {
-            Some(next) => Message::SnapshotWanted { from: Some(next.clone()) },
-            None => {
-                fetch.parts_done = true;
-                Message::TailWanted { version: version_bytes(&fetch.version) }
-            }
-        };
-        self.intents.push(Intent::Plain { to: from, message });
+        if next.is_none() {
+            self.ask_for_tail(now);
+        } else {
+            fetch.stage = Stage::Parts { next: next.clone() };
+            self.ask_on(now, Message::SnapshotWanted { from: next });
+        }
         Ok(())
     }
 
+    /// What happened at the holder's since the header; with the last of it what the holder is then.
     pub(crate) fn on_tail(
         &mut self,
         now: Now,
         from: NodeId,
         batches: &[Bytes],
-        more: bool,
+        digest: Option<[u8; 32]>,
     ) -> Result<(), PeerFault> {
-        let Some(fetch) = self.fetch.as_mut().filter(|f| f.from == from && f.parts_done) else {
-            return Ok(());
-        };
-        fetch.asked_at = now.mono;
+        let here = |f: &&mut Fetch| f.from == from && matches!(f.stage, Stage::Tail);
+        let Some(fetch) = self.fetch.as_mut().filter(here) else { return Ok(()) };
+        let mut news = false;
         for bytes in batches {
             let batch = message::batch(from, bytes)?;
+            if batch.last().sequence() <= fetch.version.get(batch.replica()) {
+                continue;
+            }
+            news = true;
             fetch.tail_bytes += bytes.len() as u64;
             fetch.version.raise(batch.replica(), batch.last().sequence());
             fetch.tail.push(batch);
@@ -210,27 +288,50 @@ impl Eventual {
             self.fetch = None;
             return Ok(());
         }
-        if more && !batches.is_empty() {
-            let message = Message::TailWanted { version: version_bytes(&fetch.version) };
-            self.intents.push(Intent::Plain { to: from, message });
-            return Ok(());
+        match digest {
+            Some(bytes) => {
+                let digest = Digest::decode(&mut Reader::new(&bytes));
+                self.install(now, from, digest.map_err(|e| message::fault(from, &e.to_string()))?)
+            }
+            None if news => {
+                self.ask_for_tail(now);
+                Ok(())
+            }
+            // Said before, by an answer to a repeated question.
+            None => Ok(()),
         }
-        self.install(now, from)
     }
 
     /// Puts the fetched state in the place of ours, with what only we have.
-    fn install(&mut self, now: Now, from: NodeId) -> Result<(), PeerFault> {
+    fn install(&mut self, now: Now, from: NodeId, digest: Digest) -> Result<(), PeerFault> {
         let Some(mut fetch) = self.fetch.take() else { return Ok(()) };
-        let Some(restore) = fetch.restore.take() else { return Ok(()) };
+        let Some(mut restore) = fetch.restore.take() else { return Ok(()) };
         let ms = millis(now);
-        let fault = |e: dwcp_crdt::space::RestoreFault| message::fault(from, &e.to_string());
-        let mut space = restore.finish(&fetch.tail, ms).map_err(fault)?;
+        // Whoever was admitted meanwhile may have written what the tail brings.
+        let adopted = restore.adopt(self.space.roster());
+        let mut space = match restore.finish(&fetch.tail, ms) {
+            Ok(space) if adopted.is_ok() => space,
+            Ok(_) | Err(RestoreFault::Refused(Refused::NotAdmitted(..))) => {
+                self.probe.reachable("eventual.fetched_before_the_roster");
+                return Ok(());
+            }
+            Err(e) => return Err(message::fault(from, &e.to_string())),
+        };
+        if space.digest() != digest {
+            // The holder came back from a crash with less than it had, or an answer was lost to chance.
+            self.probe.reachable("eventual.fetched_another_state");
+            if fetch.by == Rung::Ranges {
+                self.begin_state(now, from);
+            }
+            return Ok(());
+        }
         if space.roster().epoch < self.space.roster().epoch {
             let newer = self.space.roster().clone();
             if space.set_roster(newer).is_err() {
                 return Ok(());
             }
         }
+        let fetched = space.version().clone();
         // What the old log no longer holds is stable; a holder that lacks it is behind, and another is asked.
         if space.carry_over(&self.space, ms).is_err() {
             self.probe.reachable("eventual.holder_behind");
@@ -244,13 +345,21 @@ impl Eventual {
             space.clock_mut().measured(*peer, *offset);
         }
         space.open();
-        self.logged = space.version().clone();
+        // What we made or took in during this turn is not in the log yet, and is still to go there.
+        self.logged.join(&fetched);
+        self.logged.meet(space.version());
         self.space = space;
+        self.serving.forget();
         (self.unacknowledged, self.checkpoint_wanted, self.writing) = (true, true, None);
-        self.counts.snapshots += 1;
-        self.probe.reachable("eventual.state_fetched");
-        let group = self.spec.group;
-        self.probe.event(&Event::StateFetched { group, from, bytes: fetch.bytes });
+        self.rungs.repaired(fetch.by);
+        if fetch.by == Rung::State {
+            self.counts.snapshots += 1;
+            self.probe.reachable("eventual.state_fetched");
+            let group = self.spec.group;
+            self.probe.event(&Event::StateFetched { group, from, bytes: fetch.bytes });
+        } else {
+            self.probe.reachable("eventual.difference_fetched");
+        }
         Ok(())
     }
 }

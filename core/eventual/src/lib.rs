@@ -13,7 +13,7 @@
 //! | `replica` | the turn; the table of what is durable when |
 //! | `execute`, `notice` | questions; changes told to subscribers |
 //! | `identity`, `durable`, `checkpoint`, `boot` | the log, the state's file, recovery |
-//! | `message`, `sync`, `fetch` | what replicas say; the ladder; the state from a peer |
+//! | `message`, `sync`, `fetch`, `ranges` | what replicas say; the ladder; the state from a peer, or only what differs |
 //! | [`roster`], `membership` | who takes part |
 //! | `config`, `look` | settings; what is seen from outside |
 //!
@@ -41,6 +41,7 @@ mod look;
 mod membership;
 mod message;
 mod notice;
+mod ranges;
 pub mod refusal;
 mod replica;
 pub mod roster;
@@ -49,6 +50,7 @@ mod sync;
 pub use api::{Answer, Command, Expiry, Notice, Query, Reply, Span, Subscription};
 pub use boot::Host;
 pub use config::EventualSpec;
+pub use look::{Rung, RungCounts, Rungs};
 pub use refusal::{Refusal, Unkept, not_kept};
 pub use replica::{Counts, Eventual, Outbox, Work};
 pub use roster::{Kept, Patience, Wish};

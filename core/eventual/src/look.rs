@@ -6,6 +6,80 @@ use crate::replica::{Counts, Eventual};
 use dwcp_crdt::{Batch, ReplicaIndex, Space, Standing, VersionVector};
 use dwcp_env::Now;
 
+/// A rung of the ladder: a way in which operations or entries reach a replica, and what tells whether they have to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rung {
+    /// Gossip: pushed batches, announcements, membership.
+    Push,
+    /// 32 bytes, compared.
+    Digest,
+    /// Version vectors and rosters.
+    Version,
+    /// The operations that are missing, from the peer's log.
+    Operations,
+    /// Ranges, and the entries that differ.
+    Ranges,
+    /// The whole state in parts.
+    State,
+    /// Operations that go with ranges or a state.
+    Tail,
+}
+
+impl Rung {
+    /// All, the cheapest first.
+    pub const ALL: [Self; 7] =
+        [Self::Push, Self::Digest, Self::Version, Self::Operations, Self::Ranges, Self::State, Self::Tail];
+    /// Its name, as metrics label it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Digest => "digest",
+            Self::Version => "version",
+            Self::Operations => "operations",
+            Self::Ranges => "ranges",
+            Self::State => "state",
+            Self::Tail => "tail",
+        }
+    }
+}
+
+/// What one rung cost and did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RungCounts {
+    /// Bytes of its messages sent.
+    pub sent: u64,
+    /// The same, received.
+    pub received: u64,
+    /// Repairs it completed here: messages of operations that brought something, states taken. Pushes are none.
+    pub repairs: u64,
+}
+
+/// What each rung cost and did since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rungs([RungCounts; Rung::ALL.len()]);
+
+impl Rungs {
+    /// One rung's.
+    #[must_use]
+    pub const fn of(&self, rung: Rung) -> RungCounts {
+        self.0[rung as usize]
+    }
+    /// All, the cheapest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Rung, RungCounts)> + '_ {
+        Rung::ALL.into_iter().map(|r| (r, self.of(r)))
+    }
+    pub(crate) const fn sent(&mut self, rung: Rung, bytes: usize) {
+        self.0[rung as usize].sent += bytes as u64;
+    }
+    pub(crate) const fn received(&mut self, rung: Rung, bytes: usize) {
+        self.0[rung as usize].received += bytes as u64;
+    }
+    pub(crate) const fn repaired(&mut self, rung: Rung) {
+        self.0[rung as usize].repairs += 1;
+    }
+}
+
 impl Eventual {
     /// What it holds.
     #[must_use]
@@ -46,6 +120,12 @@ impl Eventual {
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What the rungs of the ladder cost and did.
+    #[must_use]
+    pub const fn rungs(&self) -> Rungs {
+        self.rungs
     }
 
     /// What keeps it from serving, if anything does.

@@ -196,6 +196,9 @@ impl Eventual {
                 return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
             }
         }
+        if !self.is_active(roster, me) {
+            return None;
+        }
         let next = roster::due(now.mono, self.spec.patience, me, self.serves(), &self.decided, &self.heard)?;
         Some(roster::wish(&keyspace, &self.decided, &next))
     }

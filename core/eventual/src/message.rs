@@ -6,18 +6,24 @@
 //! | `Digest` | 32 bytes of all I hold, on my disk | nothing if equal, else `Version` |
 //! | `Version` | what I hold on my disk; send me what I lack | `Operations` or `Below`, and `Version` if I hold more than you |
 //! | `Operations` | what you lack, in order; `more`: ask again | – |
-//! | `Below` | what you lack is no longer in my log | `SnapshotWanted` |
+//! | `Below` | what you lack is no longer in my log | `RangesWanted`, or `SnapshotWanted` |
+//! | `RangesWanted` | sums of ranges of what I have: where do we differ? | `Ranges`, or `RangesRefused` |
+//! | `Ranges` | finer sums, or what there is; with the first, who I am | `RangesWanted`, `EntriesWanted`, `TailWanted` |
+//! | `RangesRefused` | too much of it differs | `SnapshotWanted` |
+//! | `EntriesWanted` | these of your entries | `Entries` |
+//! | `Entries` | them, and the names of those without room | `EntriesWanted`, or `TailWanted` after the last |
 //! | `SnapshotWanted` | the next part of your state, from here on | `Snapshot` |
 //! | `Snapshot` | a part of my state | `SnapshotWanted`, or `TailWanted` after the last |
 //! | `TailWanted` | what happened at yours since this version | `Tail`, or `Below`: begin anew |
-//! | `Tail` | it | – |
+//! | `Tail` | it; with the last, my digest after it | – |
 //!
 //! A message is checked whole before any of it is believed. Versions and digests are sent only once all they speak of
 //! is durable at the sender, so receiving one is an acknowledgement.
 
+use crate::look::Rung;
 use bytes::Bytes;
-use dwcp_crdt::code::{Reader, Writer};
-use dwcp_crdt::{Batch, VersionVector};
+use dwcp_crdt::code::{Malformed, Reader, Writer};
+use dwcp_crdt::{Batch, Dot, VersionVector};
 use dwcp_env::{NodeId, PeerFault, wire};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +33,8 @@ pub(crate) const OPERATIONS_BYTES: usize = 1024 * 1024;
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// The largest batch that is taken from a peer: one record of the log holds it.
 pub(crate) const BATCH_BYTES: usize = 1920 * 1024;
+/// Bytes of ranges in one message; where more is needed to tell the difference, the state is as cheap.
+pub(crate) const RANGES_BYTES: usize = 1024 * 1024;
 /// Batches in one message.
 const BATCHES_MAX: usize = 4_096;
 
@@ -78,10 +86,44 @@ pub(crate) enum Message {
     },
     Tail {
         batches: Vec<Bytes>,
-        more: bool,
+        /// With the last: what I am, all of these included.
+        digest: Option<[u8; 32]>,
     },
     /// The roster as I know it, for one who seems not to.
     Roster(Bytes),
+    RangesWanted {
+        /// Tells the answers to this pull from those to an earlier one.
+        pull: u64,
+        round: u32,
+        question: Bytes,
+    },
+    Ranges {
+        pull: u64,
+        round: u32,
+        /// In the first round: the header, and the roster it is read by.
+        head: Option<(Bytes, Bytes)>,
+        /// Entries the sender has.
+        entries: u64,
+        answer: Bytes,
+    },
+    RangesRefused {
+        pull: u64,
+    },
+    EntriesWanted {
+        pull: u64,
+        round: u32,
+        dots: Bytes,
+        /// Counters that changed since then go along.
+        since: Bytes,
+    },
+    Entries {
+        pull: u64,
+        round: u32,
+        entries: Bytes,
+        left: Bytes,
+        /// The sender's version when it looked.
+        version: Bytes,
+    },
 }
 
 impl Message {
@@ -98,9 +140,52 @@ impl Message {
             Self::Operations { batches, .. } | Self::Tail { batches, .. } if batches.len() > BATCHES_MAX => {
                 Err(fault(from, &format!("{} batches, at most {BATCHES_MAX} are allowed", batches.len())))
             }
+            Self::RangesWanted { question: ranges, .. } | Self::Ranges { answer: ranges, .. }
+                if ranges.len() > RANGES_BYTES =>
+            {
+                Err(fault(from, &format!("{} bytes of ranges, at most {RANGES_BYTES} may be", ranges.len())))
+            }
             _ => Ok(message),
         }
     }
+    /// Which rung it belongs to.
+    pub(crate) const fn rung(&self) -> Rung {
+        match self {
+            Self::Gossip(_) => Rung::Push,
+            Self::Digest { .. } => Rung::Digest,
+            Self::Version { .. } | Self::Roster(_) | Self::Below => Rung::Version,
+            Self::Operations { .. } => Rung::Operations,
+            Self::RangesWanted { .. }
+            | Self::Ranges { .. }
+            | Self::RangesRefused { .. }
+            | Self::EntriesWanted { .. }
+            | Self::Entries { .. } => Rung::Ranges,
+            Self::SnapshotWanted { .. } | Self::Snapshot { .. } => Rung::State,
+            Self::TailWanted { .. } | Self::Tail { .. } => Rung::Tail,
+        }
+    }
+}
+
+/// Writes dots, in order.
+pub(crate) fn dots_bytes(dots: &[Dot]) -> Bytes {
+    let mut out = Writer::new();
+    out.varint(dots.len() as u64);
+    dots.iter().for_each(|d| out.dot(*d));
+    out.into_bytes().into()
+}
+
+/// Dots that a peer sent, at most so many.
+///
+/// # Errors
+/// The sender's fault.
+pub(crate) fn dots(from: NodeId, bytes: &[u8], most: usize) -> Result<Vec<Dot>, PeerFault> {
+    let mut reader = Reader::new(bytes);
+    let mut read = || {
+        let n = reader.count(most)?;
+        let dots: Result<Vec<Dot>, Malformed> = (0..n).map(|_| reader.dot()).collect();
+        if reader.is_empty() { dots } else { Err(reader.malformed("bytes after the last dot")) }
+    };
+    read().map_err(|e| fault(from, &e.to_string()))
 }
 
 /// What is wrong with what a peer sent.

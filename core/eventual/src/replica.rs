@@ -25,11 +25,14 @@ use crate::checkpoint::Writing;
 use crate::config::EventualSpec;
 use crate::fetch::Fetch;
 use crate::identity::Identity;
+use crate::look::{Rung, Rungs};
 use crate::message::Message;
+use crate::ranges::Serving;
 use crate::refusal::Refusal;
 use crate::roster::{Decided, Heard, Wish};
+use crate::sync::Holds;
 use bytes::Bytes;
-use dwcp_crdt::{Batch, Dot, Edit, ReplicaIndex, Space, VersionVector};
+use dwcp_crdt::{Batch, Edit, ReplicaIndex, Space, VersionVector};
 use dwcp_env::{
     ClusterId, Duration, Event, Instant, JobResult, Lane, NodeId, Now, PeerFault, Probe, RequestId, Seed,
     Storage,
@@ -97,6 +100,7 @@ pub(crate) enum Intent {
     Missing { to: NodeId, theirs: VersionVector },
     Part { to: NodeId, from: Option<Bytes> },
     Tail { to: NodeId, since: VersionVector },
+    Serve { to: NodeId, question: Message },
     Plain { to: NodeId, message: Message },
 }
 
@@ -139,6 +143,8 @@ pub struct Eventual {
     pub(crate) decided_known: bool,
     pub(crate) places: BTreeMap<NodeId, ReplicaIndex>,
     pub(crate) heard: BTreeMap<ReplicaIndex, Heard>,
+    /// When any peer was heard last.
+    pub(crate) heard_any: Instant,
     pub(crate) next_wish: Instant,
     /// Nodes that had nothing we lacked when they last said what they have, while we were not whole.
     pub(crate) covered: BTreeSet<NodeId>,
@@ -176,6 +182,8 @@ pub struct Eventual {
     pub(crate) fetch: Option<Fetch>,
     /// A far peer said that what we lack is below its log; a near one is asked first, until then.
     pub(crate) below: Option<(Instant, NodeId)>,
+    /// What is kept for those who fetch from us.
+    pub(crate) serving: Serving,
 
     pub(crate) subscriptions: BTreeMap<RequestId, Subscription>,
     pub(crate) offsets: BTreeMap<ReplicaIndex, i64>,
@@ -184,6 +192,7 @@ pub struct Eventual {
     pub(crate) next_due: Instant,
     pub(crate) earliest_deadline: Instant,
     pub(crate) counts: Counts,
+    pub(crate) rungs: Rungs,
     pub(crate) failure: Option<String>,
 }
 
@@ -196,19 +205,6 @@ impl std::fmt::Debug for Eventual {
 /// Milliseconds since 1970.
 pub(crate) const fn millis(now: Now) -> u64 {
     now.wall.as_nanos() / 1_000_000
-}
-
-/// What the spreading of rumours asks about the space.
-struct Holds<'s>(&'s Space);
-
-impl dwcp_gossip::Store for Holds<'_> {
-    fn holds(&self, id: RumourId) -> bool {
-        self.0.version().contains(Dot::from_bits(id.dot()))
-    }
-    /// What is no longer in the spreading's own memory comes by digest.
-    fn fetch(&self, _: RumourId) -> Option<Bytes> {
-        None
-    }
 }
 
 impl Eventual {
@@ -224,6 +220,7 @@ impl Eventual {
     /// The sender's fault; nothing has changed.
     pub fn on_message(&mut self, now: Now, from: NodeId, body: &[u8]) -> Result<(), PeerFault> {
         let message = Message::decode(from, body)?;
+        self.rungs.received(message.rung(), body.len());
         self.hear(now, from);
         match message {
             Message::Gossip(body) => {
@@ -312,7 +309,9 @@ impl Eventual {
     fn take_sends(&mut self, out: &mut Outbox) {
         for output in self.gossip_out.drain(..) {
             if let dwcp_gossip::Output::Send { to, lane, body } = output {
-                out.sends.push((to, lane, Message::Gossip(body).encode()));
+                let body = Message::Gossip(body).encode();
+                self.rungs.sent(Rung::Push, body.len());
+                out.sends.push((to, lane, body));
             }
         }
     }
@@ -331,7 +330,7 @@ impl Eventual {
             return;
         }
         self.next_tick = now.mono + TICK;
-        if self.space.version() == &self.logged {
+        if self.space.version() == &self.logged && !self.is_pulled(now) {
             self.space.trim();
         }
         self.unstable_bytes = self.space.logged().1 as u64;

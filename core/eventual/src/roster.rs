@@ -11,10 +11,15 @@
 //! | wish | made by | when |
 //! |---|---|---|
 //! | found, admit | the node itself | it has no place, or can't be sure to know all it sent from the one it had |
-//! | active → lagging | any member that can reach a quorum | silent for [`Patience::lagging`] |
+//! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
 //! | lagging → active | the same | it is heard again and has caught up |
 //! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
 //! | closing → evicted | the same | every active member has reported how far it has come: the most of these counts |
+//!
+//! **Only an active member changes another's standing.** The log is kept for active members; so whoever cut an operation from its
+//! log knows that each of them has it. A lagging member that returns takes their state and adds from its own
+//! log what they lack. If it could declare *them* lagging first — after an hour alone it has heard nobody for an hour —
+//! it would cut its log as they have cut theirs, and neither could ever take what the other has.
 //!
 //! "Silent" is measured by each member's own monotonic clock; no operation, tombstone or value ever ends by one.
 

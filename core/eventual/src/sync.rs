@@ -5,23 +5,30 @@
 //! | push along the tree | the batch | always, at once |
 //! | digest | 32 bytes | each second, with one peer |
 //! | version, then exactly what is missing | 60-130 bytes and the operations | digests differ; a push came with a gap |
-//! | the state in parts (`fetch`) | the state | what is missing is below the peer's log |
+//! | ranges, then the entries that differ (`ranges`) | 5 to 15 bytes an entry, and the entries | what is missing is below the peer's log |
+//! | the state in parts (`fetch`) | the state | that too, and little is here, or more than half of it differs |
 //!
-//! The cost follows the difference. Each peer has a budget of bytes; what does not fit is asked for again by the one who
+//! The cost follows the difference. What a repair brought is announced to the neighbours, who ask for it by its name (`graft`)
+//! before their own digest would have told them. Each peer has a budget of bytes; what does not fit is asked for again by the one who
 //! lacks it, so nothing queues here. Bulk goes on the bulk lane, where it delays nothing else.
 
+use crate::look::Rung;
 use crate::message::{self, Message, OPERATIONS_BYTES, version_bytes};
 use crate::replica::{Eventual, Held, Intent, millis};
 use crate::roster::Heard;
 use bytes::Bytes;
 use dwcp_crdt::code::Reader;
 use dwcp_crdt::space::{Compared, Digest, Missing, Received, Refused};
-use dwcp_crdt::{Batch, ReplicaIndex, VersionVector};
+use dwcp_crdt::{Batch, Dot, ReplicaIndex, Space, VersionVector};
 use dwcp_env::{Duration, Lane, NodeId, Now, PeerFault};
+use dwcp_gossip::settings::RUMOUR_MAX;
 use dwcp_gossip::{Budget, RumourId};
+use std::collections::BTreeMap;
 
 /// Between questions after what one peer has, when pushes come with gaps.
 const ASK_AGAIN: Duration = Duration::millis(50);
+/// Names announced of what one message repaired: one a replica.
+const ANNOUNCED: usize = 64;
 /// Seconds' worth of a peer's budget that may go at once.
 const BURST_SECONDS: u64 = 1;
 
@@ -32,6 +39,11 @@ impl Eventual {
     }
 
     pub(crate) fn hear(&mut self, now: Now, from: NodeId) {
+        // Who heard nobody for long was cut off itself: that tells nothing about the others.
+        if now.mono.since(self.heard_any) >= self.spec.patience.lagging / 4 {
+            self.heard.values_mut().for_each(|h| h.at = now.mono);
+        }
+        self.heard_any = now.mono;
         if let Some(place) = self.place_of(from) {
             let new = Heard { at: now.mono, lagging_since: None, behind: 0 };
             self.heard.entry(place).or_insert(new).at = now.mono;
@@ -144,7 +156,23 @@ impl Eventual {
             Message::Snapshot { head, from: place, chunk, next } => {
                 self.on_part(now, from, head, place, &chunk, next)
             }
-            Message::Tail { batches, more } => self.on_tail(now, from, &batches, more),
+            Message::Tail { batches, digest } => self.on_tail(now, from, &batches, digest),
+            question @ (Message::RangesWanted { .. } | Message::EntriesWanted { .. }) => {
+                if self.serves() {
+                    self.intents.push(Intent::Serve { to: from, question });
+                }
+                Ok(())
+            }
+            Message::Ranges { pull, round, head, entries, answer } => {
+                self.on_ranges(now, from, (pull, round), head, entries, &answer)
+            }
+            Message::RangesRefused { pull } => {
+                self.on_ranges_refused(now, from, pull);
+                Ok(())
+            }
+            Message::Entries { pull, round, entries, left, version } => {
+                self.on_entries(now, from, (pull, round), &entries, &left, &version)
+            }
             Message::Gossip(_) => Err(message::fault(from, "gossip inside of gossip")),
         }
     }
@@ -209,14 +237,23 @@ impl Eventual {
         batches: &[Bytes],
         more: bool,
     ) -> Result<(), PeerFault> {
-        let mut any = false;
+        let mut last: BTreeMap<ReplicaIndex, Dot> = BTreeMap::new();
         for bytes in batches {
             self.counts.repair_received += bytes.len() as u64;
             let batch = message::batch(from, bytes)?;
-            any |= matches!(self.receive(now, from, &batch), Some(Received::Applied(_)));
+            if let Some(Received::Applied(_)) = self.receive(now, from, &batch) {
+                last.insert(batch.replica(), batch.last());
+            }
         }
+        let any = !last.is_empty();
         if any {
+            self.rungs.repaired(Rung::Operations);
             self.probe.reachable("eventual.repaired");
+        }
+        // Those around us lack it too, likely.
+        for dot in last.values().take(ANNOUNCED) {
+            let id = RumourId::from_dot(dot.bits());
+            self.gossip(now, dwcp_gossip::Input::Repaired { id });
         }
         if any && more {
             self.intents.push(Intent::Version { to: from, answer: true });
@@ -238,6 +275,7 @@ impl Eventual {
                 Intent::Missing { to, theirs } => self.send_missing(now, to, &theirs),
                 Intent::Part { to, from } => self.send_part(now, to, from),
                 Intent::Tail { to, since } => self.send_tail(now, to, &since),
+                Intent::Serve { to, question } => self.serve(now, to, question),
                 Intent::Plain { to, message } => self.send(to, Lane::Data, &message),
             }
         }
@@ -245,8 +283,9 @@ impl Eventual {
 
     /// Sends a message once all that the state shows is durable.
     pub(crate) fn send(&mut self, to: NodeId, lane: Lane, message: &Message) {
-        let lsn = self.last_lsn;
-        self.hold(lsn, Held::Send { to, lane, body: message.encode() });
+        let (lsn, body) = (self.last_lsn, message.encode());
+        self.rungs.sent(message.rung(), body.len());
+        self.hold(lsn, Held::Send { to, lane, body });
     }
 
     fn send_digest(&mut self, now: Now, to: NodeId) {
@@ -308,14 +347,39 @@ impl Eventual {
     }
 
     fn send_tail(&mut self, now: Now, to: NodeId, since: &VersionVector) {
+        self.serving.asked(now);
         match self.space.missing(since, OPERATIONS_BYTES) {
             Missing::Operations { batches, more } => {
                 let (batches, size) = encoded(&batches);
                 self.spend(now, to, size);
-                self.send(to, Lane::Bulk, &Message::Tail { batches, more });
+                let digest = (!more).then(|| self.space.digest().to_bytes());
+                self.send(to, Lane::Bulk, &Message::Tail { batches, digest });
             }
             Missing::BelowLog(_) => self.send(to, Lane::Data, &Message::Below),
         }
+    }
+}
+
+/// What the spreading of rumours asks about the space.
+pub(crate) struct Holds<'s>(pub(crate) &'s Space);
+
+impl dwcp_gossip::Store for Holds<'_> {
+    fn holds(&self, id: RumourId) -> bool {
+        self.0.version().contains(Dot::from_bits(id.dot()))
+    }
+    /// A batch that ends with the operation that names it, from the log: what the spreading itself remembers no longer, or what
+    /// came by repair. Our own come from the spreading's memory only, which has what is durable here.
+    fn fetch(&self, id: RumourId) -> Option<Bytes> {
+        const SMALL: usize = 2 * 1024;
+        const SOME: u64 = 64;
+        let last = Dot::from_bits(id.dot());
+        if last.replica() == self.0.me() {
+            return None;
+        }
+        let one = self.0.ending_with(last, 1)?;
+        let several = if one.size() <= SMALL { self.0.ending_with(last, SOME) } else { None };
+        let bytes = [several, Some(one)].into_iter().flatten().map(|b| b.to_bytes());
+        bytes.into_iter().find(|b| b.len() <= RUMOUR_MAX).map(Bytes::from)
     }
 }
 

@@ -6,14 +6,20 @@
 //!
 //! | step | here | there |
 //! |---|---|---|
-//! | 1 | | header (`snapshot`), log (`unstable`) |
-//! | 2 | `range::open`, `range::resolve` over `items` | `range::answer` over `items` |
-//! | 3 | | `entries` of what is needed |
-//! | 4 | `Restore::amend`, `absorb`, `log` | operations since the header (`missing`) |
-//! | 5 | `finish`, `carry_over` from the old self, compare digests | |
+//! | 1 | `Restore::copy` of ourselves | header (`snapshot`) |
+//! | 2 | `range::open`, `range::resolve` over the copy's `items` | `range::answer` over `items`, not older than the header |
+//! | 3 | `Restore::adopt` the roster, `aim` at the header, `strike` what only we have | `entries_within` of what is needed |
+//! | 4 | `absorb` | operations since the header (`missing`), digest |
+//! | 5 | `finish`, compare digests, `carry_over` from what we are by then | |
+//!
+//! **Both sides may go on meanwhile.** Here the copy stands still, and what we take in meanwhile is carried over like
+//! the rest. There, an item seen at any time after the header and gone at the end was superseded by one of the operations
+//! of step 4; one that came after the header is itself among them. What is *older* than the header may not be
+//! looked at: an item superseded between the two would stay, and no operation of step 4 would take it away.
 
 use super::Space;
 use super::leaf::{ELEMENT, Name, RETIRED};
+use super::pending::Pending;
 use super::snapshot::{Restore, SnapshotHeader};
 use super::tree::{ROOT, stamp};
 use crate::address::Kind;
@@ -21,6 +27,7 @@ use crate::code::Writer;
 use crate::dot::Dot;
 use crate::hlc::Hlc;
 use crate::range::{Items, Key};
+use crate::roster::{Roster, RosterFault};
 use crate::version::VersionVector;
 use alloc::vec::Vec;
 
@@ -45,16 +52,26 @@ impl Space {
     }
     /// The entries of these dots, as records of a chunk. What is no longer live is left out: it was superseded since, by an
     /// operation that will follow. Not so with counters: a replica's newer totals replace its older, and an instance whose
-    /// only entry is left out would count as removed. So entries of counters that are newer than the header's version `since`
+    /// only entry is left out would count as removed. So entries of counters that are newer than the version `since`
     /// go along, wanted or not.
     #[must_use]
     pub fn entries(&self, dots: &[Dot], since: &VersionVector) -> Vec<u8> {
+        self.entries_within(dots, since, usize::MAX).0
+    }
+    /// The same with about `budget` bytes at most, at least one entry; and the dots of what had no room. Whoever asks for those
+    /// gives our version of now as its next `since`.
+    #[must_use]
+    pub fn entries_within(&self, dots: &[Dot], since: &VersionVector, budget: usize) -> (Vec<u8>, Vec<Dot>) {
         let mut wanted: Vec<u64> = dots.iter().map(|d| d.bits()).collect();
         wanted.sort_unstable();
         let (mut out, mut name, mut shown) = (Writer::new(), Vec::new(), None);
+        let mut left = Vec::new();
         self.walk(ROOT, &mut |id, e| {
             let counter = Kind::from_number(e.tag).is_some_and(Kind::is_counter);
             if wanted.binary_search(&e.dot).is_ok() || (counter && !since.contains(Dot::from_bits(e.dot))) {
+                if out.len() >= budget {
+                    return left.push(Dot::from_bits(e.dot));
+                }
                 if shown != Some(id) {
                     super::snapshot::write_container(&self.tree.path(id), &mut out);
                     shown = Some(id);
@@ -62,7 +79,7 @@ impl Space {
                 super::snapshot::write_entry(e, &mut name, &mut out);
             }
         });
-        out.into_bytes()
+        (out.into_bytes(), left)
     }
     /// Takes entries out of the index, without a trace.
     fn strike(&mut self, dots: &[Dot]) {
@@ -101,12 +118,43 @@ impl Restore {
     /// Begins with the live entries of `old` instead of none, less those the other side does not have.
     #[must_use]
     pub fn amend(old: &Space, header: SnapshotHeader, extra: &[Dot]) -> Self {
-        let mut new = Self::new(old.config, old.roster.clone(), old.me, header);
+        let mut new = Self::copy(old);
+        new.header = header;
+        new.strike(extra);
+        new
+    }
+    /// Begins with the live entries of `old`, which may go on. Nothing is known yet of whom it is to become.
+    #[must_use]
+    pub fn copy(old: &Space) -> Self {
+        let nothing = SnapshotHeader { version: VersionVector::new(), pending: Pending::default() };
+        let mut new = Self::new(old.config, old.roster.clone(), old.me, nothing);
         new.space.tree = old.tree.clone();
         new.space.deadlines = old.deadlines.clone();
         new.space.clock = old.clock.clone();
-        new.space.strike(extra);
         new.amends = true;
         new
+    }
+    /// The other side's header has come: that is what it is to become.
+    pub fn aim(&mut self, header: SnapshotHeader) {
+        self.header = header;
+    }
+    /// The roster by which the other side is to be read, if it is later than the one so far.
+    ///
+    /// # Errors
+    /// If it can't follow that one.
+    pub fn adopt(&mut self, roster: &Roster) -> Result<(), RosterFault> {
+        if roster.epoch > self.space.roster.epoch {
+            self.space.set_roster(roster.clone())?;
+        }
+        Ok(())
+    }
+    /// Its entries in the order of reconciliation.
+    #[must_use]
+    pub fn items(&self) -> Items {
+        self.space.items()
+    }
+    /// Takes out what the other side does not have.
+    pub fn strike(&mut self, extra: &[Dot]) {
+        self.space.strike(extra);
     }
 }

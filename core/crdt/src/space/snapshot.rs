@@ -42,7 +42,7 @@ const CONTAINER: u8 = 128;
 pub struct SnapshotHeader {
     /// The version the state had when it was begun.
     pub version: VersionVector,
-    pending: super::pending::Pending,
+    pub(super) pending: super::pending::Pending,
 }
 
 /// A part of a state.
@@ -320,7 +320,7 @@ pub enum RestoreFault {
 #[derive(Debug)]
 pub struct Restore {
     pub(super) space: Space,
-    header: SnapshotHeader,
+    pub(super) header: SnapshotHeader,
     latest: Hlc,
     logged: Vec<Batch>,
     /// It began with entries of its own: some may come again.

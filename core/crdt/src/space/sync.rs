@@ -12,7 +12,7 @@
 use super::Space;
 use crate::batch::Batch;
 use crate::code::{Malformed, Reader, Writer};
-use crate::dot::ReplicaIndex;
+use crate::dot::{Dot, ReplicaIndex};
 use crate::version::VersionVector;
 use alloc::vec::Vec;
 use dwcp_env::Probe;
@@ -134,6 +134,18 @@ impl Space {
             batches.extend(found);
         }
         Missing::Operations { batches, more }
+    }
+    /// Up to `operations` operations, the latest of them `last`, which ends a batch; nothing if the log no longer holds it.
+    /// Whoever lacks only some of them takes only those.
+    #[must_use]
+    pub fn ending_with(&self, last: Dot, operations: u64) -> Option<Batch> {
+        let log = self.logs.get(usize::from(last.replica().0))?;
+        if last.sequence() <= log.base() || !self.vv.contains(last) {
+            return None;
+        }
+        let after = last.sequence().saturating_sub(operations).max(log.base());
+        let batch = log.after(after, last.sequence(), usize::MAX).pop()?;
+        (batch.last() == last).then_some(batch)
     }
     /// Writes the version, the question after what is missing.
     #[must_use]

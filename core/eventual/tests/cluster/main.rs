@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "the log's tests use all of it")]
 #[path = "../../../wal/tests/log/disk.rs"]
 mod disk;
+mod ladder;
 mod world;
 
 use dwcp_crdt::Standing;
@@ -12,12 +13,12 @@ use dwcp_env::Duration;
 use dwcp_env::disk::FileName;
 use world::{World, add, count, members, total};
 
-fn secs(n: u64) -> Duration {
+pub(crate) fn secs(n: u64) -> Duration {
     Duration::secs(n)
 }
 
 /// Three nodes that serve.
-fn three() -> World {
+pub(crate) fn three() -> World {
     let mut w = World::new(&[0, 0, 1]);
     w.run(secs(15));
     w.all_serve();

@@ -52,6 +52,8 @@ pub(crate) struct World {
     asked: u64,
     dice: Dice,
     dots: BTreeMap<u64, String>,
+    /// Messages lost, and messages that come twice, the second time later; per mille.
+    bad: (usize, usize),
 }
 
 fn b(s: &str) -> Bytes {
@@ -60,6 +62,22 @@ fn b(s: &str) -> Bytes {
 /// An element goes into a set.
 pub(crate) fn add(key: &str, member: &str) -> Command {
     Command::SAdd { key: b(key), members: vec![b(member)] }
+}
+/// Many elements go into a set.
+pub(crate) fn add_all(key: &str, members: impl Iterator<Item = String>) -> Command {
+    Command::SAdd { key: b(key), members: members.map(Bytes::from).collect() }
+}
+/// Elements go out of a set.
+pub(crate) fn remove(key: &str, members: &[String]) -> Command {
+    Command::SRem { key: b(key), members: members.iter().map(|m| b(m)).collect() }
+}
+/// Keys get values.
+pub(crate) fn set_all(keys: impl Iterator<Item = String>, value: &str) -> Command {
+    Command::MSet { pairs: keys.map(|k| (Bytes::from(k), b(value))).collect() }
+}
+/// Keys go.
+pub(crate) fn delete(keys: impl Iterator<Item = String>) -> Command {
+    Command::Del { keys: keys.map(Bytes::from).collect() }
 }
 /// A counter rises.
 pub(crate) fn count(key: &str, by: i64) -> Command {
@@ -98,6 +116,7 @@ impl World {
             asked: 0,
             dice: Dice::new(1),
             dots: BTreeMap::new(),
+            bad: (0, 0),
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -147,6 +166,10 @@ impl World {
     /// Chance from this seed.
     pub(crate) fn dice(&mut self, seed: u64) {
         self.dice = Dice::new(seed + 77);
+    }
+    /// From now on so many messages of a thousand are lost, and so many come twice.
+    pub(crate) fn bad(&mut self, lost: usize, twice: usize) {
+        self.bad = (lost, twice);
     }
     /// Cuts a node off, or brings it back; the strong keyspace goes with the others.
     pub(crate) fn cut(&mut self, n: usize, cut: bool) {
@@ -280,7 +303,13 @@ impl World {
         for (to, _lane, body) in out.sends {
             let to = to.0 as usize - 1;
             let span = if self.members[to].region == self.members[n].region { NEAR } else { FAR };
-            self.push(span, Event::Message { to, from: n, body });
+            if self.dice.below(1_000) < self.bad.1 {
+                let late = Duration::millis(self.dice.below(300) as u64);
+                self.push(span + late, Event::Message { to, from: n, body: body.clone() });
+            }
+            if self.dice.below(1_000) >= self.bad.0 {
+                self.push(span, Event::Message { to, from: n, body });
+            }
         }
         for (id, answer, _) in out.replies {
             self.answers.insert(id.0, answer);
