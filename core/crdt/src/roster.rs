@@ -15,7 +15,7 @@
 //! most any survivor holds *on its disk*: between the question and the answer nobody may take more, and nobody may
 //! report what a crash could take back. A clock
 //! entry that every survivor has at `last` never moves again. What an evicted node wrote and nobody
-//! received, it writes anew under its next incarnation (`Space::salvage`).
+//! received, it writes anew under its next incarnation (`Space::write_anew`).
 //!
 //! If the only holder of an evicted member's operations is lost in its turn, they are lost: the eviction of the second
 //! names the last of the first anew, lower. No survivor holds more, or it would have said so.

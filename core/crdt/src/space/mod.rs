@@ -27,7 +27,7 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `mutate`, then `read`, `sync`, `stability`, `snapshot`, `reconcile`.
+//! Read `tree`, `apply`, `mutate`, then `read`, `sync`, `stability`, `snapshot`, `salvage`, `reconcile`.
 
 mod apply;
 mod leaf;
@@ -36,6 +36,7 @@ mod mutate;
 mod pending;
 mod read;
 mod reconcile;
+mod salvage;
 mod snapshot;
 mod stability;
 mod sync;
@@ -44,6 +45,7 @@ mod tree;
 
 pub use mutate::Transaction;
 pub use read::{CounterShare, Element, Field, Sibling, Value};
+pub use salvage::Tail;
 pub use snapshot::{Chunk, Cursor, Restore, RestoreFault, SnapshotHeader};
 pub use stability::Stability;
 pub use sync::{Compared, Digest, Missing};

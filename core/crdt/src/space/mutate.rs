@@ -153,7 +153,7 @@ impl Space {
         }
         Some(batch)
     }
-    fn may_write(&self) -> Result<(), Rejected> {
+    pub(super) fn may_write(&self) -> Result<(), Rejected> {
         match self.roster.get(self.me).map(|m| m.standing) {
             Some(Standing::Active | Standing::Lagging) => Ok(()),
             _ => Err(Rejected::Standing(self.me, self.roster.epoch)),
@@ -299,7 +299,7 @@ impl Space {
         of_kind.map(|e| (Dot::from_bits(e.dot), e.body.to_vec())).collect()
     }
 
-    fn next_dot(&self) -> Dot {
+    pub(super) fn next_dot(&self) -> Dot {
         Dot::new(self.me, self.vv.get(self.me) + 1)
     }
     fn emit(&mut self, op: &Op<'_>, out: &mut BatchWriter) {

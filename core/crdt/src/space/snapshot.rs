@@ -26,9 +26,8 @@ use crate::address::{Address, Kind, NAME_MAX, VALUE_MAX};
 use crate::batch::Batch;
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex};
-use crate::edit::{Change, Edit};
 use crate::hlc::Hlc;
-use crate::op::{Action, read_transfers};
+use crate::op::read_transfers;
 use crate::roster::Roster;
 use crate::version::VersionVector;
 use alloc::vec::Vec;
@@ -247,56 +246,6 @@ impl Space {
             }
         }
         Ok(n)
-    }
-    /// What this replica wrote after its operation number `after`, as edits to be made anew under another place in the
-    /// roster: its writes that nobody received before it was evicted. Counters' changes are taken from their running totals;
-    /// transfers of rights are left out (the heir has the rights).
-    #[must_use]
-    pub fn salvage(&self, after: u64) -> Vec<Edit> {
-        let Some(log) = self.logs.get(usize::from(self.me.0)) else { return Vec::new() };
-        let mut out = Vec::new();
-        let mut totals: alloc::collections::BTreeMap<(Address, Dot), (u64, u64)> =
-            alloc::collections::BTreeMap::new();
-        for batch in log.after(log.base(), u64::MAX, usize::MAX) {
-            for op in batch.ops() {
-                let Ok(op) = op else { continue };
-                let (_, names) = path_names(op.container);
-                let mut names: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
-                if op.container_kind == Kind::Map {
-                    names.push(op.name.to_vec());
-                }
-                let at = Address { names, kind: op.kind };
-                let fresh = op.dot.sequence() > after;
-                match op.action {
-                    Action::Write(v) if op.kind == Kind::Deadline => {
-                        let due = v.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
-                        out.extend(fresh.then(|| Edit::new(at, Change::Expire(due))));
-                    }
-                    Action::Write(v) => out.extend(fresh.then(|| Edit::new(at, Change::Write(v.to_vec())))),
-                    Action::Add => out.extend(fresh.then(|| Edit::new(at, Change::Add(op.name.to_vec())))),
-                    Action::Retire => {
-                        out.extend(fresh.then(|| Edit::new(at, Change::Remove(op.name.to_vec()))))
-                    }
-                    Action::Remove if op.container_kind != Kind::Map => {
-                        out.extend(fresh.then(|| Edit::new(at, Change::Remove(op.name.to_vec()))));
-                    }
-                    Action::Remove | Action::Clear(_) => {
-                        out.extend(fresh.then(|| Edit::new(at, Change::Delete)))
-                    }
-                    Action::Count { instance, plus, minus }
-                    | Action::Escrow { instance, granted: plus, spent: minus, .. } => {
-                        let before = totals.insert((at.clone(), instance), (plus, minus)).unwrap_or((0, 0));
-                        if fresh {
-                            let (up, down) = (plus.saturating_sub(before.0), minus.saturating_sub(before.1));
-                            out.extend((up > 0).then(|| Edit::new(at.clone(), Change::Increase(up))));
-                            out.extend((down > 0).then(|| Edit::new(at, Change::Decrease(down))));
-                        }
-                    }
-                    Action::Splice { .. } => {}
-                }
-            }
-        }
-        out
     }
 }
 

@@ -6,13 +6,13 @@ use dwcp_crdt::space::{Config, Missing, Received, Refused, Rejected, Restore};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space, Standing};
 use dwcp_env::NodeId;
 
-const NOW: u64 = 1_790_000_000_000;
+pub(crate) const NOW: u64 = 1_790_000_000_000;
 
-fn r(n: u16) -> ReplicaIndex {
+pub(crate) fn r(n: u16) -> ReplicaIndex {
     ReplicaIndex(n)
 }
 
-fn cluster(n: usize) -> Vec<Space> {
+pub(crate) fn cluster(n: usize) -> Vec<Space> {
     let roster = Roster::founding((0..n as u64).map(NodeId));
     let space = |i: usize| {
         let mut s = Space::new(Config::new([1; 32]), roster.clone(), r(i as u16));
@@ -22,19 +22,19 @@ fn cluster(n: usize) -> Vec<Space> {
     (0..n).map(space).collect()
 }
 
-fn at(s: &mut Space, millis: u64, at: &Address, change: Change) -> Batch {
+pub(crate) fn at(s: &mut Space, millis: u64, at: &Address, change: Change) -> Batch {
     s.transact(millis, &[Edit::new(at.clone(), change)]).expect("allowed").expect("changes something")
 }
 
-fn does(s: &mut Space, a: &Address, change: Change) -> Batch {
+pub(crate) fn does(s: &mut Space, a: &Address, change: Change) -> Batch {
     at(s, NOW, a, change)
 }
 
-fn write(s: &mut Space, a: &Address, v: &str) -> Batch {
+pub(crate) fn write(s: &mut Space, a: &Address, v: &str) -> Batch {
     does(s, a, Change::Write(v.into()))
 }
 
-fn pull(to: &mut Space, from: &Space) {
+pub(crate) fn pull(to: &mut Space, from: &Space) {
     let Missing::Operations { batches, more } = from.missing(to.version(), usize::MAX) else {
         panic!("in the log")
     };
@@ -44,7 +44,7 @@ fn pull(to: &mut Space, from: &Space) {
     }
 }
 
-fn all_equal(mut all: Vec<Space>) -> Space {
+pub(crate) fn all_equal(mut all: Vec<Space>) -> Space {
     for _ in 0..2 {
         for a in 0..all.len() {
             for b in 0..all.len() {
@@ -60,7 +60,7 @@ fn all_equal(mut all: Vec<Space>) -> Space {
     all.swap_remove(0)
 }
 
-fn values(s: &Space, a: &Address) -> Vec<String> {
+pub(crate) fn values(s: &Space, a: &Address) -> Vec<String> {
     let mut v: Vec<String> =
         s.siblings(a).into_iter().map(|x| String::from_utf8(x.value).expect("text")).collect();
     v.sort();
@@ -407,13 +407,21 @@ fn a_dead_member_stays_dead_and_its_lost_writes_are_made_anew() {
     }
     assert!(matches!(c[0].receive(&unsent, NOW), Err(Refused::NotAdmitted(..))));
     assert!(c[0].clone().set_roster(gone.with(r(2), Standing::Active)).is_err(), "never under the old place");
-    let salvaged = c[2].salvage(1);
-    assert_eq!(salvaged, [Edit::new(set.clone(), Change::Add(b"unsent".to_vec()))]);
-    c[0].transact(NOW, &salvaged).expect("allowed");
+    let tail = c[2].tail_of(r(2), 1);
+    assert_eq!(tail.count(), 1);
+    let (roster, next) = gone.admit(NodeId(2)).expect("there is room");
+    for s in &mut c {
+        s.set_roster(roster.clone()).expect("the next");
+    }
+    c[0].take_place(next);
+    assert_eq!(c[0].write_anew(&[tail], usize::MAX), Ok(true));
+    let from = c[0].clone();
+    pull(&mut c[1], &from);
     c.truncate(2);
     let mut s = all_equal(c);
     assert!(s.contains(&set, b"known") && s.contains(&set, b"unsent"));
     let v = s.version().clone();
+    s.acknowledged(r(0), &v);
     s.acknowledged(r(1), &v);
     s.trim();
     assert_eq!(s.logged().0, 0, "the dead hold nothing back");

@@ -9,6 +9,7 @@ mod laws;
 mod oracle;
 #[path = "../../examples/histories/rival.rs"]
 mod rival;
+mod salvage;
 #[path = "../../examples/histories/spec.rs"]
 mod spec;
 #[path = "../../examples/histories/world.rs"]

@@ -1,0 +1,216 @@
+//! What was written at a place that ended is made anew at the next, each operation once and with the meaning it had.
+
+use crate::anomalies::{NOW, all_equal, at, cluster, does, pull, r, values, write};
+use dwcp_crdt::address::{Address, Kind};
+use dwcp_crdt::edit::Change;
+use dwcp_crdt::space::Tail;
+use dwcp_crdt::{ReplicaIndex, Space, Standing};
+use dwcp_env::NodeId;
+
+fn key(kind: Kind) -> Address {
+    Address::key(kind, "k")
+}
+
+/// Evicts place `of` at `last`, admits its node anew, and tells all. The new place.
+fn evict(c: &mut [Space], of: ReplicaIndex, last: u64) -> ReplicaIndex {
+    let roster = c[0].roster().clone();
+    let node = roster.get(of).expect("a member").node;
+    let (roster, next) = roster
+        .with(of, Standing::Closing)
+        .with(of, Standing::Evicted { last, heir: None })
+        .admit(node)
+        .expect("room");
+    for s in c {
+        s.set_roster(roster.clone()).expect("the next");
+    }
+    next
+}
+
+/// The evicted one comes back: with a peer's state, at its next place, its tails to be written.
+fn return_with(c: &[Space], evicted: &Space, next: ReplicaIndex) -> (Space, Tail) {
+    let Some(Standing::Evicted { last, .. }) = c[0].roster().get(evicted.me()).map(|m| m.standing) else {
+        panic!("evicted")
+    };
+    let mut back = c[0].clone();
+    back.take_place(next);
+    back.open();
+    (back, evicted.tail_of(evicted.me(), last))
+}
+
+/// Three replicas; the third has heard all that `before` did, and goes on alone with `alone` while the others do `meanwhile`.
+fn story(before: impl Fn(&mut [Space]), alone: impl Fn(&mut Space), meanwhile: impl Fn(&mut Space)) -> Space {
+    let mut c = cluster(3);
+    before(&mut c);
+    let know = |c: &mut Vec<Space>| {
+        for (a, b) in [(0, 1), (0, 2), (1, 0), (2, 0), (1, 2), (2, 1)] {
+            let from = c[b].clone();
+            pull(&mut c[a], &from);
+        }
+    };
+    know(&mut c);
+    let last = c[2].version().get(r(2));
+    alone(&mut c[2]);
+    meanwhile(&mut c[0]);
+    let next = evict(&mut c, r(2), last);
+    let (mut back, tail) = return_with(&c, &c[2], next);
+    assert_eq!(back.write_anew(&[tail], usize::MAX), Ok(true));
+    c[2] = back;
+    all_equal(c)
+}
+
+#[test]
+fn a_removal_takes_no_more_than_it_took() {
+    let set = key(Kind::OrSet);
+    let x = || b"x".to_vec();
+    let s = story(
+        |c| drop(does(&mut c[0], &set, Change::Add(x()))),
+        |s| drop(does(s, &set, Change::Remove(x()))),
+        |s| drop(does(s, &set, Change::Add(x()))),
+    );
+    assert!(s.contains(&set, b"x"), "what the others added since was not seen by the removal");
+    let s = story(
+        |c| drop(does(&mut c[0], &set, Change::Add(x()))),
+        |s| {
+            does(s, &set, Change::Add(b"y".to_vec()));
+            does(s, &set, Change::Remove(x()));
+            does(s, &set, Change::Remove(b"y".to_vec()));
+        },
+        |_| {},
+    );
+    assert_eq!(s.cardinality(&set), 0, "what was added and removed alone is not there again");
+}
+
+#[test]
+fn an_older_write_does_not_win_over_a_younger_one() {
+    let register = key(Kind::Lww);
+    let s = story(
+        |_| {},
+        |s| drop(at(s, NOW + 1_000, &register, Change::Write(b"old".to_vec()))),
+        |s| drop(at(s, NOW + 9_000, &register, Change::Write(b"young".to_vec()))),
+    );
+    assert_eq!(s.value(&register).as_deref(), Some(&b"young"[..]));
+    assert_eq!(values(&s, &register).len(), 2, "and it is there as a sibling");
+}
+
+#[test]
+fn increments_count_once_however_much_was_trimmed() {
+    let counter = key(Kind::PnCounter);
+    let s = story(
+        |c| {
+            does(&mut c[0], &counter, Change::Increase(100));
+            let from = c[0].clone();
+            pull(&mut c[2], &from);
+            for _ in 0..70 {
+                does(&mut c[2], &counter, Change::Increase(1));
+            }
+        },
+        |s| {
+            // All have the seventy: a log that no longer holds them must not count them again.
+            let version = s.version().clone();
+            for peer in [0, 1] {
+                s.acknowledged(r(peer), &version);
+            }
+            s.trim();
+            does(s, &counter, Change::Increase(5));
+            does(s, &counter, Change::Decrease(2));
+        },
+        |s| drop(does(s, &counter, Change::Increase(1_000))),
+    );
+    assert_eq!(s.counter(&counter), Some(1_173));
+}
+
+#[test]
+fn a_counter_that_was_made_and_deleted_alone_stays_so() {
+    let counter = key(Kind::PnCounter);
+    let s = story(
+        |_| {},
+        |s| {
+            does(s, &counter, Change::Increase(7));
+            does(s, &counter, Change::Delete);
+            does(s, &counter, Change::Increase(2));
+        },
+        |s| drop(does(s, &counter, Change::Increase(30))),
+    );
+    assert_eq!(s.counter(&counter), Some(32));
+}
+
+#[test]
+fn a_deleted_subtree_takes_what_its_deleter_knew() {
+    let (map, inner) =
+        (key(Kind::Map), Address { names: vec![b"k".to_vec(), b"f".to_vec()], kind: Kind::OrSet });
+    let many = |s: &mut Space, from: u8, n: u8| {
+        for i in from..from + n {
+            does(s, &inner, Change::Add(vec![i]));
+        }
+    };
+    let s = story(
+        |c| many(&mut c[1], 0, 20),
+        |s| {
+            many(s, 20, 20);
+            does(s, &map, Change::Delete);
+            many(s, 40, 3);
+        },
+        |s| many(s, 60, 2),
+    );
+    let left: Vec<u8> = s.elements(&inner, None, 100).iter().map(|e| e.bytes[0]).collect();
+    assert_eq!(left, [40, 41, 42, 60, 61]);
+}
+
+#[test]
+fn one_that_is_evicted_again_on_the_way_loses_nothing_and_does_nothing_twice() {
+    let (counter, set) = (key(Kind::PnCounter), key(Kind::OrSet));
+    for (anew, taken) in (0..=8).flat_map(|a| (0..=a).map(move |t| (a, t))) {
+        let mut c = cluster(3);
+        write(&mut c[0], &key(Kind::Lww), "x");
+        let from = c[0].clone();
+        pull(&mut c[2], &from);
+        for i in 0..4 {
+            does(&mut c[2], &counter, Change::Increase(10));
+            does(&mut c[2], &set, if i == 3 { Change::Remove(vec![0]) } else { Change::Add(vec![i]) });
+        }
+        let second = evict(&mut c, r(2), 0);
+        let (mut back, first_tail) = return_with(&c, &c[2], second);
+        for _ in 0..anew {
+            back.write_anew(std::slice::from_ref(&first_tail), 1).expect("may write");
+        }
+        assert_eq!(back.version().get(second), anew);
+        // A peer takes some of that, and the second place ends, too.
+        let half = back.tail_of(second, 0);
+        for batch in half.batches().iter().flat_map(|b| one_by_one(b)).take(taken as usize) {
+            c[0].receive(&batch, NOW).expect("sound");
+        }
+        c[2] = back;
+        let third = evict(&mut c, second, taken);
+        let (mut back, second_tail) = return_with(&c, &c[2], third);
+        let tails = [first_tail, second_tail];
+        while !back.write_anew(&tails, 1).expect("may write") {}
+        assert_eq!(back.version().get(third), 8 - taken, "each once");
+        assert_eq!(back.write_anew(&tails, 1), Ok(true), "and no more");
+        assert_eq!(back.version().get(third), 8 - taken);
+        c[2] = back;
+        let s = all_equal(c);
+        assert_eq!(s.counter(&counter), Some(40), "{anew} made anew, {taken} of them taken");
+        let left: Vec<u8> = s.elements(&set, None, 10).iter().map(|e| e.bytes[0]).collect();
+        assert_eq!(left, [1, 2], "{anew} made anew, {taken} of them taken");
+    }
+}
+
+/// A batch's transactions as batches of their own.
+fn one_by_one(batch: &dwcp_crdt::Batch) -> Vec<dwcp_crdt::Batch> {
+    let mut single = Space::new(
+        dwcp_crdt::space::Config::new([1; 32]),
+        dwcp_crdt::Roster::founding((0..8).map(NodeId)),
+        batch.replica(),
+    );
+    single.receive(batch, NOW).expect("sound");
+    (batch.first().sequence()..=batch.last().sequence())
+        .map(|n| {
+            let mut before = dwcp_crdt::VersionVector::new();
+            before.raise(batch.replica(), n - 1);
+            match single.missing(&before, 1) {
+                dwcp_crdt::space::Missing::Operations { mut batches, .. } => batches.swap_remove(0),
+                dwcp_crdt::space::Missing::BelowLog(_) => panic!("in the log"),
+            }
+        })
+        .collect()
+}
