@@ -14,6 +14,7 @@ use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
 use crate::hlc::Hlc;
 use crate::op::{Action, Decoder, Encoder, Op};
+use crate::splice::Splice;
 use alloc::vec::Vec;
 
 /// Operations in one batch.
@@ -38,8 +39,6 @@ pub struct Batch {
 struct Named {
     /// One more than the highest replica whose dots are named.
     replicas: u32,
-    /// Whether an operation of a sequence is among them.
-    splices: bool,
 }
 
 impl Named {
@@ -54,7 +53,11 @@ impl Named {
         for r in superseded.into_iter().chain(beside) {
             self.replicas = self.replicas.max(u32::from(r.0) + 1);
         }
-        self.splices |= matches!(op.action, Action::Splice { .. });
+        if let Action::Splice { width, bytes } = op.action
+            && let Ok(splice) = Splice::decode(op.dot, width, bytes)
+        {
+            self.replicas = self.replicas.max(splice.replicas());
+        }
     }
 }
 
@@ -92,10 +95,6 @@ impl Batch {
     /// How many replicas a roster must have so that it holds all whose operations are named here.
     pub(crate) const fn replicas(&self) -> u32 {
         self.named.replicas
-    }
-    /// Whether an operation of a sequence is among them.
-    pub(crate) const fn splices(&self) -> bool {
-        self.named.splices
     }
     /// Bytes it takes when encoded, within a few.
     #[must_use]

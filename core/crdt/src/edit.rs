@@ -1,7 +1,7 @@
 //! What a client asks for: typed changes at addresses. A space turns them into operations.
 
 use crate::address::Address;
-use crate::dot::ReplicaIndex;
+use crate::dot::{Dot, ReplicaIndex};
 use alloc::vec::Vec;
 use thiserror::Error;
 
@@ -42,8 +42,29 @@ pub enum Change {
     Add(Vec<u8>),
     /// An element out of an OR-Set or 2P-Set.
     Remove(Vec<u8>),
-    /// An operation on a sequence, in the sequence's own bytes.
-    Splice(Vec<u8>),
+    /// Elements into a sequence, before a position.
+    Insert {
+        /// The position, at most the length.
+        at: usize,
+        /// The elements; one at least.
+        values: Vec<Vec<u8>>,
+    },
+    /// The elements of a range of positions of a sequence go.
+    Erase {
+        /// The first.
+        from: usize,
+        /// How many.
+        count: usize,
+    },
+    /// These elements of a sequence go; those that are gone are passed over.
+    EraseNamed(Vec<Dot>),
+    /// The element of a sequence goes, and another comes in its place.
+    Replace {
+        /// Its position, below the length.
+        at: usize,
+        /// The new one.
+        value: Vec<u8>,
+    },
     /// The values of this name are to go at this moment (milliseconds since 1970), by an operation of this replica.
     Expire(u64),
     /// All that is seen here goes, with everything below. What is written elsewhere at the same time stays,
@@ -89,7 +110,15 @@ pub enum EditFault {
     /// The receiver of rights has no place in the roster, or is this replica.
     #[error("rights can only go to another member of the roster")]
     Receiver,
-    /// The sequence can't do it.
-    #[error("the sequence refuses: {0}")]
-    Sequence(&'static str),
+    /// The position is not in the sequence.
+    #[error("position {at} is beyond a sequence of {len}")]
+    Beyond {
+        /// The position.
+        at: usize,
+        /// The length.
+        len: usize,
+    },
+    /// Nothing is to be inserted.
+    #[error("an insertion of nothing")]
+    Nothing,
 }

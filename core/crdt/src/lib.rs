@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`dot`], [`version`], [`hlc`], [`roster`] | names of operations, how far a replica has come, time, who takes part |
 //! | [`address`], [`edit`], [`op`], [`batch`] | where a value lies, what a client asks, what travels |
-//! | [`rga`] | text and lists |
+//! | [`rga`], [`splice`] | text and lists; what an operation on one says |
 //! | [`space`] | one replica of one space: `transact`, `receive`, reads, sync, stability, snapshots |
 //! | [`mod@range`] | range reconciliation: what differs between two sets, in a logarithm of rounds |
 //! | [`types`] | the same types as plain delta-state values, for use without a space |
@@ -45,6 +45,7 @@ pub mod range;
 pub mod rga;
 pub mod roster;
 pub mod space;
+pub mod splice;
 pub mod types;
 pub mod version;
 

@@ -21,6 +21,7 @@ use crate::address::{DEPTH_MAX, Kind, NAME_MAX, VALUE_MAX, read_kind};
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
 use crate::hlc::Hlc;
+use crate::splice::Splice;
 use crate::version::VersionVector;
 use alloc::vec::Vec;
 
@@ -97,7 +98,7 @@ pub enum Action<'a> {
     Splice {
         /// Dots it takes, from its own on.
         width: u64,
-        /// The operation in the sequence's own bytes.
+        /// What comes and what goes ([`crate::splice`]).
         bytes: &'a [u8],
     },
     /// A 2P-Set's element is gone for good.
@@ -232,7 +233,8 @@ impl Encoder {
     }
 }
 
-fn write_near(d: Dot, own: Dot, out: &mut Writer) {
+/// Writes a dot that the operation `own` names.
+pub(crate) fn write_near(d: Dot, own: Dot, out: &mut Writer) {
     if d.replica() == own.replica() && d.sequence() <= own.sequence() {
         out.byte(0);
         out.varint(own.sequence() - d.sequence());
@@ -242,7 +244,8 @@ fn write_near(d: Dot, own: Dot, out: &mut Writer) {
     }
 }
 
-fn read_near(own: Dot, from: &mut Reader<'_>) -> Result<Dot, Malformed> {
+/// Reads what [`write_near`] wrote.
+pub(crate) fn read_near(own: Dot, from: &mut Reader<'_>) -> Result<Dot, Malformed> {
     let tag = from.varint()?;
     let n = from.varint()?;
     if tag == 0 {
@@ -395,7 +398,14 @@ impl<'a> Decoder<'a> {
                 spent: from.varint()?,
                 transfers: read_transfers(from)?,
             },
-            6 => Action::Splice { width: from.varint()?, bytes: from.bytes(VALUE_MAX)? },
+            6 => {
+                let (width, bytes) = (from.varint()?, from.bytes(VALUE_MAX)?);
+                if width == 0 || width > SEQUENCE_MAX - self.dot.sequence() + 1 {
+                    return Err(from.malformed("more dots than are left, or none"));
+                }
+                Splice::decode(self.dot, width, bytes)?;
+                Action::Splice { width, bytes }
+            }
             _ => Action::Retire,
         })
         .and_then(|a: Action<'a>| match (&a, kind) {
@@ -431,9 +441,8 @@ fn fits(op: &Op<'_>) -> bool {
         Action::Escrow { .. } => {
             member == Kind::Map && op.kind == Kind::Bounded && op.supersedes == Dots::None
         }
-        Action::Splice { width, .. } => {
-            let room = SEQUENCE_MAX - op.dot.sequence() + 1;
-            member == Kind::Sequence && op.name.is_empty() && (1..=room).contains(width)
+        Action::Splice { .. } => {
+            member == Kind::Sequence && op.name.is_empty() && op.supersedes == Dots::None
         }
     }
 }

@@ -14,12 +14,20 @@ pub enum Bug {
     ReuseDot = 4,
     /// The last of the dots an operation supersedes is passed over.
     SkipSuperseded = 5,
+    /// Dead elements of sequences are purged as soon as they are dead here.
+    PurgeEarly = 6,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::DropPending, Self::DropTieBreak, Self::TrimEarly, Self::ReuseDot, Self::SkipSuperseded];
+    pub const ALL: [Self; 6] = [
+        Self::DropPending,
+        Self::DropTieBreak,
+        Self::TrimEarly,
+        Self::ReuseDot,
+        Self::SkipSuperseded,
+        Self::PurgeEarly,
+    ];
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -157,6 +157,12 @@ impl Roster {
     pub fn admits(&self, dot: Dot) -> bool {
         dot.sequence() <= self.last(dot.replica())
     }
+    /// Whether an eviction has cut this operation off: nobody will ever have it.
+    #[must_use]
+    pub fn cuts_off(&self, dot: Dot) -> bool {
+        let standing = self.get(dot.replica()).map(|m| m.standing);
+        matches!(standing, Some(Standing::Evicted { last, .. }) if dot.sequence() > last)
+    }
     /// All places with their members.
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaIndex, &Member)> {
         self.members.iter().enumerate().map(|(i, m)| (ReplicaIndex(i as u16), m))

@@ -124,6 +124,8 @@ pub enum Reply {
     Pairs(Vec<(Bytes, Bytes)>),
     /// Yes or no, in the order they were asked.
     Flags(Vec<bool>),
+    /// Numbers: places in a list, in the order in which they were found.
+    Numbers(Vec<i64>),
     /// A key's type.
     Type(Type),
     /// A step of a scan.
@@ -279,6 +281,8 @@ pub enum Command {
     LSet { key: Bytes, index: i64, value: Bytes },
     /// `LTRIM` → [`Reply::Done`]. What is seen outside the range goes.
     LTrim { key: Bytes, start: i64, stop: i64 },
+    /// `LPOS` → [`Reply::Number`] or no [`Reply::Value`]; with a count [`Reply::Numbers`]. No rank is 1, no limit 0.
+    LPos { key: Bytes, value: Bytes, rank: i64, count: Option<u64>, maxlen: u64 },
 
     // --- keys ------------------------------------------------------------------------------------
     /// `DEL` `UNLINK` → [`Reply::Number`] of those seen here.
@@ -359,7 +363,7 @@ pub struct Explanation {
 /// One thing that lies under a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// The names below the key: nothing, a field, a member.
+    /// The names below the key: nothing, a field, a member, a place in a list.
     pub path: Vec<Bytes>,
     /// Its kind (`lww-register`, `or-set`, …).
     pub kind: String,
@@ -476,6 +480,7 @@ impl Command {
             Self::LRem { .. } => "lrem",
             Self::LSet { .. } => "lset",
             Self::LTrim { .. } => "ltrim",
+            Self::LPos { .. } => "lpos",
             Self::Del { .. } => "del",
             Self::Exists { .. } => "exists",
             Self::Type { .. } => "type",
@@ -565,6 +570,7 @@ impl Command {
             | Self::LRem { key, .. }
             | Self::LSet { key, .. }
             | Self::LTrim { key, .. }
+            | Self::LPos { key, .. }
             | Self::Type { key }
             | Self::Expire { key, .. }
             | Self::Pttl { key }

@@ -61,6 +61,10 @@ pub(super) fn write(out: &mut Out, cursors: &Cursors, shape: Shape, reply: &Repl
             out.array(flags.len());
             flags.iter().for_each(|f| out.number(i64::from(*f)));
         }
+        (_, Reply::Numbers(all)) => {
+            out.array(all.len());
+            all.iter().for_each(|n| out.number(*n));
+        }
         (Shape::Encoding, Reply::Type(kind)) => match kind {
             Type::None => out.null(),
             Type::String => out.bulk(b"raw"),

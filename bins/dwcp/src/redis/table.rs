@@ -208,6 +208,7 @@ pub(super) const TABLE: &[Entry] = &[
     replica(("lindex", 3, R, ONE, "list", "Reads an element by its place.", words::lindex)),
     replica(("linsert", 5, W, ONE, "list", "Inserts beside an element.", words::linsert)),
     replica(("llen", 2, RF, ONE, "list", "Counts the elements.", words::llen)),
+    replica(("lpos", -3, R, ONE, "list", "Finds an element's places by its value.", words::lpos)),
     replica(("lpush", -3, WF, ONE, "list", "Inserts at the beginning.", words::lpush)),
     replica(("lrange", 4, R, ONE, "list", "Reads a range of elements.", words::lrange)),
     replica(("lrem", 4, W, ONE, "list", "Removes elements by value.", words::lrem)),

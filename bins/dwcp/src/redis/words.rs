@@ -271,6 +271,23 @@ pub(super) fn ltrim(w: &[Bytes]) -> Made {
     Ok((Command::LTrim { key: key(w), start: number(&w[2])?, stop: number(&w[3])? }, Shape::Plain))
 }
 
+pub(super) fn lpos(w: &[Bytes]) -> Made {
+    let (mut rank, mut count, mut maxlen) = (1, None, 0);
+    let unsigned = |word: &Bytes, name: &str| match integer(word) {
+        Some(n) => u64::try_from(n).or_else(|_| fault(&format!("ERR {name} can't be negative"))),
+        None => fault(NOT_INTEGER),
+    };
+    for option in w[3..].chunks(2) {
+        match option {
+            [name, n] if is(name, "rank") => rank = number(n)?,
+            [name, n] if is(name, "count") => count = Some(unsigned(n, "COUNT")?),
+            [name, n] if is(name, "maxlen") => maxlen = unsigned(n, "MAXLEN")?,
+            _ => return syntax(),
+        }
+    }
+    Ok((Command::LPos { key: key(w), value: w[2].clone(), rank, count, maxlen }, Shape::Plain))
+}
+
 // --- keys ----------------------------------------------------------------------------------------------
 
 pub(super) fn del(w: &[Bytes]) -> Made {

@@ -4,8 +4,10 @@
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::code::Reader;
 use dwcp_crdt::op::{Action, Op};
-use dwcp_crdt::{Batch, Dot, ReplicaIndex, VersionVector};
-use std::collections::BTreeMap;
+use dwcp_crdt::rga::Side;
+use dwcp_crdt::splice::Splice;
+use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, VersionVector};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An operation, spelled out.
 #[derive(Clone, Debug)]
@@ -27,8 +29,21 @@ enum Does {
     Retire,
     Remove,
     Clear(VersionVector),
-    Count { instance: Dot, plus: u64, minus: u64 },
+    Count {
+        instance: Dot,
+        plus: u64,
+        minus: u64,
+    },
+    /// What comes hangs on this; what goes.
+    Splice {
+        hang: Option<Place>,
+        values: Vec<Vec<u8>>,
+        gone: Vec<Dot>,
+    },
 }
+
+/// On what an element of a sequence hangs, nothing being the root, and whether left of it.
+type Place = (Option<Dot>, bool);
 
 /// One thing that is seen.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -39,6 +54,8 @@ pub(crate) enum Seen {
     Total(i128),
     /// Of a set.
     Elements(Vec<Vec<u8>>),
+    /// Of a sequence, in order.
+    List(Vec<(Dot, Vec<u8>)>),
 }
 
 /// Everything that is seen, by place.
@@ -58,15 +75,21 @@ impl Spec {
     pub(crate) fn add(&mut self, batch: &Batch) {
         for op in batch.ops() {
             let op = op.expect("we made it");
+            let taken_back: Vec<Dot> = self.made.range(op.dot..=op.last()).map(|(dot, _)| *dot).collect();
+            for dot in taken_back {
+                self.made.remove(&dot);
+            }
             self.made.insert(op.dot, spell(&op));
         }
     }
     /// What a replica of that version must show.
-    pub(crate) fn view(&self, version: &VersionVector) -> View {
+    pub(crate) fn view(&self, version: &VersionVector, roster: &Roster) -> View {
         let received: Vec<&Made> = self.made.values().filter(|m| version.contains(m.dot)).collect();
         let mut out = View::new();
         let mut retired: Vec<(&Vec<Vec<u8>>, &Vec<u8>)> = Vec::new();
         let mut counts: BTreeMap<Share<'_>, (u64, u64, u64)> = BTreeMap::new();
+        let lost = |origin| roster.cuts_off(origin) && !version.contains(origin);
+        lists(&received, lost, &mut out);
         for m in &received {
             let named = match m.does {
                 Does::Count { instance, .. } => instance,
@@ -99,7 +122,7 @@ impl Spec {
                     let share = counts.entry((&m.names, m.kind, *instance, m.dot.replica())).or_default();
                     *share = (*share).max((m.dot.sequence(), *plus, *minus));
                 }
-                Does::Remove | Does::Clear(_) => {}
+                Does::Remove | Does::Clear(_) | Does::Splice { .. } => {}
             }
         }
         for ((names, kind, _, _), (_, plus, minus)) in counts {
@@ -121,12 +144,67 @@ impl Spec {
                     all.sort();
                     all.dedup();
                 }
-                Seen::Total(_) => {}
+                Seen::Total(_) | Seen::List(_) => {}
             }
         }
         // A set whose elements all went is no set, whether retired records keep its place or not.
         out.retain(|_, seen| !matches!(seen, Seen::Elements(all) if all.is_empty()));
         out
+    }
+}
+
+/// Sequences, from their definition: elements are the nodes of a tree, each on the side of another on which it hangs; the tree is
+/// read left children, element, right children, siblings by name; the dead are passed over, and what hangs on
+/// nothing that has come is not reached.
+fn lists(received: &[&Made], lost: impl Fn(Dot) -> bool, out: &mut View) {
+    let mut gone: BTreeSet<Dot> = BTreeSet::new();
+    let mut trees: BTreeMap<&Vec<Vec<u8>>, Tree<'_>> = BTreeMap::new();
+    for m in received {
+        let Does::Splice { hang, values, gone: named } = &m.does else { continue };
+        gone.extend(named);
+        let Some(hang) = hang else { continue };
+        let tree = trees.entry(&m.names).or_default();
+        // What an eviction has cut off will never come: the root stands for it.
+        let cut = hang.0.is_some_and(&lost);
+        let mut hang = if cut { (None, false) } else { *hang };
+        for k in 0..values.len() as u64 {
+            let name = Dot::new(m.dot.replica(), m.dot.sequence() + k);
+            tree.entry(hang).or_default().insert(name, m);
+            hang = (Some(name), false);
+        }
+    }
+    for (names, tree) in trees {
+        let mut shown = Vec::new();
+        read(&tree, &mut |name, m| {
+            let cleared = received.iter().any(|by| {
+                let upto = matches!(&by.does, Does::Clear(upto) if upto.contains(name) && below(m, by));
+                upto || by.supersedes.contains(&name)
+            });
+            if let (false, Does::Splice { values, .. }) = (cleared || gone.contains(&name), &m.does) {
+                shown.push((name, values[(name.sequence() - m.dot.sequence()) as usize].clone()));
+            }
+        });
+        if !shown.is_empty() {
+            out.insert((names.clone(), Kind::Sequence), Seen::List(shown));
+        }
+    }
+}
+
+type Tree<'m> = BTreeMap<Place, BTreeMap<Dot, &'m Made>>;
+
+fn read<'m>(tree: &Tree<'m>, see: &mut impl FnMut(Dot, &'m Made)) {
+    for (name, m) in tree.get(&(None, false)).into_iter().flatten() {
+        read_one(tree, *name, m, see);
+    }
+}
+
+fn read_one<'m>(tree: &Tree<'m>, name: Dot, m: &'m Made, see: &mut impl FnMut(Dot, &'m Made)) {
+    for (child, m) in tree.get(&(Some(name), true)).into_iter().flatten() {
+        read_one(tree, *child, m, see);
+    }
+    see(name, m);
+    for (child, m) in tree.get(&(Some(name), false)).into_iter().flatten() {
+        read_one(tree, *child, m, see);
     }
 }
 
@@ -156,7 +234,18 @@ fn spell(op: &Op<'_>) -> Made {
         Action::Escrow { instance, granted, spent, .. } => {
             Does::Count { instance: *instance, plus: *granted, minus: *spent }
         }
-        Action::Splice { .. } => Does::Remove,
+        Action::Splice { width, bytes } => {
+            let splice = Splice::decode(op.dot, *width, bytes).expect("checked");
+            Does::Splice {
+                hang: splice.hang.map(|h| (h.origin, h.side == Side::Left)),
+                values: splice.elements().map(<[u8]>::to_vec).collect(),
+                gone: splice
+                    .spans
+                    .iter()
+                    .flat_map(|s| (0..u64::from(s.len)).map(|k| Dot::from_bits(s.first.bits() + k)))
+                    .collect(),
+            }
+        }
     };
     let supersedes = op.supersedes.as_slice().to_vec();
     Made { dot: op.dot, hlc: op.hlc.0, names, kind: op.kind, element, supersedes, does }

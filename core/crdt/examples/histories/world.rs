@@ -2,17 +2,18 @@
 //! that was touched is compared with the specification; at the end all is healed and everyone must be equal, byte for byte.
 
 use crate::draw::Draw;
-use crate::spec::{Seen, Spec, View};
+use crate::spec::Spec;
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::edit::{Change, Edit, EditFault};
 use dwcp_crdt::planted::{self, Bug};
 use dwcp_crdt::range::{self, Difference};
-use dwcp_crdt::space::{
-    Compared, Config, Missing, Received, Refused, Rejected, Restore, SnapshotHeader, Value,
-};
+use dwcp_crdt::space::{Config, Missing, Received, Refused, Rejected, Restore, SnapshotHeader};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{NodeId, Probe};
 use std::fmt::Write as _;
+
+#[path = "peace.rs"]
+mod peace;
 
 /// What happened how often, so that a run can show it tested something.
 #[derive(Clone, Copy, Default, Debug)]
@@ -41,6 +42,10 @@ pub(crate) struct Counts {
     pub(crate) trims: u64,
     /// Reconciliations of ranges.
     pub(crate) reconciled: u64,
+    /// Sequences that were compared.
+    pub(crate) lists: u64,
+    /// Dead elements that stayed to the end because live ones hang on them.
+    pub(crate) tombstones: u64,
 }
 
 impl Counts {
@@ -58,6 +63,8 @@ impl Counts {
         self.salvaged += o.salvaged;
         self.trims += o.trims;
         self.reconciled += o.reconciled;
+        self.lists += o.lists;
+        self.tombstones += o.tombstones;
     }
 }
 
@@ -85,6 +92,8 @@ pub(crate) struct World {
     spec: Spec,
     network: Vec<(NodeId, usize, Batch)>,
     now: u64,
+    /// Nearly all happens in one or two lists.
+    lists: bool,
     story: Option<String>,
     /// What happened how often.
     pub(crate) counts: Counts,
@@ -139,7 +148,9 @@ impl World {
             }
         };
         let nodes: Vec<Node> = (0..n).map(|i| node(i, &mut draw)).collect();
+        let lists = draw.once_in(3);
         Self {
+            lists,
             draw,
             config,
             roster,
@@ -193,14 +204,15 @@ impl World {
                 self.acknowledge(a, b);
                 Ok(())
             }
-            84..87 => {
+            84..86 => {
                 let n = self.any();
                 self.nodes[n].space.trim();
                 self.counts.trims += 1;
                 self.tell(|| format!("{n} trims"));
                 self.check(n)
             }
-            87..90 => {
+            86..88 => self.calm(),
+            88..90 => {
                 let n = self.any();
                 self.crash(n)
             }
@@ -239,8 +251,38 @@ impl World {
         }
     }
 
+    /// For a moment everyone who can hears of everything, says so, and some forget what all have.
+    fn calm(&mut self) -> Result<(), Violation> {
+        for _ in 0..2 {
+            for a in 0..self.nodes.len() {
+                for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                    self.ask(a, b)?;
+                }
+                self.sync(a);
+            }
+        }
+        for a in 0..self.nodes.len() {
+            for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                self.acknowledge(a, b);
+            }
+        }
+        for n in 0..self.nodes.len() {
+            if self.draw.once_in(2) {
+                self.nodes[n].space.trim();
+                self.nodes[n].space.trim();
+                self.counts.trims += 1;
+                self.tell(|| format!("{n} trims"));
+                self.check(n)?;
+            }
+        }
+        Ok(())
+    }
+
     fn address(&mut self) -> Address {
-        const LEAVES: [Kind; 8] = [
+        if self.lists && !self.draw.once_in(8) {
+            return Address::key(Kind::Sequence, ["a", "b"][self.draw.below(9) / 8]);
+        }
+        const LEAVES: [Kind; 10] = [
             Kind::Lww,
             Kind::Mv,
             Kind::PnCounter,
@@ -249,13 +291,15 @@ impl World {
             Kind::OrSet,
             Kind::TwoPhaseSet,
             Kind::GSet,
+            Kind::Sequence,
+            Kind::Sequence,
         ];
         const NAMES: [&str; 3] = ["a", "b", "a-long-name"];
         let mut at = Address::root();
         while at.names.len() < 2 && self.draw.once_in(3) {
             at = at.field(Kind::Map, NAMES[self.draw.below(2)]);
         }
-        let kind = LEAVES[self.draw.below(8)];
+        let kind = LEAVES[self.draw.below(10)];
         at.field(kind, NAMES[self.draw.below(3)])
     }
     fn edit(&mut self, n: usize) -> Edit {
@@ -285,10 +329,35 @@ impl World {
                 }
             },
             Kind::GSet => Change::Add(element),
+            Kind::Sequence => self.splice(n, &at),
             _ if self.draw.once_in(3) => Change::Remove(element),
             _ => Change::Add(element),
         };
         Edit::new(at, change)
+    }
+    fn splice(&mut self, n: usize, at: &Address) -> Change {
+        let len = self.nodes[n].space.length(at);
+        let values: Vec<Vec<u8>> = (0..1 + self.draw.below(3))
+            .map(|_| vec![b'a' + self.draw.below(26) as u8; self.draw.below(3)])
+            .collect();
+        let position = match self.draw.below(4) {
+            0 => 0,
+            1 => len,
+            _ => self.draw.below(len + 1),
+        };
+        match self.draw.below(10) {
+            0..5 => Change::Insert { at: position, values },
+            5 if len > 0 => Change::Replace { at: self.draw.below(len), value: values[0].clone() },
+            6 if len > 0 => {
+                let all = self.nodes[n].space.placed(at, 0, len);
+                Change::EraseNamed(all.into_iter().map(|e| e.dot).filter(|_| self.draw.once_in(3)).collect())
+            }
+            7..10 if len > 0 => {
+                let from = self.draw.below(len);
+                Change::Erase { from, count: 1 + self.draw.below((len - from).min(3)) }
+            }
+            _ => Change::Insert { at: len, values },
+        }
     }
     fn transact(&mut self, n: usize) -> Result<(), Violation> {
         let count = 1 + self.draw.below(3);
@@ -317,7 +386,14 @@ impl World {
                 }
             }
             Ok(None) => {}
-            Err(Rejected::Edit(_, EditFault::Rights { .. } | EditFault::Retired | EditFault::Receiver)) => {
+            // Positions are of the state before the transaction.
+            Err(Rejected::Edit(
+                _,
+                EditFault::Rights { .. }
+                | EditFault::Retired
+                | EditFault::Receiver
+                | EditFault::Beyond { .. },
+            )) => {
                 if before.is_some_and(|b| b != node.space.to_bytes()) {
                     return fail("a rejected transaction changed something");
                 }
@@ -675,122 +751,4 @@ impl World {
         self.counts.reconciled += 1;
         self.replace(a, space)
     }
-
-    /// What a replica shows is what the specification says of its version.
-    fn check(&mut self, n: usize) -> Result<(), Violation> {
-        self.counts.checks += 1;
-        let space = &self.nodes[n].space;
-        let want = self.spec.view(space.version());
-        let mut got = View::new();
-        let root = Address::root();
-        if let Some(Value::Map(fields)) = space.get(&root) {
-            for (f, v) in fields {
-                flatten(&root.field(f.kind, &f.name), v, &mut got);
-            }
-        }
-        if got != want {
-            return fail(format!("{n} at {} shows\n  {got:?}\nnot\n  {want:?}", space.version()));
-        }
-        let digest = space.digest();
-        for other in &self.nodes {
-            let theirs = other.space.digest();
-            if theirs.version == digest.version && theirs.state != digest.state {
-                return fail(format!("{n}: two states of version {}", space.version()));
-            }
-        }
-        Ok(())
-    }
-    /// Everything is mended; everyone exchanges until nothing is missing.
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.tell(|| "all is healed".into());
-        for n in 0..self.nodes.len() {
-            self.nodes[n].group = 0;
-            self.sync(n);
-        }
-        for n in 0..self.nodes.len() {
-            if self.nodes[n].lagging {
-                self.rejoin(n, (n + 1) % self.nodes.len())?;
-            }
-        }
-        for _ in 0..200 {
-            let equal = self.nodes.iter().all(|n| n.space.version() == self.nodes[0].space.version());
-            if equal {
-                return self.peace();
-            }
-            for a in 0..self.nodes.len() {
-                for b in 0..self.nodes.len() {
-                    if a != b {
-                        self.ask(a, b)?;
-                    }
-                }
-            }
-        }
-        fail("healed, and still apart after 200 rounds")
-    }
-    fn peace(&mut self) -> Result<(), Violation> {
-        self.restate()?;
-        let digest = self.nodes[0].space.digest();
-        let bytes = self.nodes[0].space.to_bytes();
-        for n in 0..self.nodes.len() {
-            self.sync(n);
-            if self.nodes[n].space.compare(&digest, &self.probe) != Compared::Same
-                || self.nodes[n].space.to_bytes() != bytes
-            {
-                return fail(format!("healed, and {n} differs from 0"));
-            }
-            let waiting = self.nodes[n].space.waiting().0;
-            if waiting != 0 {
-                return fail(format!("{n}: {waiting} removals wait for what nobody will send"));
-            }
-            self.check(n)?;
-        }
-        // Whoever's old incarnation was not evicted yet is now: then everything is stable and nothing is kept.
-        let living: Vec<ReplicaIndex> = self.nodes.iter().map(|n| n.space.me()).collect();
-        let gone: Vec<ReplicaIndex> =
-            self.roster.iter().map(|(r, _)| r).filter(|r| !living.contains(r)).collect();
-        for r in gone {
-            self.evict(r, None)?;
-        }
-        self.restate()?;
-        for a in 0..self.nodes.len() {
-            for b in 0..self.nodes.len() {
-                self.acknowledge(a, b);
-            }
-        }
-        for n in 0..self.nodes.len() {
-            self.nodes[n].space.trim();
-            let (ops, _) = self.nodes[n].space.logged();
-            if ops != 0 || self.nodes[n].space.stable() != *self.nodes[n].space.version() {
-                return fail(format!("{n} keeps {ops} operations that everyone has"));
-            }
-            self.nonnegative(n)?;
-        }
-        Ok(())
-    }
-    /// Nobody overspent.
-    fn nonnegative(&self, n: usize) -> Result<(), Violation> {
-        for ((names, kind), seen) in self.spec.view(self.nodes[n].space.version()) {
-            if kind == Kind::Bounded && matches!(seen, Seen::Total(t) if t < 0) {
-                return fail(format!("bounded counter {names:?} stands at {seen:?}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn flatten(at: &Address, value: Value, out: &mut View) {
-    let seen = match value {
-        Value::Register(all) => Seen::Values(all.into_iter().map(|s| (s.hlc.0, s.dot, s.value)).collect()),
-        Value::Counter(t) => Seen::Total(t),
-        Value::Set(all) if all.is_empty() => return,
-        Value::Set(all) => Seen::Elements(all),
-        Value::Map(fields) => {
-            for (f, v) in fields {
-                flatten(&at.field(f.kind, &f.name), v, out);
-            }
-            return;
-        }
-        Value::Sequence => return,
-    };
-    out.insert((at.names.clone(), at.kind), seen);
 }

@@ -18,6 +18,9 @@ use alloc::vec::Vec;
 /// Most elements that may wait, and most spans that may be doomed.
 pub const PARKED_MAX: usize = 1 << 20;
 
+/// An insertion that waits: its first name, what it hangs on, its elements.
+type Waiting<C> = (u64, Origin, C);
+
 /// What came before what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parked<C> {
@@ -72,7 +75,7 @@ impl<C: Content> Parked<C> {
     }
 
     /// Takes an insertion that waits for one of the names from `first` up to `end`.
-    fn wake(&mut self, first: u64, end: u64) -> Option<(u64, Origin, C)> {
+    pub(super) fn wake(&mut self, first: u64, end: u64) -> Option<Waiting<C>> {
         let key = *self.waits.range((first, 0)..(end, 0)).next()?;
         self.waits.remove(&key);
         let (origin, content) = self.inserts.remove(&key.1)?;
@@ -93,6 +96,43 @@ impl<C: Content> Parked<C> {
             end = end.max(e);
         }
         self.doomed.insert(first, end);
+    }
+
+    /// Whether a name is doomed.
+    pub(super) fn dooms(&self, name: u64) -> bool {
+        self.doomed.range(..=name).next_back().is_some_and(|(_, end)| *end > name)
+    }
+
+    /// Takes all that waits for one of the names from `first` up to `end`, and what waits for that in its turn: the
+    /// insertions, and the doomed among their names.
+    pub(super) fn take_waiting(&mut self, first: u64, end: u64) -> (Vec<Waiting<C>>, Vec<(u64, u64)>) {
+        let (mut all, mut doomed) = (Vec::new(), Vec::new());
+        let mut gone = Vec::from([(first, end)]);
+        while let Some((from, end)) = gone.last().copied() {
+            while let Some(span) = self.doomed_in(from, end) {
+                doomed.push(span);
+            }
+            match self.wake(from, end) {
+                Some((first, origin, content)) => {
+                    gone.push((first, first + C::count(content.as_slice()) as u64));
+                    all.push((first, origin, content));
+                }
+                None => {
+                    gone.pop();
+                }
+            }
+        }
+        (all, doomed)
+    }
+
+    /// The names that are waited for, in order.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = u64> + '_ {
+        self.waits.iter().map(|(name, _)| *name)
+    }
+
+    /// How many elements wait.
+    pub(super) const fn elements(&self) -> usize {
+        self.elements
     }
 
     /// Takes the doomed among the names from `first` up to `end`, the last of them.

@@ -52,6 +52,7 @@ mod codec;
 mod content;
 mod delta;
 mod fingerprint;
+mod held;
 mod index;
 mod join;
 mod load;
@@ -65,6 +66,7 @@ mod tree;
 pub use apply::PARKED_MAX;
 pub use content::{Content, Item};
 pub use delta::Delta;
+pub(crate) use held::{Brought, Element, NO_ELEMENT, item};
 pub use op::{Applied, EditError, Hang, INSERT_MAX, Op, Refused, SPANS_MAX, Side, Span, Spans};
 pub use purge::Purged;
 

@@ -20,6 +20,10 @@ pub struct Span {
 }
 
 impl Span {
+    /// The names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Dot> + use<> {
+        (self.first.bits()..self.end()).map(Dot::from_bits)
+    }
     pub(super) const fn end(&self) -> u64 {
         self.first.bits() + self.len as u64
     }

@@ -91,9 +91,10 @@ impl Epochs {
         !run.is_quiet() && (run.epoch() == self.now || !retired())
     }
 
-    fn close(&mut self, deleted: &VersionVector) {
+    /// Ends the epoch under way with all that was deleted by now. Whether something died in it.
+    pub(super) fn close(&mut self, deleted: &VersionVector) -> bool {
         if self.now == EPOCH_MAX || !self.used {
-            return;
+            return false;
         }
         if self.closed.len() == EPOCHS {
             // Two become one: the older waits for the younger, and is as retired as either.
@@ -103,6 +104,22 @@ impl Epochs {
         self.closed.push(Closed { last: self.now, deleted: deleted.clone(), retired: false });
         self.now += 1;
         self.used = false;
+        true
+    }
+
+    /// The last epoch of which everything is at or before the line; 0 without one.
+    pub(super) fn passed(&self, line: &VersionVector) -> u32 {
+        self.closed.iter().rev().find(|c| line.covers(&c.deleted)).map_or(0, |c| c.last)
+    }
+
+    /// Forgets the epochs up to this one.
+    pub(super) fn drop_to(&mut self, passed: u32) {
+        self.closed.retain(|c| c.last > passed);
+    }
+
+    /// Whether there is an epoch whose dead may be purged some day.
+    pub(super) const fn any(&self) -> bool {
+        self.used || !self.closed.is_empty()
     }
 
     /// Retires each closed epoch in which there may be a deletion at or before the line.
@@ -128,17 +145,17 @@ impl<C: Content> Rga<C> {
     pub fn purge(&mut self, line: &VersionVector) -> Purged {
         self.retire(line);
         let dead = self.dead();
-        let passed = self.epochs.closed.iter().rev().find(|c| line.covers(&c.deleted)).map_or(0, |c| c.last);
+        let passed = self.epochs.passed(line);
         if dead == 0 || passed == 0 {
             return Purged { forgotten: 0, kept: dead };
         }
         let forgotten = self.forget(passed);
-        self.epochs.closed.retain(|c| c.last > passed);
+        self.epochs.drop_to(passed);
         Purged { forgotten, kept: dead - forgotten }
     }
 
     /// Rebuilds the tree without the dead of `epoch` and before that nothing hangs on.
-    fn forget(&mut self, epoch: u32) -> u64 {
+    pub(super) fn forget(&mut self, epoch: u32) -> u64 {
         let mut kept: Vec<Run> = self.tree.leaves_in_order().flat_map(|l| l.runs.iter().copied()).collect();
         let forest = Forest::of(&kept);
         let old: u64 = kept.iter().map(|r| u64::from(r.len)).sum();

@@ -68,10 +68,10 @@ impl Space {
                 write_transfers(transfers, &mut body);
                 self.count(op, *instance, body.as_slice());
             }
-            Action::Splice { .. } => {}
+            Action::Splice { width, bytes } => self.splice(op, *width, bytes),
         }
         self.vv.raise(op.dot.replica(), op.last().sequence());
-        self.pending.settle(op.dot, &self.vv);
+        self.pending.settle(op.dot, op.last(), &self.vv);
     }
     /// The container the operation goes to.
     fn container(&mut self, op: &Op<'_>, make: bool) -> Option<u32> {
@@ -86,7 +86,7 @@ impl Space {
         }
         id
     }
-    fn release(&mut self, id: u32) {
+    pub(super) fn release(&mut self, id: u32) {
         if id != ROOT && self.tree.container(id).table.is_empty() && self.tree.release(id) {
             self.hot.forget();
         }
@@ -226,11 +226,16 @@ impl Space {
                 });
             }
         }
+        let empty = VersionVector::new();
+        let upto = upto.unwrap_or(&empty);
+        self.clear_sequences(op, upto);
+        if op.kind == Kind::Sequence {
+            return;
+        }
         let Some(parent) = self.tree.find(op.container) else { return };
         let Some(top) = self.tree.child(parent, op.kind, op.name) else { return };
         self.hot.forget();
-        let empty = VersionVector::new();
-        self.clear_below(top, op.supersedes.as_slice(), upto.unwrap_or(&empty));
+        self.clear_below(top, op.supersedes.as_slice(), upto);
         self.tree.release(top);
     }
     fn clear_below(&mut self, id: u32, dots: &[Dot], upto: &VersionVector) {
@@ -238,7 +243,8 @@ impl Space {
         let mut gone: Vec<(Vec<u8>, u8, u64)> = Vec::new();
         for e in self.tree.container(id).table.iter() {
             if let Some(child) = e.child() {
-                children.push(child);
+                // Sequences were cleared before.
+                children.extend((self.tree.container(child).kind != Kind::Sequence).then_some(child));
                 continue;
             }
             let counter = Kind::from_number(e.tag).is_some_and(Kind::is_counter);

@@ -19,6 +19,7 @@
 //! 3. A counter's instance that lives has at least one entry.
 //! 4. The log holds every operation received beyond its base; the base is at most what every active member acknowledged.
 //! 5. Bad input changes nothing.
+//! 6. A dead element of a sequence is kept until no operation that is still to come can name it, and no longer than that.
 //!
 //! **Limits.** Names of 64 KiB, values of 8 MiB, paths of 8 names, 65,536 operations a batch, batches of 16 MiB; of batches that
 //! came too early [`Config::early_bytes`]; of removals that came too early [`Config::pending_max`].
@@ -27,9 +28,10 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `mutate`, then `read`, `sync`, `stability`, `snapshot`, `salvage`, `reconcile`.
+//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, then `read`, `sync`, `stability`, `snapshot`, `salvage`, `reconcile`.
 
 mod apply;
+mod elements;
 mod leaf;
 mod log;
 mod mutate;
@@ -37,14 +39,16 @@ mod pending;
 mod read;
 mod reconcile;
 mod salvage;
+mod sequence;
 mod snapshot;
+mod splice;
 mod stability;
 mod sync;
 mod table;
 mod tree;
 
 pub use mutate::Transaction;
-pub use read::{CounterShare, Element, Field, Sibling, Value};
+pub use read::{CounterShare, Element, Field, Placed, Sibling, Value};
 pub use salvage::Tail;
 pub use snapshot::{Chunk, Cursor, Restore, RestoreFault, SnapshotHeader};
 pub use stability::Stability;
@@ -63,6 +67,7 @@ use alloc::vec::Vec;
 use apply::Hot;
 use log::Log;
 use pending::Pending;
+use sequence::Sequences;
 use thiserror::Error;
 use tree::Tree;
 
@@ -75,7 +80,7 @@ pub struct Config {
     pub clocks: hlc::Bounds,
     /// Bytes of batches that are kept although one before them is missing; beyond, they are asked for again.
     pub early_bytes: usize,
-    /// Removals that are kept although what they remove is missing.
+    /// Removals that are kept although what they remove is missing, and elements of sequences although what they hang on is.
     pub pending_max: usize,
 }
 
@@ -133,11 +138,10 @@ pub enum Refused {
     )]
     OwnDot(Dot),
     /// It names too many operations that have not come.
-    #[error("{0} removals wait for what they remove, {1} are allowed: exchange versions first")]
+    #[error(
+        "{0} removals and elements wait for what they remove or hang on, {1} are allowed: exchange versions first"
+    )]
     Pending(usize, usize),
-    /// It holds an operation this build can't apply.
-    #[error("{0} holds an operation this version does not know: upgrade this node")]
-    Unsupported(Dot),
 }
 
 /// Why a transaction was not made. Nothing changed.
@@ -166,6 +170,7 @@ pub struct Space {
     vv: VersionVector,
     clock: Clock,
     tree: Tree,
+    sequences: Sequences,
     hot: Hot,
     pending: Pending,
     logs: Vec<Log>,
@@ -187,6 +192,7 @@ impl Space {
             vv: VersionVector::new(),
             clock: Clock::new(config.clocks),
             tree: Tree::new(config.secret),
+            sequences: Sequences::default(),
             hot: Hot::default(),
             pending: Pending::default(),
             logs: Vec::new(),
@@ -237,6 +243,7 @@ impl Space {
         }
         self.early_bytes = self.early.values().map(Batch::size).sum();
         self.roster = next;
+        self.adopt_elements();
         Ok(())
     }
     /// Ends the reading of the own log: from now on our own operations come from nowhere else.
@@ -324,15 +331,13 @@ impl Space {
     fn take(&mut self, batch: &Batch) -> Result<u64, Refused> {
         let maker = batch.replica();
         let have = self.vv.get(maker);
-        if self.pending.len() > self.config.pending_max {
-            return Err(Refused::Pending(self.pending.len(), self.config.pending_max));
+        let waiting = self.pending.len() + self.sequences.waiting();
+        if waiting > self.config.pending_max {
+            return Err(Refused::Pending(waiting, self.config.pending_max));
         }
         if batch.replicas() as usize > self.roster.len() {
             let stranger = ReplicaIndex((batch.replicas() - 1) as u16);
             return Err(Refused::NotAdmitted(Dot::new(stranger, 1), self.roster.epoch));
-        }
-        if batch.splices() {
-            return Err(Refused::Unsupported(batch.first()));
         }
         let mut applied = 0;
         for op in batch.ops() {
@@ -388,18 +393,20 @@ impl Space {
     pub fn logged(&self) -> (u64, usize) {
         (self.logs.iter().map(Log::len).sum(), self.logs.iter().map(Log::bytes).sum())
     }
-    /// Removals that wait for what they remove, and batches that wait for those before them. Removals of what an
-    /// eviction cut off are kept (a counter's increments may still name it) but wait for nothing.
+    /// Removals that wait for what they remove, with elements that wait for what they hang on; and batches that wait for
+    /// those before them. Removals of what an eviction cut off are kept (a counter's increments may still name it) but wait
+    /// for nothing.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         let dots = self.pending.dots.iter().filter(|d| self.roster.admits(**d)).count();
         let due =
             |upto: &VersionVector| upto.iter().any(|(r, s)| self.vv.get(r) < s.min(self.roster.last(r)));
         let clears = self.pending.clears.iter().filter(|c| due(&c.upto.0)).count();
-        (dots + clears, self.early.len())
+        (dots + clears + self.sequences.waiting(), self.early.len())
     }
     /// Gives back all room that is not used; after a large import or a large removal.
     pub fn shrink(&mut self) {
         self.tree.shrink();
+        self.sequences.shrink();
     }
 }

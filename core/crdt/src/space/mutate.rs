@@ -34,7 +34,7 @@ pub struct Transaction {
 }
 
 /// A place, as operations spell it.
-struct Place {
+pub(super) struct Place {
     container: Vec<u8>,
     container_kind: Kind,
     name: Vec<u8>,
@@ -49,14 +49,14 @@ impl Place {
         encode_path(Kind::Map, parent.iter().map(Vec::as_slice), &mut container);
         Self { container: container.into_bytes(), container_kind: Kind::Map, name: name.to_vec(), kind }
     }
-    /// The element of a set.
-    fn element(at: &Address, element: &[u8]) -> Self {
+    /// The element of a set; without one, a sequence.
+    pub(super) fn element(at: &Address, element: &[u8]) -> Self {
         let mut container = Writer::new();
         at.encode(&mut container);
         let container = container.into_bytes();
         Self { container, container_kind: at.kind, name: element.to_vec(), kind: at.kind }
     }
-    fn op<'a>(&'a self, dot: Dot, hlc: Hlc, supersedes: Vec<Dot>, action: Action<'a>) -> Op<'a> {
+    pub(super) fn op<'a>(&'a self, dot: Dot, hlc: Hlc, supersedes: Vec<Dot>, action: Action<'a>) -> Op<'a> {
         Op {
             dot,
             hlc,
@@ -73,12 +73,13 @@ impl Place {
 
 /// What a transaction's earlier edits mean for the checks of its later ones.
 #[derive(Default)]
-struct Foreseen<'e> {
+pub(super) struct Foreseen<'e> {
     /// What this replica adds to and takes from a counter.
     sums: BTreeMap<&'e Address, (u128, u128)>,
     /// This replica's rights in each instance of a bounded counter.
     rights: BTreeMap<&'e Address, BTreeMap<Dot, i128>>,
     retired: BTreeSet<(&'e Address, &'e [u8])>,
+    lengths: BTreeMap<&'e Address, usize>,
     deleted: Vec<&'e Address>,
 }
 
@@ -86,9 +87,17 @@ impl<'e> Foreseen<'e> {
     fn is_deleted(&self, at: &Address) -> bool {
         self.deleted.iter().any(|gone| covers(gone, at))
     }
+    /// A sequence's length, which is `now` if no edit before changes it.
+    pub(super) fn length(&self, at: &Address, now: usize) -> usize {
+        self.lengths.get(at).copied().unwrap_or(if self.is_deleted(at) { 0 } else { now })
+    }
+    pub(super) fn set_length(&mut self, at: &'e Address, length: usize) {
+        self.lengths.insert(at, length);
+    }
     fn delete(&mut self, gone: &'e Address) {
         self.rights.retain(|at, _| !covers(gone, at));
         self.retired.retain(|(at, _)| !covers(gone, at));
+        self.lengths.retain(|at, _| !covers(gone, at));
         self.deleted.push(gone);
     }
 }
@@ -226,7 +235,16 @@ impl Space {
                 Ok(())
             }
             Change::Remove(_) => misfit("a removal of an element"),
-            Change::Splice(_) => misfit("a splice"),
+            change @ (Change::Insert { .. }
+            | Change::Erase { .. }
+            | Change::EraseNamed(_)
+            | Change::Replace { .. }) => {
+                if kind == Kind::Sequence {
+                    self.check_sequence(at, change, foreseen)
+                } else {
+                    misfit("a change of a sequence")
+                }
+            }
             Change::Expire(_) => Ok(()),
             Change::Delete => {
                 foreseen.delete(at);
@@ -302,7 +320,7 @@ impl Space {
     pub(super) fn next_dot(&self) -> Dot {
         Dot::new(self.me, self.vv.get(self.me) + 1)
     }
-    fn emit(&mut self, op: &Op<'_>, out: &mut BatchWriter) {
+    pub(super) fn emit(&mut self, op: &Op<'_>, out: &mut BatchWriter) {
         out.push(op);
         self.apply(op);
     }
@@ -335,7 +353,9 @@ impl Space {
                     self.emit(&op, out);
                 }
             }
-            Change::Splice(_) => {}
+            Change::Insert { .. } | Change::Erase { .. } | Change::EraseNamed(_) | Change::Replace { .. } => {
+                self.perform_sequence(edit, hlc, out)
+            }
             Change::Delete => self.delete(at, hlc, out),
         }
     }
@@ -439,6 +459,10 @@ impl Space {
     }
     /// The dots (of counters: the instances) that live in a container and below.
     fn dots_below(&self, id: u32, out: &mut Vec<Dot>) {
+        if let Some(s) = self.sequences.get(self.tree.container(id).sequence) {
+            // All of them were received, so beyond a few they need no names.
+            out.extend(s.list.names(0, NAMED_MAX + 1).into_iter().map(Dot::from_bits));
+        }
         for e in self.tree.container(id).table.iter() {
             if let Some(child) = e.child() {
                 self.dots_below(child, out);

@@ -86,12 +86,14 @@ impl Pending {
             self.clears.insert(at, clear);
         }
     }
-    /// Forgets what has come.
-    pub(super) fn settle(&mut self, dot: Dot, vv: &VersionVector) {
+    /// Forgets what has come: the operation that took the dots from `first` to `last`.
+    pub(super) fn settle(&mut self, first: Dot, last: Dot, vv: &VersionVector) {
         if self.is_empty() {
             return;
         }
-        self.dots.remove(&dot);
+        while let Some(dot) = self.dots.range(first..=last).next().copied() {
+            self.dots.remove(&dot);
+        }
         self.clears.retain(|c| !vv.covers(&c.upto.0));
     }
 }

@@ -12,6 +12,7 @@ use crate::dot::{Dot, ReplicaIndex};
 use crate::edit::{Change, Edit};
 use crate::hlc::Hlc;
 use crate::planted::{self, Bug};
+use crate::rga::List;
 use crate::roster::Standing;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -34,6 +35,15 @@ pub struct Element {
     pub bytes: Vec<u8>,
     /// The additions that keep it there.
     pub dots: Vec<Dot>,
+}
+
+/// An element of a sequence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// Its name: the dot that it took of the operation that put it there.
+    pub dot: Dot,
+    /// Its bytes.
+    pub value: Vec<u8>,
 }
 
 /// What one replica contributes to a counter.
@@ -73,8 +83,8 @@ pub enum Value {
     Set(Vec<Vec<u8>>),
     /// A map's fields.
     Map(Vec<(Field, Self)>),
-    /// A sequence, which has reads of its own.
-    Sequence,
+    /// A sequence's elements, in order.
+    Sequence(Vec<Vec<u8>>),
 }
 
 impl Space {
@@ -224,6 +234,33 @@ impl Space {
         }
         n + usize::from(alive)
     }
+    pub(super) fn list(&self, at: &Address) -> Option<&List> {
+        let id = self.tree.find_names(Kind::Sequence, at.names.iter().map(Vec::as_slice))?;
+        self.sequences
+            .get(self.tree.container(id).sequence)
+            .map(|s| &s.list)
+            .filter(|_| at.kind == Kind::Sequence)
+    }
+    /// How many elements a sequence has.
+    #[must_use]
+    pub fn length(&self, at: &Address) -> usize {
+        self.list(at).map_or(0, List::len)
+    }
+    /// Elements of a sequence from a position on, `count` at most.
+    #[must_use]
+    pub fn range(&self, at: &Address, from: usize, count: usize) -> Vec<Vec<u8>> {
+        let found = self.list(at).map(|l| l.slice(from..from.saturating_add(count)));
+        found.unwrap_or_default().into_iter().map(Vec::from).collect()
+    }
+    /// The same, with their names.
+    #[must_use]
+    pub fn placed(&self, at: &Address, from: usize, count: usize) -> Vec<Placed> {
+        let Some(list) = self.list(at) else { return Vec::new() };
+        let values = list.slice(from..from.saturating_add(count));
+        let names = list.names(from, values.len());
+        let placed = |(name, value)| Placed { dot: Dot::from_bits(name), value: Vec::from(value) };
+        names.into_iter().zip(values).map(placed).collect()
+    }
     /// The fields of a map after one (or from the first), `limit` at most, in order of name and kind. Deadlines are not shown.
     #[must_use]
     pub fn fields(&self, names: &[Vec<u8>], after: Option<&Field>, limit: usize) -> Vec<Field> {
@@ -282,7 +319,7 @@ impl Space {
             return Some(Value::Set(all.collect()));
         }
         if at.kind == Kind::Sequence {
-            return Some(Value::Sequence);
+            return Some(Value::Sequence(self.range(at, 0, usize::MAX)));
         }
         let mut fields: Vec<Field> = Vec::new();
         for e in table.iter() {

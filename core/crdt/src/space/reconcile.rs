@@ -20,6 +20,7 @@
 use super::Space;
 use super::leaf::{ELEMENT, Name, RETIRED};
 use super::pending::Pending;
+use super::sequence::each_element;
 use super::snapshot::{Restore, SnapshotHeader};
 use super::tree::{ROOT, stamp};
 use crate::address::Kind;
@@ -32,15 +33,28 @@ use crate::version::VersionVector;
 use alloc::vec::Vec;
 
 impl Space {
-    /// The live entries in the order of reconciliation. Walks and sorts them all.
+    /// The live entries, and the elements of sequences, in the order of reconciliation. Walks and sorts them all. Dead elements
+    /// are among them: others may still hang on them. Which of those a replica has purged already differs, and costs
+    /// some bytes when it does.
     #[must_use]
     pub fn items(&self) -> Items {
+        Items::new(self.config.secret, self.keys())
+    }
+    fn keys(&self) -> Vec<(Key, u128)> {
         let mut out = Vec::with_capacity(self.tree.len());
         self.walk(ROOT, &mut |id, e| {
             let stamp = if e.tag == ELEMENT || e.tag == RETIRED { e.stamp } else { stamp(Hlc(e.hlc)) };
             out.push((Key { stamp, dot: e.dot }, self.tree.hash(id, e)));
         });
-        Items::new(self.config.secret, out)
+        for s in self.sequences.iter() {
+            each_element(&s.list, |name, _, _, value| out.push(self.element_key(s.seed, name, value)));
+        }
+        out
+    }
+    /// Lists of items are compared by their keys alone: the dead are not the live.
+    fn element_key(&self, seed: u64, name: u64, value: Option<&[u8]>) -> (Key, u128) {
+        let key = Key { stamp: u32::from(value.is_none()), dot: name };
+        (key, self.tree.element_hash(seed, name, value))
     }
     fn walk<'s>(&'s self, id: u32, see: &mut impl FnMut(u32, &super::leaf::Entry<'s>)) {
         for e in self.tree.container(id).table.iter() {
@@ -79,6 +93,11 @@ impl Space {
                 super::snapshot::write_entry(e, &mut name, &mut out);
             }
         });
+        for s in self.sequences.iter() {
+            super::elements::write_some(s, &mut out, budget, &mut left, |name| {
+                wanted.binary_search(&name).is_ok()
+            });
+        }
         (out.into_bytes(), left)
     }
     /// Takes entries out of the index, without a trace.
@@ -129,6 +148,7 @@ impl Restore {
         let nothing = SnapshotHeader { version: VersionVector::new(), pending: Pending::default() };
         let mut new = Self::new(old.config, old.roster.clone(), old.me, nothing);
         new.space.tree = old.tree.clone();
+        new.parts = super::elements::Parts(old.elements_of(&mut new.space.tree));
         new.space.deadlines = old.deadlines.clone();
         new.space.clock = old.clock.clone();
         new.amends = true;
@@ -151,10 +171,16 @@ impl Restore {
     /// Its entries in the order of reconciliation.
     #[must_use]
     pub fn items(&self) -> Items {
-        self.space.items()
+        let mut keys = self.space.keys();
+        for (names, elements) in &self.parts.0 {
+            let (seed, _) = self.space.tree.seed_of(Kind::Sequence, names);
+            keys.extend(elements.iter().map(|e| self.space.element_key(seed, e.name, e.item.as_deref())));
+        }
+        Items::new(self.space.config.secret, keys)
     }
     /// Takes out what the other side does not have.
     pub fn strike(&mut self, extra: &[Dot]) {
         self.space.strike(extra);
+        self.parts.strike(extra);
     }
 }

@@ -10,7 +10,8 @@
 //! comes first at the place after it, and then what was left.
 //!
 //! Names change with the operations: a dot of a tail stands for the dot that its operation has now. A counter's totals are counted from the
-//! shares that the ended places have in the present state. Rights that a tail hands over are left out: the heir has them.
+//! shares that the ended places have in the present state. An element of a sequence hangs where it hung if what it hung on lives, else
+//! where that stood: what is dead may be purged elsewhere. Rights that a tail hands over are left out: the heir has them.
 //!
 //! **Rejected**: making the clients' edits anew. A removal would take what others added since, a write would win over later ones, and what
 //! a counter's totals were before the tail is no longer in the log.
@@ -152,7 +153,11 @@ impl Space {
         let mut made = 0;
         while let Some((tail, old)) = plan.queue.pop_front() {
             let dot = self.next_dot();
-            let op = self.renamed(&plan, &tails[tail..], &old, dot);
+            let spliced = self.splice_anew(&old, dot, |d| plan.now(d));
+            let mut op = self.renamed(&plan, &tails[tail..], &old, dot);
+            if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
+                op.action = Action::Splice { width: *width, bytes };
+            }
             plan.names.insert(old.dot, (width(&old), dot));
             self.apply(&op);
             self.log(me).push(&op);

@@ -3,8 +3,12 @@
 //! ```text
 //! header   version 1, version vector, pending removals (dots; cleared places with their maker and vector)
 //! chunk    records: 128, address          what follows lies in this container
-//!                   tag, name, dot, then  tag 0, 255: stamp (varint); tag 1..11: time (fixed), body
+//!                   tag, name, dot, then  tag 0, 255: stamp (varint); tag 1..9, 11: time (fixed), body
+//!                   10, elements in a row   see `elements`
 //! ```
+//!
+//! First all records of maps and sets, then those of sequences: a sequence has one place in the state, whether anything in it is
+//! shown at the moment or not, and is not missed for having changed that while others were read.
 //!
 //! The chunks of one state, put together, are its canonical bytes: equal states, equal bytes.
 //!
@@ -17,6 +21,7 @@
 //! A returning replica then applies from its old log what the restored state lacks ([`Space::carry_over`]): what it made
 //! itself and nobody has yet.
 
+use super::elements::{ELEMENTS, Parts};
 use super::leaf::{ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
 use super::pending::{Cleared, Upto};
 use super::table::{Pos, Table};
@@ -56,9 +61,9 @@ pub struct Chunk {
 /// A place in a state, between two chunks. It outlives changes of the state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    container: Vec<u8>,
-    name: Vec<u8>,
-    tag: u8,
+    pub(super) container: Vec<u8>,
+    pub(super) name: Vec<u8>,
+    pub(super) tag: u8,
 }
 
 impl Cursor {
@@ -165,6 +170,9 @@ impl Space {
     #[must_use]
     pub fn chunk(&self, from: Option<&Cursor>, budget: usize) -> Chunk {
         let mut out = Writer::new();
+        if let Some(c) = from.filter(|c| c.tag == ELEMENTS) {
+            return self.chunk_of_sequences(Some((&c.container, &c.name)), None, out, budget);
+        }
         let mut stack = from.map_or_else(|| [(ROOT, Table::start())].into(), |c| self.resume(c));
         let mut shown: Option<u32> = None;
         let mut name = Vec::new();
@@ -192,7 +200,8 @@ impl Space {
             write_entry(&e, &mut name, &mut out);
             last = Some((id, e.tag));
         }
-        Chunk { bytes: out.into_bytes(), next: None }
+        let last = last.map(|(id, tag)| Cursor { container: self.tree.path(id), name, tag });
+        self.chunk_of_sequences(None, last.or_else(|| from.cloned()), out, budget)
     }
     fn resume(&self, cursor: &Cursor) -> Vec<(u32, Pos)> {
         let (kind, names) = path_names(&cursor.container);
@@ -269,6 +278,8 @@ pub enum RestoreFault {
 #[derive(Debug)]
 pub struct Restore {
     pub(super) space: Space,
+    /// Sequences, until all of their elements are here.
+    pub(super) parts: Parts,
     pub(super) header: SnapshotHeader,
     latest: Hlc,
     logged: Vec<Batch>,
@@ -282,6 +293,7 @@ impl Restore {
     pub fn new(config: Config, roster: Roster, me: ReplicaIndex, header: SnapshotHeader) -> Self {
         Self {
             space: Space::new(config, roster, me),
+            parts: Parts::default(),
             header,
             latest: Hlc::default(),
             logged: Vec::new(),
@@ -295,6 +307,7 @@ impl Restore {
     pub fn absorb(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut from = Reader::new(bytes);
         let mut container: Option<u32> = None;
+        let mut sequence: Option<Vec<Vec<u8>>> = None;
         let mut kind = Kind::Map;
         while !from.is_empty() {
             let tag = from.byte()?;
@@ -305,7 +318,17 @@ impl Restore {
                     return Err(from.malformed("a container that is none"));
                 }
                 kind = at.kind;
+                (container, sequence) = (None, None);
+                if kind == Kind::Sequence {
+                    sequence = Some(at.names);
+                    continue;
+                }
                 container = Some(self.space.tree.find_or_new(&bytes[start..from.position()]));
+                continue;
+            }
+            if let (Some(names), ELEMENTS) = (&sequence, tag) {
+                let roster = &self.space.roster;
+                self.parts.read(names, &mut from, |r| roster.get(r).is_some())?;
                 continue;
             }
             let Some(id) = container else { return Err(from.malformed("an entry that lies nowhere")) };
@@ -391,6 +414,9 @@ impl Restore {
             } else if let Some(first) = of_r.first() {
                 self.space.begin_log(r, first.first().sequence() - 1, &of_r, s)?;
             }
+        }
+        for (names, elements) in core::mem::take(&mut self.parts).0 {
+            self.space.restore_sequence(names, elements, &version);
         }
         self.space.vv = version;
         self.space.pending = pending;

@@ -65,7 +65,8 @@ impl Space {
         }
         floor
     }
-    /// Forgets what everyone has. Operations that some active member may lack stay in the log.
+    /// Forgets what everyone has: operations, save those that some active member may lack, and dead elements of sequences that nothing
+    /// to come can name.
     pub fn trim(&mut self) {
         let peers: alloc::vec::Vec<ReplicaIndex> = self.stability.acked.keys().copied().collect();
         for peer in peers {
@@ -76,6 +77,7 @@ impl Space {
             let early = u64::from(planted::is(Bug::TrimEarly));
             log.trim(floor.get(log.replica()) + early);
         }
+        self.bury();
     }
     /// How far a member is behind: operations that we have and it has not acknowledged.
     #[must_use]

@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 
 /// The map that holds everything.
 pub(super) const ROOT: u32 = 0;
+/// No sequence.
+pub(super) const NO_SEQUENCE: u32 = u32::MAX;
 
 /// Stamps count units of 4.096 s from 2025 on; 27 bits last until 2042, then all later ones are equal.
 const STAMP_EPOCH_MILLIS: u64 = 1_735_689_600_000;
@@ -34,6 +36,8 @@ pub(super) struct Container {
     pub(super) parent: u32,
     pub(super) name: Box<[u8]>,
     pub(super) table: Table,
+    /// Of a sequence, which one ([`super::sequence`]); its table is empty.
+    pub(super) sequence: u32,
     seed: u64,
     shard: u16,
 }
@@ -57,6 +61,7 @@ impl Tree {
             parent: ROOT,
             name: Box::default(),
             table: Table::default(),
+            sequence: NO_SEQUENCE,
             seed,
             shard: 0,
         };
@@ -117,6 +122,32 @@ impl Tree {
         let sum = &mut self.shards[shard];
         *sum = sum.wrapping_add(plus).wrapping_sub(minus);
     }
+    /// The seed of the hashes of what lies in a container of this kind and path, and its shard, whether it is there or not.
+    pub(super) fn seed_of(&self, kind: Kind, names: &[Vec<u8>]) -> (u64, usize) {
+        let shard = names.first().map_or(0, |key| self.shard(ROOT, &Name::new(key)));
+        let mut seed = self.container(ROOT).seed;
+        for (i, name) in names.iter().enumerate() {
+            let kind = if i + 1 == names.len() { kind } else { Kind::Map };
+            seed = self.secret.hasher().pair(seed, kind as u64).bytes(name).short();
+        }
+        (seed, shard)
+    }
+    /// The hash of a sequence's element, in a container of that seed.
+    pub(super) fn element_hash(&self, seed: u64, name: u64, value: Option<&[u8]>) -> u128 {
+        let h = self.secret.hasher().pair(seed ^ Kind::Sequence as u64, name);
+        h.pair(u64::from(value.is_none()), 0).bytes(value.unwrap_or(&[])).sum()
+    }
+    /// Counts elements of a sequence that came and went.
+    pub(super) fn count_elements(&mut self, shard: usize, plus: (u128, usize), minus: (u128, usize)) {
+        self.total = self.total.wrapping_add(plus.0).wrapping_sub(minus.0);
+        let sum = &mut self.shards[shard];
+        *sum = sum.wrapping_add(plus.0).wrapping_sub(minus.0);
+        self.entries = self.entries + plus.1 - minus.1;
+    }
+    /// Says which sequence a container stands for.
+    pub(super) fn set_sequence(&mut self, id: u32, sequence: u32) {
+        self.containers[id as usize].sequence = sequence;
+    }
     /// Adds an entry unless it is there already. Whether it was added.
     pub(super) fn put(&mut self, id: u32, new: &New<'_>) -> bool {
         if !self.containers[id as usize].table.insert(new) {
@@ -163,7 +194,8 @@ impl Tree {
         let name = Name::new(bytes);
         let shard = self.shard(parent, &name) as u16;
         let seed = self.secret.hasher().pair(self.container(parent).seed, kind as u64).bytes(bytes).short();
-        let new = Container { kind, parent, name: bytes.into(), table: Table::default(), seed, shard };
+        let (name_of, table) = (bytes.into(), Table::default());
+        let new = Container { kind, parent, name: name_of, table, sequence: NO_SEQUENCE, seed, shard };
         let id = if let Some(id) = self.free.pop() {
             self.containers[id as usize] = new;
             id

@@ -10,6 +10,7 @@ mod oracle;
 #[path = "../../examples/histories/rival.rs"]
 mod rival;
 mod salvage;
+mod sequences;
 #[path = "../../examples/histories/spec.rs"]
 mod spec;
 #[path = "../../examples/histories/world.rs"]

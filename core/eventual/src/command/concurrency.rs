@@ -300,3 +300,137 @@ fn an_explanation_says_who_wrote_what_and_why_it_is_shown() {
     assert!(said.entries[0].shown.as_ref().unwrap().starts_with("shown"));
     assert!(said.entries[1].shown.as_ref().unwrap().starts_with("a sibling"));
 }
+
+fn rpush(k: &str, v: &[&str]) -> Command {
+    Command::RPush { key: b(k), values: bs(v) }
+}
+fn lpush(k: &str, v: &[&str]) -> Command {
+    Command::LPush { key: b(k), values: bs(v) }
+}
+fn lset(k: &str, index: i64, v: &str) -> Command {
+    Command::LSet { key: b(k), index, value: b(v) }
+}
+fn whole(k: &str) -> Command {
+    Command::LRange { key: b(k), start: 0, stop: -1 }
+}
+fn list(v: &[&str]) -> Reply {
+    Reply::Elements(bs(v))
+}
+
+#[test]
+fn lists_are_redis_when_nobody_else_writes() {
+    let mut two = Two::new();
+    assert_eq!(two.at_a(whole("l")), Ok(list(&[])));
+    assert_eq!(two.at_a(lset("l", 0, "x")), Err(Refusal::NoSuchKey));
+    assert_eq!(two.at_a(rpush("l", &["b", "c"])), Ok(Reply::Number(2)));
+    assert_eq!(two.at_a(lpush("l", &["a", "z"])), Ok(Reply::Number(4)));
+    assert_eq!(two.at_a(whole("l")), Ok(list(&["z", "a", "b", "c"])));
+    assert_eq!(two.at_a(Command::Type { key: b("l") }), Ok(Reply::Type(Type::List)));
+    assert_eq!(two.at_a(Command::LIndex { key: b("l"), index: -1 }), Ok(value("c")));
+    assert_eq!(two.at_a(Command::LIndex { key: b("l"), index: 4 }), Ok(Reply::Value(None)));
+    assert_eq!(two.at_a(get("l")), Err(Refusal::WrongType { holds: Type::List }));
+    let insert =
+        |before, pivot: &str| Command::LInsert { key: b("l"), before, pivot: b(pivot), value: b("i") };
+    assert_eq!(two.at_a(insert(true, "b")), Ok(Reply::Number(5)));
+    assert_eq!(two.at_a(insert(false, "c")), Ok(Reply::Number(6)));
+    assert_eq!(two.at_a(insert(false, "none")), Ok(Reply::Number(-1)));
+    assert_eq!(two.at_a(whole("l")), Ok(list(&["z", "a", "i", "b", "c", "i"])));
+    for (index, v) in [(0, "first"), (-1, "last"), (2, "mid")] {
+        assert_eq!(two.at_a(lset("l", index, v)), Ok(Reply::Done));
+    }
+    assert_eq!(two.at_a(lset("l", 6, "x")), Err(Refusal::IndexOutOfRange));
+    assert_eq!(two.at_a(whole("l")), Ok(list(&["first", "a", "mid", "b", "c", "last"])));
+    two.at_a(rpush("l", &["a", "b", "a"])).unwrap();
+    let find = |rank, count| Command::LPos { key: b("l"), value: b("a"), rank, count, maxlen: 0 };
+    assert_eq!(two.at_a(find(1, None)), Ok(Reply::Number(1)));
+    assert_eq!(two.at_a(find(-1, None)), Ok(Reply::Number(8)));
+    assert_eq!(two.at_a(find(2, Some(0))), Ok(Reply::Numbers(vec![6, 8])));
+    assert_eq!(two.at_a(find(4, None)), Ok(Reply::Value(None)));
+    let rem = |count, v: &str| Command::LRem { key: b("l"), count, value: b(v) };
+    assert_eq!(two.at_a(rem(-2, "a")), Ok(Reply::Number(2)));
+    assert_eq!(two.at_a(rem(0, "b")), Ok(Reply::Number(2)));
+    assert_eq!(two.at_a(whole("l")), Ok(list(&["first", "a", "mid", "c", "last"])));
+    let trim = |start, stop| Command::LTrim { key: b("l"), start, stop };
+    assert_eq!(two.at_a(trim(1, -2)), Ok(Reply::Done));
+    assert_eq!(two.at_a(whole("l")), Ok(list(&["a", "mid", "c"])));
+    assert_eq!(two.at_a(Command::Expire { key: b("l"), expiry: Expiry::In(60_000) }), Ok(Reply::Number(1)));
+    assert_eq!(two.at_a(trim(5, 9)), Ok(Reply::Done));
+    assert_eq!(two.at_a(Command::DbSize), Ok(Reply::Number(0)));
+    assert!(two.a.is_empty(), "the last element takes the deadline with it");
+}
+
+#[test]
+fn pushes_of_two_regions_all_stay_and_do_not_mix() {
+    let mut two = Two::new();
+    two.at_a(rpush("l", &["0"])).unwrap();
+    two.exchange();
+    for n in 1..4 {
+        two.at_a(rpush("l", &[&format!("a{n}")])).unwrap();
+        two.at_b(rpush("l", &[&format!("b{n}"), &format!("B{n}")])).unwrap();
+    }
+    two.exchange();
+    assert_eq!(two.both(&whole("l")), list(&["0", "a1", "a2", "a3", "b1", "B1", "b2", "B2", "b3", "B3"]));
+    assert_eq!(two.both(&Command::LLen { key: b("l") }), Reply::Number(10));
+}
+
+#[test]
+fn two_lsets_of_one_element_leave_both_values_in_its_place() {
+    let mut two = Two::new();
+    two.at_a(rpush("l", &["x", "y", "z"])).unwrap();
+    two.exchange();
+    two.at_a(lset("l", 1, "of a")).unwrap();
+    two.at_b(lset("l", 1, "of b")).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&whole("l")), list(&["x", "of a", "of b", "z"]));
+}
+
+#[test]
+fn an_lset_of_an_end_stays_there_when_somebody_pushes_behind_it() {
+    let mut two = Two::new();
+    two.at_a(rpush("l", &["x", "y", "z"])).unwrap();
+    two.exchange();
+    two.at_a(lset("l", -1, "new z")).unwrap();
+    two.at_b(rpush("l", &["pushed"])).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&whole("l")), list(&["x", "y", "new z", "pushed"]));
+    two.at_a(lset("l", 0, "new x")).unwrap();
+    two.at_b(lpush("l", &["first"])).unwrap();
+    two.exchange();
+    assert_eq!(two.both(&whole("l")), list(&["first", "new x", "y", "new z", "pushed"]));
+}
+
+#[test]
+fn what_another_region_pushes_survives_removals_that_have_not_seen_it() {
+    for remove in [
+        del("l"),
+        Command::LTrim { key: b("l"), start: 9, stop: 9 },
+        Command::LRem { key: b("l"), count: 0, value: b("x") },
+        Command::FlushDb,
+        set("l", "a string now"),
+    ] {
+        let mut two = Two::new();
+        two.at_a(rpush("l", &["x", "x", "x"])).unwrap();
+        two.exchange();
+        two.at_a(remove.clone()).unwrap();
+        two.at_b(Command::LInsert { key: b("l"), before: false, pivot: b("x"), value: b("kept") }).unwrap();
+        two.exchange();
+        assert_eq!(two.both(&whole("l")), list(&["kept"]), "{}", remove.name());
+        let (kept, mourned) = two.a.tombstones();
+        assert!(kept > 0 && mourned > 0, "the dead still say where it stands");
+    }
+}
+
+#[test]
+fn an_explanation_of_a_list_names_each_element() {
+    let mut two = Two::new();
+    two.at_a(rpush("l", &["x"])).unwrap();
+    two.exchange();
+    two.at_b(rpush("l", &["y"])).unwrap();
+    let view = View { space: &two.b, millis: two.ms, draw: 0 };
+    let said = super::explain(view, &b("l"));
+    assert_eq!(said.shown, Some(b("list")));
+    let of: Vec<_> =
+        said.entries.iter().map(|e| (e.path.clone(), e.writer, e.value.clone(), e.kind.as_str())).collect();
+    let row = |n: &str, writer, v: &str| (bs(&[n]), Some(writer), Some(b(v)), "sequence");
+    assert_eq!(of, [row("0", (1, 1), "x"), row("1", (2, 1), "y")]);
+}

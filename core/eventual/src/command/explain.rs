@@ -42,7 +42,7 @@ fn below(view: View<'_>, path: &[Vec<u8>], out: &mut Explanation) {
             kind if kind.is_register() => registers(view, &at, out),
             kind if kind.is_counter() => counters(view, &at, out),
             kind if kind.is_set() => elements(view, &at, out),
-            _ => {}
+            _ => places(view, &at, out),
         }
     }
 }
@@ -97,6 +97,19 @@ fn counters(view: View<'_>, at: &Address, out: &mut Explanation) {
         let found = entry(view.space, at, share.dot);
         out.entries.push(Entry { time: time(share.hlc), value: Some(value), shown: Some(shown), ..found });
     }
+}
+
+fn places(view: View<'_>, at: &Address, out: &mut Explanation) {
+    let room = ENTRIES_MAX.saturating_sub(out.entries.len());
+    out.cut |= view.space.length(at) > room;
+    for (i, placed) in view.space.placed(at, 0, room).into_iter().enumerate() {
+        let mut e = entry(view.space, at, placed.dot);
+        e.path.push(i.to_string().into());
+        e.value = Some(placed.value.into());
+        e.shown = Some("there: no removal names it; it stands beside what its writer saw beside it".into());
+        out.entries.push(e);
+    }
+    debug_assert!(at.kind == Kind::Sequence, "only sequences have places");
 }
 
 fn elements(view: View<'_>, at: &Address, out: &mut Explanation) {

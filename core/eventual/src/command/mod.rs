@@ -28,7 +28,7 @@ use crate::api::{ANSWER_MAX, Command, ELEMENT_MAX, Expiry, KEY_MAX, Reply, Type,
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use dwcp_crdt::space::{Field, Sibling};
-use dwcp_crdt::{Address, Change, Edit, Kind, Space};
+use dwcp_crdt::{Address, Change, Dot, Edit, Kind, Space};
 
 /// What a command does and answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,7 +110,8 @@ pub(crate) fn plan(view: View<'_>, command: &Command) -> Planned {
         | Command::LInsert { .. }
         | Command::LRem { .. }
         | Command::LSet { .. }
-        | Command::LTrim { .. } => list::plan(view, command),
+        | Command::LTrim { .. }
+        | Command::LPos { .. } => list::plan(view, command),
         _ => key::plan(view, command),
     }?;
     within("what the command writes", weight(&planned.edits), WRITE_MAX)?;
@@ -120,10 +121,24 @@ pub(crate) fn plan(view: View<'_>, command: &Command) -> Planned {
 /// Bytes that edits take in the log, roughly from above.
 pub(crate) fn weight(edits: &[Edit]) -> usize {
     let change = |c: &Change| match c {
-        Change::Write(b) | Change::Add(b) | Change::Remove(b) | Change::Splice(b) => b.len(),
+        Change::Write(b) | Change::Add(b) | Change::Remove(b) => b.len(),
+        Change::Replace { value, .. } => value.len() + 32,
+        Change::Insert { values, .. } => values.iter().map(|v| v.len() + 4).sum(),
+        Change::EraseNamed(names) => SPAN_BYTES * spans(names),
+        Change::Erase { count, .. } => SPAN_BYTES * count,
         _ => 0,
     };
     edits.iter().map(|e| 40 + e.at.names.iter().map(Vec::len).sum::<usize>() + change(&e.change)).sum()
+}
+
+/// Bytes of a row of elements that go, at most.
+const SPAN_BYTES: usize = 14;
+
+/// In how many rows these names lie.
+fn spans(names: &[Dot]) -> usize {
+    let mut names: Vec<u64> = names.iter().map(|n| n.bits()).collect();
+    names.sort_unstable();
+    names.chunk_by(|a, b| a + 1 == *b).count()
 }
 
 fn within(what: &str, size: usize, limit: usize) -> Result<(), Refusal> {
