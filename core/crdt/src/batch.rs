@@ -96,6 +96,10 @@ impl Batch {
     pub(crate) const fn replicas(&self) -> u32 {
         self.named.replicas
     }
+    /// Its operations as they lie in memory: one run of the operation format.
+    pub(crate) fn run(&self) -> &[u8] {
+        &self.ops
+    }
     /// Bytes it takes when encoded, within a few.
     #[must_use]
     pub const fn size(&self) -> usize {

@@ -86,6 +86,21 @@ impl Space {
         }
         id
     }
+    /// Looks up together where operations on one container go, and throws the answers away: the memory that applying them will read is
+    /// then near. Alone each search waits for memory five times over; side by side they wait together.
+    pub(super) fn warm(&self, ops: &[Op<'_>]) {
+        let [first, .., last] = ops else { return };
+        if first.container != last.container {
+            return;
+        }
+        let known = self.hot.id.filter(|_| self.hot.path == first.container);
+        let Some(id) = known.or_else(|| self.tree.find(first.container)) else { return };
+        let mut heads = [0; super::AT_ONCE];
+        for (head, op) in heads.iter_mut().zip(ops) {
+            *head = Name::new(op.name).head;
+        }
+        self.tree.container(id).table.probe(&heads[..ops.len()]);
+    }
     pub(super) fn release(&mut self, id: u32) {
         if id != ROOT && self.tree.container(id).table.is_empty() && self.tree.release(id) {
             self.hot.forget();
@@ -140,6 +155,16 @@ impl Space {
         let tag = op.kind as u8;
         let dots = superseded(op);
         let mut at = self.tree.container(id).table.locate(&name);
+        // The common case: one entry is named, and it alone is here.
+        let table = &self.tree.container(id).table;
+        if let ([one], Some(e)) = (dots, table.entry(at))
+            && e.dot == one.bits()
+            && e.is(&name)
+            && (e.tag == ELEMENT || e.tag == tag && !op.kind.is_counter() && op.kind != Kind::Deadline)
+            && !table.entry(table.next(at)).is_some_and(|e| e.is(&name))
+        {
+            return self.tree.take(id, at, &name);
+        }
         while let Some(e) = self.tree.container(id).table.entry(at).filter(|e| e.is(&name)) {
             let same_kind = op.container_kind != Kind::Map || e.tag == tag;
             let named = if op.kind.is_counter() {

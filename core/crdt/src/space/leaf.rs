@@ -14,7 +14,7 @@
 //!                  and no room is kept for what may come
 //! ```
 //!
-//! An eight-byte element costs twenty bytes and the slack of one vector, which grows by sixteen slots at a time.
+//! An eight-byte element costs twenty bytes and the slack of one vector, which grows by an eighth at a time.
 //! Order is (name, tag, dot), names by bytes. What a removal leaves in `tails` is reclaimed when half of it is dead.
 
 use alloc::boxed::Box;
@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 /// Entries of one leaf.
-pub(super) const SLOTS_MAX: usize = 256;
+pub(super) const SLOTS_MAX: usize = 128;
 const TAILS_MAX: usize = 16 * 1024;
 const BIG: usize = 96;
 const SPILLED: u32 = 1 << 31;
@@ -38,7 +38,7 @@ pub(super) const CHILD: u8 = 128;
 
 #[repr(C, packed(4))]
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+pub(super) struct Slot {
     head: u64,
     dot: u64,
     tail: u32,
@@ -93,7 +93,7 @@ impl Entry<'_> {
         out
     }
     pub(super) fn is(&self, name: &Name<'_>) -> bool {
-        self.head == name.head && self.len == name.bytes.len() && self.rest == name.rest()
+        self.head == name.head && self.len == name.bytes.len() && (self.len <= 8 || self.rest == name.rest())
     }
     /// The container this entry stands for.
     pub(super) fn child(&self) -> Option<u32> {
@@ -160,7 +160,25 @@ fn reserve<T>(v: &mut Vec<T>, more: usize, least: usize) {
     }
 }
 
+/// Binary searches in lockstep: a step of each before the next step of any, so that their loads overlap.
+pub(super) fn probe(probes: &mut [(&[Slot], u64)]) {
+    const STEPS: u32 = SLOTS_MAX.ilog2() + 1;
+    for _ in 0..STEPS {
+        for (slots, head) in probes.iter_mut() {
+            let half = slots.len() / 2;
+            if let Some(mid) = slots.get(half) {
+                *slots = if mid.head < *head { &slots[half + 1..] } else { &slots[..half] };
+            }
+        }
+    }
+    core::hint::black_box(probes.iter().map(|(slots, _)| slots.len()).sum::<usize>());
+}
+
 impl Leaf {
+    /// The entries' short parts.
+    pub(super) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -246,7 +264,8 @@ impl Leaf {
                 let len = read_varint(&self.tails, &mut i);
                 (len, &self.tails[i..i + len.saturating_sub(8)])
             };
-            len.min(9).cmp(&name.bytes.len().min(9)).then_with(|| rest.cmp(name.rest()))
+            let by_length = len.min(9).cmp(&name.bytes.len().min(9));
+            if len <= 8 || by_length != Ordering::Equal { by_length } else { rest.cmp(name.rest()) }
         })
     }
     /// How the first entry's name compares.
@@ -273,7 +292,7 @@ impl Leaf {
     /// Puts an entry at its place, which the caller knows.
     pub(super) fn insert(&mut self, at: usize, new: &New<'_>) {
         let tail = if new.fits_slot() { new.slot_tail() } else { self.spill(new) };
-        let least = 16.min(self.slots.len() / 2 + 1);
+        let least = 8.min(self.slots.len() / 2 + 1);
         reserve(&mut self.slots, 1, least);
         self.slots.insert(at, Slot { head: new.name.head, dot: new.dot, tail });
     }

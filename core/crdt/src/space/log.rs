@@ -33,12 +33,21 @@ pub(super) struct Log {
     last: u64,
     chunks: VecDeque<Chunk>,
     encoder: Encoder,
+    /// The last chunk came as it is: nothing is added to it.
+    sealed: bool,
 }
 
 impl Log {
     /// An empty one that begins after operation number `base`.
     pub(super) fn new(replica: ReplicaIndex, base: u64) -> Self {
-        Self { replica, base, last: base, chunks: VecDeque::new(), encoder: Encoder::default() }
+        Self {
+            replica,
+            base,
+            last: base,
+            chunks: VecDeque::new(),
+            encoder: Encoder::default(),
+            sealed: false,
+        }
     }
     /// All up to this number is gone.
     pub(super) const fn base(&self) -> u64 {
@@ -56,7 +65,9 @@ impl Log {
     pub(super) fn push(&mut self, op: &Op<'_>) {
         debug_assert_eq!(op.dot.sequence(), self.last + 1, "the log has no holes");
         // Within a run time only rises; a replica whose clock went back between two batches begins another.
-        let full = |c: &Chunk| c.count >= CHUNK_OPS || c.ops.len() >= CHUNK_BYTES || op.hlc < c.last_hlc;
+        let sealed = core::mem::take(&mut self.sealed);
+        let full =
+            |c: &Chunk| sealed || c.count >= CHUNK_OPS || c.ops.len() >= CHUNK_BYTES || op.hlc < c.last_hlc;
         if self.chunks.back().is_none_or(full) {
             if let Some(c) = self.chunks.back_mut() {
                 c.ops.shrink_to_fit();
@@ -79,6 +90,29 @@ impl Log {
         (chunk.last, chunk.last_hlc) = (op.last(), op.hlc);
         chunk.count += 1;
         self.last = op.last().sequence();
+    }
+    /// Adds the operations that come next, all of them, as a chunk of their own: one copy, nothing is spelled anew. Whether
+    /// they make a good chunk; else they are to be added one by one.
+    pub(super) fn push_batch(&mut self, batch: &Batch) -> bool {
+        let (count, run) = (batch.count(), batch.run());
+        if !(CHUNK_OPS / 8..=CHUNK_OPS).contains(&count) || run.len() > CHUNK_BYTES {
+            return false;
+        }
+        debug_assert_eq!(batch.first().sequence(), self.last + 1, "the log has no holes");
+        if let Some(c) = self.chunks.back_mut() {
+            c.ops.shrink_to_fit();
+        }
+        self.last = batch.last().sequence();
+        self.sealed = true;
+        self.chunks.push_back(Chunk {
+            first: batch.first(),
+            last: batch.last(),
+            count,
+            hlc: batch.hlc(),
+            last_hlc: batch.last_hlc(),
+            ops: run.to_vec(),
+        });
+        true
     }
     /// Operations after number `after` and up to `upto`, as batches of about `budget` bytes together at most, each ending with a
     /// transaction; at least one transaction if there is any.

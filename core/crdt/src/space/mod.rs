@@ -60,6 +60,7 @@ use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
 use crate::edit::EditFault;
 use crate::fingerprint::Secret;
 use crate::hlc::{self, Clock, Drift};
+use crate::op::Op;
 use crate::roster::{Roster, RosterFault, Standing};
 use crate::version::VersionVector;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,11 @@ use pending::Pending;
 use sequence::Sequences;
 use thiserror::Error;
 use tree::Tree;
+
+/// Operations that are read before the first of them is applied: their places are looked up together.
+const AT_ONCE: usize = 64;
+/// Fewer operations than this are applied as they are read.
+const FEW: u64 = 4;
 
 /// What a space is told once.
 #[derive(Clone, Copy, Debug)]
@@ -339,16 +345,38 @@ impl Space {
             let stranger = ReplicaIndex((batch.replicas() - 1) as u16);
             return Err(Refused::NotAdmitted(Dot::new(stranger, 1), self.roster.epoch));
         }
+        let whole = batch.first().sequence() == have + 1 && self.log(maker).push_batch(batch);
         let mut applied = 0;
-        for op in batch.ops() {
-            let op = op?;
+        let mut one = |space: &mut Self, op: &Op<'_>| {
             if op.dot.sequence() > have {
-                self.apply(&op);
-                self.log(maker).push(&op);
+                space.apply(op);
+                if !whole {
+                    space.log(maker).push(op);
+                }
                 applied += 1;
             }
+        };
+        if batch.count() < FEW {
+            for op in batch.ops() {
+                one(self, &op?);
+            }
+            return Ok(applied);
         }
-        Ok(applied)
+        let mut ops = batch.ops();
+        let mut some: Vec<Op<'_>> = Vec::with_capacity(AT_ONCE.min(batch.count() as usize));
+        loop {
+            some.clear();
+            while some.len() < AT_ONCE
+                && let Some(op) = ops.next()
+            {
+                some.push(op?);
+            }
+            if some.is_empty() {
+                return Ok(applied);
+            }
+            self.warm(&some);
+            some.iter().for_each(|op| one(self, op));
+        }
     }
     fn log(&mut self, replica: ReplicaIndex) -> &mut Log {
         let at = usize::from(replica.0);

@@ -176,7 +176,7 @@ fn one_that_is_evicted_again_on_the_way_loses_nothing_and_does_nothing_twice() {
         assert_eq!(back.version().get(second), anew);
         // A peer takes some of that, and the second place ends, too.
         let half = back.tail_of(second, 0);
-        for batch in half.batches().iter().flat_map(|b| one_by_one(b)).take(taken as usize) {
+        for batch in half.batches().iter().flat_map(one_by_one).take(taken as usize) {
             c[0].receive(&batch, NOW).expect("sound");
         }
         c[2] = back;
