@@ -52,6 +52,8 @@ pub(crate) struct World {
     old: Vec<(Received, Vec<u8>)>,
     /// Names are dots of the space, so a sequence has gaps.
     gaps: bool,
+    /// Much is acknowledged, retired and purged.
+    tidy: bool,
     /// What happened, to be printed when something is wrong.
     pub(crate) story: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl World {
             lines: vec![vec![(0, vec![0; n])]; n],
             old: Vec::new(),
             gaps: rng.below(2) == 0,
+            tidy: rng.below(3) == 0,
             rng,
             story: Vec::new(),
         }
@@ -85,6 +88,9 @@ impl World {
     pub(crate) fn step(&mut self) -> Result<(), String> {
         let n = self.replicas.len();
         let i = self.rng.below(n);
+        if self.tidy && self.rng.below(3) == 0 {
+            return self.tidy_up(i);
+        }
         match self.rng.below(100) {
             0..34 => self.insert(i)?,
             34..46 => self.delete(i)?,
@@ -99,6 +105,27 @@ impl World {
             _ => self.restart(i)?,
         }
         self.compare(i)
+    }
+
+    /// What is deleted is acknowledged, retired and purged, by everyone at once or by some.
+    fn tidy_up(&mut self, i: usize) -> Result<(), String> {
+        let n = self.replicas.len();
+        match self.rng.below(5) {
+            0 => (0..n).for_each(|r| self.ack(r)),
+            1 => (0..n).for_each(|r| self.retire(r)),
+            2 => self.purge(i),
+            3 => self.deliver(i)?,
+            _ => {
+                for r in 0..n {
+                    (0..n).try_for_each(|from| self.deliver_from(r, from, usize::MAX))?;
+                }
+                // Acknowledged twice: the line may be drawn by the acknowledgement before the last.
+                (0..2 * n).for_each(|r| self.ack(r % n));
+                (0..n).for_each(|r| self.retire(r));
+                self.purge(i);
+            }
+        }
+        (0..n).try_for_each(|r| self.compare(r))
     }
 
     /// All is delivered; all replicas are equal, and nothing waits.
@@ -247,10 +274,15 @@ impl World {
 
     fn deliver(&mut self, i: usize) -> Result<(), String> {
         let j = self.rng.below(self.replicas.len());
-        for _ in 0..1 + self.rng.below(4) {
-            if self.replicas[i].received[j] < self.log[j].len() {
-                self.take(i, j)?;
-            }
+        let most = 1 + self.rng.below(4);
+        self.deliver_from(i, j, most)
+    }
+
+    fn deliver_from(&mut self, i: usize, j: usize, most: usize) -> Result<(), String> {
+        for _ in self.replicas[i].received[j]
+            ..self.log[j].len().min(self.replicas[i].received[j].saturating_add(most))
+        {
+            self.take(i, j)?;
         }
         Ok(())
     }
