@@ -73,10 +73,18 @@ impl<C: Content> Tree<C> {
         }
     }
 
-    /// Whether the run's first element is the first below the right side of `p`.
+    /// Whether the run's first element, the first behind `p`, is the first below the right side of `p`.
     fn opens_right_of(&self, run: &Run, p: u64) -> bool {
+        if p == ROOT {
+            return true;
+        }
         let mut at = *run;
         while at.is_left() {
+            // What hangs on `p`, over others or not, is younger where one replica made both. So the way up a list that was
+            // built from its end to its beginning is short.
+            if at.first >> 48 == p >> 48 && at.first < p {
+                return false;
+            }
             let up = self.held(at.origin);
             at = *self.run(up.leaf, up.run);
         }

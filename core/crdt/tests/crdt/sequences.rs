@@ -108,6 +108,21 @@ fn an_insertion_takes_a_dot_for_each_element() {
 }
 
 #[test]
+fn a_list_that_was_built_from_its_end_is_as_fast_as_one_built_from_its_beginning() {
+    // Each element hangs left of the one before: a climb to the root for each would be two billion steps.
+    let mut all = spaces(2);
+    let n = 65_536;
+    let edits: Vec<Edit> = (0..n).map(|_| insert(0, &["x"])).collect();
+    let batch = all[0].transact(NOW, &edits).unwrap().unwrap();
+    let middle: Vec<Edit> = (0..1_000).map(|k| insert(k * 60 + 1, &["y"])).collect();
+    let more = all[0].transact(NOW, &middle).unwrap().unwrap();
+    for batch in [&batch, &more] {
+        all[1].receive(batch, NOW).unwrap();
+    }
+    assert_eq!((all[1].length(&list()), all[0].digest()), (n + 1_000, all[1].digest()));
+}
+
+#[test]
 fn a_sequence_lies_in_maps_like_anything_else() {
     let mut all = spaces(2);
     let deep = Address::key(Kind::Map, "m").field(Kind::Map, "n").field(Kind::Sequence, "list");
