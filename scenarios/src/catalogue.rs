@@ -34,6 +34,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/clock_hour",
     "eventual/crash_before_sync",
     "eventual/disk_lost",
+    "eventual/evicted",
     "eventual/partition",
     "eventual/region_loss",
     "eventual/steady",

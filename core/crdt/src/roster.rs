@@ -27,6 +27,7 @@
 
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex, SEQUENCE_MAX};
+use crate::version::VersionVector;
 use alloc::vec::Vec;
 use dwcp_env::NodeId;
 use thiserror::Error;
@@ -162,6 +163,36 @@ impl Roster {
     pub fn cuts_off(&self, dot: Dot) -> bool {
         let standing = self.get(dot.replica()).map(|m| m.standing);
         matches!(standing, Some(Standing::Evicted { last, .. }) if dot.sequence() > last)
+    }
+    /// The number beyond an eviction's cut that an operation has at its node's next place, if there is one: number `last + n` of an ended
+    /// place is made anew as number `n` of the next (`Space::write_anew`).
+    fn renamed_once(&self, dot: Dot) -> Option<Dot> {
+        let of = self.get(dot.replica())?;
+        let beyond = dot.sequence().checked_sub(self.last(dot.replica())).filter(|n| *n > 0)?;
+        let (next, _) = self.iter().find(|(r, m)| *r > dot.replica() && m.node == of.node)?;
+        Some(Dot::new(next, beyond))
+    }
+    /// What a dot is called now.
+    #[must_use]
+    pub fn renamed(&self, mut dot: Dot) -> Dot {
+        while let Some(next) = self.renamed_once(dot) {
+            dot = next;
+        }
+        dot
+    }
+    /// What a version knows, in today's names: of ended places what counts, and of their next ones what was made anew of the rest.
+    #[must_use]
+    pub fn renamed_version(&self, version: &VersionVector) -> VersionVector {
+        let mut out = VersionVector::new();
+        for (r, sequence) in version.iter() {
+            let mut dot = Dot::new(r, sequence);
+            while let Some(next) = self.renamed_once(dot) {
+                out.raise(dot.replica(), self.last(dot.replica()));
+                dot = next;
+            }
+            out.raise(dot.replica(), dot.sequence());
+        }
+        out
     }
     /// All places with their members.
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaIndex, &Member)> {

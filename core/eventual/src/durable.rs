@@ -19,7 +19,7 @@ const TERM: u64 = 1;
 const CHECKPOINT_AGAIN: Duration = Duration::secs(10);
 
 impl Eventual {
-    fn append(&mut self, payload: Bytes) -> Lsn {
+    pub(crate) fn append(&mut self, payload: Bytes) -> Lsn {
         let index = self.next_entry;
         self.next_entry += 1;
         self.since_checkpoint += payload.len() as u64 + 64;
@@ -131,12 +131,13 @@ impl Eventual {
                 return;
             }
             self.writing = Some(Writing::new(self.spec.group, self.next_entry));
-            (self.checkpoint_wanted, self.since_checkpoint) = (false, 0);
             // What can't be applied yet is not in the state: it goes behind it.
             for batch in std::mem::take(&mut self.leftover) {
                 self.append(batch_entry(&batch));
                 self.leftover.push(batch);
             }
+            self.keep_tails();
+            (self.checkpoint_wanted, self.since_checkpoint) = (false, 0);
         }
         let Some(writing) = self.writing.as_mut().filter(|w| !w.ended()) else { return };
         let step = writing.next(self.cluster, &self.space, &self.storage);

@@ -195,14 +195,22 @@ impl Eventual {
         Err(Refusal::NotReady(self.waiting_for().unwrap_or_default()))
     }
 
-    /// Whether operations of our own may be made.
+    /// Whether operations may be made at our place.
+    pub(crate) fn may_make(&self) -> bool {
+        self.place_lost.is_none() && self.serves()
+    }
+
+    /// Whether new operations may be.
     pub(crate) fn may_write(&self) -> bool {
-        self.place_lost.is_none() && self.may_read().is_ok()
+        self.may_make() && !self.owes()
     }
 
     fn check_room(&self) -> Result<(), Refusal> {
         if let Some(why) = self.place_lost {
             return Err(Refusal::NotReady(format!("{why}: it waits for a new place in the roster")));
+        }
+        if self.owes() {
+            return Err(Refusal::NotReady("what it wrote at its last place is being made anew".into()));
         }
         let limit = self.spec.unstable_max.0;
         if self.unstable_bytes > limit {

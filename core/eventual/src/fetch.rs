@@ -39,7 +39,7 @@ use crate::ranges::Stage;
 use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
-use dwcp_crdt::space::{Cursor, Digest, Refused, Restore, RestoreFault, SnapshotHeader};
+use dwcp_crdt::space::{Cursor, Digest, Received, Refused, Restore, RestoreFault, SnapshotHeader};
 use dwcp_crdt::{Batch, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
@@ -338,8 +338,12 @@ impl Eventual {
             return Ok(());
         }
         for batch in std::mem::take(&mut self.leftover) {
-            // What still does not fit has been superseded by the fetched state, or is lost with what came before it.
-            let _applied = space.receive(&batch, ms);
+            // What still does not fit has been superseded by the fetched state, or is lost with what came before it; of our own, what
+            // their eviction cuts off will be made anew.
+            let own = space.roster().get(batch.replica()).is_some_and(|m| m.node == self.node);
+            if !matches!(space.receive(&batch, ms), Ok(Received::Applied(_) | Received::Duplicate)) && own {
+                self.leftover.push(batch);
+            }
         }
         for (peer, offset) in &self.offsets {
             space.clock_mut().measured(*peer, *offset);

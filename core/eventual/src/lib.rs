@@ -45,6 +45,7 @@ mod ranges;
 pub mod refusal;
 mod replica;
 pub mod roster;
+mod salvage;
 mod sync;
 
 pub use api::{Answer, Command, Expiry, Notice, Query, Reply, Span, Subscription};

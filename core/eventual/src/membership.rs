@@ -1,7 +1,7 @@
 //! This replica's place in the roster, and what it does for the others'.
 
 use crate::identity::Identity;
-use crate::replica::{Eventual, Outbox, millis};
+use crate::replica::{Eventual, Outbox};
 use crate::roster::{self, Decided, Heard, Kept};
 use dwcp_crdt::{ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{Duration, Event, NodeId, Now};
@@ -49,10 +49,10 @@ impl Eventual {
 
     /// Does what our own standing in the roster asks for.
     pub(crate) fn mind_standing(&mut self) {
+        self.set_tails_aside();
         let Some(me) = self.identity.map(|i| i.replica) else { return };
         match self.space.roster().get(me).map(|m| m.standing) {
-            Some(Standing::Evicted { last, .. }) if self.place_lost.is_none() => {
-                self.salvaged = self.space.salvage(last);
+            Some(Standing::Evicted { .. }) if self.place_lost.is_none() => {
                 self.probe.reachable("eventual.evicted");
                 self.forget_state("it was evicted while it was silent");
             }
@@ -130,21 +130,8 @@ impl Eventual {
         self.probe.reachable("eventual.whole");
     }
 
-    /// Writes anew what was written under a place that ended.
-    fn rewrite(&mut self, now: Now) {
-        if self.salvaged.is_empty() || !self.may_write() {
-            return;
-        }
-        for edit in std::mem::take(&mut self.salvaged) {
-            // One by one: an edit that no longer fits must not keep the others out.
-            let _made = self.space.transact(millis(now), std::slice::from_ref(&edit));
-        }
-        self.probe.reachable("eventual.rewritten");
-    }
-
     /// One that is not whole asks some each second: first those that have not answered yet.
     pub(crate) fn seek_company(&mut self, now: Now) {
-        self.rewrite(now);
         if self.serves() || self.identity.is_none() || self.fetch.is_some() {
             return;
         }

@@ -32,6 +32,7 @@ use crate::refusal::Refusal;
 use crate::roster::{Decided, Heard, Wish};
 use crate::sync::Holds;
 use bytes::Bytes;
+use dwcp_crdt::space::Tail;
 use dwcp_crdt::{Batch, Edit, ReplicaIndex, Space, VersionVector};
 use dwcp_env::{
     ClusterId, Duration, Event, Instant, JobResult, Lane, NodeId, Now, PeerFault, Probe, RequestId, Seed,
@@ -163,7 +164,7 @@ pub struct Eventual {
     /// Batches of the log that could not be applied yet, for something before them is lost.
     pub(crate) leftover: Vec<Batch>,
     /// What was written under a place that ended, to be written anew.
-    pub(crate) salvaged: Vec<Edit>,
+    pub(crate) salvaged: Vec<Tail>,
 
     pub(crate) writing: Option<Writing>,
     pub(crate) job_out: bool,
@@ -257,6 +258,9 @@ impl Eventual {
     pub fn settle(&mut self, now: Now, out: &mut Outbox) {
         self.watch_clock(now);
         self.tick(now, out);
+        if self.write_anew() {
+            out.wake_by(now.mono);
+        }
         if self.gossip.wake_at() <= now.mono {
             self.gossip(now, dwcp_gossip::Input::Wake);
         }

@@ -64,24 +64,24 @@ impl Directory {
     /// Changes a name; effective at `at` if deferred.
     pub(crate) fn change(&mut self, entry: Entry, now: u64, at: Option<u64>) {
         apply(&mut self.live, &entry);
-        if at.is_some() || !self.deferred.is_empty() {
-            let at = self.when(now, at);
-            self.deferred.push_back((at, Some(entry)));
-        } else {
-            self.unsynced.push(entry);
+        self.settle(now);
+        match at {
+            Some(at) => self.defer(at, Some(entry)),
+            None => self.unsynced.push(entry),
         }
     }
+    /// Makes durable what has been changed. What a job will change a moment later is no part of that: its rename must not be
+    /// durable before the file it names.
     pub(crate) fn sync(&mut self, now: u64, at: Option<u64>) {
-        if at.is_some() {
-            let at = self.when(now, at);
-            self.deferred.push_back((at, None));
-            return;
+        if let Some(at) = at {
+            return self.defer(at, None);
         }
-        self.settle(u64::MAX);
+        self.settle(now);
         self.commit();
     }
-    fn when(&self, now: u64, at: Option<u64>) -> u64 {
-        at.unwrap_or(now).max(self.deferred.back().map_or(0, |d| d.0))
+    fn defer(&mut self, at: u64, entry: Option<Entry>) {
+        let at = at.max(self.deferred.back().map_or(0, |d| d.0));
+        self.deferred.push_back((at, entry));
     }
     /// Carries out deferred changes up to and including `now`.
     pub(crate) fn settle(&mut self, now: u64) {

@@ -116,6 +116,9 @@ pub fn unequal<'e>(replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)
         if !replica.serves() {
             return Err(format!("{node} does not serve"));
         }
+        if replica.owes() {
+            return Err(format!("{node} has not made anew what it wrote at its last place"));
+        }
         let (other, known) = *first.get_or_insert((node, replica));
         if known.version() != replica.version() {
             return Err(format!("{other} has {}, {node} has {}", known.version(), replica.version()));

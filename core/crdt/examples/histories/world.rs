@@ -8,7 +8,7 @@ use dwcp_crdt::edit::{Change, Edit, EditFault};
 use dwcp_crdt::planted::{self, Bug};
 use dwcp_crdt::range::{self, Difference};
 use dwcp_crdt::space::{Config, Missing, Received, Refused, Rejected, Restore, SnapshotHeader};
-use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space, Standing, VersionVector};
+use dwcp_crdt::{Batch, Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{NodeId, Probe};
 use std::fmt::Write as _;
 
@@ -650,6 +650,13 @@ impl World {
         }
         let Some(from) = self.source_for(n) else { return Ok(()) };
         let old = self.nodes[n].space.me();
+        // Nothing is made anew before the end of each former place is decided.
+        let open = |(r, m): (ReplicaIndex, &Member)| {
+            r != old && m.node == NodeId(n as u64) && !matches!(m.standing, Standing::Evicted { .. })
+        };
+        if self.roster.iter().any(open) {
+            return Ok(());
+        }
         self.sync(n);
         self.evict(old, Some(self.nodes[from].space.me()))?;
         let Some(Standing::Evicted { last, .. }) = self.roster.get(old).map(|m| m.standing) else {
@@ -670,11 +677,17 @@ impl World {
         let before = self.nodes[n].space.version().clone();
         // In one go, or a few at a time as if it were asked for by turns.
         let most = if self.draw.once_in(2) { usize::MAX } else { 1 };
-        while !self.nodes[n]
-            .space
-            .write_anew(core::slice::from_ref(&tail), most)
-            .map_err(|e| Violation(e.to_string()))?
-        {}
+        loop {
+            let space = &mut self.nodes[n].space;
+            let made = space.version().get(me);
+            let done = space.write_anew(core::slice::from_ref(&tail), most);
+            if done.map_err(|e| Violation(e.to_string()))? {
+                break;
+            }
+            if space.version().get(me) == made {
+                return fail(format!("{n} does not go on with {tail:?} under {:?}", space.roster()));
+            }
+        }
         let Missing::Operations { batches, .. } = self.nodes[n].space.missing(&before, usize::MAX) else {
             return fail("what was written anew is not in the log");
         };

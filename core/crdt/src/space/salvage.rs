@@ -9,7 +9,10 @@
 //! on the way loses nothing and does nothing twice, without a record of its own. If the next place ends before that is done, its own tail
 //! comes first at the place after it, and then what was left.
 //!
-//! Names change with the operations: a dot of a tail stands for the dot that its operation has now. A counter's totals are counted from the
+//! Names change with the operations: number `last + n` of an ended place is number `n` of its node's next ([`Roster::renamed`]), for
+//! everyone who reads the roster. So what one evicted replica did to what another made is still done when both come back. (Not if the
+//! other is evicted only after the first has made its own anew: then a removal misses what it removed.) A number of
+//! which the disk lost the operation is made anew as one that does nothing. A counter's totals are counted from the
 //! shares that the ended places have in the present state. An element of a sequence hangs where it hung if what it hung on lives, else
 //! where that stood: what is dead may be purged elsewhere. Rights that a tail hands over are left out: the heir has them.
 //!
@@ -20,11 +23,14 @@ use super::apply::totals;
 use super::leaf::Name;
 use super::tree::instance;
 use super::{Rejected, Space};
+use crate::address::{Kind, encode_path};
 use crate::batch::Batch;
+use crate::code::Writer;
 use crate::dot::{Dot, ReplicaIndex};
+use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
-use crate::version::VersionVector;
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::roster::Standing;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Operations of an ended place beyond the last that counts.
@@ -62,74 +68,59 @@ impl Tail {
     /// How many operations it holds.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.ops().len()
+        self.steps().len()
     }
     fn end(&self) -> u64 {
         self.batches.iter().map(|b| b.last().sequence()).fold(self.last, u64::max)
     }
-    fn ops(&self) -> Vec<Op<'_>> {
+    /// Without holes.
+    fn steps(&self) -> Vec<Step<'_>> {
         let mut end = self.last;
         let mut out = Vec::new();
         for op in self.batches.iter().flat_map(Batch::ops).flatten() {
-            if op.dot.sequence() > end {
-                end = op.last().sequence();
-                out.push(op);
+            let sequence = op.dot.sequence();
+            if sequence <= end {
+                continue;
             }
+            let lost = end + 1..sequence;
+            out.extend(lost.map(|_| Step { width: 1, hlc: op.hlc, op: None }));
+            end = op.last().sequence();
+            out.push(Step { width: end - sequence + 1, hlc: op.hlc, op: Some(op) });
         }
         out
     }
 }
 
-/// What is to be made anew, and what the names of before stand for now.
-#[derive(Default)]
-struct Plan<'t> {
-    /// With the number of its tail.
-    queue: VecDeque<(usize, Op<'t>)>,
-    /// From an operation's first dot: how many it takes, and the first of them now.
-    names: BTreeMap<Dot, (u64, Dot)>,
+/// One operation to be made anew.
+struct Step<'t> {
+    width: u64,
+    hlc: Hlc,
+    /// None if it is lost.
+    op: Option<Op<'t>>,
 }
 
-impl<'t> Plan<'t> {
-    /// For a replica at `me` that has made `done` operations there. Tails in the order of their places.
-    fn new(tails: &'t [Tail], me: ReplicaIndex, done: u64) -> Self {
-        let mut plan = Self::default();
-        for (i, tail) in tails.iter().enumerate() {
-            plan.made(tail.of, tail.end());
-            for op in tail.ops().into_iter().rev() {
-                plan.queue.push_front((i, op));
-            }
-        }
-        plan.made(me, done);
-        plan
-    }
-    /// The first operations of a place, `done` of them in all, were those that stand here.
-    fn made(&mut self, place: ReplicaIndex, done: u64) {
-        let mut next = 1;
-        while let Some((_, op)) = self.queue.front() {
-            let width = width(op);
-            if next + width - 1 > done {
-                break;
-            }
-            self.names.insert(op.dot, (width, Dot::new(place, next)));
-            next += width;
-            self.queue.pop_front();
+/// What a replica at `me`, of a node whose ended places were these, has still to make anew, having made `done` operations.
+fn left<'t>(tails: &'t [Tail], ended: &[(ReplicaIndex, u64)], done: u64) -> VecDeque<Step<'t>> {
+    let mut queue = VecDeque::new();
+    for (place, last) in ended {
+        let tail = tails.iter().find(|t| t.of == *place);
+        // The first that each place made was what was left of those before it.
+        drop_first(&mut queue, tail.map_or(*last, Tail::end));
+        for step in tail.iter().flat_map(|t| t.steps()).rev() {
+            queue.push_front(step);
         }
     }
-    /// What a dot is called now.
-    fn now(&self, mut d: Dot) -> Dot {
-        while let Some((first, (width, now))) = self.names.range(..=d).next_back()
-            && first.replica() == d.replica()
-            && d.sequence() - first.sequence() < *width
-        {
-            d = Dot::new(now.replica(), now.sequence() + (d.sequence() - first.sequence()));
-        }
-        d
-    }
+    drop_first(&mut queue, done);
+    queue
 }
 
-/// Dots an operation takes.
-fn width(op: &Op<'_>) -> u64 {
-    op.last().sequence() - op.dot.sequence() + 1
+fn drop_first(queue: &mut VecDeque<Step<'_>>, mut made: u64) {
+    while let Some(step) = queue.front()
+        && step.width <= made
+    {
+        made -= step.width;
+        queue.pop_front();
+    }
 }
 
 impl Space {
@@ -140,87 +131,112 @@ impl Space {
         Tail::new(of, last, log.map(|l| l.after(last, u64::MAX, usize::MAX)).unwrap_or_default())
     }
 
-    /// Makes up to about `most` operations of the tails anew, in whole transactions. `tails` are of all of this replica's former places,
-    /// in their order. Whether all of them are made.
+    /// Makes up to about `most` operations of the tails anew, in whole transactions. `tails` are of this replica's former places, in
+    /// their order. Whether all of them are made: nothing is before the end of each former place is decided.
     ///
     /// # Errors
     /// This replica may not write now.
     pub fn write_anew(&mut self, tails: &[Tail], most: usize) -> Result<bool, Rejected> {
         self.may_write()?;
         self.open();
+        if tails.iter().all(Tail::is_empty) {
+            return Ok(true);
+        }
         let me = self.me;
-        let mut plan = Plan::new(tails, me, self.vv.get(me));
+        let Some(ended) = self.former_places() else { return Ok(false) };
+        let mut queue = left(tails, &ended, self.vv.get(me));
+        let mut root = Writer::new();
+        encode_path(Kind::Map, core::iter::empty(), &mut root);
         let mut made = 0;
-        while let Some((tail, old)) = plan.queue.pop_front() {
+        while let Some(step) = queue.pop_front() {
             let dot = self.next_dot();
-            let spliced = self.splice_anew(&old, dot, |d| plan.now(d));
-            let mut op = self.renamed(&plan, &tails[tail..], &old, dot);
+            let Some(old) = &step.op else {
+                self.make(&nothing(dot, step.hlc, root.as_slice()));
+                continue;
+            };
+            let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d));
+            let mut op = self.renamed(old, dot);
             if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
                 op.action = Action::Splice { width: *width, bytes };
             }
-            plan.names.insert(old.dot, (width(&old), dot));
-            self.apply(&op);
-            self.log(me).push(&op);
-            self.clock.resume(op.hlc);
+            self.make(&op);
             made += 1;
             if made >= most && op.ends {
                 break;
             }
         }
-        Ok(plan.queue.is_empty())
+        Ok(queue.is_empty())
     }
 
-    /// The operation under its new name. `tails`: its own, and those of later places.
-    fn renamed<'o>(&self, plan: &Plan<'_>, tails: &[Tail], op: &Op<'o>, dot: Dot) -> Op<'o> {
-        let action = match &op.action {
+    /// The places that this node had before, and the last that counts of each; none if that is not decided yet.
+    fn former_places(&self) -> Option<Vec<(ReplicaIndex, u64)>> {
+        let node = self.roster.get(self.me)?.node;
+        let former = self.roster.iter().filter(|(r, m)| *r < self.me && m.node == node);
+        former
+            .map(|(r, m)| match m.standing {
+                Standing::Evicted { last, .. } => Some((r, last)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn make(&mut self, op: &Op<'_>) {
+        self.apply(op);
+        self.log(self.me).push(op);
+        self.clock.resume(op.hlc);
+    }
+
+    /// The operation under its new name.
+    fn renamed<'o>(&self, old: &Op<'o>, dot: Dot) -> Op<'o> {
+        let now = |d: Dot| self.roster.renamed(d);
+        let action = match &old.action {
             Action::Count { instance, plus, minus } => {
-                let instance = plan.now(*instance);
-                let (plus, minus) = self.beyond_shares(op, instance, tails, (*plus, *minus));
-                Action::Count { instance: of(instance, op, dot), plus, minus }
+                let instance = now(*instance);
+                let (plus, minus) = self.beyond_shares(old, instance, (*plus, *minus));
+                Action::Count { instance, plus, minus }
             }
             Action::Escrow { instance, granted, spent, .. } => {
-                let instance = plan.now(*instance);
-                let (granted, spent) = self.beyond_shares(op, instance, tails, (*granted, *spent));
-                Action::Escrow { instance: of(instance, op, dot), granted, spent, transfers: Vec::new() }
+                let instance = now(*instance);
+                let (granted, spent) = self.beyond_shares(old, instance, (*granted, *spent));
+                Action::Escrow { instance, granted, spent, transfers: Vec::new() }
             }
-            Action::Clear(Some(upto)) => Action::Clear(Some(known(upto, tails, dot))),
+            Action::Clear(Some(upto)) => Action::Clear(Some(self.roster.renamed_version(upto))),
             other => other.clone(),
         };
-        let supersedes = op.supersedes.as_slice().iter().map(|d| plan.now(*d)).collect();
-        Op { dot, supersedes: Dots::new(supersedes), action, ..op.clone() }
+        let supersedes = old.supersedes.as_slice().iter().map(|d| now(*d)).collect();
+        Op { dot, supersedes: Dots::new(supersedes), action, ..old.clone() }
     }
 
-    /// A counter's running totals without what the ended places' shares hold of them.
-    fn beyond_shares(&self, op: &Op<'_>, of: Dot, tails: &[Tail], all: (u64, u64)) -> (u64, u64) {
+    /// A counter's running totals without what the shares of this node's ended places hold of them.
+    fn beyond_shares(&self, op: &Op<'_>, of: Dot, all: (u64, u64)) -> (u64, u64) {
         let Some(id) = self.tree.find(op.container) else { return all };
         let name = Name::new(op.name);
-        let here = self.tree.container(id).table.named(name);
-        let ended = |d: u64| tails.iter().any(|t| t.of == Dot::from_bits(d).replica());
-        here.filter(|e| e.tag == op.kind as u8 && instance(e.body) == Some(of) && ended(e.dot)).fold(
-            all,
-            |sum, e| {
-                let (plus, minus) = totals(e.body);
-                (sum.0.saturating_sub(plus), sum.1.saturating_sub(minus))
-            },
-        )
+        let node = self.roster.get(self.me).map(|m| m.node);
+        let ended = |r: ReplicaIndex| {
+            (op.dot.replica()..self.me).contains(&r) && self.roster.get(r).map(|m| m.node) == node
+        };
+        let shares = self.tree.container(id).table.named(name).filter(|e| {
+            let by = Dot::from_bits(e.dot).replica();
+            e.tag == op.kind as u8 && instance(e.body) == Some(of) && ended(by)
+        });
+        shares.fold(all, |sum, e| {
+            let (plus, minus) = totals(e.body);
+            (sum.0.saturating_sub(plus), sum.1.saturating_sub(minus))
+        })
     }
 }
 
-/// The counter that an operation creates is named by the operation itself.
-fn of(instance: Dot, old: &Op<'_>, dot: Dot) -> Dot {
-    if instance == old.dot { dot } else { instance }
-}
-
-/// What the maker of a deletion knew, in today's names: of its ended places what counts, and all that was made of their tails before.
-fn known(upto: &VersionVector, tails: &[Tail], dot: Dot) -> VersionVector {
-    let mut out = VersionVector::new();
-    for (r, sequence) in upto.iter() {
-        let counts = tails.iter().find(|t| t.of == r).map_or(sequence, |t| sequence.min(t.last));
-        out.raise(r, counts);
+/// An operation in the place of one that is lost.
+fn nothing<'r>(dot: Dot, hlc: Hlc, root: &'r [u8]) -> Op<'r> {
+    Op {
+        dot,
+        hlc,
+        ends: true,
+        container: root,
+        container_kind: Kind::Map,
+        name: &[],
+        kind: Kind::Lww,
+        supersedes: Dots::None,
+        action: Action::Remove,
     }
-    for later in tails.iter().skip(1) {
-        out.raise(later.of, later.last);
-    }
-    out.raise(dot.replica(), dot.sequence() - 1);
-    out
 }

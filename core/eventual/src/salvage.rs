@@ -1,0 +1,79 @@
+//! What this node wrote at places that ended, and nobody had taken: kept until it is made anew at the place it has now.
+//!
+//! It was acknowledged to clients, so it lies in the log, and goes behind each checkpoint anew until the next place has it all
+//! (`dwcp_crdt::space`, "salvage": how far that has come is what the next place has made, so that a crash on the way repeats nothing).
+//! Before that the next place makes nothing else: clients' writes are refused with `LOADING`.
+
+use crate::identity::batch_entry;
+use crate::replica::Eventual;
+use dwcp_crdt::space::Tail;
+use dwcp_crdt::{Batch, Member, ReplicaIndex, Standing};
+
+/// Operations made anew in one turn, about.
+const A_TURN: usize = 4_096;
+
+impl Eventual {
+    /// Sets aside what counts no longer of this node's former places. Called before the state that holds it is given up.
+    pub(crate) fn set_tails_aside(&mut self) {
+        let ours = |(r, m): (ReplicaIndex, &Member)| match m.standing {
+            Standing::Evicted { last, .. } if m.node == self.node => Some((r, last)),
+            _ => None,
+        };
+        let ended: Vec<(ReplicaIndex, u64)> = self.space.roster().iter().filter_map(ours).collect();
+        for (of, last) in ended {
+            self.set_aside(of, last);
+        }
+    }
+
+    fn set_aside(&mut self, of: ReplicaIndex, last: u64) {
+        let (own, others): (Vec<Batch>, Vec<Batch>) =
+            std::mem::take(&mut self.leftover).into_iter().partition(|b| b.replica() == of);
+        self.leftover = others;
+        let here = self.space.tail_of(of, last);
+        let at = self.salvaged.iter().position(|t| t.of() == of);
+        if own.is_empty() && (here.is_empty() || at.is_some()) {
+            return;
+        }
+        let before = at.map(|i| self.salvaged.remove(i));
+        let kept = before.iter().flat_map(|t| t.batches().to_vec());
+        let tail = Tail::new(of, last, own.into_iter().chain(kept).chain(here.batches().to_vec()));
+        // What was made in this turn is not in the log yet, and its client will be answered.
+        let logged = self.logged.get(of);
+        for batch in here.batches().iter().filter(|b| b.last().sequence() > logged) {
+            self.append(batch_entry(batch));
+        }
+        let place = self.salvaged.partition_point(|t| t.of() < of);
+        if !tail.is_empty() {
+            self.salvaged.insert(place, tail);
+        }
+    }
+
+    /// Keeps what is set aside beyond the checkpoint that now begins.
+    pub(crate) fn keep_tails(&mut self) {
+        let entries: Vec<_> = self.salvaged.iter().flat_map(Tail::batches).map(batch_entry).collect();
+        for entry in entries {
+            self.append(entry);
+        }
+    }
+
+    /// Makes anew some of what is set aside, if this replica may write. Whether more can be at once.
+    pub(crate) fn write_anew(&mut self) -> bool {
+        if self.salvaged.is_empty() || !self.may_make() {
+            return false;
+        }
+        let tails = std::mem::take(&mut self.salvaged);
+        let before = self.place().map(|me| self.space.version().get(me));
+        if self.space.write_anew(&tails, A_TURN) == Ok(true) {
+            self.probe.reachable("eventual.rewritten");
+        } else {
+            self.salvaged = tails;
+        }
+        self.owes() && self.place().map(|me| self.space.version().get(me)) != before
+    }
+
+    /// Whether something that clients were promised is still to be made anew here.
+    #[must_use]
+    pub const fn owes(&self) -> bool {
+        !self.salvaged.is_empty()
+    }
+}
