@@ -27,7 +27,7 @@
 //!
 //! **What goes on meanwhile.** Here: everything, for what is fetched lies apart; what we take in is beyond the holder's
 //! version and carried over, or in it. There: everything, for the tail makes it whole (`dwcp_crdt::space`, "a snapshot of a moving
-//! state"); the holder only does not cut its log for as long as it is asked ([`PULLED`]), within a half of the log's bound.
+//! state"); the holder only does not cut its log for as long as it is asked, within a half of the log's bound.
 //! It keeps nothing else between two questions but a view for ranges, that anybody may share.
 //!
 //! Nothing is acknowledged before the new state is in its file. Questions are repeated each second. A holder that falls
@@ -49,8 +49,6 @@ const GIVE_UP: Duration = Duration::secs(5);
 const AGAIN: Duration = Duration::secs(1);
 /// A near holder is waited for this long before the far one is asked.
 const NEAR: Duration = Duration::secs(2);
-/// A holder that was asked so lately does not cut its log.
-pub(crate) const PULLED: Duration = Duration::secs(10);
 /// Bytes of operations a tail may have; beyond, the fetch begins anew, from a newer state.
 const TAIL_BYTES: u64 = 256 * 1024 * 1024;
 /// Who has fewer entries takes the whole state.
@@ -93,15 +91,18 @@ impl Fetch {
 
 impl Eventual {
     /// A peer's log does not reach back to what we have.
-    pub(crate) fn on_below(&mut self, now: Now, from: NodeId) {
+    pub(crate) fn on_below(&mut self, now: Now, from: NodeId, tail: bool) {
         if self.identity.is_none() {
             return;
         }
         if let Some(fetch) = &self.fetch {
-            if fetch.from == from && matches!(fetch.stage, Stage::Tail) {
+            if tail && fetch.from == from && matches!(fetch.stage, Stage::Tail) {
                 // What happened since the state was begun is gone there already: begin anew.
                 self.begin_fetch(now, from);
             }
+            return;
+        }
+        if tail {
             return;
         }
         let near: Vec<NodeId> = {
@@ -172,7 +173,7 @@ impl Eventual {
 
     /// Whether the log must not be cut: somebody takes our state and will ask for what happened meanwhile.
     pub(crate) fn is_pulled(&self, now: Now) -> bool {
-        self.serving.asked_within(now, PULLED) && self.unstable_bytes < self.spec.unstable_max.0 / 2
+        self.serving.has_pullers(now) && self.unstable_bytes < self.spec.unstable_max.0 / 2
     }
 
     /// Sends a part of our state.
@@ -182,7 +183,7 @@ impl Eventual {
             self.probe.reachable("eventual.peer_budget_spent");
             return;
         }
-        self.serving.asked(now);
+        self.serving.asked(now, to);
         let cursor = match &from {
             None => None,
             Some(bytes) => {

@@ -199,10 +199,10 @@ impl Eventual {
         let standings: Vec<(ReplicaIndex, Standing)> =
             self.space.roster().iter().map(|(r, m)| (r, m.standing)).collect();
         for (r, standing) in standings {
-            let behind = self.space.lag(r);
-            let new = Heard { at: now.mono, lagging_since: None, behind };
+            let reached = self.space.reaches(r);
+            let new = Heard { at: now.mono, lagging_since: None, reached };
             let heard = self.heard.entry(r).or_insert(new);
-            heard.behind = behind;
+            heard.reached = reached;
             match standing {
                 Standing::Lagging => {
                     heard.lagging_since.get_or_insert(now.mono);

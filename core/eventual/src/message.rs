@@ -69,7 +69,10 @@ pub(crate) enum Message {
         batches: Vec<Bytes>,
         more: bool,
     },
-    Below,
+    Below {
+        /// Of a tail that was asked for, not of a version that was sent: the two may cross.
+        tail: bool,
+    },
     SnapshotWanted {
         from: Option<Bytes>,
     },
@@ -153,7 +156,7 @@ impl Message {
         match self {
             Self::Gossip(_) => Rung::Push,
             Self::Digest { .. } => Rung::Digest,
-            Self::Version { .. } | Self::Roster(_) | Self::Below => Rung::Version,
+            Self::Version { .. } | Self::Roster(_) | Self::Below { .. } => Rung::Version,
             Self::Operations { .. } => Rung::Operations,
             Self::RangesWanted { .. }
             | Self::Ranges { .. }

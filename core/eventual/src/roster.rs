@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | found, admit | the node itself | it has no place, or can't be sure to know all it sent from the one it had |
 //! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
-//! | lagging → active | the same | it is heard again and has caught up |
+//! | lagging → active | the same, if it serves | it is heard again, and the log reaches back to what it has: from now on it is kept |
 //! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
 //! | closing → evicted | the same | every active member has reported how far it has come: the most of these counts |
 //!
@@ -131,8 +131,8 @@ pub(crate) struct Heard {
     pub(crate) at: Instant,
     /// When it was first seen to be lagging.
     pub(crate) lagging_since: Option<Instant>,
-    /// Operations that it is not known to have.
-    pub(crate) behind: u64,
+    /// Whether our log holds all that it is not known to have.
+    pub(crate) reached: bool,
 }
 
 /// The next roster, if one is due. Only one that is `whole` can say of another that it has caught up; the rest any member
@@ -156,7 +156,7 @@ pub(crate) fn due(
             Standing::Active if silent >= patience.lagging => return Some(roster.with(r, Standing::Lagging)),
             Standing::Lagging => {
                 let Some(h) = heard.get(&r) else { continue };
-                if whole && silent < patience.lagging / 4 && h.behind == 0 {
+                if whole && silent < patience.lagging / 4 && h.reached {
                     return Some(roster.with(r, Standing::Active));
                 }
                 if h.lagging_since.is_some_and(|s| now.since(s) >= patience.evict)
@@ -203,9 +203,9 @@ mod tests {
         Decided { roster: Some((roster, 3)), reports }
     }
 
-    fn heard(seconds: u64, lagging: Option<u64>, behind: u64) -> Heard {
+    fn heard(seconds: u64, lagging: Option<u64>, reached: bool) -> Heard {
         let at = |s| Instant::ZERO + Duration::secs(s);
-        Heard { at: at(seconds), lagging_since: lagging.map(at), behind }
+        Heard { at: at(seconds), lagging_since: lagging.map(at), reached }
     }
 
     #[test]
@@ -216,22 +216,22 @@ mod tests {
         let r2 = ReplicaIndex(2);
         let nodes = [NodeId(1), NodeId(2), NodeId(3)];
         let first = Roster::founding(nodes);
-        let silent = |h| BTreeMap::from([(ReplicaIndex(1), heard(499, None, 0)), (r2, h)]);
+        let silent = |h| BTreeMap::from([(ReplicaIndex(1), heard(499, None, true)), (r2, h)]);
         let go = |roster: &Roster, reports: &[(u16, u16, u64)], h| {
             let next = due(now, p, me, true, &decided(roster.clone(), reports), &silent(h));
             next.and_then(|n| n.get(r2).map(|m| m.standing))
         };
-        assert_eq!(go(&first, &[], heard(450, None, 9)), None);
-        assert_eq!(go(&first, &[], heard(300, None, 9)), Some(Standing::Lagging));
+        assert_eq!(go(&first, &[], heard(450, None, false)), None);
+        assert_eq!(go(&first, &[], heard(300, None, false)), Some(Standing::Lagging));
         let lagging = first.with(r2, Standing::Lagging);
-        assert_eq!(go(&lagging, &[], heard(300, Some(400), 9)), None, "not yet");
-        assert_eq!(go(&lagging, &[], heard(499, Some(400), 0)), Some(Standing::Active), "it is back");
-        assert_eq!(go(&lagging, &[], heard(499, Some(10), 4)), None, "back, and not caught up");
-        assert_eq!(go(&lagging, &[], heard(100, Some(200), 9)), Some(Standing::Closing));
+        assert_eq!(go(&lagging, &[], heard(300, Some(400), false)), None, "not yet");
+        assert_eq!(go(&lagging, &[], heard(499, Some(400), true)), Some(Standing::Active), "it is back");
+        assert_eq!(go(&lagging, &[], heard(499, Some(10), false)), None, "back, and not caught up");
+        assert_eq!(go(&lagging, &[], heard(100, Some(200), false)), Some(Standing::Closing));
         let closing = lagging.with(r2, Standing::Closing);
-        assert_eq!(go(&closing, &[(2, 0, 7)], heard(100, Some(200), 9)), None, "one has not said");
+        assert_eq!(go(&closing, &[(2, 0, 7)], heard(100, Some(200), false)), None, "one has not said");
         let evicted = Standing::Evicted { last: 8, heir: Some(ReplicaIndex(0)) };
-        assert_eq!(go(&closing, &[(2, 0, 7), (2, 1, 8)], heard(100, Some(200), 9)), Some(evicted));
+        assert_eq!(go(&closing, &[(2, 0, 7), (2, 1, 8)], heard(100, Some(200), false)), Some(evicted));
     }
 
     #[test]

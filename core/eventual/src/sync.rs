@@ -45,7 +45,7 @@ impl Eventual {
         }
         self.heard_any = now.mono;
         if let Some(place) = self.place_of(from) {
-            let new = Heard { at: now.mono, lagging_since: None, behind: 0 };
+            let new = Heard { at: now.mono, lagging_since: None, reached: true };
             self.heard.entry(place).or_insert(new).at = now.mono;
         }
     }
@@ -138,8 +138,8 @@ impl Eventual {
                 self.adopt(&roster);
                 Ok(())
             }
-            Message::Below => {
-                self.on_below(now, from);
+            Message::Below { tail } => {
+                self.on_below(now, from, tail);
                 Ok(())
             }
             Message::SnapshotWanted { from: place } => {
@@ -341,21 +341,24 @@ impl Eventual {
             Missing::Operations { .. } => {}
             Missing::BelowLog(_) => {
                 self.probe.reachable("eventual.below_log");
-                self.send(to, Lane::Data, &Message::Below);
+                self.send(to, Lane::Data, &Message::Below { tail: false });
             }
         }
     }
 
     fn send_tail(&mut self, now: Now, to: NodeId, since: &VersionVector) {
-        self.serving.asked(now);
+        self.serving.asked(now, to);
         match self.space.missing(since, OPERATIONS_BYTES) {
             Missing::Operations { batches, more } => {
                 let (batches, size) = encoded(&batches);
                 self.spend(now, to, size);
                 let digest = (!more).then(|| self.space.digest().to_bytes());
+                if digest.is_some() {
+                    self.serving.answered(now, to);
+                }
                 self.send(to, Lane::Bulk, &Message::Tail { batches, digest });
             }
-            Missing::BelowLog(_) => self.send(to, Lane::Data, &Message::Below),
+            Missing::BelowLog(_) => self.send(to, Lane::Data, &Message::Below { tail: true }),
         }
     }
 }

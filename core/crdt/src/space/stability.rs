@@ -79,6 +79,13 @@ impl Space {
         }
         self.bury();
     }
+    /// Whether the log still holds all that a member has not acknowledged.
+    #[must_use]
+    pub fn reaches(&self, peer: ReplicaIndex) -> bool {
+        let none = VersionVector::new();
+        let acked = self.stability.acked.get(&peer).unwrap_or(&none);
+        self.logs.iter().all(|log| log.base() <= acked.get(log.replica()))
+    }
     /// How far a member is behind: operations that we have and it has not acknowledged.
     #[must_use]
     pub fn lag(&self, peer: ReplicaIndex) -> u64 {

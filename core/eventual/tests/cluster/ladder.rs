@@ -1,6 +1,6 @@
 //! Which rung of the ladder repairs what, and what it costs.
 
-use crate::world::{World, add, add_all, count, delete, members, remove, set_all, total};
+use crate::world::{World, add, add_all, count, delete, list, members, push, remove, set_all, total, unlist};
 use crate::{secs, three};
 use dwcp_crdt::Standing;
 use dwcp_env::Duration;
@@ -15,6 +15,7 @@ fn full() -> World {
         for n in 0..3 {
             w.acked(n, count(&format!("count {part}"), 1));
         }
+        w.acked(part % 3, push(&format!("list {part}"), (0..20).map(|i| format!("item {i}"))));
         w.run(Duration::millis(300));
     }
     w.run(secs(5));
@@ -46,12 +47,17 @@ fn who_was_away_gets_what_differs_and_nothing_removed_comes_back() {
         w.acked(2, remove("s", &["element 7.7".into()]));
         w.acked(2, delete(["key 8.8".to_string()].into_iter()));
         w.acked(2, count("count 3", 70));
+        w.acked(2, push("list 1", ["from 2".to_string()].into_iter()));
+        w.acked(2, unlist("list 1", "item 3"));
         // What only the others know.
         w.acked(0, remove("s", &(0..20).map(|i| format!("element 5.{i}")).collect::<Vec<_>>()));
         w.acked(1, delete((0..10).map(|i| format!("key 6.{i}"))));
         w.acked(0, set_all((10..20).map(|i| format!("key 6.{i}")), "new"));
         w.acked(0, count("count 3", 500));
         w.acked(1, delete(["count 4".to_string()].into_iter()));
+        w.acked(1, push("list 1", ["from 1".to_string()].into_iter()));
+        w.acked(0, unlist("list 1", "item 4"));
+        w.acked(0, delete(["list 2".to_string()].into_iter()));
     });
     let before = w.node(2).rungs();
     w.cut(2, false);
@@ -78,6 +84,13 @@ fn who_was_away_gets_what_differs_and_nothing_removed_comes_back() {
     assert_eq!(there.len(), 2_000 + 1 + 40 - 1 - 20);
     assert_eq!(w.ask(2, total("count 3")), ["573"]);
     assert_eq!(w.ask(2, total("count 9")), ["43"]);
+    let mut listed = w.ask(2, list("list 1"));
+    assert_eq!(listed.len(), 20);
+    assert!(listed.contains(&"from 1".into()) && listed.contains(&"from 2".into()));
+    listed.truncate(18);
+    let items = (0..20).filter(|i| ![3, 4].contains(i)).map(|i| format!("item {i}"));
+    assert_eq!(listed, items.collect::<Vec<_>>());
+    assert!(w.ask(2, list("list 2")).is_empty());
     for gone in ["key 8.8", "key 6.0", "count 4"] {
         assert!(w.ask(2, total(gone)).is_empty(), "{gone}");
     }
@@ -132,6 +145,7 @@ fn ranges_are_right_under_loss_repetition_crashes_and_writes_everywhere() {
             // The puller, or a holder, in the middle of it.
             if i == 10 + seed || i == 25 + 3 * seed {
                 let who = if seed % 2 == 0 { 2 } else { (seed % 3) as usize };
+                by_ranges += w.node(who).rungs().of(Rung::Ranges).repairs;
                 w.crash(who);
                 w.boot(who);
             }
@@ -151,6 +165,85 @@ fn ranges_are_right_under_loss_repetition_crashes_and_writes_everywhere() {
         }
     }
     assert!(by_ranges >= 2, "{by_ranges} of 4");
+}
+
+#[test]
+fn a_view_is_never_older_than_the_header_it_goes_with() {
+    let mut w = full();
+    w.cut(1, true);
+    away(&mut w, 2, |w| w.acked(0, add("s", "new")));
+    w.cut(1, false);
+    w.cut(2, false);
+    // Both pull from node 0, the second from the view that the first made it take; what was removed between the two must
+    // not stay.
+    let gone: Vec<String> = (0..100).map(|i| format!("element 11.{i}")).collect();
+    for one in &gone {
+        w.acked(0, remove("s", std::slice::from_ref(one)));
+        w.run(Duration::millis(200));
+    }
+    w.run(secs(5));
+    w.all_equal();
+    for n in 1..3 {
+        let rungs = w.node(n).rungs();
+        assert!(rungs.of(Rung::Ranges).repairs > 0);
+        assert_eq!(rungs.of(Rung::State).repairs, 0);
+        assert!(!w.ask(n, members("s")).iter().any(|m| gone.contains(m)));
+    }
+}
+
+#[test]
+fn a_holder_keeps_its_log_for_as_long_as_it_is_asked() {
+    let mut w = full();
+    away(&mut w, 2, |w| w.acked(0, add("s", "new")));
+    w.cut(2, false);
+    // So many answers are lost that a fetch takes seconds, and the others write and acknowledge all the while.
+    w.bad(150, 0);
+    for i in 0..200 {
+        w.try_add(i % 2, "s", &format!("meanwhile {i}"));
+        w.run(Duration::millis(80));
+    }
+    let rungs = w.node(2).rungs();
+    assert!(rungs.of(Rung::Ranges).repairs + rungs.of(Rung::State).repairs > 0);
+    w.bad(0, 0);
+    w.run(secs(10));
+    w.all_equal();
+}
+
+#[test]
+fn an_hour_apart_is_healed_in_seconds_and_leaves_no_tombstone() {
+    let mut w = World::patient(&[0, 0, 1]);
+    w.run(secs(15));
+    w.all_serve();
+    w.cut(2, true);
+    for minute in 0..61 {
+        for n in [0, 1, 2] {
+            let names = |minute| (0..20).map(move |i| format!("{n}.{minute}.{i}"));
+            w.acked(n, push("l", names(minute)));
+            w.acked(n, add_all("s", names(minute)));
+            // What was made a minute ago goes.
+            if minute > 0 {
+                names(minute - 1).for_each(|gone| w.acked(n, unlist("l", &gone)));
+                w.acked(n, remove("s", &names(minute - 1).collect::<Vec<_>>()));
+            }
+        }
+        w.run(secs(59));
+    }
+    for n in [0, 2] {
+        w.acked(n, delete(["l".to_string()].into_iter()));
+    }
+    w.cut(2, false);
+    let mut took = Duration::ZERO;
+    while !w.are_equal() {
+        w.run(Duration::millis(250));
+        took += Duration::millis(250);
+        assert!(took < secs(60), "not equal after {took}");
+    }
+    assert!(w.ask(2, list("l")).is_empty());
+    assert_eq!(w.ask(0, members("s")).len(), 60);
+    w.run(secs(10));
+    for n in 0..3 {
+        assert_eq!(w.node(n).space().tombstones(), (0, 0), "node {n}");
+    }
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub(crate) struct World {
     dots: BTreeMap<u64, String>,
     /// Messages lost, and messages that come twice, the second time later; per mille.
     bad: (usize, usize),
+    patience: Patience,
 }
 
 fn b(s: &str) -> Bytes {
@@ -70,6 +71,18 @@ pub(crate) fn add_all(key: &str, members: impl Iterator<Item = String>) -> Comma
 /// Elements go out of a set.
 pub(crate) fn remove(key: &str, members: &[String]) -> Command {
     Command::SRem { key: b(key), members: members.iter().map(|m| b(m)).collect() }
+}
+/// Values go to the end of a list.
+pub(crate) fn push(key: &str, values: impl Iterator<Item = String>) -> Command {
+    Command::RPush { key: b(key), values: values.map(Bytes::from).collect() }
+}
+/// All that equal this value go out of a list.
+pub(crate) fn unlist(key: &str, value: &str) -> Command {
+    Command::LRem { key: b(key), count: 0, value: b(value) }
+}
+/// A list is read.
+pub(crate) fn list(key: &str) -> Command {
+    Command::LRange { key: b(key), start: 0, stop: -1 }
 }
 /// Keys get values.
 pub(crate) fn set_all(keys: impl Iterator<Item = String>, value: &str) -> Command {
@@ -95,6 +108,13 @@ pub(crate) fn total(key: &str) -> Command {
 impl World {
     /// Nodes in these regions, each with an empty disk, booted.
     pub(crate) fn new(regions: &[u16]) -> Self {
+        Self::with(regions, Patience { lagging: Duration::secs(20), evict: Duration::secs(20) })
+    }
+    /// The same, who wait for a silent one as long as they do by default.
+    pub(crate) fn patient(regions: &[u16]) -> Self {
+        Self::with(regions, Patience::default())
+    }
+    fn with(regions: &[u16], patience: Patience) -> Self {
         let member = |region: &u16| Member {
             disk: CrashDisk::default(),
             life: 0,
@@ -117,6 +137,7 @@ impl World {
             dice: Dice::new(1),
             dots: BTreeMap::new(),
             bad: (0, 0),
+            patience,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -127,7 +148,7 @@ impl World {
     }
     /// Starts a node from its disk.
     pub(crate) fn boot(&mut self, n: usize) {
-        let now = self.clock();
+        let (now, patience) = (self.clock(), self.patience);
         let all: Vec<NodeId> = (0..self.members.len()).map(|i| NodeId(i as u64 + 1)).collect();
         let m = &mut self.members[n];
         m.life += 1;
@@ -141,7 +162,7 @@ impl World {
         let log = recovered.groups.get(&GROUP).cloned().unwrap_or_default();
         let mut spec = EventualSpec::new(GROUP, "e", "main", RegionId(m.region));
         spec.checkpoint_every = ByteCount::kib(8);
-        spec.patience = Patience { lagging: Duration::secs(20), evict: Duration::secs(20) };
+        spec.patience = patience;
         let host = Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone() };
         let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
         replica.on_members(now, &all);
@@ -387,6 +408,13 @@ impl World {
                 self.node(n).status(self.clock())
             );
         }
+    }
+    /// Whether all have and show the same.
+    pub(crate) fn are_equal(&self) -> bool {
+        let first = self.node(0);
+        (1..self.members.len())
+            .map(|n| self.node(n))
+            .all(|other| (first.version(), first.fingerprint()) == (other.version(), other.fingerprint()))
     }
     pub(crate) fn all_equal(&self) {
         let first = self.node(0);
