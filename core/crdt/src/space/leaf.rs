@@ -62,6 +62,18 @@ impl<'a> Name<'a> {
     fn rest(&self) -> &'a [u8] {
         self.bytes.get(8..).unwrap_or(&[])
     }
+    /// The second eight bytes.
+    pub(super) fn second(&self) -> u64 {
+        second(self.rest())
+    }
+}
+
+/// The eight bytes behind a head, big end first, zeros behind. Their order is that of names of one head, as far as they differ.
+fn second(rest: &[u8]) -> u64 {
+    let mut raw = [0; 8];
+    let n = rest.len().min(8);
+    raw[..n].copy_from_slice(&rest[..n]);
+    u64::from_be_bytes(raw)
 }
 
 /// An entry as it is read.
@@ -181,6 +193,15 @@ impl Leaf {
     }
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+    /// The head of an entry's name.
+    #[inline]
+    pub(super) fn head(&self, at: usize) -> Option<u64> {
+        self.slots.get(at).map(|s| s.head)
+    }
+    /// The second eight bytes of the first name.
+    pub(super) fn second(&self) -> u64 {
+        self.entry(0).map_or(0, |e| second(e.rest))
     }
     /// The first name's head, by which leaves are found.
     pub(super) fn fence(&self) -> u64 {

@@ -32,6 +32,7 @@
 
 mod apply;
 mod elements;
+mod glance;
 mod leaf;
 mod log;
 mod mutate;
@@ -47,6 +48,7 @@ mod sync;
 mod table;
 mod tree;
 
+pub use glance::Seen;
 pub use mutate::Transaction;
 pub use read::{CounterShare, Element, Field, Placed, Sibling, Value};
 pub use salvage::Tail;

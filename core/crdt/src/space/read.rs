@@ -218,10 +218,18 @@ impl Space {
         }
         out
     }
-    /// How many elements a set has. Counts them.
+    /// How many names a map shows: fields, or at the root keys. At once.
+    #[must_use]
+    pub fn names_in(&self, names: &[Vec<u8>]) -> usize {
+        self.table(&Address { names: names.to_vec(), kind: Kind::Map }).map_or(0, Table::names)
+    }
+    /// How many elements a set has. At once, but of a 2P-Set, whose elements are counted.
     #[must_use]
     pub fn cardinality(&self, at: &Address) -> usize {
         let Some(table) = self.table(at).filter(|_| at.kind.is_set()) else { return 0 };
+        if at.kind != Kind::TwoPhaseSet {
+            return table.names();
+        }
         let (mut n, mut alive) = (0, false);
         let mut last = (0, usize::MAX, &[][..]);
         for e in table.iter() {

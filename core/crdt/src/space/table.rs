@@ -7,6 +7,8 @@
 //! cursor of a scan is a name.
 
 use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX, probe};
+use super::tree::as_entry;
+use crate::address::Kind;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -22,15 +24,23 @@ pub(super) struct Pos {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     fences: Vec<u64>,
+    /// The second eight bytes of the same names: keys like `user:000012345` are told apart here, where no leaf need be touched.
+    seconds: Vec<u64>,
     /// Boxed: a leaf that is split moves pointers, not leaves.
     #[allow(clippy::vec_box, reason = "what is moved is the point")]
     leaves: Vec<Box<Leaf>>,
     len: usize,
+    /// Names under which something lies besides a deadline.
+    names: usize,
 }
 
 impl Table {
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+    /// How many names there are under which something lies. A deadline alone is nothing.
+    pub(super) const fn names(&self) -> usize {
+        self.names
     }
     pub(super) const fn start() -> Pos {
         Pos { leaf: 0, slot: 0 }
@@ -40,10 +50,12 @@ impl Table {
     pub(super) fn locate(&self, name: &Name<'_>) -> Pos {
         let low = self.fences.partition_point(|f| *f < name.head);
         let mut high = low;
-        // Leaves that begin with the same eight bytes: compare whole names.
+        // Leaves that begin with the same eight bytes: compare the next eight, then whole names.
         if self.fences.get(low) == Some(&name.head) {
             let same = low + self.fences[low..].partition_point(|f| *f == name.head);
-            let (mut from, mut to) = (low, same);
+            let second = name.second();
+            let mut from = low + self.seconds[low..same].partition_point(|s| *s < second);
+            let mut to = from + self.seconds[from..same].partition_point(|s| *s == second);
             while from < to {
                 let mid = from.midpoint(to);
                 if self.leaves[mid].cmp_first(name) == Ordering::Less { from = mid + 1 } else { to = mid }
@@ -109,6 +121,7 @@ impl Table {
         if self.leaves.is_empty() {
             self.leaves.push(Box::default());
             self.fences.push(new.name.head);
+            self.seconds.push(new.name.second());
         }
         // Before the first of a leaf is as well behind the last of the one before: fill that first.
         let at = match at {
@@ -116,13 +129,16 @@ impl Table {
             at => at,
         };
         self.len += 1;
+        self.names += usize::from(self.stands_alone(at, at, &as_entry(new)));
         self.leaves[at.leaf].insert(at.slot, new);
         if at.slot == 0 {
             self.fences[at.leaf] = new.name.head;
+            self.seconds[at.leaf] = new.name.second();
         }
         if self.leaves[at.leaf].is_full() {
             let upper = self.leaves[at.leaf].split();
             self.fences.insert(at.leaf + 1, upper.fence());
+            self.seconds.insert(at.leaf + 1, upper.second());
             self.leaves.insert(at.leaf + 1, Box::new(upper));
         }
     }
@@ -131,16 +147,20 @@ impl Table {
         self.leaves[at.leaf].replace(at.slot, new);
     }
     pub(super) fn remove(&mut self, at: Pos) {
+        let alone = self.entry(at).is_some_and(|e| self.stands_alone(at, self.next(at), &e));
+        self.names -= usize::from(alone);
         let leaf = &mut self.leaves[at.leaf];
         leaf.remove(at.slot);
         self.len -= 1;
         if leaf.len() == 0 {
             self.leaves.remove(at.leaf);
             self.fences.remove(at.leaf);
+            self.seconds.remove(at.leaf);
             return;
         }
         if at.slot == 0 {
             self.fences[at.leaf] = leaf.fence();
+            self.seconds[at.leaf] = leaf.second();
         }
         let low = at.leaf.saturating_sub(1);
         if leaf.len() < SLOTS_MAX / 8 && low + 1 < self.leaves.len() {
@@ -148,15 +168,51 @@ impl Table {
             if together < SLOTS_MAX / 2 {
                 let next = self.leaves.remove(low + 1);
                 self.fences.remove(low + 1);
+                self.seconds.remove(low + 1);
                 self.leaves[low].append(&next);
             }
         }
+    }
+    /// Whether an entry is the only one of its name, deadlines not counted, among those before `before` and from `from` on.
+    fn stands_alone(&self, before: Pos, from: Pos, this: &Entry<'_>) -> bool {
+        const DEADLINE: u8 = Kind::Deadline as u8;
+        if this.tag == DEADLINE {
+            return false;
+        }
+        // Of most neighbours the head, which lies in the slot, is another.
+        let entry = |at: Pos| {
+            let near = self.leaves.get(at.leaf)?.head(at.slot) == Some(this.head);
+            self.entry(at).filter(|e| near && e.len == this.len && e.rest == this.rest)
+        };
+        let mut at = self.settle(from);
+        while let Some(e) = entry(at) {
+            if e.tag != DEADLINE {
+                return false;
+            }
+            at = self.next(at);
+        }
+        let mut at = self.previous(before);
+        while let Some((place, e)) = at.and_then(|at| Some((at, entry(at)?))) {
+            if e.tag != DEADLINE {
+                return false;
+            }
+            at = self.previous(place);
+        }
+        true
+    }
+    fn previous(&self, at: Pos) -> Option<Pos> {
+        if at.slot > 0 {
+            return Some(Pos { slot: at.slot - 1, ..at });
+        }
+        let leaf = at.leaf.checked_sub(1)?;
+        Some(Pos { leaf, slot: self.leaves.get(leaf)?.len().checked_sub(1)? })
     }
     /// Gives back all room that is not used.
     pub(super) fn shrink(&mut self) {
         self.leaves.iter_mut().for_each(|l| l.shrink());
         self.leaves.shrink_to_fit();
         self.fences.shrink_to_fit();
+        self.seconds.shrink_to_fit();
     }
 }
 
@@ -182,7 +238,7 @@ mod tests {
     use super::super::leaf::{CHILD, ELEMENT, RETIRED};
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::vec::Vec;
 
     type Key = (Vec<u8>, u8, u64);
@@ -211,7 +267,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_table_is_an_ordered_map(
-            steps in proptest::collection::vec((name(), prop_oneof![Just(0u8), Just(255), Just(2), Just(129)], 1u64..4, 0u64..400, 0u8..4), 1..1200)
+            steps in proptest::collection::vec((name(), prop_oneof![Just(0u8), Just(255), Just(2), Just(Kind::Deadline as u8), Just(129)], 1u64..4, 0u64..400, 0u8..4), 1..1200)
         ) {
             let mut table = Table::default();
             let mut model: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
@@ -248,6 +304,8 @@ mod tests {
                 let want: Vec<(Key, Vec<u8>)> = model.clone().into_iter().collect();
                 assert_eq!(got, want);
                 assert_eq!(table.len, model.len());
+                let named = model.keys().filter(|k| k.1 != Kind::Deadline as u8).map(|k| &k.0);
+                assert_eq!(table.names(), named.collect::<BTreeSet<_>>().len());
                 for e in table.iter() {
                     let timed = e.tag & CHILD == 0 && e.tag != ELEMENT;
                     assert_eq!((e.hlc, u64::from(e.stamp)), if timed { (e.dot * 3, 0) } else if e.tag & CHILD == 0 || e.tag == RETIRED { (0, e.dot) } else { (0, 0) });

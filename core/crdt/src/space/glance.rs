@@ -1,0 +1,46 @@
+//! What lies under one key, in one look: one search, nothing copied. For those who ask for little and often.
+
+use super::Space;
+use super::apply::totals;
+use super::leaf::{CHILD, Name};
+use super::tree::ROOT;
+use crate::address::Kind;
+use crate::dot::Dot;
+use crate::hlc::Hlc;
+
+/// One thing that lies under a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'s> {
+    /// What it is.
+    pub kind: Kind,
+    /// The operation that put it there; of containers there is none.
+    pub dot: Dot,
+    /// When that was made.
+    pub hlc: Hlc,
+    body: &'s [u8],
+}
+
+impl<'s> Seen<'s> {
+    /// The value of a register; of a deadline its eight bytes.
+    #[must_use]
+    pub const fn value(&self) -> &'s [u8] {
+        self.body
+    }
+    /// What a replica contributes to a counter.
+    #[must_use]
+    pub fn total(&self) -> i128 {
+        let (plus, minus) = totals(self.body);
+        i128::from(plus) - i128::from(minus)
+    }
+}
+
+impl Space {
+    /// All that lies under a key: leaves by kind and dot, and the containers.
+    pub fn glance<'s>(&'s self, key: &'s [u8]) -> impl Iterator<Item = Seen<'s>> {
+        self.tree.container(ROOT).table.named(Name::new(key)).filter_map(|e| {
+            let kind = Kind::from_number(e.tag & !CHILD)?;
+            let body = if e.tag & CHILD == 0 { e.body } else { &[] };
+            Some(Seen { kind, dot: Dot::from_bits(e.dot), hlc: Hlc(e.hlc), body })
+        })
+    }
+}
