@@ -83,11 +83,23 @@ struct HistogramCells {
 impl Histogram {
     /// Adds one observation.
     pub fn record(&self, d: Duration) {
-        let micros = u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-        let cell = (0..BUCKETS).find(|i| micros < 1 << (*i as u32 + FIRST));
-        let cell = cell.map_or(&self.0.more, |i| &self.0.buckets[i]);
-        cell.fetch_add(1, Ordering::Relaxed);
-        self.0.sum_nanos.fetch_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.record_many(d, 1);
+    }
+    /// Adds so many equal ones.
+    pub fn record_many(&self, d: Duration, times: u64) {
+        let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        // The first bound that is above: 2^n where n is the number of digits of the microseconds.
+        let digits = (u64::BITS - (nanos / 1_000).leading_zeros()).saturating_sub(FIRST) as usize;
+        let cell = self.0.buckets.get(digits).unwrap_or(&self.0.more);
+        cell.fetch_add(times, Ordering::Relaxed);
+        self.0.sum_nanos.fetch_add(nanos.saturating_mul(times), Ordering::Relaxed);
+    }
+    /// How many there were, and their sum.
+    #[must_use]
+    pub fn total(&self) -> (u64, Duration) {
+        let counted: u64 =
+            self.0.buckets.iter().chain([&self.0.more]).map(|b| b.load(Ordering::Relaxed)).sum();
+        (counted, Duration::from_nanos(self.0.sum_nanos.load(Ordering::Relaxed)))
     }
 
     fn render(&self, name: &str, labels: &str, out: &mut String) {
@@ -307,6 +319,7 @@ mod tests {
         let h = r.histogram("z_seconds", "Z.", &[]);
         h.record(Duration::from_micros(9));
         h.record(Duration::from_secs(100));
+        assert_eq!(h.total(), (2, Duration::from_secs(100) + Duration::from_micros(9)));
         r.event(&Event::Overloaded { in_flight: 1 });
         let text = r.render();
         for line in [

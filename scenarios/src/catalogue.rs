@@ -30,6 +30,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "disk/torn_tail",
     "disk/torn_write",
     "disk/unreadable",
+    "eventual/answers_ahead",
     "eventual/bit_rot",
     "eventual/clock_hour",
     "eventual/crash_before_sync",

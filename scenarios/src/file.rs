@@ -16,6 +16,7 @@ mod raw;
 use crate::invariant::Property;
 use action::Action;
 use dwcp_env::{ByteCount, Duration, Rate, Ratio};
+use dwcp_eventual::SyncPolicy;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_runtime_sim::swarm::Family;
 use dwcp_workload::Use;
@@ -130,6 +131,9 @@ pub struct NodeSettings {
     /// The size of a segment of the log; small ones are changed and removed often.
     #[serde(default)]
     pub wal_segment: Option<ByteCount>,
+    /// What an eventual keyspace's answers to writes wait for.
+    #[serde(default)]
+    pub sync: SyncPolicy,
 }
 
 /// One workload.

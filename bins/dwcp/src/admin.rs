@@ -13,6 +13,7 @@
 //! does not have.
 
 use crate::face::Face;
+use crate::figures;
 use crate::redis;
 use dwcp_consensus::Role;
 use dwcp_env::{GroupId, NodeId};
@@ -27,6 +28,9 @@ use std::time::Duration;
 
 /// How old what the pages say may be.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Figures of eventual keyspaces are looked at each so many looks.
+const FIGURES_EVERY: u64 = 10;
 
 /// What was last seen of each group, and whether each eventual keyspace serves.
 #[derive(Clone, Debug, Default)]
@@ -49,11 +53,15 @@ impl Seen {
 }
 
 /// Looks at the node again and again, until it is dropped.
-pub async fn watch_node(face: Face, seen: Seen) {
+pub async fn watch_node(face: Face, seen: Seen, registry: Arc<Registry>) {
+    let mut figures = figures::All::new(registry, redis::Backend::eventual(&face));
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for nth in 0_u64.. {
         tick.tick().await;
+        if nth % FIGURES_EVERY == 0 {
+            figures.look(&face).await;
+        }
         for group in face.keyspaces().values() {
             let status = face.status(*group).await;
             seen.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*group, status);

@@ -6,6 +6,7 @@
 
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
+use dwcp_eventual::SyncPolicy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -137,6 +138,9 @@ pub struct Keyspace {
     /// What it promises. Cluster-wide.
     #[serde(default)]
     pub kind: KeyspaceKind,
+    /// What answers to writes of an eventual one wait for: `always`, `everysec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncPolicy>,
 }
 
 /// The Redis door.
@@ -305,6 +309,13 @@ impl File {
                 );
             }
         }
+        if let Some(k) = self.keyspace.iter().find(|k| k.kind == KeyspaceKind::Strong && k.sync.is_some()) {
+            let why = format!(
+                "{:?} is strong: its writes are on a quorum of disks before they are answered",
+                k.name
+            );
+            return bad("keyspace.sync", why);
+        }
         if let Some(redis) = &self.redis {
             if self.eventual().is_empty() {
                 let why =
@@ -366,9 +377,8 @@ impl File {
 
     /// The eventual keyspaces, in the order of the file.
     #[must_use]
-    pub fn eventual(&self) -> Vec<(String, GroupId)> {
-        let eventual = self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Eventual);
-        eventual.map(|k| (k.name.clone(), GroupId(k.group))).collect()
+    pub fn eventual(&self) -> Vec<&Keyspace> {
+        self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Eventual).collect()
     }
 
     /// All strong keyspaces by name; the default one has the empty name.
@@ -430,6 +440,12 @@ client = "127.0.0.1:2379"
             ("id = 1", "id = 0", "member.id"),
             ("node = 1", "node = 1\nthreads = 0", "between 1 and 64"),
             ("[tls]", "[redis]\naddress = \"127.0.0.1:6379\"\n[tls]", "kind = \"eventual\""),
+            ("[tls]", "[[keyspace]]\nname = \"k\"\ngroup = 1\nsync = \"always\"\n[tls]", "is strong"),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"k\"\ngroup = 1\nkind = \"eventual\"\nsync = \"no\"\n[tls]",
+                "everysec",
+            ),
             (
                 "[tls]",
                 "[redis]\naddress = \"127.0.0.1:6379\"\npassword_file = \"none\"\n\

@@ -50,8 +50,8 @@ impl Face {
 
     /// With these eventual keyspaces, in the order in which clients number them.
     #[must_use]
-    pub fn with_eventual(mut self, eventual: impl IntoIterator<Item = (String, GroupId)>) -> Self {
-        self.eventual = eventual.into_iter().map(|(name, group)| Keyspace { name, group }).collect();
+    pub fn with_eventual(mut self, eventual: impl IntoIterator<Item = Keyspace>) -> Self {
+        self.eventual = eventual.into_iter().collect();
         self
     }
 
@@ -76,6 +76,19 @@ impl Face {
         let query = Query::Command(Command::Type { key: Bytes::new() });
         let asked = redis::Backend::ask(self, keyspace, query, Instant::now() + STATUS_WITHIN.to_std()).await;
         asked.map(drop).map_err(|refused| refused.to_string())
+    }
+
+    /// How a replica of an eventual keyspace fares.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub async fn eventual_status(&self, keyspace: GroupId) -> Result<dwcp_eventual::api::Status, String> {
+        let deadline = Instant::now() + STATUS_WITHIN.to_std();
+        match redis::Backend::ask(self, keyspace, Query::Status, deadline).await {
+            Ok(dwcp_eventual::Answer::Status(status)) => Ok(*status),
+            Ok(_) => Err("another answer than to this question".into()),
+            Err(refused) => Err(refused.to_string()),
+        }
     }
 
     /// How the node sees a group.

@@ -12,6 +12,7 @@ pub mod crdt;
 pub mod dev;
 pub mod etcd;
 pub mod face;
+mod figures;
 pub mod http;
 pub mod identity;
 pub mod jepsen;

@@ -1,7 +1,7 @@
 //! `dwcp node`: one node of a cluster as a process, with its doors.
 
 use crate::admin;
-use crate::config::{File, Timing, Transport};
+use crate::config::{File, Keyspace, Timing, Transport};
 use crate::etcd::Door;
 use crate::face::Face;
 use crate::redis;
@@ -47,13 +47,16 @@ pub enum PlantedBug {
     AckBeforeSync,
     /// Linearizable reads are answered from local state.
     ReadWithoutBarrier,
+    /// Replicas of eventual keyspaces throw away what peers send because it is missing.
+    DropRepairs,
 }
 
 #[cfg(feature = "planted-bugs")]
-const fn plant(bug: Option<PlantedBug>, config: &mut NodeConfig) {
+fn plant(bug: Option<PlantedBug>, config: &mut NodeConfig) {
     match bug {
         Some(PlantedBug::AckBeforeSync) => config.wal.bugs.ack_before_sync = true,
         Some(PlantedBug::ReadWithoutBarrier) => config.bugs.read_without_barrier = true,
+        Some(PlantedBug::DropRepairs) => config.eventual.iter_mut().for_each(|e| e.drops_repairs = true),
         None => {}
     }
 }
@@ -133,17 +136,18 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     let cluster = file.cluster_id().unwrap_or_default();
     // etcd's headers have room for 64 bits.
     let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces())
-        .with_eventual(file.eventual());
+        .with_eventual(file.eventual().into_iter().map(seen_keyspace));
     let (close, closing) = watch::channel(false);
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
     let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing.clone()));
-    let redis_door = redis_bound.map(|bound| bound.serve(&face, &door_on, closing)).transpose()?;
+    let redis_door =
+        redis_bound.map(|bound| bound.serve(&face, &door_on, closing, registry.clone())).transpose()?;
     let seen = admin::Seen::default();
     admin::register(&registry, &face, &seen);
     let pages = admin::pages(&registry, &face, &seen, node.links(), file.inject.is_some());
     let pages = real::http::serve(file.admin, pages).map_err(|e| e.to_string())?;
-    let looking = tokio::spawn(admin::watch_node(face, seen));
+    let looking = tokio::spawn(admin::watch_node(face, seen, registry.clone()));
     let ended = tokio::select! {
         ended = node.ended() => ended,
         () = told_to_end(end_with_stdin) => {
@@ -190,9 +194,10 @@ impl RedisBound {
         face: &Face,
         on: &tokio::runtime::Handle,
         closing: watch::Receiver<bool>,
+        registry: Arc<Registry>,
     ) -> Result<tokio::task::JoinHandle<()>, String> {
         let listener = rehome(self.listener, on).map_err(|e| format!("the Redis door's port: {e}"))?;
-        let door = redis::Door::new(face.clone(), self.password, self.address.port());
+        let door = redis::Door::new(face.clone(), self.password, self.address.port(), registry);
         Ok(on.spawn(door.serve(listener, closing)))
     }
 }
@@ -265,16 +270,22 @@ fn node_config(file: &File) -> NodeConfig {
         Timing::Lan => GroupConfig::lan(node),
         Timing::Wan => GroupConfig::wan(node),
     };
-    let eventual =
-        file.eventual().into_iter().map(|(name, group)| eventual_spec(file, &name, group)).collect();
+    let eventual = file.eventual().into_iter().map(|k| eventual_spec(file, k)).collect();
     NodeConfig { groups, eventual, engine, ..NodeConfig::new(cluster, node) }
 }
 
+/// An eventual keyspace as the Redis door sees it.
+fn seen_keyspace(keyspace: &Keyspace) -> redis::Keyspace {
+    let sync = keyspace.sync.unwrap_or_default();
+    redis::Keyspace { name: keyspace.name.clone(), group: GroupId(keyspace.group), sync }
+}
+
 /// An eventual keyspace; its roster lies in the default strong one.
-fn eventual_spec(file: &File, name: &str, group: GroupId) -> EventualSpec {
+fn eventual_spec(file: &File, keyspace: &Keyspace) -> EventualSpec {
     let members = file.members();
     let region = members.nodes.get(&NodeId(file.node)).map(|m| m.region).unwrap_or_default();
-    let mut spec = EventualSpec::new(group, name, "", region);
+    let mut spec = EventualSpec::new(GroupId(keyspace.group), &keyspace.name, "", region);
+    spec.sync = keyspace.sync.unwrap_or_default();
     // Clients are not told the cluster's identity; whoever holds it could only make fingerprints collide.
     let id = file.cluster_id().unwrap_or_default().0.to_le_bytes();
     spec.secret[..16].copy_from_slice(&id);

@@ -17,6 +17,7 @@
 //! | `SET` `MSET` `GETDEL` | LWW-register | the later by (hybrid time, dot) is shown; the other is a sibling until the next write ([`Query::Explain`]) |
 //! | [`Command::SetMulti`] | MV-register | both stay: [`Command::Siblings`] |
 //! | `INCR` `DECR` `INCRBY` `DECRBY` `HINCRBY` | PN-counter beside the register | all count, exactly; with a concurrent `SET` or `DEL` see below |
+//! | [`Command::BGrant`] [`Command::BSpend`] [`Command::BMove`] | bounded counter (escrow) | the total is never overspent: a node spends what it holds |
 //! | `SADD` `SREM` | OR-set | an addition survives a removal that had not seen it |
 //! | `HSET` `HDEL` | OR-map of registers | field by field as `SET`; a field written survives a removal that had not seen it |
 //! | `RPUSH` `LPUSH` `LINSERT` `LREM` `LSET` `LTRIM` | sequence (Fugue's order) | all insertions stay, runs unbroken; `LSET` of one element twice leaves both values |
@@ -212,6 +213,16 @@ pub enum Command {
     /// `DWCP.SIBLINGS`: all concurrent values of a key, the shown one first → [`Reply::Elements`].
     Siblings { key: Bytes },
 
+    // --- bounded counters ------------------------------------------------------------------------
+    /// `DWCP.BGRANT` → [`Reply::Number`], the total as seen here. This node may spend what it grants.
+    BGrant { key: Bytes, by: i64 },
+    /// `DWCP.BSPEND` → [`Reply::Number`], the total as seen here. Refused if this node may not spend so much.
+    BSpend { key: Bytes, by: i64 },
+    /// `DWCP.BMOVE`: another node may spend it instead of this one → [`Reply::Number`] that this one may still spend.
+    BMove { key: Bytes, node: u64, by: i64 },
+    /// `DWCP.BGET` → [`Reply::Pairs`]: `total`, `here`, and `node:N` for others that may spend, as known here.
+    BGet { key: Bytes },
+
     // --- sets ------------------------------------------------------------------------------------
     /// `SADD` → [`Reply::Number`] of those not seen here before.
     SAdd { key: Bytes, members: Vec<Bytes> },
@@ -402,6 +413,10 @@ pub struct Status {
     pub pending: u64,
     /// Bytes sent to repair peers, and received.
     pub repair_bytes: (u64, u64),
+    /// Peers' digests that were equal to ours, and that were not.
+    pub digests: (u64, u64),
+    /// What each rung of the ladder cost and did: bytes sent, bytes received, repairs.
+    pub rungs: Vec<(String, u64, u64, u64)>,
     /// How far each peer is known to be behind: node, operations, milliseconds since it was heard.
     pub peers: Vec<PeerStatus>,
     /// What keeps it from serving, if anything does.
@@ -448,6 +463,10 @@ impl Command {
             Self::IncrBy { .. } => "incrby",
             Self::SetMulti { .. } => "dwcp.mvset",
             Self::Siblings { .. } => "dwcp.siblings",
+            Self::BGrant { .. } => "dwcp.bgrant",
+            Self::BSpend { .. } => "dwcp.bspend",
+            Self::BMove { .. } => "dwcp.bmove",
+            Self::BGet { .. } => "dwcp.bget",
             Self::SAdd { .. } => "sadd",
             Self::SRem { .. } => "srem",
             Self::SMembers { .. } => "smembers",
@@ -505,6 +524,9 @@ impl Command {
                 | Self::GetEx { .. }
                 | Self::IncrBy { .. }
                 | Self::SetMulti { .. }
+                | Self::BGrant { .. }
+                | Self::BSpend { .. }
+                | Self::BMove { .. }
                 | Self::SAdd { .. }
                 | Self::SRem { .. }
                 | Self::HSet { .. }
@@ -521,17 +543,33 @@ impl Command {
                 | Self::FlushDb
         )
     }
+    /// Whether chance has a part in its answer.
+    #[must_use]
+    pub const fn draws(&self) -> bool {
+        matches!(self, Self::SRandMember { .. } | Self::RandomKey)
+    }
+    /// Whether somebody acts on its answer as on a right that only he has: it is durable before it is answered, always.
+    #[must_use]
+    pub const fn spends(&self) -> bool {
+        matches!(self, Self::BSpend { .. } | Self::BMove { .. })
+    }
     /// The keys it names. `SCAN`, `KEYS` and the like name none.
     #[must_use]
     pub fn keys(&self) -> Vec<&Bytes> {
+        let mut keys = Vec::new();
+        self.each_key(|key| keys.push(key));
+        keys
+    }
+    /// Goes through the keys it names.
+    pub fn each_key<'c>(&'c self, mut each: impl FnMut(&'c Bytes)) {
         match self {
             Self::MGet { keys }
             | Self::SUnion { keys }
             | Self::SInter { keys }
             | Self::SDiff { keys }
             | Self::Del { keys }
-            | Self::Exists { keys } => keys.iter().collect(),
-            Self::MSet { pairs } => pairs.iter().map(|(k, _)| k).collect(),
+            | Self::Exists { keys } => keys.iter().for_each(each),
+            Self::MSet { pairs } => pairs.iter().for_each(|(k, _)| each(k)),
             Self::Get { key }
             | Self::Set { key, .. }
             | Self::GetDel { key }
@@ -541,6 +579,10 @@ impl Command {
             | Self::IncrBy { key, .. }
             | Self::SetMulti { key, .. }
             | Self::Siblings { key }
+            | Self::BGrant { key, .. }
+            | Self::BSpend { key, .. }
+            | Self::BMove { key, .. }
+            | Self::BGet { key }
             | Self::SAdd { key, .. }
             | Self::SRem { key, .. }
             | Self::SMembers { key }
@@ -574,10 +616,8 @@ impl Command {
             | Self::Type { key }
             | Self::Expire { key, .. }
             | Self::Pttl { key }
-            | Self::ExpireTime { key } => vec![key],
-            Self::Scan { .. } | Self::Keys { .. } | Self::DbSize | Self::RandomKey | Self::FlushDb => {
-                Vec::new()
-            }
+            | Self::ExpireTime { key } => each(key),
+            Self::Scan { .. } | Self::Keys { .. } | Self::DbSize | Self::RandomKey | Self::FlushDb => {}
         }
     }
 }

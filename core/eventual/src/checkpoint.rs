@@ -14,7 +14,8 @@
 //! from the one that the head names (`dwcp_crdt::space`, "a snapshot of a moving state"). Renaming is the one instant at which
 //! the state on the disk changes; only then may the log before it go.
 //!
-//! **Invariants.** (1) One checkpoint at a time. (2) A file that does not end with its end, or fails one checksum, is no
+//! **Invariants.** (1) One checkpoint at a time. (2) The file gets its name only when all operations that its parts show are
+//! durable in the log: an effect without its operation would stay when the operation's dot is used again. (3) A file that does not end with its end, or fails one checksum, is no
 //! state: nothing of it is believed.
 
 use crate::identity::{read_roster, roster_bytes};
@@ -24,6 +25,7 @@ use dwcp_crdt::space::{Cursor, Restore, SnapshotHeader};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space};
 use dwcp_env::disk::{FileName, read_all};
 use dwcp_env::{ClusterId, DiskError, Duration, GroupId, Storage};
+use dwcp_wal::Lsn;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"DWCPEVT1";
@@ -72,19 +74,43 @@ pub(crate) struct Writing {
     begun: bool,
     parts: u64,
     offset: u64,
+    taken: bool,
+    /// What its parts show is durable when the log is, up to here.
+    pub(crate) shows: Lsn,
     ended: bool,
 }
 
 impl Writing {
     pub(crate) const fn new(group: GroupId, from_entry: u64) -> Self {
-        Self { group, from_entry, cursor: None, begun: false, parts: 0, offset: 0, ended: false }
+        let shows = Lsn(0);
+        Self {
+            group,
+            from_entry,
+            cursor: None,
+            begun: false,
+            parts: 0,
+            offset: 0,
+            taken: false,
+            shows,
+            ended: false,
+        }
+    }
+    /// Whether all of the state has been handed to jobs: what is missing is the end and the name.
+    pub(crate) const fn is_taken(&self) -> bool {
+        self.taken
     }
     /// Whether the last step has been handed out.
     pub(crate) const fn ended(&self) -> bool {
         self.ended
     }
     /// What the next job writes.
-    pub(crate) fn next(&mut self, cluster: ClusterId, space: &Space, storage: &Arc<dyn Storage>) -> Step {
+    pub(crate) fn next(
+        &mut self,
+        cluster: ClusterId,
+        space: &Space,
+        storage: &Arc<dyn Storage>,
+        shows: Lsn,
+    ) -> Step {
         let mut data = Vec::new();
         if !self.begun {
             data.extend_from_slice(MAGIC);
@@ -94,15 +120,25 @@ impl Writing {
         let chunk = space.chunk(self.cursor.as_ref(), TURN_BYTES);
         part(CHUNK, &chunk.bytes, &mut data);
         self.parts += 1;
-        self.ended = chunk.next.is_none();
+        self.taken = chunk.next.is_none();
         self.cursor = chunk.next;
-        if self.ended {
+        self.shows = shows;
+        if self.taken {
             for batch in space.unstable() {
                 part(BATCH, &batch.to_bytes(), &mut data);
                 self.parts += 1;
             }
-            part(END, &self.parts.to_le_bytes(), &mut data);
         }
+        self.step(data, storage)
+    }
+    /// The end, and the name.
+    pub(crate) fn finish(&mut self, storage: &Arc<dyn Storage>) -> Step {
+        let mut data = Vec::new();
+        part(END, &self.parts.to_le_bytes(), &mut data);
+        self.ended = true;
+        self.step(data, storage)
+    }
+    fn step(&mut self, data: Vec<u8>, storage: &Arc<dyn Storage>) -> Step {
         let (first, offset, last) = (!self.begun, self.offset, self.ended);
         (self.begun, self.offset) = (true, offset + data.len() as u64);
         let (group, storage) = (self.group, storage.clone());

@@ -1,7 +1,45 @@
 //! What a replica is told at boot.
 
 use crate::roster::Patience;
-use dwcp_env::{ByteCount, GroupId, RegionId};
+use dwcp_env::{ByteCount, Duration, GroupId, RegionId};
+use serde::{Deserialize, Serialize};
+
+/// What an answer to a write waits for. Named as Redis names it (`appendfsync`).
+///
+/// Either way nothing leaves for a peer before it is on the disk, so neither setting lets a dot name two operations
+/// (`crate::replica`, "answers before the disk").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncPolicy {
+    /// For its own operations to be on the disk: what was answered survives any crash.
+    #[default]
+    Always,
+    /// For nothing, while the disk keeps up: a crash takes with it what was answered and is not on the disk yet, some
+    /// [`GATHER`](crate::durable::GATHER) usually, a second's answers at most.
+    #[serde(rename = "everysec")]
+    EverySecond,
+}
+
+impl SyncPolicy {
+    /// How much of the time before a crash its answers are worth.
+    pub const LOST_MAX: Duration = crate::durable::OWED_MAX;
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Always, Self::EverySecond];
+
+    /// From its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name)
+    }
+    /// Its name in settings, and as Redis' clients are told it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::EverySecond => "everysec",
+        }
+    }
+}
 
 /// An eventual keyspace to take part in. *Cluster-wide*: `group`, `keyspace`, `secret`. The rest is per process.
 #[derive(Clone, Debug)]
@@ -26,6 +64,11 @@ pub struct EventualSpec {
     pub unstable_max: ByteCount,
     /// Bytes a second with which one peer is repaired.
     pub repair_rate: ByteCount,
+    /// What an answer to a write waits for.
+    pub sync: SyncPolicy,
+    /// A known bug: operations that peers send because they are missing here are thrown away.
+    #[cfg(feature = "planted-bugs")]
+    pub drops_repairs: bool,
 }
 
 impl EventualSpec {
@@ -43,6 +86,9 @@ impl EventualSpec {
             checkpoint_every: ByteCount::mib(64),
             unstable_max: ByteCount::mib(512),
             repair_rate: ByteCount::mib(16),
+            sync: SyncPolicy::Always,
+            #[cfg(feature = "planted-bugs")]
+            drops_repairs: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The log and the state's file: what is appended, what waits for it, and when the log may go.
 
 use crate::checkpoint::Writing;
+use crate::config::SyncPolicy;
 use crate::identity::{Identity, batch_entry, roster_entry};
 use crate::notice;
 use crate::replica::{Eventual, Held, Outbox, Work};
@@ -12,9 +13,13 @@ use dwcp_gossip::RumourId;
 use dwcp_wal::{Lsn, Record};
 
 /// Bytes of one record, about.
-const RECORD_BYTES: usize = 128 * 1024;
+const RECORD_BYTES: usize = 32 * 1024;
 /// All entries are of one term: there is no leader here.
 const TERM: u64 = 1;
+/// While answers do not wait for the disk, operations gather for so long before they are logged as one.
+pub(crate) const GATHER: Duration = Duration::millis(20);
+/// Answered operations that are not durable by then keep further answers waiting.
+pub(crate) const OWED_MAX: Duration = Duration::secs(1);
 /// After a failed checkpoint.
 const CHECKPOINT_AGAIN: Duration = Duration::secs(10);
 
@@ -46,8 +51,42 @@ impl Eventual {
         self.append(roster_entry(roster));
     }
 
+    /// Whether answers may leave before what they speak of is durable.
+    pub(crate) fn answers_ahead(&self, now: Now) -> bool {
+        let since = self.owed.front().map(|(_, since)| *since).or(self.gathering);
+        let late = since.is_some_and(|at| now.mono.since(at) >= OWED_MAX);
+        if late {
+            self.probe.reachable("eventual.answers_wait_for_the_disk");
+        }
+        self.spec.sync == SyncPolicy::EverySecond && !self.ending && !late
+    }
+
+    /// Nothing gathers from now on: the node is to end.
+    pub fn end(&mut self) {
+        self.ending = true;
+    }
+
+    /// Whether what the space has taken in is to be logged in this turn; if not, it gathers.
+    pub(crate) fn is_drain_due(&mut self, now: Now) -> bool {
+        if self.drained_seen {
+            self.drained.clear();
+        }
+        if self.space.version() == &self.logged {
+            // A drain has nothing to do but give what is fresh its place.
+            return !self.fresh.is_empty();
+        }
+        let since = *self.gathering.get_or_insert(now.mono);
+        let ahead = self.spec.sync == SyncPolicy::EverySecond && !self.ending;
+        !ahead || !self.fresh.is_empty() || now.mono.since(since) >= GATHER
+    }
+
     /// Appends what the space has taken in since the last time, own and received alike.
-    pub(crate) fn drain(&mut self, out: &mut Outbox) {
+    pub(crate) fn drain(&mut self) {
+        if std::mem::take(&mut self.drained_seen) {
+            self.drained.clear();
+        }
+        let gathered = self.gathering.take().or(self.clocks.map(|c| c.mono)).unwrap_or(Instant::ZERO);
+        let owed = Some(gathered).filter(|_| self.space.version() != &self.logged);
         while self.space.version() != &self.logged {
             let Missing::Operations { batches, .. } = self.space.missing(&self.logged, RECORD_BYTES) else {
                 self.failure = Some("operations were trimmed before they were logged: a bug of ours".into());
@@ -59,10 +98,13 @@ impl Eventual {
                 return;
             }
             for batch in batches {
-                self.log_batch(batch, out);
+                self.log_batch(batch);
             }
         }
         let lsn = self.last_lsn;
+        if let Some(since) = owed.filter(|_| self.spec.sync == SyncPolicy::EverySecond) {
+            self.owed.push_back((lsn, since));
+        }
         for key in std::mem::take(&mut self.fresh_keys) {
             self.unsynced.insert(key.clone(), lsn);
             self.unsynced_order.push_back((lsn, key));
@@ -72,18 +114,25 @@ impl Eventual {
         }
     }
 
-    fn log_batch(&mut self, batch: Batch, out: &mut Outbox) {
+    fn log_batch(&mut self, batch: Batch) {
         let lsn = self.append(batch_entry(&batch));
         self.logged.raise(batch.replica(), batch.last().sequence());
         self.unstable_bytes += batch.size() as u64;
-        if !self.subscriptions.is_empty() {
-            notice::tell(&mut self.subscriptions, &batch, out);
-        }
         if self.identity.is_some_and(|i| i.replica == batch.replica()) {
             let id = RumourId::from_dot(batch.last().bits());
             self.hold(lsn, Held::Push { id, bytes: batch.to_bytes().into() });
         }
         self.drained.push(batch);
+    }
+
+    /// Tells subscribers of what was logged in this turn.
+    pub(crate) fn tell(&mut self, out: &mut Outbox) {
+        if !self.subscriptions.is_empty() && !self.drained_seen {
+            for batch in &self.drained {
+                notice::tell(&mut self.subscriptions, batch, out);
+            }
+        }
+        self.drained_seen = true;
     }
 
     /// Keeps something until a record is durable.
@@ -98,6 +147,7 @@ impl Eventual {
     /// Lets go what waited for the disk. Whether there was anything.
     pub(crate) fn release(&mut self, now: Now, out: &mut Outbox) -> bool {
         let durable = self.wal.lock().durable();
+        while self.owed.pop_front_if(|(lsn, _)| *lsn <= durable).is_some() {}
         while let Some((_, key)) = self.unsynced_order.pop_front_if(|(lsn, _)| *lsn <= durable) {
             if self.unsynced.get(&key).is_some_and(|lsn| *lsn <= durable) {
                 self.unsynced.remove(&key);
@@ -139,8 +189,21 @@ impl Eventual {
             self.keep_tails();
             (self.checkpoint_wanted, self.since_checkpoint) = (false, 0);
         }
+        if self.space.version() != &self.logged {
+            // What a part shows must have its place in the log.
+            return;
+        }
         let Some(writing) = self.writing.as_mut().filter(|w| !w.ended()) else { return };
-        let step = writing.next(self.cluster, &self.space, &self.storage);
+        let step = if writing.is_taken() {
+            // The file counts once it has its name: all that it shows must be durable by then, or a crash would leave
+            // effects of operations whose dots are given away again.
+            if self.wal.lock().durable() < writing.shows {
+                return;
+            }
+            writing.finish(&self.storage)
+        } else {
+            writing.next(self.cluster, &self.space, &self.storage, self.last_lsn)
+        };
         self.job_out = true;
         let run = step.run;
         out.job = Some(Work { cost: step.cost, run: Box::new(move || Box::new(run())) });

@@ -6,6 +6,7 @@ use crate::api::{
 use crate::command::{self, View};
 use crate::refusal::Refusal;
 use crate::replica::{Eventual, Held, Outbox, millis};
+use bytes::Bytes;
 use dwcp_crdt::edit::EditFault;
 use dwcp_crdt::space::Rejected;
 use dwcp_env::bound::REQUESTS_IN_FLIGHT;
@@ -59,14 +60,23 @@ impl Eventual {
     fn one(&mut self, now: Now, id: RequestId, deadline: Instant, command: &Command, out: &mut Outbox) {
         let done = self.perform(now, command);
         match done {
-            Ok((reply, wrote)) => self.answer(id, deadline, Answer::Reply(reply), &[command], wrote, out),
+            Ok((reply, wrote)) => {
+                self.answer(
+                    now,
+                    (id, deadline),
+                    Answer::Reply(reply),
+                    || std::iter::once(command),
+                    wrote,
+                    out,
+                );
+            }
             Err(refusal) => out.replies.push((id, Err(refusal), true)),
         }
     }
 
     fn perform(&mut self, now: Now, command: &Command) -> Result<(Reply, bool), Refusal> {
         self.may_read()?;
-        let draw = self.draw(now);
+        let draw = if command.draws() { self.draw(now) } else { 0 };
         let view = View { space: &self.space, millis: millis(now), draw };
         let plan = command::plan(view, command)?;
         if plan.edits.is_empty() {
@@ -87,16 +97,14 @@ impl Eventual {
     ) {
         match self.transaction(now, commands) {
             Ok((replies, wrote)) => {
-                let all: Vec<&Command> = commands.iter().collect();
-                self.answer(id, deadline, Answer::Replies(replies), &all, wrote, out);
+                self.answer(now, (id, deadline), Answer::Replies(replies), || commands.iter(), wrote, out);
             }
             Err(refusal) => out.replies.push((id, Err(refusal), true)),
         }
     }
 
     fn pipeline(&mut self, now: Now, id: RequestId, deadline: Instant, steps: &[Step], out: &mut Outbox) {
-        let all: Vec<&Command> = steps.iter().flat_map(Step::commands).collect();
-        if let Err(refusal) = few(all.len()) {
+        if let Err(refusal) = few(steps.iter().map(|s| s.commands().len()).sum()) {
             return out.replies.push((id, Err(refusal), true));
         }
         let (mut answers, mut wrote) = (Vec::with_capacity(steps.len()), false);
@@ -112,7 +120,8 @@ impl Eventual {
                 answer
             }));
         }
-        self.answer(id, deadline, Answer::Steps(answers), &all, wrote, out);
+        let all = || steps.iter().flat_map(Step::commands);
+        self.answer(now, (id, deadline), Answer::Steps(answers), all, wrote, out);
     }
 
     #[allow(clippy::type_complexity, reason = "the pair is taken apart at once")]
@@ -138,7 +147,7 @@ impl Eventual {
         }
         let (mut replies, mut written) = (Vec::with_capacity(commands.len()), 0);
         for command in commands {
-            let draw = self.draw(now);
+            let draw = if command.draws() { self.draw(now) } else { 0 };
             let planned = command::plan(View { space: &self.space, millis: ms, draw }, command);
             let reply = planned.and_then(|plan| {
                 let weight = command::weight(&plan.edits);
@@ -159,29 +168,36 @@ impl Eventual {
         Ok((replies, made.is_some()))
     }
 
-    /// Answers when what the answer speaks of is durable: the write, or the write that a read shows.
-    fn answer(
+    /// Answers when what the answer speaks of is durable: the write, or the write that a read shows. At once where
+    /// answers go ahead of the disk (`crate::replica`).
+    fn answer<'c, C: Iterator<Item = &'c Command>>(
         &mut self,
-        id: RequestId,
-        deadline: Instant,
+        now: Now,
+        (id, deadline): (RequestId, Instant),
         answer: Answer,
-        commands: &[&Command],
+        commands: impl Fn() -> C,
         wrote: bool,
         out: &mut Outbox,
     ) {
         let held = |answer| Held::Reply { id, deadline, answer };
         if wrote {
-            for key in commands.iter().filter(|c| c.writes()).flat_map(|c| c.keys()) {
+            let ahead = self.answers_ahead(now) && !commands().any(Command::spends);
+            if ahead {
+                return out.replies.push((id, Ok(answer), true));
+            }
+            for key in commands().filter(|c| c.writes()).flat_map(Command::keys) {
                 if self.unsynced.insert(key.clone(), Lsn(u64::MAX)) != Some(Lsn(u64::MAX)) {
                     self.fresh_keys.push(key.clone());
                 }
             }
             return self.fresh.push(held(answer));
         }
-        let shown = || commands.iter().flat_map(|c| c.keys());
-        let waits =
-            if self.unsynced.is_empty() { None } else { shown().filter_map(|k| self.unsynced.get(k)).max() };
-        match waits.copied() {
+        let mut waits = None;
+        if !self.unsynced.is_empty() {
+            let mut shown = |key: &Bytes| waits = waits.max(self.unsynced.get(key).copied());
+            commands().for_each(|c| c.each_key(&mut shown));
+        }
+        match waits {
             None => out.replies.push((id, Ok(answer), true)),
             Some(Lsn(u64::MAX)) => self.fresh.push(held(answer)),
             Some(lsn) => self.hold(lsn, held(answer)),
@@ -230,6 +246,9 @@ impl Eventual {
                 Refusal::Clock(drift.to_string())
             }
             Rejected::Edit(_, EditFault::Overflow) => Refusal::Overflow,
+            Rejected::Edit(_, EditFault::Rights { wanted, held }) => {
+                Refusal::NoRights { wanted, held, elsewhere: None }
+            }
             Rejected::Edit(_, EditFault::Size { what, size, limit }) => {
                 Refusal::TooLarge { what: what.into(), size: size as u64, limit: limit as u64 }
             }

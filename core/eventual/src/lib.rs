@@ -50,7 +50,7 @@ mod sync;
 
 pub use api::{Answer, Command, Expiry, Notice, Query, Reply, Span, Subscription};
 pub use boot::Host;
-pub use config::EventualSpec;
+pub use config::{EventualSpec, SyncPolicy};
 pub use look::{Rung, RungCounts, Rungs};
 pub use refusal::{Refusal, Unkept, not_kept};
 pub use replica::{Counts, Eventual, Outbox, Work};

@@ -111,6 +111,11 @@ impl Eventual {
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.fresh.is_empty()
     }
+    /// Whether all that its state shows is on its disk: no crash can take any of it back.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.space.version() == &self.logged && self.wal.lock().durable() >= self.last_lsn
+    }
     /// Batches it appended to its log in the last turn.
     #[must_use]
     pub fn drained(&self) -> &[Batch] {
@@ -173,6 +178,8 @@ impl Eventual {
             unstable_bytes: unstable_bytes as u64,
             pending: self.space.waiting().1 as u64,
             repair_bytes: (self.counts.repair_sent, self.counts.repair_received),
+            digests: (self.counts.digests_equal, self.counts.digests_unequal),
+            rungs: self.rungs.iter().map(|(r, c)| (r.name().into(), c.sent, c.received, c.repairs)).collect(),
             peers: peers.collect(),
             waiting_for: self.waiting_for(),
         }

@@ -49,6 +49,8 @@ impl Eventual {
 
     /// Does what our own standing in the roster asks for.
     pub(crate) fn mind_standing(&mut self) {
+        // A state that is given up may be all there is of what it took in last.
+        self.drain();
         self.set_tails_aside();
         let Some(me) = self.identity.map(|i| i.replica) else { return };
         match self.space.roster().get(me).map(|m| m.standing) {

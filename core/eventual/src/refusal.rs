@@ -23,6 +23,16 @@ pub enum Refusal {
     /// A total beyond 64 bits.
     #[error("increment or decrement would overflow")]
     Overflow,
+    /// A bounded counter's rights lie elsewhere, or are spent.
+    #[error("{wanted} wanted, this node may spend {held}{}", at_best(.elsewhere))]
+    NoRights {
+        /// What was asked.
+        wanted: u64,
+        /// What this node may spend.
+        held: u64,
+        /// Which other node may spend most, as far as is known here, and how much.
+        elsewhere: Option<(u64, u64)>,
+    },
     /// The key is not there, and has to be.
     #[error("no such key")]
     NoSuchKey,
@@ -86,6 +96,15 @@ pub enum Refusal {
     Lagged,
 }
 
+fn at_best(elsewhere: &Option<(u64, u64)>) -> String {
+    match elsewhere {
+        Some((node, rights)) => {
+            format!("; node {node} may spend {rights}: ask it, or have it hand over (DWCP.BMOVE)")
+        }
+        None => ", and nobody else is known who may spend any".to_owned(),
+    }
+}
+
 impl Refusal {
     /// The word a RESP error begins with.
     #[must_use]
@@ -93,6 +112,7 @@ impl Refusal {
         match self {
             Self::WrongType { .. } => "WRONGTYPE",
             Self::NotKept { .. } => "NOTKEPT",
+            Self::NoRights { .. } => "NORIGHTS",
             Self::Backlog { .. } | Self::Overloaded => "BUSY",
             Self::Clock(_) => "CLOCK",
             Self::NotReady(_) => "LOADING",

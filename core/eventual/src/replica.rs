@@ -19,10 +19,33 @@
 //!
 //! So no dot that anybody has seen can be given to another operation after a crash. What the disk may still lose — a
 //! durable entry, the vote that says who we are, the state's file — is answered by a new place in the roster.
+//!
+//! **Answers before the disk.** With [`SyncPolicy::EverySecond`](crate::SyncPolicy) the first row is waived: clients are
+//! answered from memory, and operations gather for [`GATHER`](crate::durable::GATHER) before they are logged as one batch. The
+//! other rows stand, and from them it follows that a crash costs answered writes and nothing else:
+//!
+//! 1. *No dot that was lost has been seen by a replica.* Whatever speaks of the state to a peer is made of it only when all
+//!    of the state is in the log ([`Eventual::drain`] comes before [`Eventual::carry_out`]), and leaves when the log is durable
+//!    so far. A push is made when its batch is logged. So all that peers hold, count as acknowledged, or have in
+//!    their versions is at or below the maker's durable end of the log, which recovery reads back. The lost dots are those
+//!    above it: they were in this process and nowhere else, and the next life numbers on from the durable end.
+//! 2. *Nothing durable names a lost dot.* Log entries of one replica are in the order of its dots, and a later one is durable
+//!    only if those before it are. The state's file shows operations, too: it gets its name only when the log is
+//!    durable up to what its parts show (`checkpoint`). What the roster is told (a report on a closing place) is
+//!    `logged`, and durable.
+//! 3. *What came from others with a lost operation in view.* None did: to supersede a dot one must have seen it. Nor do
+//!    clients bring dots; what `DWCP.EXPLAIN` told one is of no use to a replica.
+//! 4. *Times.* Hybrid times of lost operations are forgotten with them; a clock that was set back meanwhile can hand them out
+//!    again, to operations that compete with others by (time, dot), which still differ.
+//!
+//! What is given up: answered writes, reads of them, and what clients did elsewhere on the strength of either. A bounded
+//! counter is spent by whoever acts on the answer, so spending waits for the disk under either setting. If what was
+//! answered is not durable within a second, answers wait until it is: the loss is at most what was answered in one second.
 
 use crate::api::{Answer, Subscription};
 use crate::checkpoint::Writing;
 use crate::config::EventualSpec;
+use crate::durable::GATHER;
 use crate::fetch::Fetch;
 use crate::identity::Identity;
 use crate::look::{Rung, Rungs};
@@ -155,12 +178,20 @@ pub struct Eventual {
     pub(crate) last_lsn: Lsn,
     pub(crate) held: VecDeque<(Lsn, Held)>,
     pub(crate) fresh: Vec<Held>,
+    /// Since when there are operations that are not in the log.
+    pub(crate) gathering: Option<Instant>,
+    /// What was answered before it was durable: by its record, since when.
+    pub(crate) owed: VecDeque<(Lsn, Instant)>,
+    /// The node is to end: nothing gathers any more.
+    pub(crate) ending: bool,
     /// Keys written in this turn,
     pub(crate) fresh_keys: Vec<Bytes>,
     /// and keys whose last write is not durable yet: reads of them wait.
     pub(crate) unsynced: BTreeMap<Bytes, Lsn>,
     pub(crate) unsynced_order: VecDeque<(Lsn, Bytes)>,
     pub(crate) drained: Vec<Batch>,
+    /// The turn that these were logged in is over.
+    pub(crate) drained_seen: bool,
     /// Batches of the log that could not be applied yet, for something before them is lost.
     pub(crate) leftover: Vec<Batch>,
     /// What was written under a place that ended, to be written anew.
@@ -223,6 +254,10 @@ impl Eventual {
         let message = Message::decode(from, body)?;
         self.rungs.received(message.rung(), body.len());
         self.hear(now, from);
+        #[cfg(feature = "planted-bugs")]
+        if self.spec.drops_repairs && matches!(message, Message::Operations { .. }) {
+            return Ok(());
+        }
         match message {
             Message::Gossip(body) => {
                 self.gossip(now, dwcp_gossip::Input::Message { from, body });
@@ -264,17 +299,26 @@ impl Eventual {
         if self.gossip.wake_at() <= now.mono {
             self.gossip(now, dwcp_gossip::Input::Wake);
         }
-        self.drained.clear();
-        self.drain(out);
+        if self.is_drain_due(now) {
+            self.drain();
+        }
         loop {
-            self.carry_out(now);
+            if !self.intents.is_empty() {
+                // What is sent speaks of all that the state shows.
+                self.drain();
+                self.carry_out(now);
+            }
             let released = self.release(now, out);
             if !released && self.intents.is_empty() {
                 break;
             }
         }
+        self.tell(out);
         self.take_sends(out);
         self.checkpoint(now, out);
+        if let Some(since) = self.gathering {
+            out.wake_by(since + GATHER);
+        }
         out.wake_by(self.gossip.wake_at());
         out.wake_by(self.next_tick);
         if !self.held.is_empty() {

@@ -328,6 +328,7 @@ impl Node {
         }
         // Half of the time for handing over, half for the log's last write.
         self.stopping = Some(now.mono + deadline.since(now.mono) / 2);
+        self.eventual.values_mut().for_each(|e| e.replica.end());
         for (id, to) in self.led_groups() {
             let token = self.own_question(id, Ask::MoveLeader(to), deadline);
             if let Some(token) = token {

@@ -319,6 +319,7 @@ impl Client {
         question.tries += 1;
         if let Some(record) = self.record {
             log.records[record].tries += 1;
+            log.records[record].node = Some(node);
         }
         let stream = question.ask.is_stream();
         let until = if stream { now + STREAM_IDLE } else { (now + ATTEMPT).min(question.give_up) };

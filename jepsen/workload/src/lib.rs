@@ -67,6 +67,9 @@ pub enum Use {
 impl Use {
     /// Every workload that the clients' logs alone can judge, so that it runs in both worlds.
     pub const ALL: [Self; 5] = [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch];
+    /// These, and the one that what real nodes hold at the end judges: all that run on real processes.
+    pub const LIVE: [Self; 6] =
+        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Eventual];
     /// These, the one that needs the oracle, which sees the decided log, and the one that needs the replicas' state.
     pub const SIMULATED: [Self; 7] =
         [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Store, Self::Eventual];
@@ -84,10 +87,10 @@ impl Use {
             Self::Eventual => "eventual",
         }
     }
-    /// The workload of this name.
+    /// The workload of this name that runs on real processes.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|u| u.name() == name)
+        Self::LIVE.into_iter().find(|u| u.name() == name)
     }
     /// The prefix of its keys.
     #[must_use]

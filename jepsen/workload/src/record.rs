@@ -1,7 +1,7 @@
 //! The log of a run: every operation of every client, when it began and ended, and what the
 //! client learned.
 
-use dwcp_env::Instant;
+use dwcp_env::{Instant, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// How an operation ended.
@@ -261,8 +261,10 @@ pub struct Record {
     pub ret_place: u64,
     /// The store's revision in the answer, once `Ok`.
     pub revision: i64,
-    /// How often it was sent.
+    /// How often it was sent,
     pub tries: u32,
+    /// and to whom the last time: who answered it, if it was answered.
+    pub node: Option<NodeId>,
 }
 
 /// Everything clients did.
@@ -290,6 +292,7 @@ impl Log {
             ret_place: u64::MAX,
             revision: 0,
             tries: 0,
+            node: None,
         });
         self.records.len() - 1
     }

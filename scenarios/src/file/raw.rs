@@ -8,6 +8,7 @@ use super::{
 };
 use crate::invariant::Property;
 use dwcp_env::{Duration, Rate, Ratio};
+use dwcp_eventual::SyncPolicy;
 use dwcp_runtime_sim::net::Matrix;
 use dwcp_runtime_sim::plan::{DiskSettings, Latency};
 use dwcp_runtime_sim::swarm::Family;
@@ -74,6 +75,7 @@ struct RawNode {
     election: Option<Text>,
     checkpoint_after: Option<u64>,
     wal_segment: Option<Text>,
+    sync: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -243,6 +245,14 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
+        sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
+    })
+}
+
+fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
+    SyncPolicy::named(text).ok_or_else(|| {
+        let names: Vec<&str> = SyncPolicy::ALL.iter().map(|p| p.name()).collect();
+        format!("there is no {text:?}; there are {}", names.join(" and "))
     })
 }
 

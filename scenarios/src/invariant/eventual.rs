@@ -7,7 +7,6 @@
 //! when the first node of each other region has.
 
 use super::{Broken, Property};
-use dwcp_crdt::Dot;
 use dwcp_env::{Instant, NodeId};
 use dwcp_eventual::Eventual;
 use std::collections::BTreeMap;
@@ -22,12 +21,13 @@ struct Seen {
     left: bool,
 }
 
-/// A state that was seen at a version.
+/// The state at a version.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    sum: u128,
-    /// The last operation of its own that the replica had then: if it is lost with the replica's memory, so is this state.
-    last_own: Option<Dot>,
+    fingerprint: u128,
+    /// Who alone has shown it so far, in which life, before it was durable there: the end of that life takes it back, and the
+    /// version may name another state then.
+    only: Option<(NodeId, u32)>,
 }
 
 /// All replicas, as they were seen so far.
@@ -37,8 +37,10 @@ pub struct Replicas {
     region_of: BTreeMap<NodeId, u32>,
     dots: BTreeMap<u64, Seen>,
     states: BTreeMap<u128, State>,
-    /// Operations counted in each node's version when it was last looked at.
-    totals: BTreeMap<NodeId, u64>,
+    /// Operations counted in each node's version when it was last looked at, and whether they were durable.
+    last: BTreeMap<NodeId, (u64, bool)>,
+    /// Which life of each node was looked at last.
+    lives: BTreeMap<NodeId, u32>,
     /// How far regions were behind, in nanoseconds, for each operation and region.
     lags: Vec<u64>,
 }
@@ -56,10 +58,11 @@ impl Replicas {
         all.sort_unstable();
         all.get((all.len() * 99 / 100).min(all.len().checked_sub(1)?)).copied()
     }
-    /// Looks at a replica after a turn of its node.
-    pub fn look(&mut self, at: Instant, node: NodeId, replica: &Eventual) -> Option<Broken> {
-        let total = replica.version().total();
-        if self.totals.insert(node, total) == Some(total) {
+    /// Looks at a replica after a turn of its node, in this of the node's lives.
+    pub fn look(&mut self, at: Instant, node: NodeId, life: u32, replica: &Eventual) -> Option<Broken> {
+        self.lives.insert(node, life);
+        let now = (replica.version().total(), replica.is_durable());
+        if self.last.insert(node, now) == Some(now) && replica.drained().is_empty() {
             return None;
         }
         let region = 1_u64 << self.region_of.get(&node).copied().unwrap_or(0).min(63);
@@ -75,8 +78,6 @@ impl Replicas {
                         return Some(Broken { property: Property::NoDotTwice, detail });
                     }
                     *seen = new();
-                    let lost = |d: Dot| d.replica() == op.dot.replica() && d >= op.dot;
-                    self.states.retain(|_, s| !s.last_own.is_some_and(lost));
                 }
                 seen.left |= left;
                 if seen.regions & region == 0 {
@@ -85,17 +86,31 @@ impl Replicas {
                 }
             }
         }
+        self.look_at_state(node, life, replica)
+    }
+
+    fn look_at_state(&mut self, node: NodeId, life: u32, replica: &Eventual) -> Option<Broken> {
         let digest = replica.space().digest();
-        let last_own = replica.place().map(|me| Dot::new(me, replica.version().get(me)));
-        let new = State { sum: digest.state, last_own };
-        let known = self.states.entry(digest.version).or_insert(new).sum;
-        let equal = known == digest.state || !self.watched.contains(&Property::EqualVersionsEqualStates);
-        (!equal).then(|| Broken {
+        let only = (!replica.is_durable()).then_some((node, life));
+        let seen = State { fingerprint: digest.state, only };
+        let known = self.states.entry(digest.version).or_insert(seen);
+        if known.fingerprint == digest.state {
+            if known.only != only {
+                known.only = None;
+            }
+            return None;
+        }
+        if known.only.is_some_and(|(who, life)| self.lives.get(&who) != Some(&life)) {
+            *known = seen;
+            return None;
+        }
+        self.watched.contains(&Property::EqualVersionsEqualStates).then(|| Broken {
             property: Property::EqualVersionsEqualStates,
             detail: format!(
-                "at {} {node} holds {:032x}, another {known:032x}",
+                "at {} {node} holds {:032x}, another {:032x}",
                 replica.version(),
-                digest.state
+                digest.state,
+                known.fingerprint
             ),
         })
     }

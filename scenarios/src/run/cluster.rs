@@ -112,6 +112,7 @@ fn eventual(plan: &RunPlan) -> EventualSpec {
     let mut spec = EventualSpec::new(EVENTUAL, "eventual", "main", RegionId(0));
     spec.patience = Patience { lagging: Duration::secs(20), evict: Duration::secs(15) };
     spec.checkpoint_every = ByteCount(plan.node.checkpoint_after.unwrap_or(1_000) * 128);
+    spec.sync = plan.node.sync;
     spec
 }
 

@@ -52,6 +52,8 @@ struct Eye {
     bereft: Option<(Instant, u64, NodeId)>,
     /// The longest that took.
     detection: Option<u64>,
+    /// When processes ended, and whose.
+    ends: Vec<(Instant, NodeId)>,
     leads_since: Instant,
     /// The oracle, if it is to judge.
     witness: Option<Witness>,
@@ -104,6 +106,9 @@ impl Eye {
     fn mourn(&mut self, at: Instant, what: &What) {
         match what {
             What::Down { node, .. } | What::Stopped { node, .. } | What::Paused { node } => {
+                if !matches!(what, What::Paused { .. }) {
+                    self.ends.push((at, *node));
+                }
                 let last = self.looks.last();
                 let led = last.iter().filter(|l| l.role == Role::Leader).max_by_key(|l| l.term);
                 if let Some(l) = led.filter(|l| l.node == *node && self.bereft.is_none()) {
@@ -130,7 +135,7 @@ impl Eye {
             self.leaders += 1;
         }
         if let (Some(replicas), Some(replica)) = (&mut self.replicas, node.eventual(EVENTUAL))
-            && let Some(broken) = replicas.look(at, node.id(), replica)
+            && let Some(broken) = replicas.look(at, node.id(), life, replica)
         {
             return Some(broken);
         }
@@ -616,7 +621,7 @@ impl Drive {
         // A leader outside of the core knows first what is committed, and some of the core may not hear it in time.
         let holders: Vec<NodeId> = core.iter().copied().chain(leader).collect();
         let replica = judge::furthest(&holders, |n| view.machine(n)).filter(|_| self.live.converged);
-        let judged = judge::judge(&self.plan, &log, replica, self.world.now(), &mut figures);
+        let judged = judge::judge(&self.plan, &log, replica, self.world.now(), &eye.ends, &mut figures);
         let violation = self.broken.take().or(judged.filter(|_| whole));
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
         let now = self.world.now();

@@ -11,6 +11,7 @@
 
 use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
 use dwcp_env::{ClusterId, NodeId};
+use dwcp_eventual::SyncPolicy;
 use dwcp_runtime_real::authority::{Authority, Name};
 use dwcp_runtime_sim::net::Matrix;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Shape {
     pub transport: Transport,
     /// The matrix whose delays are injected between regions, if any.
     pub latency: Option<String>,
+    /// What answers of the eventual keyspace wait for.
+    #[serde(default)]
+    pub sync: SyncPolicy,
 }
 
 /// One node of the cluster.
@@ -97,13 +101,14 @@ impl Layout {
             let same = Shape { cluster: found.shape.cluster.clone(), ..wanted.clone() } == found.shape;
             if !same {
                 return Err(format!(
-                    "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}); continue it by the same \
+                    "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}, sync {}); continue it by the same \
                      options, start over with `--fresh`, or choose another `--dir`",
                     dir.display(),
                     found.shape.nodes,
                     found.shape.port,
                     found.shape.transport,
                     found.shape.latency.as_deref().unwrap_or("none"),
+                    found.shape.sync.name(),
                 ));
             }
             return Ok(found);
@@ -173,7 +178,8 @@ impl Layout {
         std::fs::create_dir_all(&self.dir)?;
         let timing = if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan };
         let delays = |p: &Place| self.delays(p.region);
-        write_nodes(&self.dir, cluster, &self.places(), self.shape.transport, timing, &delays)?;
+        let ways = Ways { transport: self.shape.transport, timing, sync: self.shape.sync };
+        write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
         std::fs::write(self.dir.join("cluster.toml"), toml::to_string_pretty(&self.shape)?)?;
         Ok(())
@@ -191,13 +197,21 @@ impl Layout {
     }
 }
 
+/// How the nodes of a cluster go about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways {
+    pub(crate) transport: Transport,
+    pub(crate) timing: Timing,
+    /// What answers of the eventual keyspace wait for.
+    pub(crate) sync: SyncPolicy,
+}
+
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
 pub(crate) fn write_nodes(
     dir: &Path,
     cluster: ClusterId,
     places: &[Place],
-    transport: Transport,
-    timing: Timing,
+    ways: Ways,
     delays: &dyn Fn(&Place) -> BTreeMap<String, String>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let authority = Authority::load_or_create(&dir.join("authority"))?;
@@ -220,14 +234,19 @@ pub(crate) fn write_nodes(
             client: p.client,
             peer: p.peer,
             admin: p.admin,
-            transport,
-            timing,
+            transport: ways.transport,
+            timing: ways.timing,
             join: false,
             clock_uncertainty: "1ms".into(),
             threads: 1,
             tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
             member: members.clone(),
-            keyspace: vec![Keyspace { name: "eventual".into(), group: 1, kind: KeyspaceKind::Eventual }],
+            keyspace: vec![Keyspace {
+                name: "eventual".into(),
+                group: 1,
+                kind: KeyspaceKind::Eventual,
+                sync: Some(ways.sync),
+            }],
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
             inject: Some(Inject { delay: delays(p) }),
         };

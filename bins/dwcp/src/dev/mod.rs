@@ -11,6 +11,7 @@ pub mod supervisor;
 
 use crate::config::Transport;
 use clap::{Args, Subcommand};
+use dwcp_eventual::SyncPolicy;
 use layout::{Layout, Shape};
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub struct Dev {
     /// Delay messages between regions as measured: aws-2020 or gcp-2020.
     #[arg(long)]
     pub latency: Option<String>,
+    /// What the eventual keyspace's answers to writes wait for: `always` the disk, or `everysec`, as Redis names it.
+    #[arg(long, default_value = "always", value_parser = sync_policy)]
+    pub sync: SyncPolicy,
     /// Throw the old cluster in the folder away first.
     #[arg(long)]
     pub fresh: bool,
@@ -47,6 +51,11 @@ pub struct Dev {
     /// What to do to a running cluster.
     #[command(subcommand)]
     pub command: Option<Break>,
+}
+
+/// From its name.
+fn sync_policy(name: &str) -> Result<SyncPolicy, String> {
+    SyncPolicy::named(name).ok_or_else(|| "there are always and everysec".to_owned())
 }
 
 /// What to do to a running cluster. NODE is a name, a number or a whole region.
@@ -121,6 +130,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         port: dev.port,
         transport: dev.transport,
         latency: dev.latency.clone(),
+        sync: dev.sync,
     };
     let layout = Layout::open(&dev.dir, &shape)?;
     supervisor::run(layout, dev.for_seconds, json).await

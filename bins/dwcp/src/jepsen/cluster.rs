@@ -9,9 +9,10 @@
 //! is not passed.
 
 use crate::config::{Timing, Transport};
-use crate::dev::layout::{Addresses, Place, spread, write_nodes};
+use crate::dev::layout::{Addresses, Place, Ways, spread, write_nodes};
 use crate::http;
 use dwcp_env::{ClusterId, NodeId, Seed};
+use dwcp_eventual::SyncPolicy;
 use dwcp_nemesis as nemesis;
 use dwcp_nemesis::disk::Counts;
 use dwcp_nemesis::fuse::{self, Mount};
@@ -83,7 +84,8 @@ impl Cluster {
         let places = places(spec.nodes, network.as_deref());
         let cluster = crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?;
         let cluster = u128::from_str_radix(&cluster, 16).map(ClusterId).map_err(|e| e.to_string())?;
-        write_nodes(&spec.dir, cluster, &places, Transport::Tcp, spec.timing, &|_| BTreeMap::new())
+        let ways = Ways { transport: Transport::Tcp, timing: spec.timing, sync: SyncPolicy::Always };
+        write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
         let mut made = Self {
             spec,
@@ -109,6 +111,10 @@ impl Cluster {
     /// All numbers.
     pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.places.iter().map(|p| NodeId(p.id)).collect()
+    }
+    /// The Redis doors.
+    pub(super) fn redis_doors(&self) -> BTreeMap<NodeId, SocketAddr> {
+        self.places.iter().map(|p| (NodeId(p.id), p.redis)).collect()
     }
     /// The etcd doors.
     pub(super) fn doors(&self) -> BTreeMap<NodeId, SocketAddr> {

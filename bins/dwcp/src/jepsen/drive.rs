@@ -4,8 +4,9 @@
 //! attempt is a task of its own with a connection of its client's own to that node; what it
 //! hears comes back through one bounded queue. Time is the monotonic clock since the run began.
 
-use super::door;
-use crate::client::Client as Connection;
+use super::{door, eventual};
+use crate::client::Client as Etcd;
+use crate::redis::client::Client as Redis;
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use dwcp_workload::script::Script;
 use dwcp_workload::{Answer, Ask, Client, Do, Log, Outcome, Refusal, Use};
@@ -45,6 +46,12 @@ const HOME: Purpose = Purpose::named("jepsen.home");
 
 type Heard = (usize, u64, Result<Answer, Refusal>);
 type Connections = Arc<tokio::sync::Mutex<BTreeMap<NodeId, Connection>>>;
+
+/// A client's line to a node.
+enum Connection {
+    Etcd(Etcd),
+    Redis(Redis),
+}
 
 struct Attempt {
     number: u64,
@@ -213,7 +220,7 @@ impl Crowd {
                 Ask::Watch { key, range_end, from, .. } => {
                     let say = |answer| tell.send((client, attempt, answer));
                     let mut why = Refusal::Unknown;
-                    if let Ok(connection) = Connection::connect(address, None).await {
+                    if let Ok(connection) = Etcd::connect(address, None).await {
                         match door::watch(&connection, &key, &range_end, from).await {
                             Ok(mut watching) => loop {
                                 match watching.next().await {
@@ -236,10 +243,6 @@ impl Crowd {
                 ask => {
                     let asked = tokio::time::timeout(within, once(&connections, node, address, &ask)).await;
                     let answer = asked.unwrap_or(Err(Refusal::Unknown));
-                    if matches!(answer, Err(Refusal::Unknown)) {
-                        // Whatever is wrong with the connection, the next attempt takes a new one.
-                        connections.lock().await.remove(&node);
-                    }
                     let _nobody_listens = tell.send((client, attempt, answer)).await;
                 }
             }
@@ -257,20 +260,33 @@ impl Crowd {
     }
 }
 
+/// Asks on the connection to a node, which is taken meanwhile: it comes back only if it was answered. Whatever is wrong
+/// with it, the next attempt takes a new one, and no late answer is taken for another's.
 async fn once(
     connections: &Connections,
     node: NodeId,
     address: SocketAddr,
     ask: &Ask,
 ) -> Result<Answer, Refusal> {
-    let known = connections.lock().await.get(&node).cloned();
-    let connection = match known {
-        Some(connection) => connection,
-        None => {
-            let new = Connection::connect(address, None).await.map_err(|e| door::refusal(&e))?;
-            connections.lock().await.insert(node, new.clone());
-            new
+    let known = connections.lock().await.remove(&node);
+    let (answer, connection) = match ask {
+        Ask::Eventual(command) => {
+            let mut connection = match known {
+                Some(Connection::Redis(connection)) => connection,
+                _ => Redis::connect(address, None).await.map_err(|e| eventual::refusal(&e))?,
+            };
+            (eventual::ask(&mut connection, command).await, Connection::Redis(connection))
+        }
+        ask => {
+            let connection = match known {
+                Some(Connection::Etcd(connection)) => connection,
+                _ => Etcd::connect(address, None).await.map_err(|e| door::refusal(&e))?,
+            };
+            (door::ask(&connection, ask).await, Connection::Etcd(connection))
         }
     };
-    door::ask(&connection, ask).await
+    if !matches!(answer, Err(Refusal::Unknown)) {
+        connections.lock().await.insert(node, connection);
+    }
+    answer
 }

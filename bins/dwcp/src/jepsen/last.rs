@@ -38,6 +38,13 @@ impl Held for Past {
     }
 }
 
+/// What the nodes hold that agree, by the kind of keyspace that the run was about.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Strong(Past),
+    Eventual(super::eventual::Contents),
+}
+
 /// Changes up to a revision, in order.
 type Tale = Vec<(i64, Bytes, Option<Bytes>)>;
 

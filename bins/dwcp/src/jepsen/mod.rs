@@ -9,8 +9,8 @@
 //! | [`run`] | a run from its beginning to its end |
 //! | [`cluster`] | the processes |
 //! | [`strike`] | acts carried out, undone, and their evidence |
-//! | [`drive`], [`door`] | clients at work; their questions in etcd's words |
-//! | [`last`] | what every node holds at the end, with its past |
+//! | [`drive`], [`door`], [`eventual`] | clients at work; their questions in etcd's words, and in Redis' |
+//! | [`last`], [`eventual`] | what every node holds at the end, with its past; and of an eventual keyspace |
 //! | [`verdict`] | promises judged, figures |
 //! | [`report`] | for people |
 //!
@@ -21,6 +21,7 @@
 mod cluster;
 mod door;
 mod drive;
+mod eventual;
 mod last;
 mod report;
 mod run;
@@ -97,7 +98,7 @@ struct Shape {
 
 #[derive(Args, Debug)]
 struct RunArgs {
-    /// What clients do: register, list-append, bank, lock or watch.
+    /// What clients do: register, list-append, bank, lock, watch or eventual.
     #[arg(value_parser = workload)]
     workload: Use,
     /// Who strikes, in turn: names of `dwcp jepsen list` with commas between; nobody if left out.
@@ -127,7 +128,7 @@ struct MatrixArgs {
 
 fn workload(name: &str) -> Result<Use, String> {
     Use::named(name).ok_or_else(|| {
-        let names: Vec<&str> = Use::ALL.iter().map(|u| u.name()).collect();
+        let names: Vec<&str> = Use::LIVE.iter().map(|u| u.name()).collect();
         format!("there is no workload {name:?}; there are {}", names.join(", "))
     })
 }
@@ -189,7 +190,7 @@ async fn one(args: RunArgs, json: bool) -> Result<ExitCode, String> {
 }
 
 async fn matrix(args: MatrixArgs, json: bool) -> Result<ExitCode, String> {
-    let workloads = if args.workload.is_empty() { Use::ALL.to_vec() } else { args.workload };
+    let workloads = if args.workload.is_empty() { Use::LIVE.to_vec() } else { args.workload };
     let nemeses: Vec<Nemesis> = if args.nemesis.is_empty() {
         let can = |n: &Nemesis| match possible(*n) {
             Ok(()) => true,

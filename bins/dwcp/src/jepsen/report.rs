@@ -28,12 +28,12 @@ pub(super) fn list(json: bool) {
                 json!({ "name": card.name, "scenario": card.scenario, "what": card.what, "proof": card.proof, "lacks": lacks })
             })
             .collect();
-        let workloads: Vec<&str> = Use::ALL.iter().map(|u| u.name()).collect();
+        let workloads: Vec<&str> = Use::LIVE.iter().map(|u| u.name()).collect();
         println!("{}", json!({ "workloads": workloads, "nemeses": nemeses }));
         return;
     }
     let mut out = crate::say::coloured();
-    let names: Vec<&str> = Use::ALL.iter().map(|u| u.name()).collect();
+    let names: Vec<&str> = Use::LIVE.iter().map(|u| u.name()).collect();
     let _closed = writeln!(out, "workloads: {}\n\nnemeses (in scenario files):", names.join(", "));
     for nemesis in Nemesis::ALL {
         let card = nemesis.card();
@@ -125,7 +125,7 @@ pub(super) fn matrix(rows: &[(Use, Nemesis, Verdict)]) {
     for n in &nemeses {
         let _fine = write!(s, " {:<13}", n.card().name);
     }
-    for kind in Use::ALL {
+    for kind in Use::LIVE {
         let row: Vec<_> = rows.iter().filter(|r| r.0 == kind).collect();
         if row.is_empty() {
             continue;

@@ -9,7 +9,7 @@
 
 use super::cluster::{Cluster, Spec};
 use super::drive::{Load, Tally, drive};
-use super::{last, strike};
+use super::{eventual, last, strike};
 use crate::config::Timing;
 use dwcp_env::{Duration, Instant, Seed};
 use dwcp_nemesis::link;
@@ -83,7 +83,8 @@ pub(super) struct Ran {
     pub(super) log: Log,
     pub(super) remarks: Vec<Remark>,
     pub(super) struck: Vec<Struck>,
-    pub(super) past: super::verdict::Kept,
+    /// What the nodes hold in the end; nothing if that could not be read.
+    pub(super) kept: Option<last::Kept>,
     pub(super) differ: Vec<String>,
     /// What did not serve though everything was healed.
     pub(super) unhealed: Vec<String>,
@@ -137,7 +138,8 @@ pub(super) async fn run(
     };
     let tally = Arc::new(Tally::default());
     let (stop_clients, clients_stop) = watch::channel(false);
-    let clients = tokio::spawn(drive(load, cluster.doors(), origin, clients_stop, tally.clone()));
+    let doors = if order.kind == Use::Eventual { cluster.redis_doors() } else { cluster.doors() };
+    let clients = tokio::spawn(drive(load, doors, origin, clients_stop, tally.clone()));
     let mut run =
         Run { order, cluster, origin, stop, struck: Vec::new(), remarks: Vec::new(), doubts: Vec::new() };
     let broke = run.windows(&tally, tell).await;
@@ -146,13 +148,10 @@ pub(super) async fn run(
     let log = clients.await.map_err(|e| format!("the clients ended badly: {e}"))?;
     let lasted = Duration::from_std(origin.elapsed());
     tell(order.time, &tally, "reading what the nodes hold");
-    let (past, differ) = match last::read(&run.cluster.doors()).await {
-        Ok((past, differ)) => (Some(past), differ),
-        Err(why) => {
-            run.doubts.push(why);
-            (None, Vec::new())
-        }
-    };
+    let (kept, differ) = run.read_all().await.unwrap_or_else(|why| {
+        run.doubts.push(why);
+        (None, Vec::new())
+    });
     run.cluster.notice_ends();
     run.cluster.end().await;
     broke?;
@@ -170,7 +169,7 @@ pub(super) async fn run(
         log,
         remarks,
         struck,
-        past,
+        kept,
         differ,
         unhealed,
         surprises: cluster.surprises,
@@ -183,6 +182,15 @@ pub(super) async fn run(
 impl Run<'_> {
     fn now(&self) -> Instant {
         Instant::ZERO + Duration::from_std(self.origin.elapsed())
+    }
+    /// What the nodes hold, and where they differ.
+    async fn read_all(&self) -> Result<(Option<last::Kept>, Vec<String>), String> {
+        if self.order.kind == Use::Eventual {
+            let read = eventual::read(&self.cluster.redis_doors(), u64::from(self.order.keys)).await;
+            return read.map(|(contents, differ)| (Some(last::Kept::Eventual(contents)), differ));
+        }
+        let read = last::read(&self.cluster.doors()).await;
+        read.map(|(past, differ)| (Some(last::Kept::Strong(past)), differ))
     }
     async fn windows(&mut self, tally: &Tally, tell: &dyn Fn(Duration, &Tally, &str)) -> Result<(), String> {
         let order = self.order;

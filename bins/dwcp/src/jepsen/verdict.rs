@@ -6,13 +6,13 @@
 //! | broken | at least one promise was not kept, and here is the witness |
 //! | no evidence | nothing was found broken, but something was not judged, or a nemesis never fired, or the link was late |
 
-use super::last::Past;
+use super::last::Kept;
 use super::run::{Order, Ran, Struck};
 use dwcp_check::append::{Level, check, transactions};
 use dwcp_check::history::{History, Interner};
 use dwcp_env::{Duration, Instant};
 use dwcp_workload::judge::{self, Broken};
-use dwcp_workload::{Log, Outcome, Use};
+use dwcp_workload::{Log, Outcome, Use, converged};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -121,16 +121,32 @@ pub(super) fn judge(order: &Order, ran: &Ran, history: &History) -> Verdict {
         Use::Lock => {
             say("a lock has one holder, and nothing passes under an old token", judge::locks(&ran.log).err())
         }
-        // Only a simulation shows the log, and the replicas' state, by which these are judged.
-        Use::Store | Use::Eventual => {}
+        // Only a simulation shows the log by which it is judged.
+        Use::Store => {}
+        // All that clients were told must show in what the nodes hold at the end.
+        Use::Eventual => {}
         Use::Watch => say("watchers see every change once, in order", judge::watches(&ran.log).err()),
     }
     let mut lost = 0;
-    if let Some(past) = &ran.past {
-        let (n, first) = judge::acknowledged(&ran.log, past);
-        lost = n;
-        say("what was acknowledged is there", first.map(|b| Broken { detail: with_count(n, b.detail), ..b }));
-        say("what is there was written once", judge::exactly_once(&ran.log, past).err());
+    let counted =
+        |n: u64, first: Option<Broken>| first.map(|b| Broken { detail: with_count(n, b.detail), ..b });
+    match &ran.kept {
+        Some(Kept::Strong(past)) => {
+            let (n, first) = judge::acknowledged(&ran.log, past);
+            lost = n;
+            say("what was acknowledged is there", counted(n, first));
+            say("what is there was written once", judge::exactly_once(&ran.log, past).err());
+        }
+        Some(Kept::Eventual(contents)) => {
+            let (n, first) = converged::eventual(&ran.log, contents, &|_| false);
+            lost = n;
+            let promise =
+                "what was acknowledged is there, what was removed is gone, every increment counts once";
+            say(promise, counted(n, first));
+        }
+        None => {}
+    }
+    if ran.kept.is_some() {
         say("all nodes hold the same", at_end(ran, &ran.differ));
     }
     say("healed, every node serves", at_end(ran, &ran.unhealed));
@@ -141,7 +157,7 @@ pub(super) fn judge(order: &Order, ran: &Ran, history: &History) -> Verdict {
 }
 
 fn with_count(lost: u64, detail: String) -> String {
-    if lost == 1 { detail } else { format!("{lost} acknowledged writes are lost, the first: {detail}") }
+    if lost <= 1 { detail } else { format!("{lost} acknowledged writes are lost, the first: {detail}") }
 }
 
 fn at_end(ran: &Ran, said: &[String]) -> Option<Broken> {
@@ -167,7 +183,7 @@ fn doubts(order: &Order, ran: &Ran, judged: &[Judged], figures: &Figures) -> Vec
             doubts.push(format!("{}: {}", j.promise, b.detail));
         }
     }
-    if ran.past.is_none() {
+    if ran.kept.is_none() {
         doubts.push("what the nodes hold could not be read: durability was not judged".into());
     }
     if figures.ok == 0 {
@@ -229,9 +245,6 @@ fn longest_gap(times: &[Instant], from: Instant, until: Instant) -> Duration {
     let edges = std::iter::once(&from).chain(inside);
     edges.zip(inside.iter().chain([&until])).map(|(a, b)| b.since(*a)).max().unwrap_or(Duration::ZERO)
 }
-
-/// A past, for those who judge by it.
-pub(super) type Kept = Option<Past>;
 
 #[cfg(test)]
 mod tests {

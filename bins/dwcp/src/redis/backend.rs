@@ -8,7 +8,7 @@
 //! 5. Dropping a stream cancels the subscription.
 
 use dwcp_env::GroupId;
-use dwcp_eventual::{Answer, Query, Refusal, Subscription};
+use dwcp_eventual::{Answer, Query, Refusal, Subscription, SyncPolicy};
 use dwcp_node::AskError;
 use futures_util::Stream;
 use std::future::Future;
@@ -22,6 +22,8 @@ pub struct Keyspace {
     pub name: String,
     /// Its number among the node's groups.
     pub group: GroupId,
+    /// What its answers to writes wait for.
+    pub sync: SyncPolicy,
 }
 
 /// Why there is no answer.

@@ -3,6 +3,8 @@
 use super::backend::Backend;
 use super::connection::{self, End, Patience};
 use super::cursor::Cursors;
+use super::meter::Meter;
+use dwcp_runtime_real::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ pub(super) struct Shared<B> {
     pub(super) password: Option<String>,
     pub(super) cursors: Cursors,
     pub(super) counts: Counts,
+    pub(super) meter: Meter,
     pub(super) since: Instant,
     pub(super) port: u16,
     pub(super) patience: Patience,
@@ -35,7 +38,21 @@ pub(super) struct Counts {
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
     pub(super) slow: AtomicU64,
+    /// Connections that listen to changes.
+    pub(super) listening: AtomicU64,
 }
+
+/// A figure of the door: its name, its help, and where it is counted.
+type Gauge = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
+
+const GAUGES: [Gauge; 6] = [
+    ("dwcp_redis_connections_count", "Connections of Redis' clients.", |c| &c.clients),
+    ("dwcp_redis_listening_count", "Connections of Redis' clients that listen to changes.", |c| &c.listening),
+    ("dwcp_redis_rejected_count", "Connections turned away: there were too many.", |c| &c.rejected),
+    ("dwcp_redis_slow_count", "Connections ended because their client took nothing.", |c| &c.slow),
+    ("dwcp_redis_received_bytes", "Bytes received from Redis' clients.", |c| &c.bytes_in),
+    ("dwcp_redis_sent_bytes", "Bytes sent to Redis' clients.", |c| &c.bytes_out),
+];
 
 impl<B> std::fmt::Debug for Shared<B> {
     /// Without the password.
@@ -58,16 +75,28 @@ impl<B> Clone for Door<B> {
 
 impl<B: Backend> Door<B> {
     /// A door to this node. With a password, clients have to say it (`AUTH`, user `default`).
-    pub fn new(backend: B, password: Option<String>, port: u16) -> Self {
-        Self::with_patience(backend, password, port, Patience::default())
+    pub fn new(backend: B, password: Option<String>, port: u16, registry: Arc<Registry>) -> Self {
+        let door = Self::with_patience(backend, password, port, Patience::default(), registry.clone());
+        for (name, help, of) in GAUGES {
+            let shared = door.shared.clone();
+            registry.gauge(name, help, &[], move || of(&shared.counts).load(Ordering::Relaxed) as f64);
+        }
+        door
     }
 
-    pub(super) fn with_patience(backend: B, password: Option<String>, port: u16, patience: Patience) -> Self {
+    pub(super) fn with_patience(
+        backend: B,
+        password: Option<String>,
+        port: u16,
+        patience: Patience,
+        registry: Arc<Registry>,
+    ) -> Self {
         let shared = Shared {
             backend,
             password,
             cursors: Cursors::default(),
             counts: Counts::default(),
+            meter: Meter::new(registry),
             since: Instant::now(),
             port,
             patience,

@@ -6,6 +6,7 @@ use super::memory::Memory;
 use super::request::{ARGUMENT_MAX, LINE_MAX, Reader, Request};
 use super::table::TABLE;
 use bytes::BytesMut;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -123,7 +124,7 @@ async fn no_conversation_makes_the_door_panic_or_hang() {
         if round % 2 == 0 {
             mutate(&mut draws, &mut bytes);
         }
-        let door = Door::new(Memory::new(), (round % 7 == 0).then(|| "p".to_owned()), 1);
+        let door = Door::new(Memory::new(), (round % 7 == 0).then(|| "p".to_owned()), 1, Arc::default());
         let (mut io, theirs) = tokio::io::duplex(1 << 20);
         let (close, closing) = watch::channel(false);
         let serving = door.serve_on(tokio::io::split(theirs), String::new(), closing);

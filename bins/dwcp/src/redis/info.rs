@@ -7,12 +7,17 @@ use super::session::Session;
 use base64::Engine;
 use bytes::Bytes;
 use dwcp_eventual::api::{Entry, Explanation, Status};
+use dwcp_runtime_real::metrics::{cpu_seconds, resident_bytes};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// All sections, in their order.
-const SECTIONS: [&str; 6] = ["server", "clients", "persistence", "stats", "replication", "keyspace"];
+const SECTIONS: [&str; 9] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "commandstats", "keyspace"];
+/// Those that are shown only if they are asked for by name, or all are.
+const ASKED_FOR: [&str; 1] = ["commandstats"];
 
 /// `INFO`, of these sections or of all.
 pub(super) fn render<B: Backend>(
@@ -22,12 +27,13 @@ pub(super) fn render<B: Backend>(
     status: &Status,
     asked: &[Bytes],
 ) -> String {
-    let everything =
-        |s: &Bytes| ["all", "default", "everything"].iter().any(|all| s.eq_ignore_ascii_case(all.as_bytes()));
-    let all = asked.is_empty() || asked.iter().any(everything);
+    let named =
+        |names: &[&str]| asked.iter().any(|s| names.iter().any(|n| s.eq_ignore_ascii_case(n.as_bytes())));
+    let (usual, everything) = (asked.is_empty() || named(&["default"]), named(&["all", "everything"]));
     let mut text = String::new();
     for section in SECTIONS {
-        if !all && !asked.iter().any(|s| s.eq_ignore_ascii_case(section.as_bytes())) {
+        let shown = everything || (usual && !ASKED_FOR.contains(&section)) || named(&[section]);
+        if !shown {
             continue;
         }
         if !text.is_empty() {
@@ -70,8 +76,13 @@ fn lines<B: Backend>(
             line("maxclients", &super::door::CONNECTIONS),
             line("blocked_clients", &0),
         ],
+        "memory" => memory(),
+        "cpu" => vec![line("used_cpu_user", &format!("{:.6}", cpu_seconds()))],
+        "commandstats" => shared.meter.asked().map(command).collect(),
         "persistence" => vec![
             line("loading", &u8::from(status.waiting_for.is_some())),
+            line("rdb_bgsave_in_progress", &0),
+            line("aof_rewrite_in_progress", &0),
             line("aof_enabled", &1),
             line("aof_last_write_status", &"ok"),
             line("rdb_last_bgsave_status", &"ok"),
@@ -82,6 +93,7 @@ fn lines<B: Backend>(
             line("total_net_input_bytes", &counted(&counts.bytes_in)),
             line("total_net_output_bytes", &counted(&counts.bytes_out)),
             line("rejected_connections", &counted(&counts.rejected)),
+            line("pubsub_clients", &counted(&counts.listening)),
             line("client_output_buffer_limit_disconnections", &counted(&counts.slow)),
         ],
         "replication" => replication(keyspace, status),
@@ -90,6 +102,29 @@ fn lines<B: Backend>(
         }
         _ => Vec::new(),
     }
+}
+
+fn memory() -> Vec<(String, String)> {
+    let bytes = resident_bytes();
+    let human = format!("{:.2}M", bytes / 1_048_576.0);
+    let (plain, none) = (format!("{bytes:.0}"), || "0".to_owned());
+    [
+        ("used_memory", plain.clone()),
+        ("used_memory_human", human.clone()),
+        ("used_memory_rss", plain),
+        ("used_memory_rss_human", human),
+        ("maxmemory", none()),
+        ("maxmemory_human", "0B".to_owned()),
+        ("maxmemory_policy", "noeviction".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn command((name, calls, took): (&'static str, u64, Duration)) -> (String, String) {
+    let micros = took.as_micros();
+    let each = micros as f64 / calls.max(1) as f64;
+    (format!("cmdstat_{name}"), format!("calls={calls},usec={micros},usec_per_call={each:.2}"))
 }
 
 fn replication(keyspace: &Keyspace, status: &Status) -> Vec<(String, String)> {
@@ -183,6 +218,10 @@ pub(super) fn status_json(s: &Status) -> Value {
         "unstable_bytes": s.unstable_bytes,
         "pending": s.pending,
         "repair_bytes": { "sent": s.repair_bytes.0, "received": s.repair_bytes.1 },
+        "digests": { "equal": s.digests.0, "unequal": s.digests.1 },
+        "rungs": s.rungs.iter().map(|(rung, sent, received, repairs)| {
+            (rung.clone(), json!({ "sent": sent, "received": received, "repairs": repairs }))
+        }).collect::<serde_json::Map<_, _>>(),
         "peers": s.peers.iter().map(peer).collect::<Vec<_>>(),
         "waiting_for": s.waiting_for,
     })

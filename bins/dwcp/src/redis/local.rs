@@ -45,7 +45,7 @@ impl<B: Backend> Session<B> {
             Local::LastSave => out.number(since_1970().as_secs() as i64),
             Local::Unwatch => out.ok(),
             Local::Client => self.client(w, out),
-            Local::Config => config(w, self.shared.backend.eventual().len(), out),
+            Local::Config => config(w, self.shared.backend.eventual().len(), self.chosen().sync.name(), out),
             Local::Command => table::describe(w, out),
             Local::Publish => out.error(
                 "ERR PUBLISH: channels carry changes of keys here (__keyspace@0__:<key>, __keyevent@0__:<event>); write a \
@@ -315,17 +315,20 @@ fn subcommand(command: &str, what: &[u8]) -> String {
 }
 
 /// `CONFIG GET` shows what clients and tools look for, as it is here; the settings are in the node's file.
-fn config(w: &[Bytes], keyspaces: usize, out: &mut Out) {
-    let count = keyspaces.to_string();
+fn config(w: &[Bytes], keyspaces: usize, fsync: &str, out: &mut Out) {
+    let (count, clients) = (keyspaces.to_string(), super::door::CONNECTIONS.to_string());
     let settings = [
-        ("appendfsync", "always"),
+        ("appendfsync", fsync),
         ("appendonly", "yes"),
         ("databases", &count),
+        ("io-threads", "1"),
+        ("maxclients", &clients),
         ("maxmemory", "0"),
         ("maxmemory-policy", "noeviction"),
         ("notify-keyspace-events", "AKE"),
         ("proto-max-bulk-len", "1048576"),
         ("save", ""),
+        ("tcp-keepalive", "300"),
         ("timeout", "0"),
     ];
     let what = w[1].to_ascii_lowercase();

@@ -35,7 +35,11 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new() -> Self {
-        let keyspace = |name: &str, n| Keyspace { name: name.into(), group: GroupId(n) };
+        let keyspace = |name: &str, n| Keyspace {
+            name: name.into(),
+            group: GroupId(n),
+            sync: dwcp_eventual::SyncPolicy::Always,
+        };
         Self {
             inside: Arc::default(),
             keyspaces: Arc::new(vec![keyspace("eventual", 7), keyspace("other", 8)]),

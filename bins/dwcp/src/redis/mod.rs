@@ -22,6 +22,7 @@
 //! | `local`, `info` | what the session answers itself |
 //! | `listening` | subscriptions |
 //! | `cursor` | numbers for the places of scans |
+//! | `meter` | how often, how long |
 //! | [`client`] | a client, as small as it can be: for `dwcp crdt` and the benchmarks |
 //!
 //! **Bounds.** [`CONNECTIONS`] connections; requests, arguments and lines as in `request`; 5 s for the node's answer;
@@ -45,6 +46,7 @@ mod listening;
 mod local;
 #[cfg(test)]
 mod memory;
+mod meter;
 mod reply;
 mod request;
 mod session;

@@ -13,10 +13,11 @@
 use super::backend::{Answered, Backend, Keyspace, Refused};
 use super::door::Shared;
 use super::listening::Listening;
+use super::meter::UNKNOWN;
 use super::reply::Out;
 use super::request::{REQUEST_BYTES, Request};
 use super::shape::{self, Shape};
-use super::table::{self, By, Entry, Local};
+use super::table::{self, By, Entry, Local, TABLE};
 use super::words::Fault;
 use bytes::Bytes;
 use dwcp_eventual::api::{Step, TRANSACTION_MAX};
@@ -76,11 +77,39 @@ pub(super) struct Session<B: Backend> {
     slots: Vec<Slot>,
     steps: Vec<Step>,
     commands: usize,
+    /// What was asked in one go: places in the table, and how often in a row.
+    asked: Vec<(usize, u64)>,
+    counted: Counted<B>,
+}
+
+/// Counts a connection among those that listen, for as long as it does.
+struct Counted<B: Backend> {
+    shared: Arc<Shared<B>>,
+    listens: bool,
+}
+
+impl<B: Backend> Counted<B> {
+    fn set(&mut self, listens: bool) {
+        let all = &self.shared.counts.listening;
+        match (self.listens, listens) {
+            (false, true) => drop(all.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(all.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+        self.listens = listens;
+    }
+}
+
+impl<B: Backend> Drop for Counted<B> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 impl<B: Backend> Session<B> {
     pub(super) fn new(shared: Arc<Shared<B>>, id: u64, address: String) -> Self {
         let known = shared.password.is_none();
+        let counted = Counted { shared: shared.clone(), listens: false };
         Self {
             shared,
             id,
@@ -97,6 +126,8 @@ impl<B: Backend> Session<B> {
             slots: Vec::new(),
             steps: Vec::new(),
             commands: 0,
+            asked: Vec::new(),
+            counted,
         }
     }
 
@@ -116,6 +147,7 @@ impl<B: Backend> Session<B> {
 
     /// Answers what came in one go; the replies are in [`Session::out`] then.
     pub(super) async fn serve(&mut self, requests: impl Iterator<Item = Request>) {
+        let begun = Instant::now();
         let mut n = 0;
         for request in requests {
             n += 1;
@@ -133,10 +165,20 @@ impl<B: Backend> Session<B> {
         }
         self.flush().await;
         self.shared.counts.commands.fetch_add(n, Ordering::Relaxed);
+        let took = begun.elapsed();
+        for (place, times) in self.asked.drain(..) {
+            self.shared.meter.record(place, took, times);
+        }
+        self.counted.set(self.listening.any());
     }
 
     async fn request(&mut self, words: Vec<Bytes>) {
-        let Some(entry) = table::find(&words[0]) else { return self.no_such(&words) };
+        let place = table::place(&words[0]);
+        match (self.asked.last_mut(), place.unwrap_or(UNKNOWN)) {
+            (Some((last, times)), place) if *last == place => *times += 1,
+            (_, place) => self.asked.push((place, 1)),
+        }
+        let Some(entry) = place.map(|i| &TABLE[i]) else { return self.no_such(&words) };
         if !self.known && !entry.is_for_strangers() {
             return self.fault("NOAUTH Authentication required.");
         }

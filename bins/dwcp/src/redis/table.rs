@@ -124,6 +124,42 @@ pub(super) const TABLE: &[Entry] = &[
     replica(("decrby", 3, WF, ONE, "string", "Subtracts; concurrent ones all count.", words::decrby)),
     replica(("del", -2, W, ALL, "generic", "Removes what is seen of keys.", words::del)),
     session("discard", 1, "transactions", "Forgets the transaction.", Local::Discard),
+    replica((
+        "dwcp.bget",
+        2,
+        R,
+        ONE,
+        "dwcp",
+        "Tells a bounded counter's total, and who may spend how much of it.",
+        words::bget,
+    )),
+    replica((
+        "dwcp.bgrant",
+        3,
+        WF,
+        ONE,
+        "dwcp",
+        "Adds to a bounded counter; this node may spend it.",
+        words::bgrant,
+    )),
+    replica((
+        "dwcp.bmove",
+        4,
+        WF,
+        ONE,
+        "dwcp",
+        "Lets another node spend a part of a bounded counter instead of this one.",
+        words::bmove,
+    )),
+    replica((
+        "dwcp.bspend",
+        3,
+        WF,
+        ONE,
+        "dwcp",
+        "Takes from a bounded counter what this node may spend.",
+        words::bspend,
+    )),
     session(
         "dwcp.explain",
         2,
@@ -289,11 +325,16 @@ const NAME_MAX: usize = 16;
 
 /// The command of that name, in any case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Entry> {
+    place(name).map(|i| &TABLE[i])
+}
+
+/// Its place in the table.
+pub(super) fn place(name: &[u8]) -> Option<usize> {
     let mut small = [0; NAME_MAX];
     let small = small.get_mut(..name.len())?;
     small.copy_from_slice(name);
     small.make_ascii_lowercase();
-    TABLE.binary_search_by(|e| e.name.as_bytes().cmp(small)).ok().map(|i| &TABLE[i])
+    TABLE.binary_search_by(|e| e.name.as_bytes().cmp(small)).ok()
 }
 
 /// Redis' words for a command that nobody knows.

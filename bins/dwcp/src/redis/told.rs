@@ -5,6 +5,7 @@ use super::door::Door;
 use super::memory::Memory;
 use dwcp_eventual::Query;
 use dwcp_eventual::api::Step;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
@@ -22,7 +23,8 @@ impl Talk {
     }
     fn begin_with(password: Option<&str>, patience: Patience) -> Self {
         let replica = Memory::new();
-        let door = Door::with_patience(replica.clone(), password.map(str::to_owned), 6379, patience);
+        let door =
+            Door::with_patience(replica.clone(), password.map(str::to_owned), 6379, patience, Arc::default());
         let (io, theirs) = tokio::io::duplex(1 << 20);
         let (close, closing) = watch::channel(false);
         let task = tokio::spawn(async move {

@@ -160,6 +160,22 @@ pub(super) fn siblings(w: &[Bytes]) -> Made {
     Ok((Command::Siblings { key: key(w) }, Shape::Plain))
 }
 
+// --- bounded counters ----------------------------------------------------------------------------------
+
+pub(super) fn bgrant(w: &[Bytes]) -> Made {
+    Ok((Command::BGrant { key: key(w), by: number(&w[2])? }, Shape::Plain))
+}
+pub(super) fn bspend(w: &[Bytes]) -> Made {
+    Ok((Command::BSpend { key: key(w), by: number(&w[2])? }, Shape::Plain))
+}
+pub(super) fn bmove(w: &[Bytes]) -> Made {
+    let node = u64::try_from(number(&w[2])?).or_else(|_| fault(NOT_INTEGER))?;
+    Ok((Command::BMove { key: key(w), node, by: number(&w[3])? }, Shape::Plain))
+}
+pub(super) fn bget(w: &[Bytes]) -> Made {
+    Ok((Command::BGet { key: key(w) }, Shape::Plain))
+}
+
 // --- sets ----------------------------------------------------------------------------------------------
 
 pub(super) fn sadd(w: &[Bytes]) -> Made {

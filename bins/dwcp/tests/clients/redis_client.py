@@ -280,6 +280,36 @@ def check_explanations(r, _):
 
 
 @only_dwcp
+def check_bounded_counters(r, _):
+    k = key("capacity")
+    assert r.execute_command("DWCP.BGRANT", k, 10) == 10
+    assert r.execute_command("DWCP.BSPEND", k, 4) == 6
+    held = r.execute_command("DWCP.BGET", k)
+    if isinstance(held, list):
+        held = dict(zip(held[::2], held[1::2]))
+    assert held["total"] == "6" and held["here"] == "6", held
+    refused(lambda: r.execute_command("DWCP.BSPEND", k, 7), "NORIGHTS", "this node may spend 6")
+    refused(lambda: r.incr(k), "bounded counter")
+    refused(lambda: r.execute_command("DWCP.BMOVE", k, -1, 1), "not an integer")
+    refused(lambda: r.execute_command("DWCP.BMOVE", k, 99, 1), "no other active replica")
+
+
+def check_what_tools_look_for(r, _):
+    before = r.info("all")
+    for name in ("redis_version", "connected_clients", "used_memory", "used_memory_human", "total_commands_processed",
+                 "rdb_bgsave_in_progress", "aof_rewrite_in_progress", "role"):
+        assert name in before, name
+    k = key("tools")
+    for n in range(5):
+        r.get(k)
+    calls = r.info("commandstats")["cmdstat_get"]["calls"]
+    assert calls >= before.get("cmdstat_get", {"calls": 0})["calls"] + 5
+    found = r.config_get("*")
+    assert {"maxclients", "appendfsync", "databases", "save"} <= found.keys(), found
+    assert "cmdstat_get" not in r.info()
+
+
+@only_dwcp
 def check_bounds(r, _):
     k = key("bound")
     refused(lambda: r.set(k, "x" * (2 << 20)), "over the limit of")

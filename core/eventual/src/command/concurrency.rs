@@ -434,3 +434,82 @@ fn an_explanation_of_a_list_names_each_element() {
     let row = |n: &str, writer, v: &str| (bs(&[n]), Some(writer), Some(b(v)), "sequence");
     assert_eq!(of, [row("0", (1, 1), "x"), row("1", (2, 1), "y")]);
 }
+
+#[test]
+fn a_bounded_counter_is_never_overspent() {
+    let mut two = Two::new();
+    let key = || b("capacity");
+    let spend = |by| Command::BSpend { key: key(), by };
+    assert_eq!(two.at_a(Command::BGrant { key: key(), by: 10 }), Ok(Reply::Number(10)));
+    two.exchange();
+    // What was granted at one node can't be spent at the other, unless it was handed over.
+    let refused = two.at_b(spend(1)).unwrap_err();
+    assert_eq!(refused, Refusal::NoRights { wanted: 1, held: 0, elsewhere: Some((1, 10)) });
+    assert_eq!(refused.code(), "NORIGHTS");
+    assert!(refused.to_string().contains("node 1 may spend 10"), "{refused}");
+    assert_eq!(two.at_a(Command::BMove { key: key(), node: 2, by: 4 }), Ok(Reply::Number(6)));
+    // Both spend all that they may at the same time, and not one more.
+    two.exchange();
+    assert_eq!(two.at_a(spend(6)), Ok(Reply::Number(4)));
+    assert_eq!(two.at_b(spend(4)), Ok(Reply::Number(6)));
+    assert!(two.at_a(spend(1)).is_err() && two.at_b(spend(1)).is_err());
+    two.exchange();
+    assert_eq!(two.both(&Command::Get { key: key() }), Reply::Value(Some(b("0"))));
+    assert_eq!(two.at_b(Command::BGrant { key: key(), by: 3 }), Ok(Reply::Number(3)));
+    let pairs = [("total", "3"), ("here", "3")].map(|(n, v)| (b(n), b(v)));
+    assert_eq!(two.at_b(Command::BGet { key: key() }), Ok(Reply::Pairs(pairs.into())));
+    // Nothing that has no bound is taken for one that has, nor the other way round.
+    two.exchange();
+    for wrong in [
+        Command::IncrBy { key: key(), by: 1 },
+        Command::BGrant { key: key(), by: 0 },
+        Command::BMove { key: key(), node: 9, by: 1 },
+    ] {
+        assert!(matches!(two.at_b(wrong.clone()), Err(Refusal::Argument(_))), "{wrong:?}");
+    }
+    two.at_a(Command::Set { key: b("plain"), value: b("5"), expiry: Expiry::Never }).unwrap();
+    assert!(matches!(two.at_a(Command::BSpend { key: b("plain"), by: 1 }), Err(Refusal::Argument(_))));
+}
+
+/// Commands that are asked most look at a key once; what they see is what the others see.
+#[test]
+fn one_look_sees_what_many_searches_see() {
+    let mut two = Two::new();
+    let mut drawn = 1_u64;
+    let mut draw = |below: u64| {
+        drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (drawn >> 33) % below
+    };
+    for step in 0..4_000 {
+        let key = b(&format!("key {}", draw(6)));
+        let expiry = [Expiry::Never, Expiry::Keep, Expiry::In(40)][draw(3) as usize];
+        let command = match draw(8) {
+            0 => Command::Set { key: key.clone(), value: b(&step.to_string()), expiry },
+            1 => Command::SetMulti { key: key.clone(), value: b("x") },
+            2 | 3 => Command::IncrBy { key: key.clone(), by: 3 - draw(7) as i64 },
+            4 => Command::SAdd { key: key.clone(), members: vec![b("m")] },
+            5 => Command::HSet { key: key.clone(), pairs: vec![(b("f"), b("v"))] },
+            6 => Command::Expire { key: key.clone(), expiry: Expiry::In(20) },
+            _ => Command::Del { keys: vec![key.clone()] },
+        };
+        let _done = if draw(2) == 0 { two.at_a(command) } else { two.at_b(command) };
+        if draw(5) == 0 {
+            two.exchange();
+        }
+        for space in [&two.a, &two.b] {
+            let view = View { space, millis: two.ms, draw: 0 };
+            let held = view.look(&key);
+            assert_eq!(held.ended, view.is_past(&key));
+            assert_eq!(held.expires, view.deadline(&[key.to_vec()]).is_some());
+            for wanted in [Type::String, Type::Hash, Type::List, Type::Set] {
+                assert_eq!(held.expect(wanted), view.expect(&key, wanted), "{key:?} at step {step}");
+            }
+            if !held.ended {
+                assert_eq!(held.text(), view.text(&[key.to_vec()]), "{key:?} at step {step}");
+            }
+        }
+        let names = |space: &Space| space.fields(&[], None, usize::MAX).into_iter().map(|f| f.name);
+        let distinct: std::collections::BTreeSet<Vec<u8>> = names(&two.a).collect();
+        assert_eq!(two.a.names_in(&[]), distinct.len());
+    }
+}

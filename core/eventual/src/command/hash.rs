@@ -32,10 +32,7 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         Command::HLen { key } => {
             let mut n = 0;
             if view.expect(key, Type::Hash)? {
-                view.names(&[key.to_vec()], None, |_, _| {
-                    n += 1;
-                    true
-                });
+                n = view.space.names_in(&[key.to_vec()]);
             }
             Ok(Plan::reads(length(n)))
         }

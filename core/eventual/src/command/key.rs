@@ -66,11 +66,12 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             let nth = if n == 0 { 0 } else { (view.draw % n as u64) as usize };
             let (mut at, mut found) = (0, None);
             view.names(&[], None, |name, _| {
-                if !view.is_past(name) {
-                    found = (at == nth).then(|| Bytes::copy_from_slice(name));
-                    at += 1;
+                // Those past their deadline are passed over: the next one is as good, or the last one before.
+                if !view.is_past(name) && (found.is_none() || at <= nth) {
+                    found = Some(Bytes::copy_from_slice(name));
                 }
-                found.is_none()
+                at += 1;
+                at <= nth || found.is_none()
             });
             Ok(Plan::reads(Reply::Value(found)))
         }
@@ -81,12 +82,7 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
 
 /// Keys that are shown.
 pub(crate) fn count(view: View<'_>) -> usize {
-    let mut n = 0;
-    view.names(&[], None, |name, _| {
-        n += usize::from(!view.is_past(name));
-        true
-    });
-    n
+    view.space.names_in(&[])
 }
 
 /// A key's deadline; -1 without one, -2 without the key.

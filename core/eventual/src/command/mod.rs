@@ -9,9 +9,11 @@
 //! 3. A refused command makes no edit.
 //! 4. What a plan reads is bounded by the answer's bound, what it writes by the log record's.
 
+mod bounded;
 mod explain;
 mod glob;
 mod hash;
+mod held;
 mod key;
 mod list;
 mod set;
@@ -79,6 +81,9 @@ pub(crate) fn plan(view: View<'_>, command: &Command) -> Planned {
         | Command::IncrBy { .. }
         | Command::SetMulti { .. }
         | Command::Siblings { .. } => text::plan(view, command),
+        Command::BGrant { .. } | Command::BSpend { .. } | Command::BMove { .. } | Command::BGet { .. } => {
+            bounded::plan(view, command)
+        }
         Command::SAdd { .. }
         | Command::SRem { .. }
         | Command::SMembers { .. }
@@ -150,9 +155,9 @@ fn within(what: &str, size: usize, limit: usize) -> Result<(), Refusal> {
 
 /// Keys, elements and values within their bounds.
 fn check_sizes(command: &Command) -> Result<(), Refusal> {
-    for key in command.keys() {
-        within("a key", key.len(), KEY_MAX)?;
-    }
+    let mut longest = 0;
+    command.each_key(|key| longest = key.len().max(longest));
+    within("a key", longest, KEY_MAX)?;
     let elements = |all: &[Bytes]| all.iter().try_for_each(|e| within("an element", e.len(), ELEMENT_MAX));
     let values = |all: &[Bytes]| all.iter().try_for_each(|v| within("a value", v.len(), VALUE_MAX));
     match command {
@@ -296,11 +301,14 @@ impl<'s> View<'s> {
             now += self.counted(path).unwrap_or(0);
         }
         let total = i64::try_from(now + i128::from(by)).map_err(|_| Refusal::Overflow)?;
-        let at = Address { names: path.to_vec(), kind: Kind::PnCounter };
+        edits.push(Self::counts(Address { names: path.to_vec(), kind: Kind::PnCounter }, by));
+        Ok(total)
+    }
+    /// The edit that counts.
+    fn counts(at: Address, by: i64) -> Edit {
         let change =
             if by < 0 { Change::Decrease(by.unsigned_abs()) } else { Change::Increase(by.unsigned_abs()) };
-        edits.push(Edit::new(at, change));
-        Ok(total)
+        Edit::new(at, change)
     }
     /// The fields below a path after a name, each with its kinds, until `each` says that it is enough.
     fn names(self, path: Path<'_>, after: Option<&[u8]>, mut each: impl FnMut(&[u8], &[Kind]) -> bool) {

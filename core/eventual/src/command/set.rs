@@ -13,7 +13,8 @@ const SETS: [Kind; 3] = [Kind::OrSet, Kind::GSet, Kind::TwoPhaseSet];
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
     match command {
         Command::SAdd { key, members } => {
-            let (there, mut edits) = view.expect_to_write(key, Type::Set)?;
+            let there = view.look(key).expect(Type::Set)?;
+            let mut edits = if there { Vec::new() } else { view.space.delete_all(&[key.to_vec()]) };
             let mut new = BTreeSet::new();
             for m in members {
                 if !there || !contains(view, key, m) {
@@ -48,7 +49,7 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan::reads(Reply::Elements(found.into_iter().map(Bytes::from).collect())))
         }
         Command::SIsMember { key, member } => {
-            let is = view.expect(key, Type::Set)? && contains(view, key, member);
+            let is = view.look(key).expect(Type::Set)? && contains(view, key, member);
             Ok(Plan::reads(Reply::Number(i64::from(is))))
         }
         Command::SMIsMember { key, members } => {

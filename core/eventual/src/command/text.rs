@@ -4,7 +4,7 @@ use super::{Plan, Planned, View, length};
 use crate::api::{Command, Expiry, Reply, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use dwcp_crdt::{Change, Edit, Kind};
+use dwcp_crdt::{Address, Change, Edit, Kind};
 
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
     match command {
@@ -50,8 +50,18 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan { edits, reply: Reply::Value(value) })
         }
         Command::IncrBy { key, by } => {
-            let (there, mut edits) = view.expect_to_write(key, Type::String)?;
-            let total = view.count(&[key.to_vec()], there, *by, &mut edits)?;
+            let held = view.look(key);
+            let there = held.expect(Type::String)?;
+            if there && held.is_bounded() {
+                let why =
+                    "the key holds a bounded counter: DWCP.BGRANT adds to it, DWCP.BSPEND takes from it";
+                return Err(Refusal::Argument(why.into()));
+            }
+            let now = if there { held.number()? } else { 0 };
+            let total = i64::try_from(now + i128::from(*by)).map_err(|_| Refusal::Overflow)?;
+            // What an ended life of the key has left is to be removed first.
+            let mut edits = if there { Vec::new() } else { view.space.delete_all(&[key.to_vec()]) };
+            edits.push(View::counts(Address::key(Kind::PnCounter, key), *by));
             Ok(Plan { edits, reply: Reply::Number(total) })
         }
         Command::Siblings { key } => {
@@ -64,19 +74,25 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
 }
 
 fn read(view: View<'_>, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
-    Ok(if view.expect(key, Type::String)? { view.text(&[key.to_vec()]) } else { None })
+    let held = view.look(key);
+    Ok(if held.expect(Type::String)? { held.text() } else { None })
 }
 
 fn set(view: View<'_>, key: &[u8], kind: Kind, value: &[u8], expiry: Expiry, edits: &mut Vec<Edit>) {
+    let held = view.look(key);
+    if held.is_plain() && kind == Kind::Lww && matches!(expiry, Expiry::Never | Expiry::Keep) {
+        edits.push(Edit::new(Address::key(kind, key), Change::Write(value.to_vec())));
+        return;
+    }
     let path = [key.to_vec()];
-    let ended = view.is_past(key);
+    let ended = held.ended;
     view.overwrite(&path, kind, value, edits);
     match expiry {
         // The deadline of a life that is over is not kept.
         Expiry::Keep if ended => view.forget_deadline(key, edits),
         Expiry::In(_) | Expiry::At(_) => match view.moment(expiry) {
             Some(at) => {
-                let at_key = dwcp_crdt::Address::key(Kind::Deadline, key);
+                let at_key = Address::key(Kind::Deadline, key);
                 edits.push(Edit::new(at_key, Change::Expire(at)));
             }
             None => {

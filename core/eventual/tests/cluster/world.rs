@@ -7,7 +7,7 @@ use dwcp_env::{
     Seed, WallTime,
 };
 use dwcp_eventual::{
-    Answer, Command, Eventual, EventualSpec, Host, Kept, Outbox, Patience, Query, Refusal, Reply,
+    Answer, Command, Eventual, EventualSpec, Host, Kept, Outbox, Patience, Query, Refusal, Reply, SyncPolicy,
 };
 use dwcp_wal::{Wal, WalConfig};
 use spin::Mutex;
@@ -55,6 +55,8 @@ pub(crate) struct World {
     /// Messages lost, and messages that come twice, the second time later; per mille.
     bad: (usize, usize),
     patience: Patience,
+    sync: SyncPolicy,
+    disk_takes: Duration,
 }
 
 fn b(s: &str) -> Bytes {
@@ -108,13 +110,17 @@ pub(crate) fn total(key: &str) -> Command {
 impl World {
     /// Nodes in these regions, each with an empty disk, booted.
     pub(crate) fn new(regions: &[u16]) -> Self {
-        Self::with(regions, Patience { lagging: Duration::secs(20), evict: Duration::secs(20) })
+        Self::with(regions, SyncPolicy::Always)
     }
     /// The same, who wait for a silent one as long as they do by default.
     pub(crate) fn patient(regions: &[u16]) -> Self {
-        Self::with(regions, Patience::default())
+        Self::made(regions, Patience::default(), SyncPolicy::Always)
     }
-    fn with(regions: &[u16], patience: Patience) -> Self {
+    /// The same, whose answers wait for this.
+    pub(crate) fn with(regions: &[u16], sync: SyncPolicy) -> Self {
+        Self::made(regions, Patience { lagging: Duration::secs(20), evict: Duration::secs(20) }, sync)
+    }
+    fn made(regions: &[u16], patience: Patience, sync: SyncPolicy) -> Self {
         let member = |region: &u16| Member {
             disk: CrashDisk::default(),
             life: 0,
@@ -138,6 +144,8 @@ impl World {
             dots: BTreeMap::new(),
             bad: (0, 0),
             patience,
+            sync,
+            disk_takes: DISK,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -163,6 +171,7 @@ impl World {
         let mut spec = EventualSpec::new(GROUP, "e", "main", RegionId(m.region));
         spec.checkpoint_every = ByteCount::kib(8);
         spec.patience = patience;
+        spec.sync = self.sync;
         let host = Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone() };
         let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
         replica.on_members(now, &all);
@@ -198,6 +207,14 @@ impl World {
         if !cut {
             self.push(NEAR, Event::Decided { node: n });
         }
+    }
+    /// From now on a write and its sync take so long.
+    pub(crate) fn disks_take(&mut self, span: Duration) {
+        self.disk_takes = span;
+    }
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
     /// The strong keyspace has no quorum.
     pub(crate) fn strong_down(&mut self, down: bool) {
@@ -315,7 +332,7 @@ impl World {
         self.members[n].wake = out.wake_at.unwrap_or(Instant::FAR).max(self.now + Duration::micros(100));
         let life = self.members[n].life;
         for request in requests {
-            self.push(DISK, Event::Disk { node: n, life, request });
+            self.push(self.disk_takes, Event::Disk { node: n, life, request });
         }
         if let Some(job) = out.job.take() {
             let result = Some((job.run)());
