@@ -119,7 +119,7 @@ const GATED: [(&[&str], &str); 4] = [
             "disk/torn_write",
             "disk/bit_rot",
             "clock/jump",
-            "eventual/region_loss",
+            "eventual/region_returns",
             "eventual/bit_rot",
         ],
         "8",

@@ -37,7 +37,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/disk_lost",
     "eventual/evicted",
     "eventual/partition",
-    "eventual/region_loss",
+    "eventual/region_returns",
     "eventual/steady",
     "eventual/swarm",
     "eventual/swarm_disks",
