@@ -349,6 +349,10 @@ impl Eventual {
         for (peer, offset) in &self.offsets {
             space.clock_mut().measured(*peer, *offset);
         }
+        if let Some(me) = self.identity.map(|i| i.replica).filter(|me| *me != space.me()) {
+            // The place was taken while the state was under way.
+            space.take_place(me);
+        }
         space.open();
         // What we made or took in during this turn is not in the log yet, and is still to go there.
         self.logged.join(&fetched);
