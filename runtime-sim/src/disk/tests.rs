@@ -231,17 +231,23 @@ fn a_request_stops_at_its_first_failure() {
     assert_eq!(shared.lock().list(), [name("a")]);
 }
 
+/// A file of ones that a job, begun at 1,000 ns, replaces by one of twos; how long that takes.
+fn replaced_by_a_job() -> (Arc<Shared>, Arc<AtomicU64>, SimStorage, u64) {
+    let (shared, time) = disk();
+    let storage = SimStorage::new(shared.clone(), 0);
+    dwcp_env::disk::replace(&storage, &name("f"), &[1; 9_000]).unwrap();
+    shared.lock().begin_work(1_000);
+    dwcp_env::disk::replace(&storage, &name("f"), &[2; 9_000]).unwrap();
+    let took = shared.lock().end_work();
+    (shared, time, storage, took)
+}
+
 #[test]
 fn a_job_that_a_crash_cuts_has_done_what_its_time_allowed() {
     // Three steps of a replacement: written, renamed, directory synced; the cut goes through all.
     let mut seen = std::collections::BTreeSet::new();
     for cut in 0..80 {
-        let (shared, time) = disk();
-        let storage = SimStorage::new(shared.clone(), 0);
-        dwcp_env::disk::replace(&storage, &name("f"), &[1; 9_000]).unwrap();
-        shared.lock().begin_work(1_000);
-        dwcp_env::disk::replace(&storage, &name("f"), &[2; 9_000]).unwrap();
-        let took = shared.lock().end_work();
+        let (shared, time, storage, took) = replaced_by_a_job();
         assert!(took > 1_000_000, "{took}");
         // Seen at once by whoever reads.
         assert_eq!(dwcp_env::disk::read_all(&storage, &name("f")).unwrap(), [2; 9_000]);
@@ -263,12 +269,7 @@ fn a_sync_of_the_directory_leaves_what_a_running_job_will_rename() {
     // Found by eventual/evicted with crashes: the file was there under its final name and held zeros, because the loop had synced the
     // directory between the job's write and its sync.
     for cut in 1..79 {
-        let (shared, time) = disk();
-        let storage = SimStorage::new(shared.clone(), 0);
-        dwcp_env::disk::replace(&storage, &name("f"), &[1; 9_000]).unwrap();
-        shared.lock().begin_work(1_000);
-        dwcp_env::disk::replace(&storage, &name("f"), &[2; 9_000]).unwrap();
-        let took = shared.lock().end_work();
+        let (shared, time, storage, took) = replaced_by_a_job();
         time.store(1_000 + took * cut / 79, Ordering::Relaxed);
         storage.sync_dir().unwrap();
         shared.lock().crash(cut % 2 == 0);
