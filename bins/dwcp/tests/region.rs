@@ -2,6 +2,9 @@
 //! flow again soon, and what an operator does wrong is answered with what would be right.
 #![allow(clippy::disallowed_macros, reason = "a test tells what it measured")]
 
+#[path = "dev/ports.rs"]
+mod ports;
+
 use dwcp::client::Client;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -53,16 +56,21 @@ struct RangeAnswer {
 struct Nothing {}
 
 const DWCP: &str = env!("CARGO_BIN_EXE_dwcp");
+/// Where the first port of a cluster may lie.
+const PORTS: std::ops::Range<u16> = 18_000..22_000;
 
 /// A development cluster of real processes; ended when dropped.
 struct Cluster {
     dir: PathBuf,
     child: Child,
     nodes: Vec<(String, SocketAddr, SocketAddr)>,
+    first_port: u16,
 }
 
 impl Cluster {
-    fn start(dir: &Path, nodes: usize, port: u16) -> Self {
+    fn start(dir: &Path, nodes: u16) -> Self {
+        // A node that is added later has the ports after those of the first three.
+        let first_port = ports::free(PORTS, nodes.max(4));
         let mut child = Command::new(DWCP)
             .args([
                 "--output",
@@ -71,7 +79,7 @@ impl Cluster {
                 "--nodes",
                 &nodes.to_string(),
                 "--port",
-                &port.to_string(),
+                &first_port.to_string(),
                 "--dir",
             ])
             .arg(dir)
@@ -90,7 +98,7 @@ impl Cluster {
                 (text("name"), text("client").parse().unwrap(), text("admin").parse().unwrap())
             })
             .collect();
-        Self { dir: dir.into(), child, nodes }
+        Self { dir: dir.into(), child, nodes, first_port }
     }
 
     fn dev(&self, words: &[&str]) -> Output {
@@ -222,7 +230,7 @@ fn nothing_lost(door: SocketAddr, acked: &BTreeMap<String, u64>) {
 fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_lost() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 9, 21379);
+    let cluster = Cluster::start(dir.path(), 9);
     let doors = |without: &str| -> Vec<SocketAddr> {
         cluster.nodes.iter().filter(|n| !n.0.starts_with(without)).map(|n| n.1).collect()
     };
@@ -266,7 +274,7 @@ fn a_leader_and_then_a_region_are_killed_under_load_and_nothing_acknowledged_is_
 fn all_nodes_killed_at_once_come_back_with_everything() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 3, 24579);
+    let cluster = Cluster::start(dir.path(), 3);
     let load = Load::start("a", cluster.nodes.iter().map(|n| n.1).collect(), 4);
     load.wait_for(300);
     let names: Vec<&str> = cluster.nodes.iter().map(|n| n.0.as_str()).collect();
@@ -310,21 +318,22 @@ fn fourth_node(dir: &Path, third: &str, ports: [&str; 3]) -> PathBuf {
 fn a_fourth_node_joins_votes_and_takes_the_place_of_a_lost_one() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 3, 30979);
+    let cluster = Cluster::start(dir.path(), 3);
     let load = Load::start("a", vec![cluster.nodes[0].1], 2);
     load.wait_for(100);
-    let ports = ["127.0.0.1:30990", "127.0.0.1:31990", "127.0.0.1:32990"];
-    dwcp(&["member", "add", "4", "--peer", ports[1], "--client", ports[0], "--name", "fourth"], dir.path());
-    let again = fails(
-        Command::new(DWCP).args(["member", "add", "4", "--peer", "127.0.0.1:31991", "--dir"]).arg(dir.path()),
-    );
+    let ports = [3, 1_003, 2_003].map(|after| format!("127.0.0.1:{}", cluster.first_port + after));
+    let [client, peer, admin] = ports.each_ref().map(String::as_str);
+    dwcp(&["member", "add", "4", "--peer", peer, "--client", client, "--name", "fourth"], dir.path());
+    let other = format!("127.0.0.1:{}", cluster.first_port + 1_004);
+    let again =
+        fails(Command::new(DWCP).args(["member", "add", "4", "--peer", &other, "--dir"]).arg(dir.path()));
     assert!(again.contains("already exist"), "a number is given once: {again}");
-    let config = fourth_node(dir.path(), &cluster.nodes[2].0, ports);
+    let config = fourth_node(dir.path(), &cluster.nodes[2].0, [client, peer, admin]);
     let mut fourth = Command::new(DWCP).args(["node", "--config"]).arg(&config).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     // It is ready when it has caught up with a leader.
     while !Command::new(DWCP)
-        .args(["--output", "json", "status", "--admin", ports[2]])
+        .args(["--output", "json", "status", "--admin", admin])
         .output()
         .is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("\"role\":\"Learner\""))
     {
@@ -339,7 +348,7 @@ fn a_fourth_node_joins_votes_and_takes_the_place_of_a_lost_one() {
     let alone_with_it = Instant::now();
     load.wait_for(50);
     let (_, acked) = load.end(alone_with_it);
-    nothing_lost(ports[0].parse().unwrap(), &acked);
+    nothing_lost(client.parse().unwrap(), &acked);
     let _gone = fourth.kill();
     let _status = fourth.wait();
 }
@@ -354,7 +363,7 @@ fn fails(command: &mut Command) -> String {
 fn a_node_of_its_own_whose_state_has_rotted_refuses_and_leaves_it_as_it_is() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 1, 33979);
+    let cluster = Cluster::start(dir.path(), 1);
     let name = cluster.nodes[0].0.clone();
     let load = Load::start("a", vec![cluster.nodes[0].1], 1);
     load.wait_for(20);
@@ -376,17 +385,18 @@ fn a_node_of_its_own_whose_state_has_rotted_refuses_and_leaves_it_as_it_is() {
 fn what_an_operator_does_wrong_is_answered_with_what_would_be_right() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(dir.path(), 3, 27779);
+    let cluster = Cluster::start(dir.path(), 3);
     let node = |name: &str| dir.path().join(name).join("node.toml");
     let (first, second) = (&cluster.nodes[0], &cluster.nodes[1]);
 
+    let occupied = cluster.first_port.to_string();
     let says = fails(Command::new(DWCP).arg("dev").arg("--dir").arg(dir.path()));
     assert!(says.contains("shape") || says.contains("already runs"), "{says}");
     let says = fails(Command::new(DWCP).args(["node", "--config"]).arg(node(&first.0)));
-    assert!(says.contains("27779") && says.contains("change `client`"), "an occupied port: {says}");
+    assert!(says.contains(&occupied) && says.contains("change `client`"), "an occupied port: {says}");
     let says = fails(
         Command::new(DWCP)
-            .args(["dev", "--port", "27779", "--nodes", "3", "--dir"])
+            .args(["dev", "--port", &occupied, "--nodes", "3", "--dir"])
             .arg(dir.path().join("other")),
     );
     assert!(says.contains("--port"), "occupied ports: {says}");

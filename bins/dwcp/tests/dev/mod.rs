@@ -1,11 +1,11 @@
 //! A cluster of three regions started by `dwcp dev`, and clients that are run against it.
 
+pub(crate) mod ports;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The program.
 pub(crate) const DWCP: &str = env!("CARGO_BIN_EXE_dwcp");
@@ -13,9 +13,6 @@ pub(crate) const DWCP: &str = env!("CARGO_BIN_EXE_dwcp");
 pub(crate) const NODES: u16 = 3;
 /// A client that has not ended by then hangs.
 const PATIENCE_S: &str = "300";
-/// What `dwcp dev` listens on, counted from the first port: clients, peers, admin, Redis' clients.
-const DOORS: [u16; 4] = [0, 1_000, 2_000, 4_000];
-
 /// A running cluster; dropped, it is killed and its nodes end with it.
 pub(crate) struct Cluster {
     supervisor: Child,
@@ -26,11 +23,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one whose first port lies in this range. Tests of different files run at the same time: each has a range
-    /// of its own, below the ports that the system gives to outgoing connections.
+    /// Starts one whose first port lies in this range. Each file of tests has a range of its own.
     pub(crate) fn start(ports: Range<u16>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let first_port = free_ports(ports);
+        let first_port = ports::free(ports, NODES);
         let mut supervisor = Command::new(DWCP)
             .args(["--output", "json", "dev", "--nodes", &NODES.to_string()])
             .args(["--port", &first_port.to_string(), "--dir"])
@@ -52,22 +48,6 @@ impl Drop for Cluster {
         let _gone = self.supervisor.kill();
         let _reaped = self.supervisor.wait();
     }
-}
-
-/// A first port such that all that `dwcp dev` wants are free.
-fn free_ports(range: Range<u16>) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let width = range.end - range.start;
-    let seed = u16::try_from(std::process::id() % 600).expect("below 600") * 10;
-    for _ in 0..600 {
-        let first = range.start + (seed + NEXT.fetch_add(10, Ordering::Relaxed)) % width;
-        let wanted = (0..NODES).flat_map(|n| DOORS.map(|door| first + door + n));
-        let free = wanted.map(|port| TcpListener::bind(("127.0.0.1", port))).collect::<Result<Vec<_>, _>>();
-        if free.is_ok() {
-            return first;
-        }
-    }
-    panic!("no free ports from {} on", range.start);
 }
 
 /// A client's script.
