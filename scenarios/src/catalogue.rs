@@ -36,6 +36,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/crash_before_sync",
     "eventual/disk_lost",
     "eventual/evicted",
+    "eventual/evicted_and_crashed",
     "eventual/partition",
     "eventual/region_returns",
     "eventual/steady",

@@ -54,6 +54,6 @@ pub use batch::Batch;
 pub use dot::{Dot, ReplicaIndex};
 pub use edit::{Change, Edit};
 pub use hlc::Hlc;
-pub use roster::{Member, Roster, Standing};
+pub use roster::{Begins, Member, Roster, Standing};
 pub use space::Space;
 pub use version::VersionVector;

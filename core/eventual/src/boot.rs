@@ -82,6 +82,7 @@ impl Eventual {
             wal: host.wal,
             identity: identity.map(|i| Identity { whole, ..i }),
             place_lost: None,
+            records_lost: identity.is_none() || found.lost.is_some(),
             claim: None,
             decided: Decided::default(),
             decided_known: false,

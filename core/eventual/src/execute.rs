@@ -226,7 +226,7 @@ impl Eventual {
             return Err(Refusal::NotReady(format!("{why}: it waits for a new place in the roster")));
         }
         if self.owes() {
-            return Err(Refusal::NotReady("what it wrote at its last place is being made anew".into()));
+            return Err(Refusal::NotReady("what it wrote at its last place is being made anew, or will be once the end of that place is decided".into()));
         }
         let limit = self.spec.unstable_max.0;
         if self.unstable_bytes > limit {

@@ -3,7 +3,7 @@
 use crate::api::{PeerStatus, Status};
 use crate::command::{self, View};
 use crate::replica::{Counts, Eventual};
-use dwcp_crdt::{Batch, ReplicaIndex, Space, Standing, VersionVector};
+use dwcp_crdt::{Batch, ReplicaIndex, Space, VersionVector};
 use dwcp_env::Now;
 
 /// A rung of the ladder: a way in which operations or entries reach a replica, and what tells whether they have to.
@@ -160,13 +160,12 @@ impl Eventual {
         let print = self.space.fingerprint();
         let (unstable_operations, unstable_bytes) = self.space.logged();
         let peers = self.space.roster().iter().filter(|(r, _)| Some(*r) != self.identity.map(|i| i.replica));
-        let peers =
-            peers.filter(|(_, m)| !matches!(m.standing, Standing::Evicted { .. })).map(|(r, m)| PeerStatus {
-                node: m.node.0,
-                behind: self.space.lag(r),
-                silent_ms: self.heard.get(&r).map_or(0, |h| now.mono.since(h.at).as_millis()),
-                standing: format!("{:?}", m.standing).to_lowercase(),
-            });
+        let peers = peers.filter(|(_, m)| m.takes_part()).map(|(r, m)| PeerStatus {
+            node: m.node.0,
+            behind: self.space.lag(r),
+            silent_ms: self.heard.get(&r).map_or(0, |h| now.mono.since(h.at).as_millis()),
+            standing: format!("{:?}", m.standing).to_lowercase(),
+        });
         Status {
             keyspace: self.spec.keyspace.clone(),
             replica: self.identity.map(|i| (i.replica.0, i.incarnation)),

@@ -3,7 +3,7 @@
 use crate::identity::Identity;
 use crate::replica::{Eventual, Outbox};
 use crate::roster::{self, Decided, Heard, Kept};
-use dwcp_crdt::{ReplicaIndex, Roster, Space, Standing, VersionVector};
+use dwcp_crdt::{Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{Duration, Event, NodeId, Now};
 use dwcp_gossip::Metadata;
 use std::collections::BTreeMap;
@@ -75,6 +75,10 @@ impl Eventual {
     /// Begins anew with an empty state, to be filled from a peer.
     fn forget_state(&mut self, why: &'static str) {
         self.lose_place(why);
+        // What perhaps only we have and still counts is passed on once there is a state to apply it to.
+        let roster = self.space.roster();
+        let kept = self.space.unstable().into_iter().filter(|b| !roster.cuts_off(b.last()));
+        self.leftover.extend(kept);
         let (config, roster) = (self.space_config(), self.space.roster().clone());
         let me = self.space.me();
         self.space = Space::new(config, roster, me);
@@ -88,7 +92,8 @@ impl Eventual {
     /// Our place was asked for, and here it is.
     fn take_claimed(&mut self, roster: &Roster) {
         let Some((replica, incarnation)) = self.claim else { return };
-        let ours = roster.get(replica).is_some_and(|m| m.node == self.node && m.incarnation == incarnation);
+        let is_ours = |m: &Member| m.node == self.node && m.incarnation == incarnation && m.takes_part();
+        let ours = roster.get(replica).is_some_and(is_ours);
         if !ours {
             return;
         }
@@ -96,7 +101,7 @@ impl Eventual {
         // One that kept its state is as whole as it was.
         let whole =
             self.covers_all() || (self.identity.is_some_and(|i| i.whole) && self.place_lost.is_some());
-        self.place_lost = None;
+        (self.place_lost, self.records_lost) = (None, false);
         self.space.take_place(replica);
         self.space.open();
         self.append_healed();
@@ -168,7 +173,8 @@ impl Eventual {
         if self.identity.is_none() || self.place_lost.is_some() {
             let next = match &self.decided.roster {
                 // Without a free place the replica serves nobody, and says that it has none.
-                Some((roster, _)) => roster.admit(self.node)?,
+                Some((roster, _)) if self.records_lost => roster.admit(self.node)?,
+                Some((roster, _)) => roster.readmit(self.node)?,
                 None => (Roster::founding([self.node]), ReplicaIndex(0)),
             };
             let incarnation = next.0.get(next.1).map_or(1, |m| m.incarnation);
@@ -226,5 +232,5 @@ impl Eventual {
 
 /// The place of each node's latest life.
 pub(crate) fn places(roster: &Roster) -> BTreeMap<NodeId, ReplicaIndex> {
-    roster.iter().map(|(r, m)| (m.node, r)).collect()
+    roster.iter().filter(|(_, m)| m.standing != Standing::Awaited).map(|(r, m)| (m.node, r)).collect()
 }

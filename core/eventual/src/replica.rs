@@ -160,6 +160,8 @@ pub struct Eventual {
     pub(crate) identity: Option<Identity>,
     /// Why a new place in the roster is needed, although there is an identity.
     pub(crate) place_lost: Option<&'static str>,
+    /// It can't be sure to know all that it made at its place.
+    pub(crate) records_lost: bool,
     /// The place last asked for, in this life of the process.
     pub(crate) claim: Option<(ReplicaIndex, u64)>,
     pub(crate) decided: Decided,

@@ -14,7 +14,8 @@
 //! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
 //! | lagging → active | the same, if it serves | it is heard again, and the log reaches back to what it has: from now on it is kept |
 //! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
-//! | closing → evicted | the same | every active member has reported how far it has come: the most of these counts |
+//! | closing → evicted | the same | every active member has reported how far it has come: the most of these counts. From now on the node is awaited at its next place |
+//! | awaited → active | the node itself | it is back, and has its log. Without it, it is admitted at another place |
 //!
 //! **Only an active member changes another's standing.** The log is kept for active members; so whoever cut an operation from its
 //! log knows that each of them has it. A lagging member that returns takes their state and adds from its own
@@ -171,7 +172,7 @@ pub(crate) fn due(
                     return Some(roster.with(r, Standing::Evicted { last, heir }));
                 }
             }
-            Standing::Active | Standing::Evicted { .. } => {}
+            Standing::Active | Standing::Evicted { .. } | Standing::Awaited => {}
         }
     }
     None

@@ -7,7 +7,7 @@
 use crate::identity::batch_entry;
 use crate::replica::Eventual;
 use dwcp_crdt::space::Tail;
-use dwcp_crdt::{Batch, Member, ReplicaIndex, Standing};
+use dwcp_crdt::{Batch, Begins, Member, ReplicaIndex, Standing};
 
 /// Operations made anew in one turn, about.
 const A_TURN: usize = 4_096;
@@ -71,9 +71,21 @@ impl Eventual {
         self.owes() && self.place().map(|me| self.space.version().get(me)) != before
     }
 
-    /// Whether something that clients were promised is still to be made anew here.
+    /// Whether something that clients were promised is still to be made anew here, or may be: the end of a former place is not decided, and
+    /// what was made there lies behind a hole in the log, or will have names here.
     #[must_use]
-    pub const fn owes(&self) -> bool {
-        !self.salvaged.is_empty()
+    pub fn owes(&self) -> bool {
+        !self.salvaged.is_empty() || self.waits_for_an_end()
+    }
+
+    fn waits_for_an_end(&self) -> bool {
+        let Some(me) = self.place() else { return false };
+        let roster = self.space.roster();
+        let undecided = roster.get(me).is_some_and(|m| m.begins == Begins::Undecided);
+        let former = |b: &Batch| {
+            b.replica() != me
+                && roster.get(b.replica()).is_some_and(|m| m.node == self.node && m.takes_part())
+        };
+        undecided || self.leftover.iter().any(former)
     }
 }

@@ -651,9 +651,7 @@ impl World {
         let Some(from) = self.source_for(n) else { return Ok(()) };
         let old = self.nodes[n].space.me();
         // Nothing is made anew before the end of each former place is decided.
-        let open = |(r, m): (ReplicaIndex, &Member)| {
-            r != old && m.node == NodeId(n as u64) && !matches!(m.standing, Standing::Evicted { .. })
-        };
+        let open = |(r, m): (ReplicaIndex, &Member)| r != old && m.node == NodeId(n as u64) && m.takes_part();
         if self.roster.iter().any(open) {
             return Ok(());
         }
@@ -663,7 +661,7 @@ impl World {
             return Ok(());
         };
         let tail = self.nodes[n].space.tail_of(old, last);
-        let (roster, me) = self.roster.admit(NodeId(n as u64)).expect("there is room");
+        let (roster, me) = self.roster.readmit(NodeId(n as u64)).expect("there is room");
         self.set_roster(roster)?;
         let mut space = self.restore_from(from, me)?;
         // What others made and only this node received is not lost with it.

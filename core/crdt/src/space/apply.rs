@@ -15,7 +15,7 @@
 use super::Space;
 use super::leaf::{ELEMENT, Name, New, RETIRED};
 use super::pending::{Cleared, Upto};
-use super::tree::{ROOT, instance, path_names, stamp};
+use super::tree::{ROOT, path_names, stamp};
 use crate::address::Kind;
 use crate::code::{Reader, Writer};
 use crate::dot::Dot;
@@ -40,6 +40,7 @@ impl Hot {
 impl Space {
     /// Does what the operation says, and counts it as received.
     pub(super) fn apply(&mut self, op: &Op<'_>) {
+        let op = &*self.in_names_of_now(op);
         match &op.action {
             Action::Write(value) => self.put(op, op.kind as u8, value),
             Action::Add => self.put(op, ELEMENT, &[]),
@@ -108,7 +109,7 @@ impl Space {
     }
     /// A register's value or a set's element.
     fn put(&mut self, op: &Op<'_>, tag: u8, body: &[u8]) {
-        let dead = self.pending.holds(op, op.dot);
+        let dead = self.is_removed(op, op.dot);
         let Some(id) = self.container(op, !dead) else { return self.await_missing(op) };
         let name = Name::new(op.name);
         let set = tag == ELEMENT || tag == RETIRED;
@@ -168,7 +169,7 @@ impl Space {
         while let Some(e) = self.tree.container(id).table.entry(at).filter(|e| e.is(&name)) {
             let same_kind = op.container_kind != Kind::Map || e.tag == tag;
             let named = if op.kind.is_counter() {
-                instance(e.body).unwrap_or(Dot::from_bits(0))
+                self.instance(e.body).unwrap_or(Dot::from_bits(0))
             } else {
                 Dot::from_bits(e.dot)
             };
@@ -186,17 +187,21 @@ impl Space {
         }
         self.await_missing(op);
     }
+    /// Whether what `dot` names, at the place of `op`, was removed before it came.
+    pub(super) fn is_removed(&self, op: &Op<'_>, dot: Dot) -> bool {
+        !self.pending.is_empty() && self.pending.holds(op, dot, self.roster.cuts_off(dot))
+    }
     /// Remembers what the operation supersedes and has not come.
     fn await_missing(&mut self, op: &Op<'_>) {
         for d in superseded(op) {
             if !self.vv.contains(*d) {
-                self.pending.add(*d);
+                self.pending.add(*d, &self.roster);
             }
         }
     }
     /// A replica's totals in one instance of a counter.
     fn count(&mut self, op: &Op<'_>, of: Dot, body: &[u8]) {
-        let dead = self.pending.holds(op, of);
+        let dead = self.is_removed(op, of);
         let id = if dead { None } else { self.tree.find(op.container) };
         let name = Name::new(op.name);
         let mut place = None;
@@ -205,7 +210,7 @@ impl Space {
             let table = &self.tree.container(id).table;
             let mut at = table.locate(&name);
             while let Some(e) = table.entry(at).filter(|e| e.is(&name)) {
-                if e.tag == op.kind as u8 && instance(e.body) == Some(of) {
+                if e.tag == op.kind as u8 && self.instance(e.body) == Some(of) {
                     known = true;
                     if Dot::from_bits(e.dot).replica() == op.dot.replica() {
                         place = Some((at, e.dot));
@@ -243,12 +248,8 @@ impl Space {
                 let (_, names) = path_names(op.container);
                 let mut names: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).collect();
                 names.push(op.name.to_vec());
-                self.pending.add_clear(Cleared {
-                    names,
-                    kind: op.kind,
-                    by: op.dot,
-                    upto: Upto(upto.clone()),
-                });
+                let clear = Cleared { names, kind: op.kind, by: op.dot, upto: Upto(upto.clone()) };
+                self.pending.add_clear(clear, &after, &self.roster);
             }
         }
         let empty = VersionVector::new();
@@ -273,8 +274,11 @@ impl Space {
                 continue;
             }
             let counter = Kind::from_number(e.tag).is_some_and(Kind::is_counter);
-            let named =
-                if counter { instance(e.body).unwrap_or(Dot::from_bits(0)) } else { Dot::from_bits(e.dot) };
+            let named = if counter {
+                self.instance(e.body).unwrap_or(Dot::from_bits(0))
+            } else {
+                Dot::from_bits(e.dot)
+            };
             if upto.contains(named) || dots.binary_search(&named).is_ok() {
                 gone.push((e.name(), e.tag, e.dot));
             }

@@ -28,7 +28,7 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, then `read`, `sync`, `stability`, `snapshot`, `salvage`, `reconcile`.
+//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
 
 mod apply;
 mod elements;
@@ -39,6 +39,7 @@ mod mutate;
 mod pending;
 mod read;
 mod reconcile;
+mod rename;
 mod salvage;
 mod sequence;
 mod snapshot;
@@ -175,6 +176,8 @@ pub struct Space {
     config: Config,
     me: ReplicaIndex,
     roster: Roster,
+    /// Whether operations may name others by what they were called before an eviction.
+    renames: bool,
     vv: VersionVector,
     clock: Clock,
     tree: Tree,
@@ -196,6 +199,7 @@ impl Space {
     pub fn new(config: Config, roster: Roster, me: ReplicaIndex) -> Self {
         Self {
             me,
+            renames: roster.renames(),
             roster,
             vv: VersionVector::new(),
             clock: Clock::new(config.clocks),
@@ -250,7 +254,8 @@ impl Space {
             }
         }
         self.early_bytes = self.early.values().map(Batch::size).sum();
-        self.roster = next;
+        (self.renames, self.roster) = (next.renames(), next);
+        self.rename_pending();
         self.adopt_elements();
         Ok(())
     }
@@ -428,11 +433,7 @@ impl Space {
     /// for nothing.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
-        let dots = self.pending.dots.iter().filter(|d| self.roster.admits(**d)).count();
-        let due =
-            |upto: &VersionVector| upto.iter().any(|(r, s)| self.vv.get(r) < s.min(self.roster.last(r)));
-        let clears = self.pending.clears.iter().filter(|c| due(&c.upto.0)).count();
-        (dots + clears + self.sequences.waiting(), self.early.len())
+        (self.pending.len() + self.sequences.waiting(), self.early.len())
     }
     /// Gives back all room that is not used; after a large import or a large removal.
     pub fn shrink(&mut self) {

@@ -10,7 +10,7 @@
 
 use super::apply::{handed, totals};
 use super::leaf::{Name, RETIRED};
-use super::tree::{ROOT, instance};
+use super::tree::ROOT;
 use super::{Rejected, Space};
 use crate::address::{Address, DEPTH_MAX, Kind, NAME_MAX, VALUE_MAX, encode_path};
 use crate::batch::{Batch, BatchWriter, OPS_MAX};
@@ -19,7 +19,7 @@ use crate::dot::{Dot, ReplicaIndex};
 use crate::edit::{Change, Edit, EditFault};
 use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
-use crate::roster::Standing;
+use crate::roster::{Member, Standing};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -164,7 +164,7 @@ impl Space {
     }
     pub(super) fn may_write(&self) -> Result<(), Rejected> {
         match self.roster.get(self.me).map(|m| m.standing) {
-            Some(Standing::Active | Standing::Lagging) => Ok(()),
+            Some(Standing::Active | Standing::Lagging) if self.roster.admits(self.next_dot()) => Ok(()),
             _ => Err(Rejected::Standing(self.me, self.roster.epoch)),
         }
     }
@@ -212,8 +212,7 @@ impl Space {
             }
             Change::Increase(_) | Change::Decrease(_) => misfit("a count"),
             Change::Transfer { to, amount } if kind == Kind::Bounded => {
-                let known =
-                    self.roster.get(*to).is_some_and(|m| !matches!(m.standing, Standing::Evicted { .. }));
+                let known = self.roster.get(*to).is_some_and(Member::takes_part);
                 if !known || *to == self.me {
                     return Err(EditFault::Receiver);
                 }
@@ -371,7 +370,7 @@ impl Space {
             }
             retired |= !in_map && e.tag == RETIRED;
             dots.push(if place.kind.is_counter() {
-                instance(e.body).unwrap_or(Dot::from_bits(e.dot))
+                self.instance(e.body).unwrap_or(Dot::from_bits(e.dot))
             } else {
                 Dot::from_bits(e.dot)
             });
@@ -389,9 +388,9 @@ impl Space {
         let entries = self.counter_entries(at);
         let mine = entries.iter().find(|(dot, _)| dot.replica() == self.me);
         if let Some((_, body)) = mine {
-            return (instance(body), Some(body.clone()));
+            return (self.instance(body), Some(body.clone()));
         }
-        (entries.iter().filter_map(|(_, body)| instance(body)).min(), None)
+        (entries.iter().filter_map(|(_, body)| self.instance(body)).min(), None)
     }
     fn add_up(&mut self, at: &Address, plus: u64, minus: u64, hlc: Hlc, out: &mut BatchWriter) {
         let dot = self.next_dot();
@@ -419,7 +418,7 @@ impl Space {
         let mine = self
             .counter_entries(at)
             .into_iter()
-            .find(|(d, body)| d.replica() == self.me && instance(body) == of);
+            .find(|(d, body)| d.replica() == self.me && self.instance(body) == of);
         let (granted, spent) = mine.as_ref().map_or((0, 0), |(_, body)| totals(body));
         let mut transfers: BTreeMap<ReplicaIndex, u64> =
             mine.map(|(_, body)| handed(&body)).unwrap_or_default().into_iter().collect();
@@ -467,7 +466,7 @@ impl Space {
             if let Some(child) = e.child() {
                 self.dots_below(child, out);
             } else if Kind::from_number(e.tag).is_some_and(Kind::is_counter) {
-                out.extend(instance(e.body));
+                out.extend(self.instance(e.body));
             } else {
                 out.push(Dot::from_bits(e.dot));
             }

@@ -4,10 +4,14 @@
 //! removed dot is kept here until its operation arrives, which then has no effect. The set is a function of
 //! the operations received — the dots they name that are not received — so it is part of the canonical
 //! state, and empty whenever nothing is under way.
+//!
+//! Of what an eviction cut off nothing will come, so it does not count as under way. But an increment may still name a counter that was
+//! created there, and removed: such removals lie apart, and are looked at for such names only.
 
 use crate::address::Kind;
 use crate::dot::Dot;
 use crate::op::Op;
+use crate::roster::Roster;
 use crate::version::VersionVector;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -58,42 +62,70 @@ impl Cleared {
 pub(super) struct Pending {
     pub(super) dots: BTreeSet<Dot>,
     pub(super) clears: Vec<Cleared>,
+    /// Of what will never come.
+    lost: BTreeSet<Dot>,
+    lost_clears: Vec<Cleared>,
 }
 
 impl Pending {
+    /// Whether nothing is under way, and nothing is remembered of what will never come.
     pub(super) fn is_empty(&self) -> bool {
-        self.dots.is_empty() && self.clears.is_empty()
+        self.len() == 0 && self.lost.is_empty() && self.lost_clears.is_empty()
     }
+    /// What is under way.
     pub(super) fn len(&self) -> usize {
         self.dots.len() + self.clears.len()
     }
     /// Whether what `dot` names, at the place of `op`, is already removed.
-    pub(super) fn holds(&self, op: &Op<'_>, dot: Dot) -> bool {
-        !self.is_empty() && (self.dots.contains(&dot) || self.clears.iter().any(|c| c.covers(op, dot)))
+    pub(super) fn holds(&self, op: &Op<'_>, dot: Dot, cut_off: bool) -> bool {
+        let (dots, clears) =
+            if cut_off { (&self.lost, &self.lost_clears) } else { (&self.dots, &self.clears) };
+        dots.contains(&dot) || clears.iter().any(|c| c.covers(op, dot))
     }
     /// Remembers a removal of something that has not come.
-    pub(super) fn add(&mut self, dot: Dot) {
-        if !crate::planted::is(crate::planted::Bug::DropPending) {
-            self.dots.insert(dot);
-        }
-    }
-    /// Remembers a clearing that reaches beyond what has come.
-    pub(super) fn add_clear(&mut self, clear: Cleared) {
+    pub(super) fn add(&mut self, dot: Dot, roster: &Roster) {
         if crate::planted::is(crate::planted::Bug::DropPending) {
             return;
         }
-        if let Err(at) = self.clears.binary_search(&clear) {
-            self.clears.insert(at, clear);
+        let dots = if roster.cuts_off(dot) { &mut self.lost } else { &mut self.dots };
+        dots.insert(dot);
+    }
+    /// Remembers a clearing that reaches beyond what has come.
+    pub(super) fn add_clear(&mut self, mut clear: Cleared, vv: &VersionVector, roster: &Roster) {
+        if crate::planted::is(crate::planted::Bug::DropPending) {
+            return;
         }
+        let cut_off = |(r, s)| roster.cuts_off(Dot::new(r, s));
+        if clear.upto.0.iter().any(cut_off) {
+            insert(&mut self.lost_clears, clear.clone());
+            let comes = clear.upto.0.iter().map(|(r, s)| (r, s.min(roster.last(r))));
+            clear.upto = Upto(comes.filter(|(_, s)| *s > 0).collect());
+        }
+        if !vv.covers(&clear.upto.0) {
+            insert(&mut self.clears, clear);
+        }
+    }
+    /// All that is remembered, in order: removed dots and clearings.
+    pub(super) fn all(&self) -> (Vec<Dot>, Vec<&Cleared>) {
+        let dots: BTreeSet<Dot> = self.dots.union(&self.lost).copied().collect();
+        let mut clears: Vec<&Cleared> = self.clears.iter().chain(&self.lost_clears).collect();
+        clears.sort();
+        (dots.into_iter().collect(), clears)
     }
     /// Forgets what has come: the operation that took the dots from `first` to `last`.
     pub(super) fn settle(&mut self, first: Dot, last: Dot, vv: &VersionVector) {
-        if self.is_empty() {
+        if self.len() == 0 {
             return;
         }
         while let Some(dot) = self.dots.range(first..=last).next().copied() {
             self.dots.remove(&dot);
         }
         self.clears.retain(|c| !vv.covers(&c.upto.0));
+    }
+}
+
+fn insert(clears: &mut Vec<Cleared>, clear: Cleared) {
+    if let Err(at) = clears.binary_search(&clear) {
+        clears.insert(at, clear);
     }
 }

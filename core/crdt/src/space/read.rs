@@ -6,14 +6,13 @@ use super::Space;
 use super::apply::{handed, totals};
 use super::leaf::{CHILD, Entry, Name, RETIRED};
 use super::table::Table;
-use super::tree::instance;
 use crate::address::{Address, Kind};
 use crate::dot::{Dot, ReplicaIndex};
 use crate::edit::{Change, Edit};
 use crate::hlc::Hlc;
 use crate::planted::{self, Bug};
 use crate::rga::List;
-use crate::roster::Standing;
+use crate::roster::{Member, Standing};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -135,7 +134,7 @@ impl Space {
         let share = |e: Entry<'_>| {
             let (plus, minus) = totals(e.body);
             let dot = Dot::from_bits(e.dot);
-            let instance = instance(e.body).unwrap_or(dot);
+            let instance = self.instance(e.body).unwrap_or(dot);
             CounterShare { replica: dot.replica(), instance, plus, minus, dot, hlc: Hlc(e.hlc) }
         };
         if at.kind.is_counter() { entries.map(share).collect() } else { Vec::new() }
@@ -152,7 +151,7 @@ impl Space {
         let mut out: BTreeMap<Dot, i128> = BTreeMap::new();
         let own = |r: ReplicaIndex| self.heir(r) == replica;
         for (dot, body) in self.counter_entries(at) {
-            let rights = out.entry(instance(&body).unwrap_or(dot)).or_default();
+            let rights = out.entry(self.instance(&body).unwrap_or(dot)).or_default();
             if own(dot.replica()) {
                 let (granted, spent) = totals(&body);
                 *rights += i128::from(granted) - i128::from(spent);
@@ -367,7 +366,7 @@ impl Space {
     }
     /// Who acts for a replica: itself, its heir, or the first member that is active.
     fn owner(&self, replica: ReplicaIndex) -> ReplicaIndex {
-        let evicted = |r| self.roster.get(r).is_none_or(|m| matches!(m.standing, Standing::Evicted { .. }));
+        let evicted = |r| !self.roster.get(r).is_some_and(Member::takes_part);
         let heir = self.heir(replica);
         if evicted(heir) { self.roster.kept_for().next().unwrap_or(self.me) } else { heir }
     }

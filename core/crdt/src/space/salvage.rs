@@ -10,8 +10,8 @@
 //! comes first at the place after it, and then what was left.
 //!
 //! Names change with the operations: number `last + n` of an ended place is number `n` of its node's next ([`Roster::renamed`]), for
-//! everyone who reads the roster. So what one evicted replica did to what another made is still done when both come back. (Not if the
-//! other is evicted only after the first has made its own anew: then a removal misses what it removed.) A number of
+//! everyone who reads the roster, from the eviction on. So what one evicted replica did to what another made is still done when both come
+//! back, whichever is first. While the end of another place is being decided nothing is made anew: its names are not known. A number of
 //! which the disk lost the operation is made anew as one that does nothing. A counter's totals are counted from the
 //! shares that the ended places have in the present state. An element of a sequence hangs where it hung if what it hung on lives, else
 //! where that stood: what is dead may be purged elsewhere. Rights that a tail hands over are left out: the heir has them.
@@ -21,7 +21,6 @@
 
 use super::apply::totals;
 use super::leaf::Name;
-use super::tree::instance;
 use super::{Rejected, Space};
 use crate::address::{Kind, encode_path};
 use crate::batch::Batch;
@@ -29,9 +28,10 @@ use crate::code::Writer;
 use crate::dot::{Dot, ReplicaIndex};
 use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
-use crate::roster::Standing;
+use crate::roster::{Begins, Standing};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use dwcp_env::NodeId;
 
 /// Operations of an ended place beyond the last that counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ impl Space {
     }
 
     /// Makes up to about `most` operations of the tails anew, in whole transactions. `tails` are of this replica's former places, in
-    /// their order. Whether all of them are made: nothing is before the end of each former place is decided.
+    /// their order. Whether all of them are made: nothing is before the end of each former place is decided, and while that of any is being.
     ///
     /// # Errors
     /// This replica may not write now.
@@ -143,7 +143,7 @@ impl Space {
             return Ok(true);
         }
         let me = self.me;
-        let Some(ended) = self.former_places() else { return Ok(false) };
+        let Some((node, ended)) = self.former_places() else { return Ok(false) };
         let mut queue = left(tails, &ended, self.vv.get(me));
         let mut root = Writer::new();
         encode_path(Kind::Map, core::iter::empty(), &mut root);
@@ -154,8 +154,8 @@ impl Space {
                 self.make(&nothing(dot, step.hlc, root.as_slice()));
                 continue;
             };
-            let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d));
-            let mut op = self.renamed(old, dot);
+            let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d, Some(node)));
+            let mut op = self.anew(old, dot, node);
             if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
                 op.action = Action::Splice { width: *width, bytes };
             }
@@ -168,16 +168,20 @@ impl Space {
         Ok(queue.is_empty())
     }
 
-    /// The places that this node had before, and the last that counts of each; none if that is not decided yet.
-    fn former_places(&self) -> Option<Vec<(ReplicaIndex, u64)>> {
+    /// This node, the places that it had before, and the last that counts of each; none if that is not decided yet, or what others' operations
+    /// will be called is not.
+    fn former_places(&self) -> Option<(NodeId, Vec<(ReplicaIndex, u64)>)> {
+        if self.roster.iter().any(|(_, m)| m.standing == Standing::Closing) {
+            return None;
+        }
         let node = self.roster.get(self.me)?.node;
         let former = self.roster.iter().filter(|(r, m)| *r < self.me && m.node == node);
-        former
-            .map(|(r, m)| match m.standing {
-                Standing::Evicted { last, .. } => Some((r, last)),
-                _ => None,
-            })
-            .collect()
+        let lasts = former.map(|(r, m)| match (self.roster.next_place(r).map(|m| m.begins), m.standing) {
+            (Some(Begins::Beyond(cut)), Standing::Evicted { .. }) => Some((r, cut)),
+            (_, Standing::Evicted { last, .. }) => Some((r, last)),
+            _ => None,
+        });
+        Some((node, lasts.collect::<Option<_>>()?))
     }
 
     fn make(&mut self, op: &Op<'_>) {
@@ -186,25 +190,21 @@ impl Space {
         self.clock.resume(op.hlc);
     }
 
-    /// The operation under its new name.
-    fn renamed<'o>(&self, old: &Op<'o>, dot: Dot) -> Op<'o> {
-        let now = |d: Dot| self.roster.renamed(d);
-        let action = match &old.action {
+    /// The operation under its new name, what it names by today's names.
+    fn anew<'o>(&self, old: &Op<'o>, dot: Dot, by: NodeId) -> Op<'o> {
+        let mut op = self.renamed(old, Some(by));
+        op.dot = dot;
+        match &mut op.action {
             Action::Count { instance, plus, minus } => {
-                let instance = now(*instance);
-                let (plus, minus) = self.beyond_shares(old, instance, (*plus, *minus));
-                Action::Count { instance, plus, minus }
+                (*plus, *minus) = self.beyond_shares(old, *instance, (*plus, *minus));
             }
-            Action::Escrow { instance, granted, spent, .. } => {
-                let instance = now(*instance);
-                let (granted, spent) = self.beyond_shares(old, instance, (*granted, *spent));
-                Action::Escrow { instance, granted, spent, transfers: Vec::new() }
+            Action::Escrow { instance, granted, spent, transfers } => {
+                (*granted, *spent) = self.beyond_shares(old, *instance, (*granted, *spent));
+                transfers.clear();
             }
-            Action::Clear(Some(upto)) => Action::Clear(Some(self.roster.renamed_version(upto))),
-            other => other.clone(),
-        };
-        let supersedes = old.supersedes.as_slice().iter().map(|d| now(*d)).collect();
-        Op { dot, supersedes: Dots::new(supersedes), action, ..old.clone() }
+            _ => {}
+        }
+        op
     }
 
     /// A counter's running totals without what the shares of this node's ended places hold of them.
@@ -217,7 +217,7 @@ impl Space {
         };
         let shares = self.tree.container(id).table.named(name).filter(|e| {
             let by = Dot::from_bits(e.dot).replica();
-            e.tag == op.kind as u8 && instance(e.body) == Some(of) && ended(by)
+            e.tag == op.kind as u8 && self.instance(e.body) == Some(of) && ended(by)
         });
         shares.fold(all, |sum, e| {
             let (plus, minus) = totals(e.body);

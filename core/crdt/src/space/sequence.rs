@@ -137,7 +137,9 @@ impl Tally {
 impl Space {
     /// An operation on a sequence.
     pub(super) fn splice(&mut self, op: &Op<'_>, width: u64, bytes: &[u8]) {
-        let splice = Splice::decode(op.dot, width, bytes).expect("an operation is checked when it is read");
+        let mut splice =
+            Splice::decode(op.dot, width, bytes).expect("an operation is checked when it is read");
+        self.rename_spans(&mut splice.spans);
         for span in &splice.spans {
             self.await_elements(span.first, u64::from(span.len));
         }
@@ -158,7 +160,7 @@ impl Space {
                 new.for_each(|(name, value)| tally.add(hash(name, value)));
             }
             let early = (op.dot.bits()..=op.last().bits()).filter(|_| !self.pending.is_empty());
-            for name in early.filter(|name| self.pending.holds(op, Dot::from_bits(*name))) {
+            for name in early.filter(|name| self.pending.holds(op, Dot::from_bits(*name), false)) {
                 s.list.strike(name, name + 1, |name, value| tally.take(hash(name, value)));
             }
         }
@@ -179,7 +181,7 @@ impl Space {
     fn await_elements(&mut self, first: Dot, len: u64) {
         let known = self.vv.get(first.replica()) + 1;
         for s in first.sequence().max(known)..first.sequence() + len {
-            self.pending.add(Dot::new(first.replica(), s));
+            self.pending.add(Dot::new(first.replica(), s), &self.roster);
         }
     }
     /// The sequence at a path in canonical bytes.

@@ -25,7 +25,7 @@ use super::elements::{ELEMENTS, Parts};
 use super::leaf::{ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
 use super::pending::{Cleared, Upto};
 use super::table::{Pos, Table};
-use super::tree::{ROOT, instance, path_names};
+use super::tree::{ROOT, path_names};
 use super::{Config, Refused, Space};
 use crate::address::{Address, Kind, NAME_MAX, VALUE_MAX};
 use crate::batch::Batch;
@@ -93,12 +93,13 @@ impl SnapshotHeader {
     pub fn encode(&self, out: &mut Writer) {
         out.byte(VERSION);
         self.version.encode(out);
-        out.varint(self.pending.dots.len() as u64);
-        for d in &self.pending.dots {
-            out.dot(*d);
+        let (dots, clears) = self.pending.all();
+        out.varint(dots.len() as u64);
+        for d in dots {
+            out.dot(d);
         }
-        out.varint(self.pending.clears.len() as u64);
-        for c in &self.pending.clears {
+        out.varint(clears.len() as u64);
+        for c in clears {
             Address { names: c.names.clone(), kind: c.kind }.encode(out);
             out.dot(c.by);
             c.upto.0.encode(out);
@@ -379,7 +380,10 @@ impl Restore {
         let mut at = table.locate(name);
         while let Some(e) = table.entry(at).filter(|e| e.is(name)) {
             let there = Dot::from_bits(e.dot);
-            if e.tag == tag && there.replica() == dot.replica() && instance(e.body) == instance(body) {
+            if e.tag == tag
+                && there.replica() == dot.replica()
+                && self.space.instance(e.body) == self.space.instance(body)
+            {
                 if there >= dot {
                     return false;
                 }
@@ -420,6 +424,7 @@ impl Restore {
         }
         self.space.vv = version;
         self.space.pending = pending;
+        self.space.rename_pending();
         self.space.clock.observe(self.latest, millis);
         for batch in tail {
             self.space.receive(batch, millis).map_err(RestoreFault::Refused)?;

@@ -141,7 +141,7 @@ impl Space {
 }
 
 /// Rows of names that ascend.
-fn spans(names: &[u64]) -> Vec<Span> {
+pub(super) fn spans(names: &[u64]) -> Vec<Span> {
     let span = |run: &[u64]| Span { first: Dot::from_bits(run[0]), len: run.len() as u32 };
     names.chunk_by(|a, b| a + 1 == *b).map(span).collect()
 }

@@ -18,7 +18,7 @@ fn evict(c: &mut [Space], of: ReplicaIndex, last: u64) -> ReplicaIndex {
     let (roster, next) = roster
         .with(of, Standing::Closing)
         .with(of, Standing::Evicted { last, heir: None })
-        .admit(node)
+        .readmit(node)
         .expect("room");
     for s in c {
         s.set_roster(roster.clone()).expect("the next");
@@ -193,6 +193,92 @@ fn one_that_is_evicted_again_on_the_way_loses_nothing_and_does_nothing_twice() {
         let left: Vec<u8> = s.elements(&set, None, 10).iter().map(|e| e.bytes[0]).collect();
         assert_eq!(left, [1, 2], "{anew} made anew, {taken} of them taken");
     }
+}
+
+enum Step {
+    /// The latest place of a node ends, and nothing of it counts.
+    End(u64),
+    /// It has its next place.
+    Place(u64),
+    /// And makes anew what it wrote at its first.
+    Anew(u64),
+}
+
+#[test]
+fn what_one_evicted_replica_removed_of_another_stays_removed_whoever_returns_when() {
+    use Step::{Anew, End, Place};
+    let stories: [&[Step]; 6] = [
+        &[End(2), End(3), Place(2), Anew(2), Place(3), Anew(3)],
+        &[End(2), End(3), Place(3), Anew(3), Place(2), Anew(2)],
+        // The other's end is decided later.
+        &[End(2), Place(2), Anew(2), End(3), Place(3), Anew(3)],
+        // The other has its next place first.
+        &[End(2), Place(3), Place(2), Anew(2), End(3), Anew(3)],
+        // And never uses it.
+        &[End(2), End(3), Place(2), Place(3), Anew(2), End(3), Place(3), Anew(3)],
+        &[End(2), End(3), Place(3), Place(2), End(3), Anew(2), Place(3), Anew(3)],
+    ];
+    for (i, story) in stories.iter().enumerate() {
+        removed_alone_together(story, &format!("story {i}"));
+    }
+}
+
+fn removed_alone_together(story: &[Step], name: &str) {
+    let (counter, set, list, map) =
+        (key(Kind::PnCounter), key(Kind::OrSet), key(Kind::Sequence), key(Kind::Map));
+    let field = |n: u8| Address { names: vec![b"k".to_vec(), vec![n]], kind: Kind::Lww };
+    let mut c = cluster(4);
+    // The fourth makes, the third takes out what it saw.
+    does(&mut c[3], &set, Change::Add(b"gone".to_vec()));
+    does(&mut c[3], &set, Change::Add(b"stays".to_vec()));
+    does(&mut c[3], &counter, Change::Increase(5));
+    does(&mut c[3], &list, Change::Insert { at: 0, values: vec![b"gone".to_vec(), b"stays".to_vec()] });
+    // More than are named one by one.
+    (0..12).for_each(|n| drop(does(&mut c[3], &field(n), Change::Write(b"gone".to_vec()))));
+    let from = c[3].clone();
+    pull(&mut c[2], &from);
+    does(&mut c[2], &set, Change::Remove(b"gone".to_vec()));
+    does(&mut c[2], &counter, Change::Delete);
+    does(&mut c[2], &counter, Change::Increase(7));
+    does(&mut c[2], &list, Change::Erase { from: 0, count: 1 });
+    does(&mut c[2], &map, Change::Delete);
+    let alone = [c[2].clone(), c[3].clone()];
+    let mut roster = c[0].roster().clone();
+    let latest = |roster: &dwcp_crdt::Roster, node: u64| {
+        roster.iter().filter(|(_, m)| m.node == NodeId(node) && m.takes_part()).map(|(r, _)| r).next()
+    };
+    for step in story {
+        match step {
+            Step::End(node) => {
+                let of = latest(&roster, *node).expect("it takes part");
+                roster = roster.with(of, Standing::Evicted { last: 0, heir: None });
+            }
+            Step::Place(node) => roster = roster.readmit(NodeId(*node)).expect("room").0,
+            Step::Anew(node) => {
+                let place = latest(&roster, *node).expect("it takes part");
+                let was = &alone[*node as usize - 2];
+                let mut back = c[0].clone();
+                back.take_place(place);
+                back.open();
+                let tail = was.tail_of(was.me(), 0);
+                assert_eq!(back.write_anew(&[tail], usize::MAX), Ok(true), "{name}");
+                // One takes it now, another with the later rosters.
+                pull(&mut c[0], &back);
+                c[*node as usize] = back;
+            }
+        }
+        let _as_it_was = c[0].set_roster(roster.clone());
+    }
+    for s in &mut c {
+        let _known = s.set_roster(roster.clone());
+    }
+    let s = all_equal(c);
+    let left: Vec<Vec<u8>> = s.elements(&set, None, 10).into_iter().map(|e| e.bytes).collect();
+    assert_eq!(left, [b"stays".to_vec()], "{name}");
+    assert_eq!(s.counter(&counter), Some(7), "{name}");
+    assert_eq!((0..12).find(|n| s.value(&field(*n)).is_some()), None, "{name}");
+    assert_eq!(s.range(&list, 0, 10), [b"stays".to_vec()], "{name}");
+    assert_eq!(s.waiting().0, 0, "{name}: nothing is still expected");
 }
 
 /// A batch's transactions as batches of their own.

@@ -90,11 +90,7 @@ fn answered(total: i128, edits: Vec<Edit>) -> Planned {
 /// Who may spend how much, as far as is known here: by node, this one left out.
 fn holders(view: View<'_>, key: &Bytes) -> Vec<(u64, u64)> {
     let at = at(key);
-    let others = view
-        .space
-        .roster()
-        .iter()
-        .filter(|(r, m)| *r != view.space.me() && !matches!(m.standing, Standing::Evicted { .. }));
+    let others = view.space.roster().iter().filter(|(r, m)| *r != view.space.me() && m.takes_part());
     others.map(|(r, m)| (m.node.0, view.space.rights(&at, r))).filter(|(_, rights)| *rights > 0).collect()
 }
 
