@@ -114,7 +114,7 @@ impl Pending {
     }
     /// Forgets what has come: the operation that took the dots from `first` to `last`.
     pub(super) fn settle(&mut self, first: Dot, last: Dot, vv: &VersionVector) {
-        if self.len() == 0 {
+        if self.dots.is_empty() && self.clears.is_empty() {
             return;
         }
         while let Some(dot) = self.dots.range(first..=last).next().copied() {
