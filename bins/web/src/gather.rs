@@ -12,10 +12,11 @@
 //! | 13 | 1 | 0 arrived, 1 lost |
 //! | 14 | 2 | bytes of the body, 65535 at most |
 
-use dwcp_env::{Instant, NodeId};
+use dwcp_env::NodeId;
 use dwcp_runtime_sim::trace::{Event, What};
+use dwcp_scenarios::explain::witness::action;
 use dwcp_scenarios::run::moment::says;
-use dwcp_scenarios::run::picture::leader_in;
+use dwcp_scenarios::run::picture::{ended, leads, life, us};
 use dwcp_workload::{Log, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -59,11 +60,6 @@ pub(crate) struct Gather {
     pub(crate) messages: Vec<u8>,
 }
 
-/// Microseconds of a time.
-pub(crate) const fn us(at: Instant) -> u64 {
-    at.as_nanos() / 1_000
-}
-
 impl Gather {
     pub(crate) fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
         let places = nodes.enumerate().map(|(place, node)| (node, place as u16)).collect();
@@ -90,16 +86,8 @@ impl Gather {
     }
     fn one(&mut self, event: &Event, rows: &mut Rows) {
         let at = us(event.at);
-        let mut life = |node: &NodeId, what, why: String| rows.lives.push((at, node.0, what, why));
+        rows.lives.extend(life(&event.what).map(|(node, what, why)| (at, node.0, what, why)));
         match &event.what {
-            What::Boot { node, incarnation, .. } => life(node, "up", format!("life {incarnation}")),
-            What::BootFailed { node, why } => life(node, "refused", why.clone()),
-            What::Down { node, by } => life(node, "down", by.name().to_owned()),
-            What::Stopped { node, asked } => {
-                life(node, "down", if *asked { "stopped, as asked" } else { "ended itself" }.to_owned());
-            }
-            What::Paused { node } => life(node, "paused", String::new()),
-            What::Resumed { node } => life(node, "resumed", String::new()),
             What::Send { message, lane, bytes, .. } => {
                 let bytes = u16::try_from(*bytes).unwrap_or(u16::MAX);
                 self.under_way.insert(*message, Sent { at: at as u32, lane: *lane, bytes });
@@ -107,8 +95,7 @@ impl Gather {
             What::Deliver { message, from, to, .. } => self.arrived(*message, *from, *to, at, false),
             What::Drop { message, from, to, .. } => self.arrived(*message, *from, *to, at, true),
             What::Told { node, name, text } => {
-                if *name == "raft.leader_changed"
-                    && let Some((term, leader)) = leader_in(text)
+                if let Some((term, leader)) = leads(name, text)
                     && term > self.term
                 {
                     self.term = term;
@@ -134,15 +121,13 @@ impl Gather {
         self.known = log.records.len();
         self.open.retain(|nth| {
             let r = &log.records[*nth];
-            let how = match r.outcome {
-                Outcome::Open => return true,
-                Outcome::Ok => "ok",
-                Outcome::Fail => "fail",
-                Outcome::Info => "unknown",
-            };
+            if r.outcome == Outcome::Open {
+                return true;
+            }
             // What a watcher saw is no operation, and there are very many.
             if told && r.what.name() != "saw" {
-                rows.operations.push((*nth, us(r.call), us(r.ret), r.client, format!("{:?}", r.what), how));
+                let (what, how) = (action(&r.what), ended(r.outcome));
+                rows.operations.push((*nth, us(r.call), us(r.ret), r.client, what, how));
             }
             false
         });

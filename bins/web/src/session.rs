@@ -11,7 +11,7 @@
 //!
 //! Seeds are strings: JSON's numbers in a browser hold 53 bits.
 
-use crate::gather::{Gather, ROW, us};
+use crate::gather::{Gather, ROW};
 use dwcp_env::{Instant, NodeId, Seed};
 use dwcp_runtime_sim::{Fault, Keep};
 use dwcp_scenarios::capsule::{Build, Capsule};
@@ -20,6 +20,7 @@ use dwcp_scenarios::expand::{RunPlan, expand};
 use dwcp_scenarios::file::Scenario;
 use dwcp_scenarios::run::live::Live;
 use dwcp_scenarios::run::moment::Standing;
+use dwcp_scenarios::run::picture::us;
 use dwcp_scenarios::run::{Options, Outcome, picture};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -233,7 +234,8 @@ impl Run {
             return state;
         };
         let nodes = live.nodes();
-        let leading = nodes.iter().filter(|n| n.standing == Standing::Up && n.role.as_deref() == Some("leader"));
+        let leading =
+            nodes.iter().filter(|n| n.standing == Standing::Up && n.role.as_deref() == Some("leader"));
         let leader = leading.max_by_key(|n| n.term).map(|n| n.node);
         let now = live.now();
         let ids = self.plan.world.node_ids();

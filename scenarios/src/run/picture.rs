@@ -56,8 +56,37 @@ pub struct Picture {
     pub violation: Option<(u64, String, String)>,
 }
 
-const fn us(at: Instant) -> u64 {
+/// Microseconds of a time.
+#[must_use]
+pub const fn us(at: Instant) -> u64 {
     at.as_nanos() / 1_000
+}
+
+/// A change of a node's life as in [`Picture::lives`]: who, what, why.
+#[must_use]
+pub fn life(what: &What) -> Option<(NodeId, &'static str, String)> {
+    Some(match what {
+        What::Boot { node, incarnation, .. } => (*node, "up", format!("life {incarnation}")),
+        What::BootFailed { node, why } => (*node, "refused", why.clone()),
+        What::Down { node, by } => (*node, "down", by.name().to_owned()),
+        What::Stopped { node, asked } => {
+            (*node, "down", if *asked { "stopped, as asked" } else { "ended itself" }.to_owned())
+        }
+        What::Paused { node } => (*node, "paused", String::new()),
+        What::Resumed { node } => (*node, "resumed", String::new()),
+        _ => return None,
+    })
+}
+
+/// How an operation ended, in a word.
+#[must_use]
+pub const fn ended(outcome: Ended) -> &'static str {
+    match outcome {
+        Ended::Ok => "ok",
+        Ended::Fail => "fail",
+        Ended::Info => "unknown",
+        Ended::Open => "open",
+    }
 }
 
 /// Gathers the data of a picture from a run that kept its events.
@@ -104,24 +133,15 @@ pub fn fault(f: &Fault, ids: &[NodeId], end: Instant) -> (String, u64, u64, Vec<
 
 fn take(p: &mut Picture, under_way: &mut BTreeMap<u64, (u64, u64, u64, u8)>, event: &Event) {
     let at = us(event.at);
-    let mut life = |node: &NodeId, what: &str, why: String| p.lives.push((at, node.0, what.to_owned(), why));
+    p.lives.extend(life(&event.what).map(|(node, what, why)| (at, node.0, what.to_owned(), why)));
     match &event.what {
-        What::Boot { node, incarnation, .. } => life(node, "up", format!("life {incarnation}")),
-        What::BootFailed { node, why } => life(node, "refused", why.clone()),
-        What::Down { node, by } => life(node, "down", by.name().to_owned()),
-        What::Stopped { node, asked } => {
-            life(node, "down", if *asked { "stopped, as asked" } else { "ended itself" }.to_owned());
-        }
-        What::Paused { node } => life(node, "paused", String::new()),
-        What::Resumed { node } => life(node, "resumed", String::new()),
         What::Send { message, from, to, lane, .. } if p.window.0 <= at && at <= p.window.1 => {
             under_way.insert(*message, (at, from.0, to.0, *lane));
         }
         What::Deliver { message, .. } => arrived(p, under_way.remove(message), at, false),
         What::Drop { message, .. } => arrived(p, under_way.remove(message), at, true),
         What::Told { node, name, text } => {
-            if *name == "raft.leader_changed"
-                && let Some((term, leader)) = leader_in(text)
+            if let Some((term, leader)) = leads(name, text)
                 && p.leaders.last().is_none_or(|l| term > l.2)
             {
                 p.leaders.push((at, leader, term));
@@ -134,9 +154,12 @@ fn take(p: &mut Picture, under_way: &mut BTreeMap<u64, (u64, u64, u64, u8)>, eve
     }
 }
 
-/// Term and leader that a `raft.leader_changed` tells of.
+/// Term and leader that a node's event tells of, if it tells of a leader.
 #[must_use]
-pub fn leader_in(text: &str) -> Option<(u64, u64)> {
+pub fn leads(name: &str, text: &str) -> Option<(u64, u64)> {
+    if name != "raft.leader_changed" {
+        return None;
+    }
     let field = |key: &str, prefix: &str| {
         let word = text.split_whitespace().find_map(|w| w.strip_prefix(key))?;
         word.strip_prefix(prefix).unwrap_or(word).parse::<u64>().ok()
@@ -167,13 +190,8 @@ fn operations(outcome: &Outcome, end: Instant, picture: &mut Picture) {
         if witnessed {
             picture.witnesses.push(picture.operations.len());
         }
-        let how = match r.outcome {
-            Ended::Ok => "ok",
-            Ended::Fail => "fail",
-            Ended::Info => "unknown",
-            Ended::Open => "open",
-        };
-        let row = (us(r.call), us(r.ret.min(end)), r.client, witness::action(&r.what), how.to_owned());
+        let how = ended(r.outcome).to_owned();
+        let row = (us(r.call), us(r.ret.min(end)), r.client, witness::action(&r.what), how);
         picture.operations.push(row);
     }
 }
