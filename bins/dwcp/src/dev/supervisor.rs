@@ -153,44 +153,45 @@ impl Supervisor {
         } else {
             format!(" --dir {}", self.layout.dir.display())
         };
-        let lines = [
+        let region = &places[0].region;
+        let try_these = [
+            (format!("etcdctl --endpoints {} put hello world", endpoints[0]), "any etcd client"),
+            (format!("dwcp status{dir}"), "who leads, who lags"),
+            (format!("dwcp kv get hello{dir}"), "from any node"),
+            (
+                format!("redis-cli -p {} incr visits", places[0].redis.port()),
+                "in any region, even cut off: all count",
+            ),
+            (format!("dwcp crdt why visits{dir}"), "who counted what, and when"),
+        ];
+        let break_it = [
+            (format!("dwcp dev{dir} kill {region}"), "kill -9 a whole region"),
+            (format!("dwcp kv put still here{dir}"), "the other two decide on"),
+            (format!("dwcp dev{dir} start {region}"), "it comes back and catches up"),
+            (format!("dwcp dev{dir} cut {region}"), "partition it; then: heal"),
+        ];
+        let width = try_these.iter().chain(&break_it).map(|(words, _)| words.len()).max().unwrap_or(0);
+        let row = |(words, why): &(String, &str)| format!("  {bold}{words:width$}{off}  {dim}{why}{off}");
+        let regions = super::layout::REGIONS.len().min(places.len());
+        let mut lines = vec![
             format!(
-                "{bold}{} nodes in {} regions serve{off} after {:.1} s.",
+                "{bold}{} nodes in {regions} regions serve{off} after {:.1} s.",
                 places.len(),
-                super::layout::REGIONS.len().min(places.len()),
                 took.as_secs_f64()
             ),
             String::new(),
-            format!("  {bold}etcdctl --endpoints {} put hello world{off}", endpoints[0]),
-            format!("  {bold}dwcp status{off}                      {dim}who leads, who lags{off}"),
-            format!("  {bold}dwcp kv get hello{off}                {dim}from any node{off}"),
-            format!(
-                "  {bold}redis-cli -p {} incr visits{off}  {dim}in any region, even cut off: all count{off}",
-                places[0].redis.port()
-            ),
-            format!("  {bold}dwcp crdt why visits{off}             {dim}who counted what, and when{off}"),
-            String::new(),
-            "Now break it, from another terminal:".into(),
-            format!(
-                "  {bold}dwcp dev{dir} kill {}{off}       {dim}kill -9 a whole region{off}",
-                places[0].region
-            ),
-            format!("  {bold}dwcp kv put still here{off}           {dim}the other two decide on{off}"),
-            format!(
-                "  {bold}dwcp dev{dir} start {}{off}      {dim}it comes back and catches up{off}",
-                places[0].region
-            ),
-            format!(
-                "  {bold}dwcp dev{dir} cut {}{off}        {dim}partition it; then: heal{off}",
-                places[0].region
-            ),
+        ];
+        lines.extend(try_these.iter().map(row));
+        lines.extend([String::new(), "Now break it, from another terminal:".into()]);
+        lines.extend(break_it.iter().map(row));
+        lines.extend([
             String::new(),
             format!(
                 "{dim}Logs: {}/NODE/log. Metrics: http://{}/metrics. Ctrl-C ends it; the data stays.{off}",
                 self.layout.dir.display(),
                 places[0].admin
             ),
-        ];
+        ]);
         for line in lines {
             let _closed = writeln!(out, "{line}");
         }
