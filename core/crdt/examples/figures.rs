@@ -108,7 +108,7 @@ fn makers(at: &Address) -> (Vec<Space>, Vec<Batch>) {
 fn stable(s: &mut Space) {
     let v = s.version().clone();
     for r in 0..=REPLICAS {
-        s.acknowledged(ReplicaIndex(r), &v);
+        s.acknowledged(ReplicaIndex(r), &v, 0);
     }
     s.trim();
 }
@@ -364,6 +364,54 @@ fn records() {
     row("40-field document over its bare bytes", percent(ours, packed), "");
 }
 
+/// A list of `N` elements of eight bytes, of thirty replicas, once all is stable.
+fn lists() {
+    let at = Address::key(Kind::Sequence, "l");
+    let mut n = 0;
+    let mut element = || {
+        n += 1;
+        mix(n).to_be_bytes().to_vec()
+    };
+    let kinds = [
+        ("pushed by one", 1, false),
+        ("pushed by three in turn", 3, false),
+        ("anywhere, by three in turn", 3, true),
+    ];
+    for (what, makers, anywhere) in kinds {
+        let mut all: Vec<Space> = (0..makers).map(space).collect();
+        let mut batches: Vec<Batch> = Vec::new();
+        for k in 0..N {
+            let position = if anywhere { mix(k) % (k + 1) } else { k } as usize;
+            let change = Change::Insert { at: position, values: vec![element()] };
+            let maker = (k % u64::from(makers)) as usize;
+            let made = all[maker].transact(NOW + k, &[Edit::new(at.clone(), change)]).expect("allowed");
+            let made = made.expect("something");
+            for (_, s) in all.iter_mut().enumerate().filter(|(r, _)| *r != maker) {
+                s.receive(&made, NOW).expect("sound");
+            }
+            batches.push(made);
+        }
+        drop(all);
+        let (s, kept) = heap(|| {
+            let mut s = space(REPLICAS);
+            for b in &batches {
+                s.receive(b, NOW).expect("sound");
+            }
+            stable(&mut s);
+            stable(&mut s);
+            s
+        });
+        row(
+            &format!("list, {what}: heap an element after GC (bytes)"),
+            format!("{:.1}", kept as f64 / N as f64),
+            "<= 24",
+        );
+        let mut s = s;
+        s.shrink();
+        drop(s);
+    }
+}
+
 fn ranges() {
     println!("\nrange reconciliation of 100,000 items, bytes both ways (ours, negentropy, ratio)");
     for (order, random) in [("recent", false), ("random", true)] {
@@ -439,5 +487,6 @@ fn main() {
     }
     rival();
     records();
+    lists();
     ranges();
 }

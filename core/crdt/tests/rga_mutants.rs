@@ -18,7 +18,8 @@ const WITHIN: u64 = 10_000;
 fn each_planted_bug_is_found() {
     // One after another: what is planted is planted for the process.
     std::panic::set_hook(Box::new(|_| {}));
-    for slip in Slip::ALL {
+    // Chains are shortened in a space's lists only: the histories of `--test crdt` find that one.
+    for slip in Slip::ALL.into_iter().filter(|slip| *slip != Slip::ContractEarly) {
         plant(Some(slip));
         let finds = |seed: &u64| {
             !matches!(catch_unwind(|| histories::run(*seed, histories::steps(*seed))), Ok(Ok(())))

@@ -40,7 +40,7 @@ use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::space::{Cursor, Digest, Received, Refused, Restore, RestoreFault, SnapshotHeader};
-use dwcp_crdt::{Batch, VersionVector};
+use dwcp_crdt::{Batch, Member, Roster, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
 /// A holder that is silent for so long is given up.
@@ -67,6 +67,8 @@ pub(crate) struct Fetch {
     pub(crate) stage: Stage,
     pub(crate) by: Rung,
     pub(crate) bytes: u64,
+    /// The roster that the holder knew when it began.
+    roster: Roster,
     tail: Vec<Batch>,
     tail_bytes: u64,
 }
@@ -83,6 +85,7 @@ impl Fetch {
             stage,
             by,
             bytes: 0,
+            roster: Roster::default(),
             tail: Vec::new(),
             tail_bytes: 0,
         }
@@ -220,6 +223,9 @@ impl Eventual {
     ) -> Result<SnapshotHeader, PeerFault> {
         let roster = crate::identity::read_roster(roster);
         let roster = roster.ok_or_else(|| message::fault(from, "a roster that is none"))?;
+        if let Some(fetch) = &mut self.fetch {
+            fetch.roster.clone_from(&roster);
+        }
         self.adopt(&roster);
         SnapshotHeader::decode(&mut Reader::new(header)).map_err(|e| message::fault(from, &e.to_string()))
     }
@@ -308,6 +314,15 @@ impl Eventual {
         let Some(mut fetch) = self.fetch.take() else { return Ok(()) };
         let Some(mut restore) = fetch.restore.take() else { return Ok(()) };
         let ms = millis(now);
+        let knows = |place| fetch.roster.get(place).is_some_and(Member::takes_part);
+        if self.identity.is_some_and(|i| !knows(i.replica)) {
+            // A holder that did not know our place acknowledged as if we were not there, and what it acknowledged may be purged elsewhere
+            // while it still lives in this state (`dwcp_crdt::space`, "stability").
+            self.probe.reachable("eventual.fetched_before_the_roster");
+            let roster = crate::identity::roster_bytes(self.space.roster());
+            self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
+            return Ok(());
+        }
         // Whoever was admitted meanwhile may have written what the tail brings.
         let adopted = restore.adopt(self.space.roster());
         let mut space = match restore.finish(&fetch.tail, ms) {

@@ -51,6 +51,8 @@ pub(crate) enum Message {
     Digest {
         digest: [u8; 32],
         wall_ms: u64,
+        /// The epoch of the sender's roster: that of what is acknowledged if the digest is the receiver's own.
+        epoch: u64,
     },
     Version {
         /// Canonical bytes of the version vector.

@@ -381,7 +381,12 @@ impl Eventual {
         }
         self.next_tick = now.mono + TICK;
         if self.space.version() == &self.logged && !self.is_pulled(now) {
-            self.space.trim();
+            // The dead of lists stay while somebody reads our state in parts: a peer, or the job that writes it to its file.
+            if self.writing.is_some() || self.serving.has_pullers(now) {
+                self.space.trim_log();
+            } else {
+                self.space.trim();
+            }
         }
         self.unstable_bytes = self.space.logged().1 as u64;
         self.fetch_tick(now);

@@ -117,9 +117,9 @@ impl Eventual {
     /// The sender's fault.
     pub(crate) fn on_sync(&mut self, now: Now, from: NodeId, message: Message) -> Result<(), PeerFault> {
         match message {
-            Message::Digest { digest, wall_ms } => {
+            Message::Digest { digest, wall_ms, epoch } => {
                 self.measure(now, from, wall_ms);
-                self.on_digest(from, digest)
+                self.on_digest(from, digest, epoch)
             }
             Message::Version { version, durable, whole, answer, wall_ms, epoch } => {
                 self.measure(now, from, wall_ms);
@@ -128,7 +128,7 @@ impl Eventual {
                     let roster = crate::identity::roster_bytes(self.space.roster());
                     self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
                 }
-                self.on_version(from, theirs, durable, whole, answer);
+                self.on_version(from, theirs, durable.then_some(epoch), whole, answer);
                 Ok(())
             }
             Message::Operations { batches, more } => self.on_operations(now, from, &batches, more),
@@ -177,7 +177,7 @@ impl Eventual {
         }
     }
 
-    fn on_digest(&mut self, from: NodeId, bytes: [u8; 32]) -> Result<(), PeerFault> {
+    fn on_digest(&mut self, from: NodeId, bytes: [u8; 32], epoch: u64) -> Result<(), PeerFault> {
         let theirs = Digest::decode(&mut Reader::new(&bytes));
         let theirs = theirs.map_err(|e| message::fault(from, &e.to_string()))?;
         match self.space.compare(&theirs, &self.probe) {
@@ -185,7 +185,7 @@ impl Eventual {
                 self.counts.digests_equal += 1;
                 self.probe.reachable("eventual.digest_equal");
                 let version = self.space.version().clone();
-                self.acknowledge(from, &version);
+                self.acknowledge(from, &version, epoch);
             }
             Compared::Differ => {
                 self.counts.digests_unequal += 1;
@@ -198,15 +198,26 @@ impl Eventual {
         Ok(())
     }
 
-    fn acknowledge(&mut self, from: NodeId, version: &VersionVector) {
-        if let Some(place) = self.place_of(from) {
-            self.space.acknowledged(place, version);
+    /// Counts what a peer has on its disk. If its roster is later than ours it doesn't count: we ask for the roster by our version.
+    fn acknowledge(&mut self, from: NodeId, version: &VersionVector, epoch: u64) {
+        if epoch > self.space.roster().epoch {
+            self.intents.push(Intent::Version { to: from, answer: true });
+        } else if let Some(place) = self.place_of(from) {
+            self.space.acknowledged(place, version, epoch);
         }
     }
 
-    fn on_version(&mut self, from: NodeId, theirs: VersionVector, durable: bool, whole: bool, answer: bool) {
-        if durable {
-            self.acknowledge(from, &theirs);
+    /// `durable` is the epoch of the roster under which the sender says that it has all this on its disk, if it has.
+    fn on_version(
+        &mut self,
+        from: NodeId,
+        theirs: VersionVector,
+        durable: Option<u64>,
+        whole: bool,
+        answer: bool,
+    ) {
+        if let Some(epoch) = durable {
+            self.acknowledge(from, &theirs, epoch);
         }
         if let Some(me) = self.place()
             && theirs.get(me) > self.space.version().get(me)
@@ -292,7 +303,11 @@ impl Eventual {
         if self.unacknowledged || !self.serves() {
             return self.send_version(now, to, false);
         }
-        let message = Message::Digest { digest: self.space.digest().to_bytes(), wall_ms: millis(now) };
+        let message = Message::Digest {
+            digest: self.space.digest().to_bytes(),
+            wall_ms: millis(now),
+            epoch: self.space.roster().epoch,
+        };
         self.send(to, Lane::Data, &message);
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct World {
     now: u64,
     /// Nearly all happens in one or two lists.
     lists: bool,
+    /// Of these, one that is pushed at its end and cut at its beginning.
+    queue: bool,
     story: Option<String>,
     /// What happened how often.
     pub(crate) counts: Counts,
@@ -149,8 +151,10 @@ impl World {
         };
         let nodes: Vec<Node> = (0..n).map(|i| node(i, &mut draw)).collect();
         let lists = draw.once_in(3);
+        let queue = lists && draw.once_in(3);
         Self {
             lists,
+            queue,
             draw,
             config,
             roster,
@@ -251,7 +255,8 @@ impl World {
         }
     }
 
-    /// For a moment everyone who can hears of everything, says so, and some forget what all have.
+    /// For a moment everyone who can hears of everything and says so; some write again; and some forget what all have, but not what
+    /// was written last.
     fn calm(&mut self) -> Result<(), Violation> {
         for _ in 0..2 {
             for a in 0..self.nodes.len() {
@@ -264,6 +269,20 @@ impl World {
         for a in 0..self.nodes.len() {
             for b in (0..self.nodes.len()).filter(|b| *b != a) {
                 self.acknowledge(a, b);
+            }
+        }
+        if self.draw.once_in(2) {
+            // What died before is dated now.
+            self.nodes.iter_mut().for_each(|n| n.space.trim());
+            for a in 0..self.nodes.len() {
+                self.sync(a);
+                for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                    self.acknowledge(a, b);
+                }
+            }
+            for _ in 0..1 + self.draw.below(6) {
+                let n = self.any();
+                if self.draw.once_in(3) { self.deliver()? } else { self.transact(n)? }
             }
         }
         for n in 0..self.nodes.len() {
@@ -340,6 +359,14 @@ impl World {
         let values: Vec<Vec<u8>> = (0..1 + self.draw.below(3))
             .map(|_| vec![b'a' + self.draw.below(26) as u8; self.draw.below(3)])
             .collect();
+        if self.queue && !self.draw.once_in(6) {
+            let cut = len > 1 && self.draw.once_in(2);
+            return if cut {
+                Change::Erase { from: 0, count: 1 + self.draw.below(len.min(3) - 1) }
+            } else {
+                Change::Insert { at: len, values }
+            };
+        }
         let position = match self.draw.below(4) {
             0 => 0,
             1 => len,
@@ -492,7 +519,8 @@ impl World {
         }
         let (me, durable) = (self.nodes[a].space.me(), self.nodes[a].durable.clone());
         self.tell(|| format!("{a} acknowledges {durable} to {b}"));
-        self.nodes[b].space.acknowledged(me, &durable);
+        let epoch = self.nodes[a].space.roster().epoch;
+        self.nodes[b].space.acknowledged(me, &durable, epoch);
     }
 
     fn checkpoint(&mut self, n: usize) {

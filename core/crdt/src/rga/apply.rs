@@ -214,7 +214,7 @@ impl<C: Content> Rga<C> {
         while let Some((from, end)) = came.last().copied() {
             while let Some((from, end)) = self.parked.doomed_in(from, end) {
                 let death = self.epochs.quiet();
-                self.kill_span(from, end, death);
+                self.kill_span(from, end, death, None);
             }
             let Some((first, origin, content)) = self.parked.wake(from, end) else {
                 came.pop();
@@ -236,9 +236,10 @@ impl<C: Content> Rga<C> {
         let known = self.deleted.contains(by);
         self.deleted.raise(by.replica(), by.sequence());
         let mut all = true;
-        let death = self.epochs.fresh();
+        // What is known already is in no epoch to come: see `purge`.
+        let death = if known { self.epochs.quiet() } else { self.epochs.fresh() };
         for span in spans.iter() {
-            all &= self.kill_span(span.first.bits(), span.end(), death);
+            all &= self.kill_span(span.first.bits(), span.end(), death, Some(by));
         }
         Ok(match (all, known) {
             (false, _) => Applied::Waits,
@@ -247,8 +248,9 @@ impl<C: Content> Rga<C> {
         })
     }
 
-    /// Kills the names from `first` up to `end`; those that have not come are doomed. Says whether all had come.
-    pub(super) fn kill_span(&mut self, first: u64, end: u64, death: Death) -> bool {
+    /// Kills the names from `first` up to `end`; those that have not come are doomed. Says whether all had come. `by` is the
+    /// deletion, if one is known.
+    pub(super) fn kill_span(&mut self, first: u64, end: u64, death: Death, by: Option<Dot>) -> bool {
         self.tree.lift_cursor();
         let mut all = true;
         let mut name = first;
@@ -256,7 +258,9 @@ impl<C: Content> Rga<C> {
             if let Some(place) = self.tree.find(name) {
                 let run = *self.tree.run(place.leaf, place.run);
                 let n = (run.len - place.k).min((end - name).min(u64::from(u32::MAX)) as u32);
-                if !run.is_dead() {
+                if run.is_dead() {
+                    self.epochs.again(&run, by);
+                } else {
                     self.tree.kill(place, n, death);
                 }
                 name += u64::from(n);

@@ -17,14 +17,17 @@
 //! 3. *Deaths are dated by the space's version*, not by their deletions: an epoch of deaths ends with all that was received
 //!    by then. That is later than it need be, never earlier, and right for deletions that came before what they delete.
 //! 4. Purging changes nothing that is compared: fingerprints count live elements only.
-//! 5. *What will never come is the root.* An eviction may cut off elements on which others, which were received, hang. These
+//! 5. *Chains of the dead are shortened* ([`contract`](super::contract)): what no operation to come names has all the children it
+//!    will ever have. So what is left of one insertion need not be its beginning, and an element may hang elsewhere here than in
+//!    another's state. Whoever amends its state by another's keeps the names of what the other has not, as dead ones.
+//! 6. *What will never come is the root.* An eviction may cut off elements on which others, which were received, hang. These
 //!    stand behind what hangs on the root then, by their names, as everyone who knows the roster says.
 
 use super::content::Item;
 use super::delta::{Chain, Delta, push_interval};
 use super::order::Origin;
 use super::purge::Epochs;
-use super::tree::ROOT;
+use super::tree::{ROOT, Run};
 use super::{Content, Hang, List};
 use crate::dot::Dot;
 use crate::version::VersionVector;
@@ -59,13 +62,13 @@ pub(crate) struct Element {
     pub(crate) item: Option<Item>,
 }
 
-/// What became of elements that were brought.
+/// What became of an element when others were brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Brought {
-    /// From this name on they are new.
-    New(u64),
-    /// All of them were here, or purged.
-    Nothing,
+pub(crate) enum Turn {
+    /// It is new, and live.
+    Came,
+    /// It was live and waited for what turns out to be purged.
+    Went,
 }
 
 /// No element.
@@ -77,7 +80,7 @@ impl List {
     pub(crate) fn hang_at(&self, first: Dot, at: usize) -> Hang {
         let before = at.min(self.len()).checked_sub(1);
         let left = before.map(|at| self.tree.seek(at as u32));
-        self.tree.origin_at(first.bits(), left, |_| false).0.into()
+        self.tree.origin_at(first.bits(), left, None::<fn(&Run) -> bool>).0.into()
     }
     /// Whether the element is in its place and not dead.
     pub(crate) fn is_live(&self, name: Dot) -> bool {
@@ -100,8 +103,7 @@ impl List {
     }
 
     /// Puts in what isn't here yet of the elements from `first` on. `received` is the space's version before this operation,
-    /// `lost` says of what will never come.
-    /// `purged` is shown what was live and waited for elements that turn out to be purged.
+    /// `lost` says of what will never come; `each` is shown what becomes of whom.
     pub(crate) fn bring(
         &mut self,
         first: Dot,
@@ -109,54 +111,75 @@ impl List {
         items: &[Item],
         received: &VersionVector,
         lost: impl Fn(Dot) -> bool,
-        mut purged: impl FnMut(u64, &Item),
-    ) -> Brought {
-        let end = first.bits() + items.len() as u64;
-        let name =
-            if self.seen.contains(first) { self.first_absent(first.bits(), end) } else { first.bits() };
-        if name == end {
-            return Brought::Nothing;
-        }
-        let skip = (name - first.bits()) as usize;
-        let origin = if skip == 0 { Origin::from(hang) } else { Origin { name: name - 1, left: false } };
-        let rest = &items[skip..];
+        mut each: impl FnMut(Turn, u64, &Item),
+    ) {
+        let (first, end) = (first.bits(), first.bits() + items.len() as u64);
         let last = Dot::from_bits(end - 1);
+        let whole = !self.seen.contains(Dot::from_bits(first));
         self.seen.raise(last.replica(), last.sequence());
-        if origin.name == ROOT || self.tree.find(origin.name).is_some() {
-            self.hang(name, origin, rest, rest.len());
-            return Brought::New(name);
+        let mut from = first;
+        while let Some((name, to)) = if whole { Some((from, end)) } else { self.absent(from, end) } {
+            let some = &items[(name - first) as usize..(to - first) as usize];
+            let origin =
+                if name == first { Origin::from(hang) } else { Origin { name: name - 1, left: false } };
+            // One that stands behind these in its place hangs on others now: these were purged.
+            if to == end || self.parked.holds(to) {
+                self.bring_row(name, origin, some, received, &lost, &mut each);
+            }
+            from = to;
+            if whole || from >= end {
+                break;
+            }
         }
-        let waits = self.parked.holds(origin.name);
-        if !waits && !received.contains(Dot::from_bits(origin.name)) && lost(Dot::from_bits(origin.name)) {
-            self.hang(name, ON_ROOT, rest, rest.len());
-            return Brought::New(name);
-        }
-        if received.contains(Dot::from_bits(origin.name)) && !waits {
-            let (waiting, doomed) = self.parked.take_waiting(name, end);
+    }
+    fn bring_row(
+        &mut self,
+        name: u64,
+        origin: Origin,
+        items: &[Item],
+        received: &VersionVector,
+        lost: &impl Fn(Dot) -> bool,
+        each: &mut impl FnMut(Turn, u64, &Item),
+    ) {
+        let at = Dot::from_bits(origin.name);
+        let here = origin.name == ROOT || self.tree.find(origin.name).is_some();
+        let waits = !here && self.parked.holds(origin.name);
+        if !here && !waits && received.contains(at) {
+            let (waiting, doomed) = self.parked.take_waiting(name, name + items.len() as u64);
             for (first, _, items) in &waiting {
                 for (k, item) in (*first..).zip(items) {
                     if !doomed.iter().any(|(from, end)| (*from..*end).contains(&k)) {
-                        purged(k, item);
+                        each(Turn::Went, k, item);
                     }
                 }
             }
-            return Brought::Nothing;
+            return;
         }
-        self.parked.park(name, origin, rest.to_vec());
-        Brought::New(name)
+        (name..).zip(items).for_each(|(name, item)| each(Turn::Came, name, item));
+        if here {
+            self.hang(name, origin, items, items.len());
+        } else if !waits && lost(at) {
+            self.hang(name, ON_ROOT, items, items.len());
+        } else {
+            self.parked.park(name, origin, items.to_vec());
+        }
     }
-    /// The first of these names that is neither here nor waits. What is here of one insertion is its beginning: the end goes
-    /// first when it is purged.
-    fn first_absent(&self, first: u64, end: u64) -> u64 {
-        let mut name = first;
-        while name < end {
-            match self.tree.find(name) {
-                Some(at) => name = self.tree.run(at.leaf, at.run).end().min(end),
-                None if self.parked.holds(name) => name += 1,
-                None => break,
-            }
+    /// The first row of these names that are neither here nor wait.
+    fn absent(&self, first: u64, end: u64) -> Option<(u64, u64)> {
+        let here = |name: u64| match self.tree.find(name) {
+            Some(at) => self.tree.run(at.leaf, at.run).end(),
+            None if self.parked.holds(name) => name + 1,
+            None => name,
+        };
+        let mut from = first;
+        while from < end && here(from) > from {
+            from = here(from);
         }
-        name
+        let mut to = from;
+        while to < end && here(to) == to {
+            to += 1;
+        }
+        (from < to).then_some((from, to))
     }
 
     /// Hangs on the root what waits for something that will never come.
@@ -225,9 +248,14 @@ impl List {
     }
     /// The list of these elements, which may be several of one name (one of them dead: then it is) and in any order. What hangs on
     /// something that is not among them waits for it, unless that was received: then it was purged, and what hangs on it is left out.
-    pub(crate) fn of_elements(mut all: Vec<Element>, received: &VersionVector) -> Self {
+    /// `ghosts` are names that have no element but may hold others.
+    pub(crate) fn of_elements(mut all: Vec<Element>, ghosts: Vec<Element>, received: &VersionVector) -> Self {
         all.sort_by_key(|e| (e.name, e.item.is_some()));
         all.dedup_by_key(|e| e.name);
+        let mut ghosts = ghosts;
+        ghosts.retain(|g| all.binary_search_by_key(&g.name, |e| e.name).is_err());
+        all.extend(ghosts);
+        all.sort_by_key(|e| e.name);
         let mut list = Self::new();
         for e in &all {
             let name = Dot::from_bits(e.name);
@@ -271,7 +299,7 @@ impl List {
                 .map(|r| u64::from(r.len))
                 .sum();
             if !busy || ripe * 16 >= self.len() as u64 {
-                self.forget(passed);
+                self.forget(passed, true);
                 self.epochs.drop_to(passed);
             }
         }

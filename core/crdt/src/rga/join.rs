@@ -43,7 +43,7 @@ impl<C: Content> Rga<C> {
             }
             let death = self.epochs.quiet();
             for (first, end) in &delta.dead {
-                self.kill_span(*first, *end, death);
+                self.kill_span(*first, *end, death, None);
             }
         }
         // Who deleted what is not in a state: it may be what others think retired.
@@ -53,7 +53,7 @@ impl<C: Content> Rga<C> {
             self.take_parked(&seen, *first, *origin, content);
         }
         for (first, end) in &delta.doomed {
-            self.kill_span(*first, *end, death);
+            self.kill_span(*first, *end, death, None);
         }
         Ok(())
     }

@@ -50,6 +50,7 @@ mod apply;
 mod build;
 mod codec;
 mod content;
+mod contract;
 mod delta;
 mod fingerprint;
 mod held;
@@ -66,7 +67,7 @@ mod tree;
 pub use apply::PARKED_MAX;
 pub use content::{Content, Item};
 pub use delta::Delta;
-pub(crate) use held::{Brought, Element, NO_ELEMENT, item};
+pub(crate) use held::{Element, NO_ELEMENT, Turn, item};
 pub use op::{Applied, EditError, Hang, INSERT_MAX, Op, Refused, SPANS_MAX, Side, Span, Spans};
 pub use purge::Purged;
 
@@ -199,7 +200,7 @@ impl<C: Content> Rga<C> {
             None
         };
         let may = |run: &Run| self.epochs.may_name(run);
-        let (origin, place) = self.tree.origin_at(first.bits(), left, may);
+        let (origin, place) = self.tree.origin_at(first.bits(), left, Some(may));
         self.graft(place, origin, first.bits(), content, n);
         self.seen.raise(first.replica(), last);
         Ok(origin.into())

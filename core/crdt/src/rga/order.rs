@@ -33,6 +33,10 @@ use super::content::Content;
 use super::planted::{self, Slip};
 use super::tree::{Place, ROOT, Run, Tree};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Steps up from an element that are taken before it is looked for otherwise.
+const WAY: usize = 32;
 
 /// On which element a run hangs, and on which side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,12 +102,12 @@ impl<C: Content> Tree<C> {
     }
 
     /// The origin of the new element `name` behind the live element at `left`, or at the beginning, and its
-    /// place. `may` says of dead runs whether they may be named.
+    /// place. `may` says of dead runs whether they may be named; without it none may.
     pub(super) fn origin_at(
         &self,
         name: u64,
         left: Option<Place>,
-        may: impl Fn(&Run) -> bool,
+        may: Option<impl Fn(&Run) -> bool>,
     ) -> (Origin, Place) {
         let (a, behind, next) = match left {
             None => (ROOT, Place { leaf: self.first, run: 0, k: 0 }, self.head()),
@@ -122,25 +126,42 @@ impl<C: Content> Tree<C> {
         if !self.opens_right_of(self.run(leaf, run), a) || planted::is(Slip::RightOrigin) {
             return (right_of_a, behind);
         }
-        let mut at = next;
-        while let Some((leaf, run)) = at {
-            let b = self.run(leaf, run);
-            if !b.is_dead() || may(b) || planted::is(Slip::NameRetired) {
-                let left_of_b = Origin { name: b.first, left: true };
-                if at == next {
-                    return (left_of_b, behind);
-                }
-                let free = !b.has_left() || self.is_right_below(b.first, a);
-                let origin = if free { left_of_b } else { right_of_a };
-                return (origin, self.place_for(name, origin));
-            }
+        let b = match may.filter(|_| !planted::is(Slip::NameRetired)) {
+            Some(may) => self.find_from(next, |run| !run.is_dead() || may(run)),
+            None if planted::is(Slip::NameRetired) => next,
+            None if self.run(leaf, run).is_dead() => self.live_behind(left),
+            None => next,
+        };
+        let Some((leaf, run)) = b else { return (right_of_a, self.place_for(name, right_of_a)) };
+        let left_of_b = Origin { name: self.run(leaf, run).first, left: true };
+        if b == next {
+            return (left_of_b, behind);
+        }
+        let free = !self.run(leaf, run).has_left() || self.is_right_below(left_of_b.name, a);
+        let origin = if free { left_of_b } else { right_of_a };
+        (origin, self.place_for(name, origin))
+    }
+
+    /// The first run from this one on of which something is so.
+    fn find_from(&self, from: Option<(u32, usize)>, is: impl Fn(&Run) -> bool) -> Option<(u32, usize)> {
+        let mut at = from;
+        while let Some((leaf, run)) = at.filter(|(leaf, run)| !is(self.run(*leaf, *run))) {
             at = self.next_run(leaf, run);
         }
-        (right_of_a, self.place_for(name, right_of_a))
+        at
+    }
+
+    /// The first live run behind an element, or the first of all: by the counts, however many dead ones are before it.
+    fn live_behind(&self, place: Option<Place>) -> Option<(u32, usize)> {
+        let before = place.map_or(0, |p| self.position(p) + u32::from(!self.run(p.leaf, p.run).is_dead()));
+        (before < self.live()).then(|| self.seek(before)).map(|p| (p.leaf, p.run))
     }
 
     /// Whether `b`, which begins a run, is below the right side of `a`.
     fn is_right_below(&self, b: u64, a: u64) -> bool {
+        if a == ROOT {
+            return true;
+        }
         let mut found = false;
         self.skip_right(a, |tree, (leaf, run), met| {
             found = !matches!(met, Met::Out) && tree.run(leaf, run).first == b;
@@ -176,6 +197,9 @@ impl<C: Content> Tree<C> {
         if next.is_none() {
             return Place { leaf: self.last, run: self.leaf(self.last).runs.len(), k: 0 };
         }
+        if let Some(place) = self.place_last(name, p) {
+            return place;
+        }
         let mut end = None;
         self.skip_right(p, |_, at, met| {
             let stop = match met {
@@ -192,6 +216,57 @@ impl<C: Content> Tree<C> {
             Some((leaf, run)) => Place { leaf, run, k: 0 },
             None => Place { leaf: self.last, run: self.leaf(self.last).runs.len(), k: 0 },
         }
+    }
+
+    /// The place of the right child `name` of `p` if it is behind all that is below `p`, found from its end: where much has died
+    /// behind `p`, a look at each of the dead would be one too many. None if that can't be told with few steps.
+    fn place_last(&self, name: u64, p: u64) -> Option<Place> {
+        let from = if p == ROOT { None } else { Some(self.held(p)) };
+        if from.is_some_and(|at| at.k + 1 < self.run(at.leaf, at.run).len) {
+            return None;
+        }
+        let behind = self.live_behind(from);
+        let z = match behind {
+            Some((leaf, run)) => self.prev_run(leaf, run)?,
+            None => self.last_run()?,
+        };
+        if from.is_some_and(|at| (at.leaf, at.run) == z) {
+            return None;
+        }
+        // From the last of the dead up to `p`: they are all below it, and the last is below this sibling.
+        let mut way: Vec<(u64, u64)> = Vec::new();
+        let mut at = *self.run(z.0, z.1);
+        way.push((at.first, at.last()));
+        while at.origin != p {
+            if at.origin == ROOT || way.len() > WAY {
+                return None;
+            }
+            let up = self.held(at.origin);
+            at = *self.run(up.leaf, up.run);
+            way.push((at.first, at.first + u64::from(up.k)));
+        }
+        if at.is_left() || name < at.first || planted::is(Slip::TieBreak) {
+            return None;
+        }
+        let Some((leaf, run)) = behind else {
+            return Some(Place { leaf: self.last, run: self.leaf(self.last).runs.len(), k: 0 });
+        };
+        // What lives behind them must not be below `p` as well: its parent, or that of the first above it that is a right child,
+        // would be on the way.
+        let on_way =
+            |name: u64| name == p || way.iter().any(|(first, last)| (*first..=*last).contains(&name));
+        let mut at = *self.run(leaf, run);
+        for _ in 0..WAY {
+            if on_way(at.first) || on_way(at.origin) {
+                return None;
+            }
+            if !at.is_left() {
+                return Some(Place { leaf, run, k: 0 });
+            }
+            let up = self.held(at.origin);
+            at = *self.run(up.leaf, up.run);
+        }
+        None
     }
 
     /// Visits the runs behind `p` in order, each with how it relates to `p`, until told to stop.
@@ -272,7 +347,7 @@ impl<C: Content> Tree<C> {
     /// How the run, which lies before `p`, relates to it: up over right edges to the first left one.
     fn climb_right(&self, leaf: u32, i: usize, p: u64, seen: &mut Seen) -> Met {
         let run = *self.run(leaf, i);
-        let mut over = alloc::vec::Vec::from([(run.first, run.last())]);
+        let mut over = Vec::from([(run.first, run.last())]);
         let mut at = run;
         let met = loop {
             if seen.has(at.first) {

@@ -15,12 +15,23 @@ pub enum Slip {
     NameRetired = 4,
     /// Dead elements are purged though others hang on them.
     PurgeParents = 5,
+    /// What two deletions killed is retired by the one that came first, and by it alone.
+    DieOnce = 6,
+    /// What hangs below the dead moves up to their parents while somebody may still name them.
+    ContractEarly = 7,
 }
 
 impl Slip {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::TieBreak, Self::RightOrigin, Self::Doomed, Self::NameRetired, Self::PurgeParents];
+    pub const ALL: [Self; 7] = [
+        Self::TieBreak,
+        Self::RightOrigin,
+        Self::Doomed,
+        Self::NameRetired,
+        Self::PurgeParents,
+        Self::DieOnce,
+        Self::ContractEarly,
+    ];
 }
 
 #[cfg(feature = "planted-bugs")]

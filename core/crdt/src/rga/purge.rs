@@ -20,14 +20,27 @@
 //! purged when the line has passed all. What a state brought is *quiet*, never named, for nobody knows who
 //! killed it.
 //!
+//! **An element may die twice.** Two replicas delete it at once, and each puts it into the epoch of the deletion that came
+//! first *there*. One of the two deletions may be stable long before the other: then a replica that knows the element's death by that one alone
+//! purges it, so a replica that has it in the epoch of the other must not name it any more. Therefore an epoch also remembers, for each
+//! replica, the first deletion that killed what was dead in it already, and is retired when the line reaches one of those; and is
+//! retired at once if a state brings such a death, for nobody knows by which deletion. A deletion that was known before
+//! it came (a state brought its number, not all of its effect) kills quietly: no epoch to come will hold it.
+//!
+//! **Coming back.** The lines are promises. A replica that comes back from its disk retires up to the line it announced before it
+//! inserts anything; a text that is read from its bytes ([`Rga::decode`]) has only quiet dead, and what its log still holds
+//! kills anew.
+//!
 //! A dead element with children stays, as a name without content, until they are gone: the skeleton of what
 //! lives. Purging is a walk over all runs, so call it now and then, not for each deletion.
 
 use super::Rga;
 use super::build::Builder;
 use super::content::Content;
+use super::contract::contract;
 use super::planted::{self, Slip};
 use super::tree::{Death, EPOCH_MAX, Run};
+use crate::dot::Dot;
 use crate::version::VersionVector;
 use alloc::vec::Vec;
 
@@ -50,6 +63,8 @@ struct Closed {
     last: u32,
     /// All deletions up to its end.
     deleted: VersionVector,
+    /// By replica the first deletion that killed what had died in it.
+    again: Vec<Dot>,
     retired: bool,
 }
 
@@ -59,13 +74,16 @@ pub(super) struct Epochs {
     now: u32,
     /// Something died in this epoch.
     used: bool,
+    /// As of a closed one.
+    again: Vec<Dot>,
+    retired: bool,
     /// In order; what is not in any was passed by both lines.
     closed: Vec<Closed>,
 }
 
 impl Default for Epochs {
     fn default() -> Self {
-        Self { now: Self::FIRST, used: false, closed: Vec::new() }
+        Self { now: Self::FIRST, used: false, again: Vec::new(), retired: false, closed: Vec::new() }
     }
 }
 
@@ -87,8 +105,25 @@ impl Epochs {
 
     /// Whether an insertion made here may name a dead run.
     pub(super) fn may_name(&self, run: &Run) -> bool {
-        let retired = || self.closed.iter().find(|c| c.last >= run.epoch()).is_some_and(|c| c.retired);
-        !run.is_quiet() && (run.epoch() == self.now || !retired())
+        let closed = || self.closed.iter().find(|c| c.last >= run.epoch()).is_some_and(|c| c.retired);
+        !run.is_quiet() && !if run.epoch() == self.now { self.retired } else { closed() }
+    }
+
+    /// What died in an epoch is killed again: by this deletion, or, if a state says so, by nobody knows which.
+    pub(super) fn again(&mut self, run: &Run, by: Option<Dot>) {
+        if run.is_quiet() || planted::is(Slip::DieOnce) {
+            return;
+        }
+        let (again, retired) = if run.epoch() == self.now {
+            (&mut self.again, &mut self.retired)
+        } else {
+            let Some(c) = self.closed.iter_mut().find(|c| c.last >= run.epoch()) else { return };
+            (&mut c.again, &mut c.retired)
+        };
+        match by {
+            Some(by) => note(again, by),
+            None => *retired = true,
+        }
     }
 
     /// Ends the epoch under way with all that was deleted by now. Whether something died in it.
@@ -99,9 +134,12 @@ impl Epochs {
         if self.closed.len() == EPOCHS {
             // Two become one: the older waits for the younger, and is as retired as either.
             let older = self.closed.remove(EPOCHS / 2);
-            self.closed[EPOCHS / 2].retired |= older.retired;
+            let younger = &mut self.closed[EPOCHS / 2];
+            younger.retired |= older.retired;
+            older.again.into_iter().for_each(|by| note(&mut younger.again, by));
         }
-        self.closed.push(Closed { last: self.now, deleted: deleted.clone(), retired: false });
+        let (again, retired) = (core::mem::take(&mut self.again), core::mem::take(&mut self.retired));
+        self.closed.push(Closed { last: self.now, deleted: deleted.clone(), again, retired });
         self.now += 1;
         self.used = false;
         true
@@ -127,9 +165,17 @@ impl Epochs {
         let mut before = VersionVector::new();
         for epoch in &mut self.closed {
             let reached = epoch.deleted.iter().any(|(r, d)| before.get(r) < d.min(line.get(r)));
-            epoch.retired |= reached;
+            epoch.retired |= reached || epoch.again.iter().any(|by| line.contains(*by));
             before.clone_from(&epoch.deleted);
         }
+    }
+}
+
+/// Notes a deletion, unless an earlier one of its replica is noted.
+fn note(again: &mut Vec<Dot>, by: Dot) {
+    match again.binary_search_by_key(&by.replica(), |d| d.replica()) {
+        Ok(at) => again[at] = again[at].min(by),
+        Err(at) => again.insert(at, by),
     }
 }
 
@@ -149,19 +195,21 @@ impl<C: Content> Rga<C> {
         if dead == 0 || passed == 0 {
             return Purged { forgotten: 0, kept: dead };
         }
-        let forgotten = self.forget(passed);
+        let forgotten = self.forget(passed, false);
         self.epochs.drop_to(passed);
         Purged { forgotten, kept: dead - forgotten }
     }
 
-    /// Rebuilds the tree without the dead of `epoch` and before that nothing hangs on.
-    pub(super) fn forget(&mut self, epoch: u32) -> u64 {
+    /// Rebuilds the tree without the dead of `epoch` and before that nothing hangs on; and with the chains of the others shortened
+    /// ([`contract`](super::contract)), if nothing that is to come hangs on them.
+    pub(super) fn forget(&mut self, epoch: u32, still: bool) -> u64 {
         let mut kept: Vec<Run> = self.tree.leaves_in_order().flat_map(|l| l.runs.iter().copied()).collect();
         let forest = Forest::of(&kept);
         let old: u64 = kept.iter().map(|r| u64::from(r.len)).sum();
+        let passed = |run: &Run| run.is_dead() && run.epoch() <= epoch;
         for at in 0..kept.len() {
             let mut at = at;
-            while kept[at].is_dead() && kept[at].epoch() <= epoch && kept[at].len > 0 {
+            while passed(&kept[at]) && kept[at].len > 0 {
                 let origin = forest.trim(&mut kept, at);
                 match origin {
                     Some(parent) => at = parent,
@@ -169,31 +217,32 @@ impl<C: Content> Rga<C> {
                 }
             }
         }
-        forest.mark(&mut kept);
+        let mut new: Vec<(usize, Run)> = if still {
+            contract(&kept, &forest, |run| passed(run) || planted::is(Slip::ContractEarly))
+        } else {
+            forest.mark(&mut kept);
+            kept.iter().copied().enumerate().filter(|(_, run)| run.len > 0).collect()
+        };
         let mut changed = false;
-        for run in &mut kept {
-            if run.is_dead() && run.epoch() <= epoch && run.epoch() > 0 {
-                run.die(Death::LONG_AGO);
-                changed = true;
-            }
+        for (_, run) in new.iter_mut().filter(|(_, run)| passed(run)) {
+            changed |= run.epoch() > 0;
+            run.die(Death::LONG_AGO);
         }
-        let new: u64 = kept.iter().map(|r| u64::from(r.len)).sum();
-        if new < old || changed {
-            let tree = core::mem::take(&mut self.tree);
-            let mut builder = Builder::new();
-            for (run, (_, slice)) in kept.iter().zip(tree.runs()) {
-                if run.len > 0 {
-                    builder.push(*run, slice);
-                }
-            }
-            self.tree = builder.finish();
+        let left: u64 = new.iter().map(|(_, r)| u64::from(r.len)).sum();
+        if left == old && !changed {
+            return 0;
         }
-        old - new
+        let tree = core::mem::take(&mut self.tree);
+        let slices: Vec<&C::Slice> = tree.runs().map(|(_, slice)| slice).collect();
+        let mut builder = Builder::new();
+        new.iter().for_each(|(at, run)| builder.push(*run, slices[*at]));
+        self.tree = builder.finish();
+        old - left
     }
 }
 
 /// Which run hangs on which.
-struct Forest {
+pub(super) struct Forest {
     /// (origin, run), sorted.
     edges: Vec<(u64, u32)>,
     /// (first name, run), sorted.
@@ -221,9 +270,14 @@ impl Forest {
         if runs[at].len > 0 {
             return None;
         }
-        let parent = self.names.partition_point(|(first, _)| *first <= run.origin).checked_sub(1)?;
-        let parent = self.names[parent].1 as usize;
-        runs[parent].holds(run.origin).then_some(parent)
+        self.run_of(runs, run.origin)
+    }
+
+    /// The run that holds an element.
+    pub(super) fn run_of(&self, runs: &[Run], name: u64) -> Option<usize> {
+        let at = self.names.partition_point(|(first, _)| *first <= name).checked_sub(1)?;
+        let at = self.names[at].1 as usize;
+        runs[at].holds(name).then_some(at)
     }
 
     /// Says anew which runs have left children.

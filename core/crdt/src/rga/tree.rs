@@ -60,6 +60,11 @@ impl Run {
     pub(super) const fn new(first: u64, origin: u64, left: bool, len: u32) -> Self {
         Self { first, origin, len, mark: if left { LEFT } else { 0 } }
     }
+    /// The same, hung on something else.
+    pub(super) const fn moved(&self, origin: u64, left: bool) -> Self {
+        let mark = if left { self.mark | LEFT } else { self.mark & !LEFT };
+        Self { origin, mark, ..*self }
+    }
     /// The name after the last.
     pub(super) const fn end(&self) -> u64 {
         self.first + self.len as u64
@@ -282,6 +287,11 @@ impl<C: Content> Tree<C> {
     /// The very first run.
     pub(super) fn head(&self) -> Option<(u32, usize)> {
         (!self.leaf(self.first).runs.is_empty()).then_some((self.first, 0))
+    }
+
+    /// The very last run.
+    pub(super) fn last_run(&self) -> Option<(u32, usize)> {
+        self.leaf(self.last).runs.len().checked_sub(1).map(|run| (self.last, run))
     }
 
     /// The leaf with the live element `at`, and how many come before that leaf.

@@ -17,6 +17,7 @@ use crate::address::{Kind, VALUE_MAX, encode_path};
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex};
 use crate::rga::{Element, NO_ELEMENT, item};
+use crate::version::VersionVector;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -162,11 +163,33 @@ impl Space {
     }
 }
 
-/// Sequences whose elements are being received, by name.
+/// Elements of sequences, by the names of their places.
+type Lists = BTreeMap<Vec<Vec<u8>>, Vec<Element>>;
+
+/// A sequence's place, its elements, and its ghosts.
+type Brought = (Vec<Vec<u8>>, (Vec<Element>, Vec<Element>));
+
+/// Sequences whose elements are being received.
 #[derive(Debug, Default)]
-pub(super) struct Parts(pub(super) BTreeMap<Vec<Vec<u8>>, Vec<Element>>);
+pub(super) struct Parts {
+    pub(super) elements: Lists,
+    /// Those that the other side does not have any more, as dead ones, for others to hang on.
+    ghosts: Lists,
+}
 
 impl Parts {
+    /// These to begin with.
+    pub(super) const fn of(elements: Lists) -> Self {
+        Self { elements, ghosts: BTreeMap::new() }
+    }
+    /// Each sequence's elements, and its ghosts.
+    pub(super) fn into_lists(mut self) -> impl Iterator<Item = Brought> {
+        let mut ghosts = core::mem::take(&mut self.ghosts);
+        self.elements.into_iter().map(move |(names, elements)| {
+            let ghosts = ghosts.remove(&names).unwrap_or_default();
+            (names, (elements, ghosts))
+        })
+    }
     /// Reads a row of a sequence, behind its tag. `known` says whether a replica is in the roster.
     pub(super) fn read(
         &mut self,
@@ -191,10 +214,10 @@ impl Parts {
         if !known(first.replica()) || (!root && !known(maker)) || !older {
             return Err(from.malformed("an element of a stranger to the roster, or hung on a younger one"));
         }
-        if !self.0.contains_key(names) {
-            self.0.insert(names.to_vec(), Vec::new());
+        if !self.elements.contains_key(names) {
+            self.elements.insert(names.to_vec(), Vec::new());
         }
-        let Some(all) = self.0.get_mut(names) else { return Ok(()) };
+        let Some(all) = self.elements.get_mut(names) else { return Ok(()) };
         for k in 0..n {
             let name = first.bits() + k;
             let value = if dead { None } else { Some(item(from.bytes(VALUE_MAX)?)) };
@@ -203,12 +226,19 @@ impl Parts {
         }
         Ok(())
     }
-    /// Leaves out what the other side does not have.
-    pub(super) fn strike(&mut self, extra: &[Dot]) {
+    /// Leaves out what the other side does not have; of what it had received the names stay.
+    pub(super) fn strike(&mut self, extra: &[Dot], received: &VersionVector) {
         let mut struck: Vec<u64> = extra.iter().map(|d| d.bits()).collect();
         struck.sort_unstable();
-        for elements in self.0.values_mut() {
-            elements.retain(|e| struck.binary_search(&e.name).is_err());
+        for (names, elements) in &mut self.elements {
+            let gone = elements.extract_if(.., |e| struck.binary_search(&e.name).is_ok());
+            let ghosts: Vec<Element> = gone
+                .filter(|e| received.contains(Dot::from_bits(e.name)))
+                .map(|e| Element { item: None, ..e })
+                .collect();
+            if !ghosts.is_empty() {
+                self.ghosts.entry(names.clone()).or_default().extend(ghosts);
+            }
         }
     }
 }

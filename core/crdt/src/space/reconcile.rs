@@ -18,6 +18,7 @@
 //! looked at: an item superseded between the two would stay, and no operation of step 4 would take it away.
 
 use super::Space;
+use super::elements::Parts;
 use super::leaf::{ELEMENT, Name, RETIRED};
 use super::pending::Pending;
 use super::sequence::each_element;
@@ -148,7 +149,7 @@ impl Restore {
         let nothing = SnapshotHeader { version: VersionVector::new(), pending: Pending::default() };
         let mut new = Self::new(old.config, old.roster.clone(), old.me, nothing);
         new.space.tree = old.tree.clone();
-        new.parts = super::elements::Parts(old.elements_of(&mut new.space.tree));
+        new.parts = Parts::of(old.elements_of(&mut new.space.tree));
         new.space.deadlines = old.deadlines.clone();
         new.space.clock = old.clock.clone();
         new.amends = true;
@@ -172,15 +173,16 @@ impl Restore {
     #[must_use]
     pub fn items(&self) -> Items {
         let mut keys = self.space.keys();
-        for (names, elements) in &self.parts.0 {
+        for (names, elements) in &self.parts.elements {
             let (seed, _) = self.space.tree.seed_of(Kind::Sequence, names);
             keys.extend(elements.iter().map(|e| self.space.element_key(seed, e.name, e.item.as_deref())));
         }
         Items::new(self.space.config.secret, keys)
     }
-    /// Takes out what the other side does not have.
+    /// Takes out what the other side does not have, once it is known whom this is to become. An element of a sequence that the other side had
+    /// received is dead there; others may hang on it here that hang elsewhere there, so its name stays until it is buried.
     pub fn strike(&mut self, extra: &[Dot]) {
         self.space.strike(extra);
-        self.parts.strike(extra);
+        self.parts.strike(extra, &self.header.version);
     }
 }

@@ -12,7 +12,7 @@
 //! **Fingerprint.** The sum over live elements, those that wait too, of hash(address, name, value). Dead elements have no part
 //! in it: when a replica purges is its own affair. Counting them was rejected: equal versions would then have
 //! equal fingerprints only if purging were itself an agreed operation, which would hold every replica's memory to the
-//! slowest one's pace. What elements hang on has no part either: an eviction may change it (`rga::held`, rule 5), and rosters
+//! slowest one's pace. What elements hang on has no part either: an eviction may change it (`rga::held`, rule 6), and rosters
 //! come to replicas at different moments. So the sum says that elements and values are the same; that they are
 //! in the same order follows from their names and origins, which the histories compare in full.
 //!
@@ -32,7 +32,7 @@ use crate::code::Writer;
 use crate::dot::Dot;
 use crate::op::Op;
 use crate::planted::{self, Bug};
-use crate::rga::{Brought, Element, List, item};
+use crate::rga::{Element, List, Turn, item};
 use crate::splice::Splice;
 use crate::version::VersionVector;
 use alloc::boxed::Box;
@@ -152,13 +152,10 @@ impl Space {
         if let Some(hang) = splice.hang {
             let items: Vec<_> = splice.elements().map(item).collect();
             let lost = |dot| self.roster.cuts_off(dot);
-            let brought = s.list.bring(op.dot, hang, &items, vv, lost, |name, value| {
-                tally.take(hash(name, value));
+            s.list.bring(op.dot, hang, &items, vv, lost, |turn, name, value| match turn {
+                Turn::Came => tally.add(hash(name, value)),
+                Turn::Went => tally.take(hash(name, value)),
             });
-            if let Brought::New(from) = brought {
-                let new = (op.dot.bits()..).zip(&items).filter(|(name, _)| *name >= from);
-                new.for_each(|(name, value)| tally.add(hash(name, value)));
-            }
             let early = (op.dot.bits()..=op.last().bits()).filter(|_| !self.pending.is_empty());
             for name in early.filter(|name| self.pending.holds(op, Dot::from_bits(*name), false)) {
                 s.list.strike(name, name + 1, |name, value| tally.take(hash(name, value)));
@@ -303,10 +300,10 @@ impl Space {
     pub(super) fn restore_sequence(
         &mut self,
         names: Vec<Vec<u8>>,
-        elements: Vec<Element>,
+        (elements, ghosts): (Vec<Element>, Vec<Element>),
         received: &VersionVector,
     ) {
-        let mut list = List::of_elements(elements, received);
+        let mut list = List::of_elements(elements, ghosts, received);
         list.adopt(|dot| self.roster.cuts_off(dot));
         let id = self.add_sequence(names, list);
         let Some(s) = self.sequences.get(id) else { return };

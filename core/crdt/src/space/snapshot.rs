@@ -18,6 +18,10 @@
 //! source's version after the last chunk ([`Restore::finish`]): applying is idempotent against such a state (`apply`), every
 //! entry that went missing is superseded by one of these operations, and every one that came early is among them.
 //!
+//! Not so with the dead of sequences: what hangs on one may hang on another once chains of them are shortened
+//! (`rga::contract`), and no operation says so. So nothing is buried ([`Space::trim`]) while a state is read; [`Space::trim_log`] is. Who can't be sure of
+//! that compares digests at the end: an element that hung on what is missing is missing too.
+//!
 //! A returning replica then applies from its old log what the restored state lacks ([`Space::carry_over`]): what it made
 //! itself and nobody has yet.
 
@@ -419,7 +423,7 @@ impl Restore {
                 self.space.begin_log(r, first.first().sequence() - 1, &of_r, s)?;
             }
         }
-        for (names, elements) in core::mem::take(&mut self.parts).0 {
+        for (names, elements) in core::mem::take(&mut self.parts).into_lists() {
             self.space.restore_sequence(names, elements, &version);
         }
         self.space.vv = version;

@@ -8,6 +8,11 @@
 //!   once we have all that its sender had made by then. An operation made before the sender knew of a deletion
 //!   may still name the deleted element; after this point none can come.
 //!
+//! **Who has just been admitted** takes its state from a holder and may name whatever lives in it. The holder knows the roster with the
+//! new place when it gives its state; so what it acknowledges from then on it says under that roster. An acknowledgement under
+//! a roster that is later than ours is not counted: so whoever counts a later acknowledgement of the holder has the new place in its roster, and
+//! waits for that too; and what the holder had acknowledged before is in the state that was taken.
+//!
 //! Nothing here depends on a clock.
 
 use super::Space;
@@ -24,9 +29,9 @@ pub struct Stability {
 }
 
 impl Space {
-    /// Takes note that a member has this version on its disk.
-    pub fn acknowledged(&mut self, peer: ReplicaIndex, version: &VersionVector) {
-        if self.roster.get(peer).is_none() {
+    /// Takes note that a member has this version on its disk, and says so under the roster of this epoch.
+    pub fn acknowledged(&mut self, peer: ReplicaIndex, version: &VersionVector, epoch: u64) {
+        if epoch > self.roster.epoch || self.roster.get(peer).is_none() {
             return;
         }
         self.stability.acked.entry(peer).or_default().join(version);
@@ -66,8 +71,13 @@ impl Space {
         floor
     }
     /// Forgets what everyone has: operations, save those that some active member may lack, and dead elements of sequences that nothing
-    /// to come can name.
+    /// to come can name. Not while the state is read in parts, see `snapshot`.
     pub fn trim(&mut self) {
+        self.trim_log();
+        self.bury();
+    }
+    /// Forgets operations that everyone has, and nothing else.
+    pub fn trim_log(&mut self) {
         let peers: alloc::vec::Vec<ReplicaIndex> = self.stability.acked.keys().copied().collect();
         for peer in peers {
             self.settle(peer);
@@ -77,7 +87,6 @@ impl Space {
             let early = u64::from(planted::is(Bug::TrimEarly));
             log.trim(floor.get(log.replica()) + early);
         }
-        self.bury();
     }
     /// Whether the log still holds all that a member has not acknowledged.
     #[must_use]

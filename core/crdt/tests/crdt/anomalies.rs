@@ -323,7 +323,7 @@ fn scylla_23712_a_write_that_comes_again_after_its_removal_was_trimmed_stays_rem
     pull(&mut c[1], &from);
     for a in 0..2 {
         let v = c[1 - a].version().clone();
-        c[a].acknowledged(r(1 - a as u16), &v);
+        c[a].acknowledged(r(1 - a as u16), &v, 0);
         c[a].trim();
         assert_eq!((c[a].logged().0, c[a].len()), (0, 0), "nothing is kept, no tombstone either");
     }
@@ -421,8 +421,8 @@ fn a_dead_member_stays_dead_and_its_lost_writes_are_made_anew() {
     let mut s = all_equal(c);
     assert!(s.contains(&set, b"known") && s.contains(&set, b"unsent"));
     let v = s.version().clone();
-    s.acknowledged(r(0), &v);
-    s.acknowledged(r(1), &v);
+    s.acknowledged(r(0), &v, 0);
+    s.acknowledged(r(1), &v, 0);
     s.trim();
     assert_eq!(s.logged().0, 0, "the dead hold nothing back");
 }

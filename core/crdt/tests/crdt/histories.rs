@@ -62,7 +62,7 @@ fn every_planted_bug_is_found_within_ten_thousand_histories() {
         plant(None);
     }
     // The sequences' own, in a space. The others change what is typed, not whether replicas agree: `rga_mutants` finds them.
-    for bug in [Slip::TieBreak, Slip::NameRetired, Slip::PurgeParents] {
+    for bug in [Slip::TieBreak, Slip::NameRetired, Slip::PurgeParents, Slip::ContractEarly] {
         slip(Some(bug));
         found.push((format!("{bug:?}"), find()));
         slip(None);

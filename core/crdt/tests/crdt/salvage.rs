@@ -108,7 +108,7 @@ fn increments_count_once_however_much_was_trimmed() {
             // All have the seventy: a log that no longer holds them must not count them again.
             let version = s.version().clone();
             for peer in [0, 1] {
-                s.acknowledged(r(peer), &version);
+                s.acknowledged(r(peer), &version, s.roster().epoch);
             }
             s.trim();
             does(s, &counter, Change::Increase(5));

@@ -3,6 +3,7 @@
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::edit::{Change, Edit, EditFault};
+use dwcp_crdt::range::{self, Difference};
 use dwcp_crdt::space::{Config, Cursor, Missing, Received, Refused, Rejected, Restore, SnapshotHeader};
 use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space, Standing};
 use dwcp_env::NodeId;
@@ -48,10 +49,10 @@ fn send(from: &Space, to: &mut Space) {
 }
 /// Everyone tells everyone what is on its disk, which is all it has, and forgets what all have.
 fn acknowledge(all: &mut [Space]) {
-    let versions: Vec<_> = all.iter().map(|s| (s.me(), s.version().clone())).collect();
+    let versions: Vec<_> = all.iter().map(|s| (s.me(), s.version().clone(), s.roster().epoch)).collect();
     for s in all.iter_mut() {
-        for (who, version) in &versions {
-            s.acknowledged(*who, version);
+        for (who, version, epoch) in &versions {
+            s.acknowledged(*who, version, *epoch);
         }
         s.trim();
         s.trim();
@@ -120,6 +121,101 @@ fn a_list_that_was_built_from_its_end_is_as_fast_as_one_built_from_its_beginning
         all[1].receive(batch, NOW).unwrap();
     }
     assert_eq!((all[1].length(&list()), all[0].digest()), (n + 1_000, all[1].digest()));
+}
+
+#[test]
+fn pushing_and_cutting_at_one_end_does_not_look_at_all_that_was_cut() {
+    // Nobody acknowledges anything, so all of the dead stay. A look at each of them for each push would be four billion.
+    for end in [false, true] {
+        let mut all = spaces(3);
+        make(&mut all[0], insert(0, &["first", "last"]));
+        let (before, after) = if end { (2, 2) } else { (0, 0) };
+        for round in 0..64 {
+            let edits: Vec<Edit> =
+                (0..1_000).flat_map(|_| [insert(before, &["x"]), erase(after, 1)]).collect();
+            let batch = all[0].transact(NOW + round, &edits).unwrap().unwrap();
+            drop(batch);
+        }
+        let from = all[0].clone();
+        send(&from, &mut all[1]);
+        assert_eq!(all[0].tombstones().0, 64_000);
+        // What is pushed while another pushes at the same place stands where it stood there.
+        let pushed = make(&mut all[1], insert(before, &["y"]));
+        let here = make(&mut all[0], insert(before, &["z"]));
+        all[0].receive(&pushed, NOW).unwrap();
+        all[1].receive(&here, NOW).unwrap();
+        assert_eq!(read(&all[0]), read(&all[1]));
+        assert_eq!(all[0].digest(), all[1].digest());
+    }
+}
+
+#[test]
+fn chains_of_the_dead_are_shortened_the_same_way_whenever_it_is_done() {
+    let mut all = spaces(3);
+    // By turns each puts something behind what the last one put there, or between, so that nothing is one row.
+    for n in 0..60 {
+        let me = n % 3;
+        make(&mut all[me], insert(n - n % 7, &[&n.to_string()]));
+        for other in (0..3).filter(|o| *o != me) {
+            let from = all[me].clone();
+            send(&from, &mut all[other]);
+        }
+    }
+    let (mut often, mut rare) = (all.clone(), all);
+    for n in 0..40 {
+        for group in [&mut often, &mut rare] {
+            make(&mut group[n % 3], erase(n * 7 % (60 - n), 1));
+            for other in (0..3).filter(|o| *o != n % 3) {
+                let from = group[n % 3].clone();
+                send(&from, &mut group[other]);
+            }
+        }
+        acknowledge(&mut often);
+    }
+    let uncut = rare[0].tombstones().0;
+    acknowledge(&mut rare);
+    assert_eq!(read(&often[0]), read(&rare[0]));
+    for s in often.iter().chain(&rare) {
+        assert_eq!(s.to_bytes(), often[0].to_bytes());
+    }
+    let (kept, _) = rare[0].tombstones();
+    assert!(uncut == 40 && kept < 40, "{kept} of {uncut} stay");
+}
+
+#[test]
+fn a_state_is_amended_by_one_whose_chains_are_shorter() {
+    let mut all = spaces(3);
+    for n in 0..30 {
+        let me = n % 2;
+        make(&mut all[me], insert(n, &[&n.to_string()]));
+        let from = all[me].clone();
+        send(&from, &mut all[1 - me]);
+    }
+    // One that has it all uncut, and another that has heard that everyone has it.
+    for n in 0..2 {
+        make(&mut all[n], erase(1, 12));
+        let from = all[n].clone();
+        send(&from, &mut all[1 - n]);
+        send(&from, &mut all[2]);
+    }
+    let uncut = all[2].clone();
+    acknowledge(&mut all);
+    assert!(all[0].tombstones().0 < uncut.tombstones().0);
+    for (old, new) in [(&uncut, &all[0]), (&all[0], &uncut)] {
+        let mut writer = new.clone();
+        make(&mut writer, insert(3, &["new"]));
+        let mut found = Difference::default();
+        let ours = old.items();
+        let mut question = Some(range::open(&ours));
+        while let Some(q) = question {
+            question =
+                range::resolve(&ours, &range::answer(&writer.items(), &q).unwrap(), &mut found).unwrap();
+        }
+        let mut restore = Restore::amend(old, writer.snapshot(), &found.extra);
+        restore.absorb(&writer.entries(&found.need, writer.version())).unwrap();
+        let space = restore.finish(&[], NOW).unwrap();
+        assert_eq!((space.digest(), read(&space)), (writer.digest(), read(&writer)));
+    }
 }
 
 #[test]
@@ -264,6 +360,43 @@ fn nothing_is_purged_that_a_silent_member_may_still_name() {
     }
     acknowledge(&mut all[..2]);
     assert_eq!(all[1].tombstones().1, 0, "who is evicted holds nothing back");
+}
+
+#[test]
+fn nothing_is_purged_that_a_member_may_name_of_whom_one_has_not_heard() {
+    let mut all = spaces(3);
+    make(&mut all[0], insert(0, &["a", "b"]));
+    for n in 1..3 {
+        let from = all[0].clone();
+        send(&from, &mut all[n]);
+    }
+    acknowledge(&mut all);
+    // A fourth is admitted and takes the second's state; the first hears of it last.
+    let (roster, new) = all[0].roster().admit(NodeId(3)).unwrap();
+    for n in 1..3 {
+        all[n].set_roster(roster.clone()).unwrap();
+    }
+    let mut fourth = restore(&all[1], new, usize::MAX, |_| None);
+    make(&mut all[0], erase(1, 1));
+    for n in 1..3 {
+        let from = all[0].clone();
+        send(&from, &mut all[n]);
+    }
+    acknowledge(&mut all);
+    let behind = make(&mut fourth, insert(2, &["c"]));
+    all[0].set_roster(roster).unwrap();
+    for s in &mut all {
+        s.receive(&behind, NOW).unwrap();
+        assert_eq!(read(s), "a c");
+        assert_eq!(s.tombstones(), (1, 1));
+    }
+    let from = all[0].clone();
+    send(&from, &mut fourth);
+    all.push(fourth);
+    acknowledge(&mut all);
+    for s in &all {
+        assert_eq!((s.digest(), s.tombstones()), (all[0].digest(), (1, 0)), "the new one hangs on it");
+    }
 }
 
 #[test]

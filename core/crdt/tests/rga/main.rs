@@ -2,6 +2,7 @@
 
 mod histories;
 mod interleaving;
+mod promises;
 mod spec;
 mod states;
 mod traces;

@@ -110,7 +110,8 @@ impl World {
     /// What is deleted is acknowledged, retired and purged, by everyone at once or by some.
     fn tidy_up(&mut self, i: usize) -> Result<(), String> {
         let n = self.replicas.len();
-        match self.rng.below(5) {
+        match self.rng.below(6) {
+            5 => self.delete_twice(i)?,
             0 => (0..n).for_each(|r| self.ack(r)),
             1 => (0..n).for_each(|r| self.retire(r)),
             2 => self.purge(i),
@@ -126,6 +127,40 @@ impl World {
             }
         }
         (0..n).try_for_each(|r| self.compare(r))
+    }
+
+    /// Two replicas delete one element at once. All hear of the one deletion, say so and retire it; then of the other, and some purge.
+    /// Whoever had deleted it first writes where it was.
+    fn delete_twice(&mut self, i: usize) -> Result<(), String> {
+        let n = self.replicas.len();
+        let j = (i + 1 + self.rng.below(n - 1)) % n;
+        let len = self.replicas[i].text.len();
+        if len == 0 {
+            return Ok(());
+        }
+        let at = self.rng.below(len);
+        let there = self.replicas[i].text.name_at(at).and_then(|name| {
+            let theirs = &self.replicas[j].text;
+            theirs.position(name).filter(|p| theirs.name_at(*p) == Some(name))
+        });
+        let Some(there) = there else { return Ok(()) };
+        self.delete_at(i, at, 1)?;
+        self.delete_at(j, there, 1)?;
+        (0..n)
+            .filter(|_| self.rng.below(2) == 0)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|r| self.retire(r));
+        (0..n).try_for_each(|r| self.deliver_from(r, j, usize::MAX))?;
+        (0..n).for_each(|r| self.retire(r));
+        (0..2 * n).for_each(|r| self.ack(r % n));
+        (0..n).for_each(|r| self.retire(r));
+        for r in 0..n {
+            (0..n).try_for_each(|from| self.deliver_from(r, from, usize::MAX))?;
+            self.purge(r);
+        }
+        self.replicas[i].cursor = at;
+        self.insert(i)
     }
 
     /// All is delivered; all replicas are equal, and nothing waits.
@@ -246,6 +281,10 @@ impl World {
             _ => self.replicas[i].cursor.min(len).saturating_sub(1),
         };
         let n = (1 + self.rng.below(4)).min(len - at);
+        self.delete_at(i, at, n)
+    }
+
+    fn delete_at(&mut self, i: usize, at: usize, n: usize) -> Result<(), String> {
         let by = if self.gaps {
             self.dots(i, 1)
         } else {
