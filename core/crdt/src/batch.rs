@@ -195,6 +195,10 @@ impl<'a> Ops<'a> {
     pub(crate) const fn over(bytes: &'a [u8], first: Dot, hlc: Hlc, count: u64) -> Self {
         Self { bytes, from: Reader::new(bytes), decoder: Decoder::new(first, hlc), left: count }
     }
+    /// Bytes of the run that were read.
+    pub(crate) const fn position(&self) -> usize {
+        self.from.position()
+    }
 }
 
 impl<'a> Iterator for Ops<'a> {

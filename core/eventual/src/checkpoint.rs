@@ -20,9 +20,10 @@
 
 use crate::identity::{read_roster, roster_bytes};
 use bytes::Bytes;
+use dwcp_crdt::batch::BATCH_MAX;
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::space::{Cursor, Restore, SnapshotHeader};
-use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space};
+use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space, VersionVector};
 use dwcp_env::disk::{FileName, read_all};
 use dwcp_env::{ClusterId, DiskError, Duration, GroupId, Storage};
 use dwcp_wal::Lsn;
@@ -64,17 +65,29 @@ pub(crate) struct Step {
     pub(crate) run: Box<dyn FnOnce() -> Result<(), DiskError> + Send>,
 }
 
+/// What is still to be handed to jobs.
+#[derive(Debug)]
+enum Rest {
+    /// The state, from here on, and what follows.
+    State(Option<Cursor>),
+    /// The log after this operation.
+    Log(Option<Dot>),
+    /// The end, and the name.
+    Nothing,
+}
+
 /// A checkpoint being written.
 #[derive(Debug)]
 pub(crate) struct Writing {
     group: GroupId,
     /// The first entry of the log that is not inside.
     pub(crate) from_entry: u64,
-    cursor: Option<Cursor>,
+    /// What the header says, of which the log's operations are kept, too.
+    version: VersionVector,
+    rest: Rest,
     begun: bool,
     parts: u64,
     offset: u64,
-    taken: bool,
     /// What its parts show is durable when the log is, up to here.
     pub(crate) shows: Lsn,
     ended: bool,
@@ -82,22 +95,25 @@ pub(crate) struct Writing {
 
 impl Writing {
     pub(crate) const fn new(group: GroupId, from_entry: u64) -> Self {
-        let shows = Lsn(0);
         Self {
             group,
             from_entry,
-            cursor: None,
+            version: VersionVector::new(),
+            rest: Rest::State(None),
             begun: false,
             parts: 0,
             offset: 0,
-            taken: false,
-            shows,
+            shows: Lsn(0),
             ended: false,
         }
     }
+    /// Whether its next part shows the state as it is now.
+    pub(crate) const fn shows_more(&self) -> bool {
+        matches!(self.rest, Rest::State(_))
+    }
     /// Whether all of the state has been handed to jobs: what is missing is the end and the name.
     pub(crate) const fn is_taken(&self) -> bool {
-        self.taken
+        matches!(self.rest, Rest::Nothing)
     }
     /// Whether the last step has been handed out.
     pub(crate) const fn ended(&self) -> bool {
@@ -116,18 +132,27 @@ impl Writing {
             data.extend_from_slice(MAGIC);
             part(HEAD, &self.head(cluster, space), &mut data);
             self.parts += 1;
+            self.version = space.version().clone();
         }
-        let chunk = space.chunk(self.cursor.as_ref(), TURN_BYTES);
-        part(CHUNK, &chunk.bytes, &mut data);
-        self.parts += 1;
-        self.taken = chunk.next.is_none();
-        self.cursor = chunk.next;
-        self.shows = shows;
-        if self.taken {
-            for batch in space.unstable() {
-                part(BATCH, &batch.to_bytes(), &mut data);
+        match &self.rest {
+            Rest::State(from) => {
+                let chunk = space.chunk(from.as_ref(), TURN_BYTES);
+                part(CHUNK, &chunk.bytes, &mut data);
                 self.parts += 1;
+                self.rest = chunk.next.map_or(Rest::Log(None), |next| Rest::State(Some(next)));
+                self.shows = shows;
             }
+            Rest::Log(from) => {
+                let (batches, next) = space.unstable_part(*from, &self.version, TURN_BYTES);
+                for batch in batches {
+                    let bytes = batch.to_bytes();
+                    assert!(bytes.len() <= BATCH_MAX, "a batch of {} bytes can't be read back", bytes.len());
+                    part(BATCH, &bytes, &mut data);
+                    self.parts += 1;
+                }
+                self.rest = next.map_or(Rest::Nothing, |next| Rest::Log(Some(next)));
+            }
+            Rest::Nothing => {}
         }
         self.step(data, storage)
     }

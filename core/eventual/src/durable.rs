@@ -189,7 +189,7 @@ impl Eventual {
             self.keep_tails();
             (self.checkpoint_wanted, self.since_checkpoint) = (false, 0);
         }
-        if self.space.version() != &self.logged {
+        if self.space.version() != &self.logged && self.writing.as_ref().is_some_and(Writing::shows_more) {
             // What a part shows must have its place in the log.
             return;
         }

@@ -4,7 +4,7 @@
 //! nearly a copy of what lies here. It begins after its *base*: all up to the base is stable, and a
 //! peer that has not come that far is served from a snapshot.
 
-use crate::batch::{Batch, BatchWriter, OPS_MAX, Ops};
+use crate::batch::{BATCH_MAX, Batch, BatchWriter, OPS_MAX, Ops};
 use crate::code::Writer;
 use crate::dot::{Dot, ReplicaIndex};
 use crate::hlc::Hlc;
@@ -14,6 +14,12 @@ use alloc::vec::Vec;
 
 const CHUNK_OPS: u64 = 64;
 const CHUNK_BYTES: usize = 8 * 1024;
+/// Bytes of operations that are gathered in one batch.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Operations that are.
+const PIECE_OPS: usize = 4_096;
+
+const _: () = assert!(PIECE_OPS <= OPS_MAX && 2 * PIECE_BYTES <= BATCH_MAX, "what is gathered is a batch");
 
 #[derive(Clone, Debug)]
 struct Chunk {
@@ -114,36 +120,36 @@ impl Log {
         });
         true
     }
-    /// Operations after number `after` and up to `upto`, as batches of about `budget` bytes together at most, each ending with a
-    /// transaction; at least one transaction if there is any.
+    /// Operations after number `after` and up to `upto`, in order: of about `budget` bytes together, at least one transaction if
+    /// there is any. Each batch is of about [`PIECE_BYTES`] at most, or is one transaction.
     pub(super) fn after(&self, after: u64, upto: u64, budget: usize) -> Vec<Batch> {
-        let mut out = Vec::new();
-        let mut spent = 0;
-        let mut writer: Option<BatchWriter> = None;
-        // A transaction may lie in two chunks: what is cut off by the budget is only taken back to its start.
+        let mut pieces = Pieces::default();
+        // A transaction may lie in two chunks.
+        let (mut transaction, mut bytes) = (Vec::new(), 0);
         let from = self.chunks.partition_point(|c| c.last.sequence() <= after);
         for chunk in self.chunks.range(from..) {
-            for op in Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count) {
+            let mut ops = Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count);
+            let mut at = 0;
+            while let Some(op) = ops.next() {
                 let op = op.expect("the log holds what was checked");
+                let start = core::mem::replace(&mut at, ops.position());
                 if op.dot.sequence() <= after || op.dot.sequence() > upto {
                     continue;
                 }
-                if writer.as_ref().is_some_and(|w| op.hlc < w.last_hlc()) {
-                    out.extend(writer.take().map(BatchWriter::finish));
-                }
-                let w = writer.get_or_insert_with(|| BatchWriter::new(op.dot, op.hlc));
-                w.push(&op);
-                if op.ends && (spent + w.size() >= budget || w.count() >= OPS_MAX as u64 / 2) {
-                    spent += w.size();
-                    out.extend(writer.take().map(BatchWriter::finish));
-                    if spent >= budget {
-                        return out;
+                let ends = op.ends;
+                bytes += at - start;
+                transaction.push(op);
+                if ends {
+                    pieces.add(&transaction, core::mem::take(&mut bytes));
+                    transaction.clear();
+                    if pieces.spent >= budget {
+                        return pieces.finish();
                     }
                 }
             }
         }
-        out.extend(writer.map(BatchWriter::finish));
-        out
+        pieces.add(&transaction, bytes);
+        pieces.finish()
     }
     /// Forgets all up to number `stable`, in whole chunks.
     pub(super) fn trim(&mut self, stable: u64) {
@@ -158,5 +164,42 @@ impl Log {
     /// Whose operations they are.
     pub(super) const fn replica(&self) -> ReplicaIndex {
         self.replica
+    }
+}
+
+/// Batches in the making. A batch is what is logged and sent as one, and whoever reads it has a bound for it: so a
+/// transaction that would make one large begins another, and a large transaction is in one as its maker made it.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Batch>,
+    writer: Option<BatchWriter>,
+    /// Bytes of all.
+    spent: usize,
+}
+
+impl Pieces {
+    /// Adds a transaction of so many bytes.
+    fn add(&mut self, transaction: &[Op<'_>], bytes: usize) {
+        let full = |w: &BatchWriter| {
+            w.size() + bytes > PIECE_BYTES || w.count() as usize + transaction.len() > PIECE_OPS
+        };
+        if self.writer.as_ref().is_some_and(full) {
+            self.cut();
+        }
+        for op in transaction {
+            // Within a batch time only rises.
+            if self.writer.as_ref().is_some_and(|w| op.hlc < w.last_hlc()) {
+                self.cut();
+            }
+            self.writer.get_or_insert_with(|| BatchWriter::new(op.dot, op.hlc)).push(op);
+        }
+        self.spent += bytes;
+    }
+    fn cut(&mut self) {
+        self.done.extend(self.writer.take().map(BatchWriter::finish));
+    }
+    fn finish(mut self) -> Vec<Batch> {
+        self.cut();
+        self.done
     }
 }

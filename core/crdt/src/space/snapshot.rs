@@ -227,6 +227,34 @@ impl Space {
     pub fn unstable(&self) -> Vec<Batch> {
         self.logs.iter().flat_map(|l| l.after(l.base(), u64::MAX, usize::MAX)).collect()
     }
+    /// A part of [`Space::unstable`], of about `budget` bytes and of what `upto` has: what follows the operation `from`, the first
+    /// part without one. With it, the last that it goes through if more follow.
+    ///
+    /// The log may be cut between two parts. Then what was in the first of them is not needed any more, and
+    /// [`Restore::log`] leaves it out.
+    #[must_use]
+    pub fn unstable_part(
+        &self,
+        from: Option<Dot>,
+        upto: &VersionVector,
+        budget: usize,
+    ) -> (Vec<Batch>, Option<Dot>) {
+        let (mut batches, mut left) = (Vec::new(), budget);
+        let start = from.map_or(0, |d| usize::from(d.replica().0));
+        for log in self.logs.iter().skip(start) {
+            let r = log.replica();
+            let after = from.filter(|d| d.replica() == r).map_or(0, Dot::sequence).max(log.base());
+            let found = log.after(after, upto.get(r), left);
+            left = left.saturating_sub(found.iter().map(Batch::size).sum());
+            let last = found.last().map(Batch::last);
+            let more = last.is_some_and(|d| d.sequence() < upto.get(r));
+            batches.extend(found);
+            if more || left == 0 {
+                return (batches, last);
+            }
+        }
+        (batches, None)
+    }
     /// The whole state in its canonical bytes. For tests and small spaces.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -414,13 +442,14 @@ impl Restore {
         for (r, s) in version.iter() {
             let of_r: Vec<&Batch> =
                 self.logged.iter().filter(|b| b.replica() == r && b.first().sequence() <= s).collect();
-            let whole = of_r.windows(2).all(|w| w[0].last().sequence() + 1 == w[1].first().sequence())
-                && of_r.last().is_some_and(|b| b.last().sequence() >= s);
-            // A log with a hole serves nobody: begin after the state.
-            if !whole {
-                self.space.begin_log(r, s, &[], s)?;
-            } else if let Some(first) = of_r.first() {
-                self.space.begin_log(r, first.first().sequence() - 1, &of_r, s)?;
+            // What lies before a hole was cut off while the parts were read: everybody has it.
+            let hole = of_r.windows(2).rposition(|w| w[0].last().sequence() + 1 != w[1].first().sequence());
+            let of_r = &of_r[hole.map_or(0, |at| at + 1)..];
+            let whole = of_r.last().is_some_and(|b| b.last().sequence() >= s);
+            match of_r.first().filter(|_| whole) {
+                Some(first) => self.space.begin_log(r, first.first().sequence() - 1, of_r, s)?,
+                // A log that does not reach the state serves nobody: begin after it.
+                None => self.space.begin_log(r, s, &[], s)?,
             }
         }
         for (names, elements) in core::mem::take(&mut self.parts).into_lists() {

@@ -6,6 +6,7 @@
 #[path = "../../../wal/tests/log/disk.rs"]
 mod disk;
 mod ladder;
+mod large;
 mod world;
 
 use dwcp_crdt::Standing;
