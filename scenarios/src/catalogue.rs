@@ -37,6 +37,8 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/disk_lost",
     "eventual/evicted",
     "eventual/evicted_and_crashed",
+    "eventual/large_values",
+    "eventual/large_values_return",
     "eventual/partition",
     "eventual/region_returns",
     "eventual/steady",

@@ -19,7 +19,7 @@ use dwcp_env::{ByteCount, Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_runtime_sim::swarm::Family;
-use dwcp_workload::Use;
+use dwcp_workload::{Sizes, Use};
 use quantity::Span;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -147,6 +147,9 @@ pub struct Load {
     pub per_second_milli: u64,
     /// Over how many keys.
     pub keys: u32,
+    /// How much a write carries; little without it.
+    #[serde(default)]
+    pub carries: Option<Sizes>,
 }
 
 /// One thing that happens.

@@ -41,6 +41,7 @@ pub mod script;
 pub use ask::{Answer, Ask, Refusal};
 pub use client::{Client, Do};
 pub use record::{Log, Outcome, Record, What};
+pub use script::Sizes;
 
 use serde::{Deserialize, Serialize};
 

@@ -21,6 +21,7 @@ use crate::ask::{Answer, Ask};
 use crate::record::{Log, Outcome, What};
 use bytes::Bytes;
 use dwcp_env::{Instant, Purpose, Seed};
+use serde::{Deserialize, Serialize};
 use dwcp_store::api::{
     Body, Compare, CompareOp, CompareTarget, KeyValue, OpError, PutRequest, RangeRequest, Response, Revision,
     TxnOp,
@@ -33,6 +34,15 @@ pub struct Begun {
     pub what: Option<What>,
     /// The first question.
     pub ask: Ask,
+}
+
+/// How large what a write carries is: drawn so that each doubling is as likely as the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Bytes at least.
+    pub low: u32,
+    /// Bytes at most.
+    pub high: u32,
 }
 
 /// What an answer leads to.
@@ -97,6 +107,14 @@ impl Script {
             Use::Store => Self::Store(store::Store::new(nth, keys)),
             Use::Eventual => Self::Eventual(eventual::Eventual::new(keys)),
         }
+    }
+    /// The same, whose writes carry so much. Only eventual keyspaces' registers do.
+    #[must_use]
+    pub const fn sized(mut self, sizes: Option<Sizes>) -> Self {
+        if let Self::Eventual(s) = &mut self {
+            s.sized(sizes);
+        }
+        self
     }
     /// Begins operation `nth` of `client`.
     pub fn begin(&mut self, client: u32, seed: Seed, nth: u64) -> Begun {

@@ -97,7 +97,11 @@ fn workload(load: &Load, clients: u32) -> String {
     let rate = load.per_second_milli * u64::from(clients) / u64::from(load.clients.max(1));
     let per_second = format!("{}.{}", rate / 1_000, rate % 1_000 / 100);
     let (who, keys) = (plural(clients, "client"), plural(load.keys, "key"));
-    format!("{who} {what} {keys}, {} operations a second.", per_second.trim_end_matches(".0"))
+    let carries = load.carries.map_or_else(String::new, |sizes| {
+        let kib = |bytes: u32| bytes / 1_024;
+        format!(" A write carries {} to {} KiB.", kib(sizes.low), kib(sizes.high))
+    });
+    format!("{who} {what} {keys}, {} operations a second.{carries}", per_second.trim_end_matches(".0"))
 }
 
 fn plural(n: u32, what: &str) -> String {

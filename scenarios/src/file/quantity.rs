@@ -6,11 +6,13 @@
 //! | range | `20s..24s`, or one span | drawn from the seed, both ends included |
 //! | rate | `200/s`, `3/min` | operations a second, in thousandths |
 //! | chance | `1/5000`, `0.1%`, `20ppm` | [`Ratio`], exact |
+//! | sizes | `1KiB..64KiB`, or one size | bytes that a write carries |
 //! | bits | `1Gbit/s`, `250Mbit/s` | [`Rate`] in bytes a second |
 //!
 //! Numbers are read as integers of a billionth: no float takes part, so that a file means
 //! the same on every machine.
 
+use dwcp_workload::Sizes;
 use dwcp_env::{ByteCount, Duration, Instant, Purpose, Rate, Ratio, Seed};
 
 /// A span, or two with everything between.
@@ -138,6 +140,25 @@ pub fn bytes(text: &str) -> Result<ByteCount, String> {
     };
     let found = unit("KiB", ByteCount::kib).or_else(|| unit("MiB", ByteCount::mib));
     found.ok_or_else(|| format!("{text:?} is not a size; write it as \"32KiB\" or \"4MiB\""))
+}
+
+/// How much a write may carry: one size, or two with everything between. It has to fit one transaction.
+///
+/// # Errors
+/// What was expected.
+pub fn sizes(text: &str) -> Result<Sizes, String> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let most = dwcp_eventual::api::WRITE_MAX as u64 * 9 / 10;
+    let one = |text: &str| {
+        let size = bytes(text.trim())?.0;
+        let fits = u32::try_from(size).ok().filter(|_| (1..=most).contains(&size));
+        fits.ok_or_else(|| format!("{text:?} is not from 1 to {most} bytes, which is what one write may carry"))
+    };
+    let (low, high) = (one(low)?, one(high)?);
+    if low > high {
+        return Err(format!("the range {text:?} ends before it begins; swap its ends"));
+    }
+    Ok(Sizes { low, high })
 }
 
 /// A bandwidth.

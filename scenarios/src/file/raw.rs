@@ -86,6 +86,8 @@ struct RawLoad {
     rate: Text,
     #[serde(default)]
     keys: Option<Spanned<u32>>,
+    /// How much a write carries.
+    carries: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -276,7 +278,11 @@ fn load(place: &Place<'_>, raw: &RawLoad) -> Result<Load, FileError> {
     if let Some(at) = raw.keys.as_ref().filter(|_| keys == 0) {
         return Err(place.error(at.span().start, "a workload needs at least one key"));
     }
-    Ok(Load { kind, clients, per_second_milli: place.read(&raw.rate, q::per_second)?, keys })
+    let carries = place.maybe(raw.carries.as_ref(), |text| match kind {
+        Use::Eventual => q::sizes(text),
+        other => Err(format!("what {:?} writes has a size of its own; only \"eventual\" carries more", other.name())),
+    })?;
+    Ok(Load { kind, clients, per_second_milli: place.read(&raw.rate, q::per_second)?, keys, carries })
 }
 
 fn event(place: &Place<'_>, raw: &RawEvent, regions: &[String]) -> Result<Event, FileError> {

@@ -49,7 +49,7 @@ impl Crowd {
                     break;
                 }
                 let id = clients.len() as u32;
-                let script = Script::new(load.kind, nth, load.keys);
+                let script = Script::new(load.kind, nth, load.keys).sized(load.carries);
                 let mut client =
                     Client::new(id, seed, script, preferred(plan, seed, id), interval, Instant::ZERO + FIRST);
                 client.stop_at(plan.world.heal_at + plan.serve_for);
