@@ -52,9 +52,13 @@ pub const VALUE_MAX: usize = 1024 * 1024;
 pub const WRITE_MAX: usize = 1536 * 1024;
 /// Elements that one answer may carry.
 pub const ANSWER_MAX: usize = 1 << 20;
+/// Bytes of values that one answer may carry; commands sent together that are answered with more than that are refused from there on.
+pub const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Elements that commands sent together may look at: about a second's work, in which nobody else is answered.
+pub const LOOK_MAX: usize = 1 << 22;
 /// Elements a scan looks at in one step, whatever it was asked.
 pub const SCAN_MAX: u64 = 16_384;
-/// Keys that one `FLUSHDB` removes; a larger keyspace is emptied by scanning.
+/// Keys that one `FLUSHDB` removes, if what it says of them fits [`WRITE_MAX`]; a larger keyspace is emptied by scanning.
 pub const FLUSH_MAX: usize = 16_384;
 /// Channels and patterns of one subscription.
 pub const CHANNELS_MAX: usize = 1_024;
@@ -305,7 +309,7 @@ pub enum Command {
     /// `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` ([`Expiry::In`], [`Expiry::At`]) and `PERSIST` ([`Expiry::Never`]) →
     /// [`Reply::Number`] 0 or 1.
     Expire { key: Bytes, expiry: Expiry },
-    /// `PTTL` → [`Reply::Number`] of milliseconds; -1 without a deadline, -2 without a key. `TTL` is that, rounded up to seconds.
+    /// `PTTL` → [`Reply::Number`] of milliseconds; -1 without a deadline, -2 without a key. `TTL` is that in seconds, to the nearest.
     Pttl { key: Bytes },
     /// `PEXPIRETIME` → [`Reply::Number`], milliseconds since 1970; -1 and -2 as above.
     ExpireTime { key: Bytes },
@@ -512,6 +516,11 @@ impl Command {
             Self::RandomKey => "randomkey",
             Self::FlushDb => "flushdb",
         }
+    }
+    /// Whether it speaks of keys that it does not name.
+    #[must_use]
+    pub const fn is_keyless(&self) -> bool {
+        matches!(self, Self::Scan { .. } | Self::Keys { .. } | Self::DbSize | Self::RandomKey | Self::FlushDb)
     }
     /// Whether it may change something.
     #[must_use]

@@ -3,6 +3,7 @@
 use crate::checkpoint::Writing;
 use crate::config::SyncPolicy;
 use crate::identity::{Identity, batch_entry, roster_entry};
+use crate::message::BATCH_BYTES;
 use crate::notice;
 use crate::replica::{Eventual, Held, Outbox, Work};
 use bytes::Bytes;
@@ -105,6 +106,9 @@ impl Eventual {
         if let Some(since) = owed.filter(|_| self.spec.sync == SyncPolicy::EverySecond) {
             self.owed.push_back((lsn, since));
         }
+        if self.unsynced_any == Some(Lsn(u64::MAX)) {
+            self.unsynced_any = Some(lsn);
+        }
         for key in std::mem::take(&mut self.fresh_keys) {
             self.unsynced.insert(key.clone(), lsn);
             self.unsynced_order.push_back((lsn, key));
@@ -115,6 +119,9 @@ impl Eventual {
     }
 
     fn log_batch(&mut self, batch: Batch) {
+        let size = batch.size();
+        self.probe
+            .always("eventual.batch_bounded", size <= BATCH_BYTES, || format!("a batch of {size} bytes"));
         let lsn = self.append(batch_entry(&batch));
         self.logged.raise(batch.replica(), batch.last().sequence());
         self.unstable_bytes += batch.size() as u64;
@@ -128,9 +135,7 @@ impl Eventual {
     /// Tells subscribers of what was logged in this turn.
     pub(crate) fn tell(&mut self, out: &mut Outbox) {
         if !self.subscriptions.is_empty() && !self.drained_seen {
-            for batch in &self.drained {
-                notice::tell(&mut self.subscriptions, batch, out);
-            }
+            notice::tell(&mut self.subscriptions, &self.drained, out);
         }
         self.drained_seen = true;
     }
@@ -139,6 +144,9 @@ impl Eventual {
     pub(crate) fn hold(&mut self, lsn: Lsn, held: Held) {
         if let Held::Reply { deadline, .. } = &held {
             self.earliest_deadline = self.earliest_deadline.min(*deadline);
+        }
+        if let Held::Send { body, .. } = &held {
+            self.held_bytes += body.len();
         }
         let at = self.held.partition_point(|(l, _)| *l <= lsn);
         self.held.insert(at, (lsn, held));
@@ -153,12 +161,16 @@ impl Eventual {
                 self.unsynced.remove(&key);
             }
         }
+        self.unsynced_any = self.unsynced_any.filter(|lsn| *lsn > durable);
         let mut any = false;
         while let Some((_, held)) = self.held.pop_front_if(|(lsn, _)| *lsn <= durable) {
             any = true;
             match held {
                 Held::Reply { id, answer, .. } => out.replies.push((id, Ok(answer), true)),
-                Held::Send { to, lane, body } => out.sends.push((to, lane, body)),
+                Held::Send { to, lane, body } => {
+                    self.held_bytes -= body.len();
+                    out.sends.push((to, lane, body));
+                }
                 Held::Push { id, bytes } => self.gossip(now, dwcp_gossip::Input::Broadcast { id, bytes }),
             }
         }

@@ -3,7 +3,7 @@
 use crate::api::{
     Answer, CHANNELS_MAX, Command, Query, Reply, Step, Subscription, TRANSACTION_MAX, WRITE_MAX,
 };
-use crate::command::{self, View};
+use crate::command::{self, Cost, View};
 use crate::refusal::Refusal;
 use crate::replica::{Eventual, Held, Outbox, millis};
 use bytes::Bytes;
@@ -28,12 +28,17 @@ impl Eventual {
                 let last = begun.is_err();
                 return out.replies.push((id, begun, last));
             }
-            Query::Explain { key } => self.may_read().map(|()| {
-                Answer::Explained(command::explain(
-                    View { space: &self.space, millis: millis(now), draw: 0 },
-                    &key,
-                ))
-            }),
+            Query::Explain { key } => {
+                let view = View { space: &self.space, millis: millis(now), draw: 0 };
+                match self.may_read() {
+                    Ok(()) => {
+                        let answer = Answer::Explained(command::explain(view, &key));
+                        let waits = self.unsynced_any.max(self.unsynced.get(&key).copied());
+                        return self.answer_after(waits, (id, deadline), answer, out);
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Query::Status => Ok(Answer::Status(Box::new(self.status(now)))),
         };
         out.replies.push((id, answer, true));
@@ -58,7 +63,7 @@ impl Eventual {
     }
 
     fn one(&mut self, now: Now, id: RequestId, deadline: Instant, command: &Command, out: &mut Outbox) {
-        let done = self.perform(now, command);
+        let done = self.perform(now, command, &mut Cost::default());
         match done {
             Ok((reply, wrote)) => {
                 self.answer(
@@ -74,11 +79,13 @@ impl Eventual {
         }
     }
 
-    fn perform(&mut self, now: Now, command: &Command) -> Result<(Reply, bool), Refusal> {
+    fn perform(&mut self, now: Now, command: &Command, cost: &mut Cost) -> Result<(Reply, bool), Refusal> {
         self.may_read()?;
         let draw = if command.draws() { self.draw(now) } else { 0 };
         let view = View { space: &self.space, millis: millis(now), draw };
+        cost.begin(view, command)?;
         let plan = command::plan(view, command)?;
+        cost.end(&plan.reply);
         if plan.edits.is_empty() {
             return Ok((plan.reply, false));
         }
@@ -95,7 +102,7 @@ impl Eventual {
         commands: &[Command],
         out: &mut Outbox,
     ) {
-        match self.transaction(now, commands) {
+        match self.transaction(now, commands, &mut Cost::default()) {
             Ok((replies, wrote)) => {
                 self.answer(now, (id, deadline), Answer::Replies(replies), || commands.iter(), wrote, out);
             }
@@ -108,11 +115,14 @@ impl Eventual {
             return out.replies.push((id, Err(refusal), true));
         }
         let (mut answers, mut wrote) = (Vec::with_capacity(steps.len()), false);
+        let mut cost = Cost::default();
         for step in steps {
             let done = match step {
-                Step::Command(command) => self.perform(now, command).map(|(r, w)| (Answer::Reply(r), w)),
+                Step::Command(command) => {
+                    self.perform(now, command, &mut cost).map(|(r, w)| (Answer::Reply(r), w))
+                }
                 Step::Transaction(commands) => {
-                    self.transaction(now, commands).map(|(r, w)| (Answer::Replies(r), w))
+                    self.transaction(now, commands, &mut cost).map(|(r, w)| (Answer::Replies(r), w))
                 }
             };
             answers.push(done.map(|(answer, made)| {
@@ -129,6 +139,7 @@ impl Eventual {
         &mut self,
         now: Now,
         commands: &[Command],
+        cost: &mut Cost,
     ) -> Result<(Vec<Result<Reply, Refusal>>, bool), Refusal> {
         self.may_read()?;
         if commands.len() > TRANSACTION_MAX {
@@ -145,20 +156,22 @@ impl Eventual {
             self.check_room()?;
             transaction = Some(self.space.begin(ms).map_err(|r| self.refusal(r))?);
         }
-        let (mut replies, mut written) = (Vec::with_capacity(commands.len()), 0);
+        let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
             let draw = if command.draws() { self.draw(now) } else { 0 };
-            let planned = command::plan(View { space: &self.space, millis: ms, draw }, command);
+            let view = View { space: &self.space, millis: ms, draw };
+            let planned = cost.begin(view, command).and_then(|()| command::plan(view, command));
             let reply = planned.and_then(|plan| {
-                let weight = command::weight(&plan.edits);
-                if written + weight > WRITE_MAX {
-                    let what = "what the transaction writes".to_string();
-                    let size = (written + weight) as u64;
-                    return Err(Refusal::TooLarge { what, size, limit: WRITE_MAX as u64 });
-                }
+                cost.end(&plan.reply);
                 if let Some(t) = transaction.as_mut().filter(|_| !plan.edits.is_empty()) {
+                    let left = WRITE_MAX.saturating_sub(t.size());
+                    let weight = self.space.weigh(&plan.edits, left);
+                    if weight > left {
+                        let what = "what the transaction writes".to_string();
+                        let size = (t.size() + weight) as u64;
+                        return Err(Refusal::TooLarge { what, size, limit: WRITE_MAX as u64 });
+                    }
                     self.space.edit(t, &plan.edits).map_err(|r| self.refusal(r))?;
-                    written += weight;
                 }
                 Ok(plan.reply)
             });
@@ -179,24 +192,48 @@ impl Eventual {
         wrote: bool,
         out: &mut Outbox,
     ) {
-        let held = |answer| Held::Reply { id, deadline, answer };
         if wrote {
             let ahead = self.answers_ahead(now) && !commands().any(Command::spends);
             if ahead {
                 return out.replies.push((id, Ok(answer), true));
             }
             for key in commands().filter(|c| c.writes()).flat_map(Command::keys) {
-                if self.unsynced.insert(key.clone(), Lsn(u64::MAX)) != Some(Lsn(u64::MAX)) {
-                    self.fresh_keys.push(key.clone());
-                }
+                self.is_fresh(key);
             }
-            return self.fresh.push(held(answer));
+            if commands().any(|c| c.writes() && c.is_keyless()) {
+                self.unsynced_any = Some(Lsn(u64::MAX));
+            }
+            return self.fresh.push(Held::Reply { id, deadline, answer });
         }
-        let mut waits = None;
+        let mut waits = self.unsynced_any;
         if !self.unsynced.is_empty() {
             let mut shown = |key: &Bytes| waits = waits.max(self.unsynced.get(key).copied());
             commands().for_each(|c| c.each_key(&mut shown));
+            if commands().any(Command::is_keyless) {
+                // It may show any of them: the last.
+                let fresh = (!self.fresh_keys.is_empty()).then_some(Lsn(u64::MAX));
+                waits = waits.max(fresh).max(self.unsynced_order.back().map(|(lsn, _)| *lsn));
+            }
         }
+        self.answer_after(waits, (id, deadline), answer, out);
+    }
+
+    /// A key was written in this turn: who reads it waits for the disk.
+    pub(crate) fn is_fresh(&mut self, key: &Bytes) {
+        if self.unsynced.insert(key.clone(), Lsn(u64::MAX)) != Some(Lsn(u64::MAX)) {
+            self.fresh_keys.push(key.clone());
+        }
+    }
+
+    /// Answers when a record is durable; at once if none is waited for.
+    fn answer_after(
+        &mut self,
+        waits: Option<Lsn>,
+        (id, deadline): (RequestId, Instant),
+        answer: Answer,
+        out: &mut Outbox,
+    ) {
+        let held = |answer| Held::Reply { id, deadline, answer };
         match waits {
             None => out.replies.push((id, Ok(answer), true)),
             Some(Lsn(u64::MAX)) => self.fresh.push(held(answer)),

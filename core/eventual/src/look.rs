@@ -106,6 +106,11 @@ impl Eventual {
     pub fn serves(&self) -> bool {
         self.identity.is_some_and(|i| i.whole)
     }
+    /// Bytes of messages that wait for the disk.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
     /// Whether nothing waits for the disk.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -20,6 +20,9 @@ pub enum Refusal {
     /// Not a number.
     #[error("value is not an integer or out of range")]
     NotInteger,
+    /// A hash's field is not a number.
+    #[error("hash value is not an integer")]
+    FieldNotInteger,
     /// A total beyond 64 bits.
     #[error("increment or decrement would overflow")]
     Overflow,
@@ -117,6 +120,7 @@ impl Refusal {
             Self::Clock(_) => "CLOCK",
             Self::NotReady(_) => "LOADING",
             Self::NotInteger
+            | Self::FieldNotInteger
             | Self::Overflow
             | Self::NoSuchKey
             | Self::IndexOutOfRange

@@ -179,6 +179,8 @@ pub struct Eventual {
     pub(crate) next_entry: u64,
     pub(crate) last_lsn: Lsn,
     pub(crate) held: VecDeque<(Lsn, Held)>,
+    /// Bytes of the messages among it.
+    pub(crate) held_bytes: usize,
     pub(crate) fresh: Vec<Held>,
     /// Since when there are operations that are not in the log.
     pub(crate) gathering: Option<Instant>,
@@ -190,6 +192,8 @@ pub struct Eventual {
     pub(crate) fresh_keys: Vec<Bytes>,
     /// and keys whose last write is not durable yet: reads of them wait.
     pub(crate) unsynced: BTreeMap<Bytes, Lsn>,
+    /// What was written without naming keys is not durable yet: every read waits.
+    pub(crate) unsynced_any: Option<Lsn>,
     pub(crate) unsynced_order: VecDeque<(Lsn, Bytes)>,
     pub(crate) drained: Vec<Batch>,
     /// The turn that these were logged in is over.
@@ -397,6 +401,8 @@ impl Eventual {
     /// Removes what has reached its deadline and is ours to remove.
     fn expire(&mut self, now: Now) {
         const AT_ONCE: usize = 1_024;
+        // Far below a record of the log, whatever the last of them adds.
+        const BYTES: usize = 256 * 1024;
         let ms = millis(now);
         let due = self.space.next_deadline().is_some_and(|at| at <= ms);
         if !due || now.mono < self.next_due {
@@ -408,9 +414,24 @@ impl Eventual {
             return;
         }
         let names = self.space.due(ms, AT_ONCE);
-        let edits: Vec<Edit> = names.iter().flat_map(|n| self.space.delete_all(n)).collect();
+        let (mut edits, mut bytes): (Vec<Edit>, usize) = (Vec::new(), 0);
+        for path in &names {
+            let some = self.space.delete_all(path);
+            bytes += self.space.weigh(&some, 0);
+            edits.extend(some);
+            if bytes >= BYTES {
+                // The rest in the next turn.
+                self.next_due = now.mono;
+                break;
+            }
+        }
         if !edits.is_empty() && self.space.transact(ms, &edits).is_ok() {
             self.probe.reachable("eventual.expired");
+            if !self.answers_ahead(now) {
+                let keys = edits.iter().filter_map(|e| e.at.names.first());
+                let keys: Vec<Bytes> = keys.map(|k| Bytes::copy_from_slice(k)).collect();
+                keys.iter().for_each(|key| self.is_fresh(key));
+            }
         }
     }
 

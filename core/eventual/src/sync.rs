@@ -29,6 +29,10 @@ use std::collections::BTreeMap;
 const ASK_AGAIN: Duration = Duration::millis(50);
 /// Names announced of what one message repaired: one a replica.
 const ANNOUNCED: usize = 64;
+/// Bytes of messages that wait for the disk, beyond which nothing is answered that its asker can ask for again.
+const HELD_MAX: usize = 8 * 1024 * 1024;
+/// Bytes for which an answer is not worth its message.
+const LEAST: usize = 16 * 1024;
 /// Seconds' worth of a peer's budget that may go at once.
 const BURST_SECONDS: u64 = 1;
 
@@ -325,6 +329,10 @@ impl Eventual {
 
     /// Bytes that may go to a peer now.
     pub(crate) fn room(&mut self, now: Now, to: NodeId) -> usize {
+        if self.held_bytes >= HELD_MAX {
+            self.probe.reachable("eventual.sends_wait_for_the_disk");
+            return 0;
+        }
         let rate = self.spec.repair_rate.0.max(1);
         let burst = (rate * BURST_SECONDS).max(2 * OPERATIONS_BYTES as u64);
         let budget = self.budgets.entry(to).or_insert_with(|| Budget::new(now.mono, rate, burst));
@@ -340,7 +348,6 @@ impl Eventual {
     }
 
     fn send_missing(&mut self, now: Now, to: NodeId, theirs: &VersionVector) {
-        const LEAST: usize = 16 * 1024;
         let room = self.room(now, to);
         if room < LEAST {
             self.probe.reachable("eventual.peer_budget_spent");
@@ -362,8 +369,14 @@ impl Eventual {
     }
 
     fn send_tail(&mut self, now: Now, to: NodeId, since: &VersionVector) {
+        let room = self.room(now, to);
+        if room < LEAST {
+            // The one who fetches asks again.
+            self.probe.reachable("eventual.peer_budget_spent");
+            return;
+        }
         self.serving.asked(now, to);
-        match self.space.missing(since, OPERATIONS_BYTES) {
+        match self.space.missing(since, room) {
             Missing::Operations { batches, more } => {
                 let (batches, size) = encoded(&batches);
                 self.spend(now, to, size);

@@ -21,11 +21,11 @@ use crate::ask::{Answer, Ask};
 use crate::record::{Log, Outcome, What};
 use bytes::Bytes;
 use dwcp_env::{Instant, Purpose, Seed};
-use serde::{Deserialize, Serialize};
 use dwcp_store::api::{
     Body, Compare, CompareOp, CompareTarget, KeyValue, OpError, PutRequest, RangeRequest, Response, Revision,
     TxnOp,
 };
+use serde::{Deserialize, Serialize};
 
 /// A new operation.
 #[derive(Debug)]

@@ -12,8 +12,8 @@
 //! Numbers are read as integers of a billionth: no float takes part, so that a file means
 //! the same on every machine.
 
-use dwcp_workload::Sizes;
 use dwcp_env::{ByteCount, Duration, Instant, Purpose, Rate, Ratio, Seed};
+use dwcp_workload::Sizes;
 
 /// A span, or two with everything between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,7 +152,9 @@ pub fn sizes(text: &str) -> Result<Sizes, String> {
     let one = |text: &str| {
         let size = bytes(text.trim())?.0;
         let fits = u32::try_from(size).ok().filter(|_| (1..=most).contains(&size));
-        fits.ok_or_else(|| format!("{text:?} is not from 1 to {most} bytes, which is what one write may carry"))
+        fits.ok_or_else(|| {
+            format!("{text:?} is not from 1 to {most} bytes, which is what one write may carry")
+        })
     };
     let (low, high) = (one(low)?, one(high)?);
     if low > high {

@@ -280,7 +280,10 @@ fn load(place: &Place<'_>, raw: &RawLoad) -> Result<Load, FileError> {
     }
     let carries = place.maybe(raw.carries.as_ref(), |text| match kind {
         Use::Eventual => q::sizes(text),
-        other => Err(format!("what {:?} writes has a size of its own; only \"eventual\" carries more", other.name())),
+        other => Err(format!(
+            "what {:?} writes has a size of its own; only \"eventual\" carries more",
+            other.name()
+        )),
     })?;
     Ok(Load { kind, clients, per_second_milli: place.read(&raw.rate, q::per_second)?, keys, carries })
 }

@@ -28,7 +28,7 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
+//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, `weigh`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
 
 mod apply;
 mod elements;
@@ -48,6 +48,7 @@ mod stability;
 mod sync;
 mod table;
 mod tree;
+mod weigh;
 
 pub use glance::Seen;
 pub use mutate::Transaction;

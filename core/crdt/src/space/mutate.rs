@@ -20,17 +20,26 @@ use crate::edit::{Change, Edit, EditFault};
 use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
 use crate::roster::{Member, Standing};
+use crate::version::VersionVector;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// Dots that a deletion names one by one.
-const NAMED_MAX: usize = 8;
+pub(super) const NAMED_MAX: usize = 8;
 
 /// A transaction in the making ([`Space::begin`]).
 #[derive(Debug)]
 pub struct Transaction {
     hlc: Hlc,
     out: BatchWriter,
+}
+
+impl Transaction {
+    /// Bytes of its operations so far.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.out.size()
+    }
 }
 
 /// A place, as operations spell it.
@@ -43,7 +52,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The member of a map.
-    fn member(at: &Address, kind: Kind) -> Self {
+    pub(super) fn member(at: &Address, kind: Kind) -> Self {
         let (parent, name) = at.split().unwrap_or((&[], &[]));
         let mut container = Writer::new();
         encode_path(Kind::Map, parent.iter().map(Vec::as_slice), &mut container);
@@ -359,7 +368,7 @@ impl Space {
         }
     }
     /// The dots seen at a place, and whether one of them retires a 2P-Set's element.
-    fn seen(&self, place: &Place) -> (Vec<Dot>, bool) {
+    pub(super) fn seen(&self, place: &Place) -> (Vec<Dot>, bool) {
         let Some(id) = self.tree.find(&place.container) else { return (Vec::new(), false) };
         let in_map = place.container_kind == Kind::Map;
         let mut retired = false;
@@ -448,13 +457,19 @@ impl Space {
         }
         let Some(top) = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice)) else { return };
         debug_assert_ne!(top, ROOT, "the root is not deleted");
+        let (named, upto) = self.cleared(top);
+        let op = place.op(self.next_dot(), hlc, named, Action::Clear(upto.cloned()));
+        self.emit(&op, out);
+    }
+    /// What a deletion of a container names: dots, and unless they are few the version that has the others.
+    pub(super) fn cleared(&self, top: u32) -> (Vec<Dot>, Option<&VersionVector>) {
         let mut seen = Vec::new();
         self.dots_below(top, &mut seen);
-        let few = seen.len() <= NAMED_MAX;
-        let upto = if few { None } else { Some(self.vv.clone()) };
-        let named = seen.into_iter().filter(|d| few || !self.vv.contains(*d)).collect();
-        let op = place.op(self.next_dot(), hlc, named, Action::Clear(upto));
-        self.emit(&op, out);
+        if seen.len() <= NAMED_MAX {
+            return (seen, None);
+        }
+        seen.retain(|d| !self.vv.contains(*d));
+        (seen, Some(&self.vv))
     }
     /// The dots (of counters: the instances) that live in a container and below.
     fn dots_below(&self, id: u32, out: &mut Vec<Dot>) {

@@ -222,6 +222,17 @@ impl Space {
     pub fn names_in(&self, names: &[Vec<u8>]) -> usize {
         self.table(&Address { names: names.to_vec(), kind: Kind::Map }).map_or(0, Table::names)
     }
+    /// How many entries a map or a set has: several of a name that was written at the same time in several places. At once.
+    #[must_use]
+    pub fn entries_in(&self, at: &Address) -> usize {
+        self.table(at).map_or(0, Table::len)
+    }
+    /// The name of the entry at this position, in order of names: a field, or an element, which may have been taken out of a 2P-Set
+    /// for good. For choosing by chance; it costs a hundredth of going through all before it.
+    #[must_use]
+    pub fn name_at(&self, at: &Address, nth: usize) -> Option<Vec<u8>> {
+        Some(self.table(at)?.nth(nth)?.name())
+    }
     /// How many elements a set has. At once, but of a 2P-Set, whose elements are counted.
     #[must_use]
     pub fn cardinality(&self, at: &Address) -> usize {

@@ -42,6 +42,20 @@ impl Table {
     pub(super) const fn names(&self) -> usize {
         self.names
     }
+    /// How many entries there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+    /// The entry at this position; a look at each leaf before it.
+    pub(super) fn nth(&self, mut nth: usize) -> Option<Entry<'_>> {
+        for leaf in &self.leaves {
+            if nth < leaf.len() {
+                return leaf.entry(nth);
+            }
+            nth -= leaf.len();
+        }
+        None
+    }
     pub(super) const fn start() -> Pos {
         Pos { leaf: 0, slot: 0 }
     }

@@ -14,5 +14,6 @@ mod salvage;
 mod sequences;
 #[path = "../../examples/histories/spec.rs"]
 mod spec;
+mod weights;
 #[path = "../../examples/histories/world.rs"]
 mod world;

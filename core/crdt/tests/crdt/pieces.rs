@@ -11,7 +11,7 @@ const PIECE: usize = 66 * 1024;
 
 fn writes(name: &str, values: usize, bytes: usize) -> Vec<Edit> {
     let edit =
-        |i| Edit::new(Address::key(Kind::Lww, &format!("{name} {i}")), Change::Write(vec![b'v'; bytes]));
+        |i| Edit::new(Address::key(Kind::Lww, format!("{name} {i}")), Change::Write(vec![b'v'; bytes]));
     (0..values).map(edit).collect()
 }
 
@@ -76,7 +76,7 @@ fn a_log_that_is_cut_while_its_parts_are_taken_begins_after_the_cut() {
     let header = s.snapshot();
     let state = s.chunk(None, usize::MAX);
     let (mut parts, from) = s.unstable_part(None, &header.version, 10_000);
-    s.acknowledged(r(1), &[(r(0), 150)].into_iter().collect());
+    s.acknowledged(r(1), &[(r(0), 150)].into_iter().collect(), s.roster().epoch);
     s.trim();
     parts.extend(s.unstable_part(from, &header.version, usize::MAX).0);
     let mut restore = Restore::new(Config::new([0; 32]), s.roster().clone(), r(0), header);

@@ -1,6 +1,6 @@
 //! Commands against spaces, without a disk or a network: what each means, alone and under concurrency.
 
-use super::{View, plan};
+use super::{Cost, Plan, View, plan};
 use crate::api::{Command, Expiry, Reply, Span, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -512,4 +512,88 @@ fn one_look_sees_what_many_searches_see() {
         let distinct: std::collections::BTreeSet<Vec<u8>> = names(&two.a).collect();
         assert_eq!(two.a.names_in(&[]), distinct.len());
     }
+}
+
+/// An answer is made whole: it has a bound in bytes, however few its elements are.
+#[test]
+fn an_answer_has_a_bound_in_bytes() {
+    let mut two = Two::new();
+    let large = "v".repeat(crate::api::VALUE_MAX);
+    two.at_a(set("k", &large)).unwrap();
+    for i in 0..70 {
+        two.at_a(hset("h", &i.to_string(), &large)).unwrap();
+        two.at_a(Command::RPush { key: b("l"), values: vec![b(&large)] }).unwrap();
+    }
+    let too_large = |reply: Result<Reply, Refusal>| matches!(reply, Err(Refusal::TooLarge { .. }));
+    assert!(too_large(two.at_a(Command::MGet { keys: vec![b("k"); 65] })));
+    assert!(!too_large(two.at_a(Command::MGet { keys: vec![b("k"); 64] })));
+    assert!(too_large(two.at_a(Command::HMGet { key: b("h"), fields: vec![b("7"); 65] })));
+    assert!(too_large(two.at_a(Command::HGetAll { key: b("h") })));
+    assert!(too_large(two.at_a(Command::LRange { key: b("l"), start: 0, stop: -1 })));
+    // A scan ends its step early instead, and misses nothing.
+    let (mut after, mut seen, mut steps) = (None, 0, 0);
+    loop {
+        let span = Span { after, count: 1_000, pattern: None };
+        let Ok(Reply::Scan { next, found }) = two.at_a(Command::HScan { key: b("h"), span }) else {
+            panic!()
+        };
+        (seen, steps) = (seen + found.len() / 2, steps + 1);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(seen == 70 && steps > 10, "{seen} in {steps}");
+}
+
+/// Nobody else is answered in a turn: what is sent together may look at so much, together.
+#[test]
+fn what_is_sent_together_looks_at_so_much() {
+    let mut two = Two::new();
+    let members: Vec<Bytes> = (0..30_000).map(|i| Bytes::from(i.to_string())).collect();
+    two.at_a(Command::SAdd { key: b("s"), members }).unwrap();
+    let view = View { space: &two.a, millis: two.ms, draw: 12_345 };
+    let all = Command::SMembers { key: b("s") };
+    let mut cost = Cost::default();
+    let done = (0..1_000).take_while(|_| cost.begin(view, &all).is_ok()).count();
+    assert_eq!(done, crate::api::LOOK_MAX / 30_000);
+    let union = Command::SUnion { keys: vec![b("s"); 1_000] };
+    assert!(matches!(Cost::default().begin(view, &union), Err(Refusal::TooLarge { .. })));
+    // One by chance is no walk.
+    let mut cost = Cost::default();
+    let chosen: std::collections::BTreeSet<Vec<u8>> = (0..10_000)
+        .map(|draw| {
+            let view = View { draw: draw * 7, ..view };
+            cost.begin(view, &Command::SRandMember { key: b("s") }).unwrap();
+            let Ok(Plan { reply: Reply::Value(Some(member)), .. }) =
+                plan(view, &Command::SRandMember { key: b("s") })
+            else {
+                panic!()
+            };
+            member.to_vec()
+        })
+        .collect();
+    assert_eq!(chosen.len(), 10_000);
+}
+
+#[test]
+fn a_key_by_chance_is_one_that_is_there() {
+    let mut two = Two::new();
+    assert_eq!(two.at_a(Command::RandomKey), Ok(Reply::Value(None)));
+    for i in 0..20 {
+        let expiry = if i % 2 == 0 { Expiry::In(50) } else { Expiry::Never };
+        two.at_a(Command::Set { key: b(&format!("k{i:02}")), value: b("v"), expiry }).unwrap();
+    }
+    two.at_a(hset("h", "f", "v")).unwrap();
+    let by_chance = |two: &Two, millis| -> std::collections::BTreeSet<String> {
+        let one = |draw| match plan(View { space: &two.a, millis, draw }, &Command::RandomKey).unwrap().reply
+        {
+            Reply::Value(key) => key.map(|k| String::from_utf8(k.to_vec()).unwrap()),
+            other => panic!("{other:?}"),
+        };
+        (0..200).filter_map(one).collect()
+    };
+    assert_eq!(by_chance(&two, two.ms).len(), 21);
+    let later = by_chance(&two, two.ms + 1_000);
+    assert_eq!(later.len(), 11, "{later:?}");
 }

@@ -1,7 +1,8 @@
 //! Hashes: a map whose fields are strings.
 
+use super::cost::{Gathered, gather};
 use super::set::step;
-use super::{Plan, Planned, View, answer_within, length, matches};
+use super::{Plan, Planned, SCAN_BYTES, View, answer_within, length, matches};
 use crate::api::{Command, Reply, Span, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         Command::HMGet { key, fields } => {
             let there = view.expect(key, Type::Hash)?;
             let value = |f: &Bytes| if there { view.text(&path(key, f)) } else { None };
-            Ok(Plan::reads(Reply::Values(fields.iter().map(value).collect())))
+            Ok(Plan::reads(Reply::Values(gather(fields.iter().map(value))?)))
         }
         Command::HExists { key, field } => {
             Ok(Plan::reads(Reply::Number(i64::from(read(view, key, field)?.is_some()))))
@@ -95,13 +96,16 @@ fn delete(view: View<'_>, key: &[u8], fields: &[Bytes]) -> Planned {
 }
 
 fn pairs(view: View<'_>, key: &[u8]) -> Result<Vec<(Bytes, Bytes)>, Refusal> {
-    let mut out = Vec::new();
+    let (mut out, mut gathered) = (Vec::new(), Gathered::default());
     if view.expect(key, Type::Hash)? {
         view.names(&[key.to_vec()], None, |name, kinds| {
-            out.push((Bytes::copy_from_slice(name), shown(view, key, name, kinds)));
-            answer_within(out.len()).is_ok()
+            let value = shown(view, key, name, kinds);
+            let room = gathered.take(name.len() + value.len());
+            out.push((Bytes::copy_from_slice(name), value));
+            room && answer_within(out.len()).is_ok()
         });
     }
+    gathered.check()?;
     answer_within(out.len())?;
     Ok(out)
 }
@@ -115,16 +119,20 @@ fn scan(view: View<'_>, key: &[u8], span: &Span) -> Planned {
     let mut found = Vec::new();
     let mut next = None;
     if view.expect(key, Type::Hash)? {
-        let (count, mut seen) = (step(span), 0);
+        let (count, mut seen, mut bytes) = (step(span), 0, 0);
         view.names(&[key.to_vec()], span.after.as_deref(), |name, kinds| {
             seen += 1;
             if span.pattern.as_ref().is_none_or(|p| matches(p, name)) {
-                found.extend([Bytes::copy_from_slice(name), shown(view, key, name, kinds)]);
+                let value = shown(view, key, name, kinds);
+                bytes += name.len() + value.len();
+                found.extend([Bytes::copy_from_slice(name), value]);
             }
-            if seen == count {
+            // A step may be shorter than it was asked to be.
+            let more = seen < count && bytes < SCAN_BYTES;
+            if !more {
                 next = Some(Bytes::copy_from_slice(name));
             }
-            seen < count
+            more
         });
     }
     Ok(Plan::reads(Reply::Scan { next, found }))

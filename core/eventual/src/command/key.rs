@@ -1,10 +1,12 @@
 //! What concerns a key whatever it holds.
 
+use super::cost::Gathered;
 use super::set::step;
-use super::{Plan, Planned, View, answer_within, length, matches, within};
-use crate::api::{ANSWER_MAX, Command, Expiry, Reply, WRITE_MAX};
+use super::{Plan, Planned, SCAN_BYTES, View, answer_within, length, matches, within};
+use crate::api::{ANSWER_MAX, Command, Expiry, FLUSH_MAX, Reply, WRITE_MAX};
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use dwcp_crdt::{Address, Kind};
 use std::collections::BTreeSet;
 
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
@@ -33,48 +35,38 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan::reads(Reply::Number(deadline(view, key).map_or_else(|no| no, at))))
         }
         Command::Scan { span, kind } => {
-            let (count, mut seen) = (step(span), 0);
+            let (count, mut seen, mut bytes) = (step(span), 0, 0);
             let (mut next, mut found) = (None, Vec::new());
             view.names(&[], span.after.as_deref(), |name, kinds| {
-                seen += 1;
+                (seen, bytes) = (seen + 1, bytes + name.len());
                 let fits = span.pattern.as_ref().is_none_or(|p| matches(p, name))
                     && kind.is_none_or(|t| View::shown(kinds) == t);
                 if fits && !view.is_past(name) {
                     found.push(Bytes::copy_from_slice(name));
                 }
-                if seen == count {
+                let more = seen < count && bytes < SCAN_BYTES;
+                if !more {
                     next = Some(Bytes::copy_from_slice(name));
                 }
-                seen < count
+                more
             });
             Ok(Plan::reads(Reply::Scan { next, found }))
         }
         Command::Keys { pattern } => {
-            let mut found = Vec::new();
+            let (mut found, mut gathered) = (Vec::new(), Gathered::default());
             view.names(&[], None, |name, _| {
-                if matches(pattern, name) && !view.is_past(name) {
-                    found.push(Bytes::copy_from_slice(name));
+                if !matches(pattern, name) || view.is_past(name) {
+                    return true;
                 }
-                found.len() <= ANSWER_MAX
+                found.push(Bytes::copy_from_slice(name));
+                gathered.take(name.len()) && found.len() <= ANSWER_MAX
             });
+            gathered.check()?;
             answer_within(found.len())?;
             Ok(Plan::reads(Reply::Elements(found)))
         }
         Command::DbSize => Ok(Plan::reads(length(count(view)))),
-        Command::RandomKey => {
-            let n = count(view);
-            let nth = if n == 0 { 0 } else { (view.draw % n as u64) as usize };
-            let (mut at, mut found) = (0, None);
-            view.names(&[], None, |name, _| {
-                // Those past their deadline are passed over: the next one is as good, or the last one before.
-                if !view.is_past(name) && (found.is_none() || at <= nth) {
-                    found = Some(Bytes::copy_from_slice(name));
-                }
-                at += 1;
-                at <= nth || found.is_none()
-            });
-            Ok(Plan::reads(Reply::Value(found)))
-        }
+        Command::RandomKey => Ok(Plan::reads(Reply::Value(any(view)))),
         Command::FlushDb => flush(view),
         other => unreachable!("{} is no command of keys", other.name()),
     }
@@ -107,15 +99,36 @@ fn expire(view: View<'_>, key: &[u8], expiry: Expiry) -> Planned {
     Ok(Plan { edits, reply: Reply::Number(i64::from(done)) })
 }
 
+/// A key by chance, as likely as it has entries. Those past their deadline are passed over, and the next one is as good.
+fn any(view: View<'_>) -> Option<Bytes> {
+    let root = Address { names: Vec::new(), kind: Kind::Map };
+    let n = view.space.entries_in(&root);
+    let start = if n == 0 { None } else { view.space.name_at(&root, (view.draw % n as u64) as usize) };
+    let seen = |name: &[u8]| !view.is_past(name) && !view.kinds(name).is_empty();
+    if let Some(name) = start.as_ref().filter(|name| seen(name)) {
+        return Some(Bytes::copy_from_slice(name));
+    }
+    let mut found = None;
+    for after in [start.as_deref(), None] {
+        view.names(&[], after, |name, _| {
+            found = seen(name).then(|| Bytes::copy_from_slice(name));
+            found.is_none()
+        });
+        if found.is_some() {
+            break;
+        }
+    }
+    found
+}
+
 /// All that is seen goes: named key by key, so that what is written elsewhere meanwhile stays.
 fn flush(view: View<'_>) -> Planned {
-    let (mut edits, mut bytes) = (Vec::new(), 0);
+    let (mut edits, mut keys, mut bytes) = (Vec::new(), 0, 0);
     view.names(&[], None, |name, _| {
-        bytes += name.len() + 40;
+        (keys, bytes) = (keys + 1, bytes + name.len());
         edits.extend(view.space.delete_all(&[name.to_vec()]));
-        bytes <= WRITE_MAX && edits.len() <= crate::api::FLUSH_MAX
+        bytes <= WRITE_MAX && keys <= FLUSH_MAX
     });
-    let limit = crate::api::FLUSH_MAX;
-    within("the number of keys flushed at once (scan and delete instead)", edits.len(), limit)?;
+    within("the number of keys flushed at once (scan and delete instead)", keys, FLUSH_MAX)?;
     Ok(Plan { edits, reply: Reply::Done })
 }

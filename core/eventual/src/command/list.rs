@@ -3,6 +3,7 @@
 //! Indices count what is shown here. What a command takes out it names: elements that another region pushes meanwhile are neither
 //! taken out nor counted, wherever they come to stand.
 
+use super::cost::Gathered;
 use super::{Plan, Planned, View, answer_within, length};
 use crate::api::{ANSWER_MAX, Command, Reply, Type};
 use crate::refusal::Refusal;
@@ -13,6 +14,8 @@ use dwcp_crdt::{Address, Change, Dot, Edit, Kind};
 
 /// Elements that a search looks at in one go.
 const AT_ONCE: usize = 1_024;
+/// Elements, as large as they may be, that are copied before their size is looked at.
+const FEW: usize = 64;
 
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
     match command {
@@ -22,8 +25,14 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         Command::LRange { key, start, stop } => {
             let range = span(*start, *stop, size(view, key)?);
             answer_within(range.len())?;
-            let found = view.space.range(&at(key), range.start, range.len());
-            Ok(Plan::reads(Reply::Elements(found.into_iter().map(Bytes::from).collect())))
+            let (mut found, mut gathered) = (Vec::new(), Gathered::default());
+            for from in range.clone().step_by(FEW) {
+                let some = view.space.range(&at(key), from, FEW.min(range.end - from));
+                gathered.take(some.iter().map(Vec::len).sum());
+                gathered.check()?;
+                found.extend(some.into_iter().map(Bytes::from));
+            }
+            Ok(Plan::reads(Reply::Elements(found)))
         }
         Command::LIndex { key, index } => {
             let place = place(*index, size(view, key)?);

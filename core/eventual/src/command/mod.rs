@@ -10,6 +10,7 @@
 //! 4. What a plan reads is bounded by the answer's bound, what it writes by the log record's.
 
 mod bounded;
+mod cost;
 mod explain;
 mod glob;
 mod hash;
@@ -22,6 +23,7 @@ mod text;
 #[cfg(test)]
 mod concurrency;
 
+pub(crate) use cost::Cost;
 pub(crate) use explain::explain;
 pub(crate) use glob::matches;
 pub(crate) use key::count;
@@ -30,7 +32,7 @@ use crate::api::{ANSWER_MAX, Command, ELEMENT_MAX, Expiry, KEY_MAX, Reply, Type,
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use dwcp_crdt::space::{Field, Sibling};
-use dwcp_crdt::{Address, Change, Dot, Edit, Kind, Space};
+use dwcp_crdt::{Address, Change, Edit, Kind, Space};
 
 /// What a command does and answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,31 +121,8 @@ pub(crate) fn plan(view: View<'_>, command: &Command) -> Planned {
         | Command::LPos { .. } => list::plan(view, command),
         _ => key::plan(view, command),
     }?;
-    within("what the command writes", weight(&planned.edits), WRITE_MAX)?;
+    within("what the command writes", view.space.weigh(&planned.edits, WRITE_MAX), WRITE_MAX)?;
     Ok(planned)
-}
-
-/// Bytes that edits take in the log, roughly from above.
-pub(crate) fn weight(edits: &[Edit]) -> usize {
-    let change = |c: &Change| match c {
-        Change::Write(b) | Change::Add(b) | Change::Remove(b) => b.len(),
-        Change::Replace { value, .. } => value.len() + 32,
-        Change::Insert { values, .. } => values.iter().map(|v| v.len() + 4).sum(),
-        Change::EraseNamed(names) => SPAN_BYTES * spans(names),
-        Change::Erase { count, .. } => SPAN_BYTES * count,
-        _ => 0,
-    };
-    edits.iter().map(|e| 40 + e.at.names.iter().map(Vec::len).sum::<usize>() + change(&e.change)).sum()
-}
-
-/// Bytes of a row of elements that go, at most.
-const SPAN_BYTES: usize = 14;
-
-/// In how many rows these names lie.
-fn spans(names: &[Dot]) -> usize {
-    let mut names: Vec<u64> = names.iter().map(|n| n.bits()).collect();
-    names.sort_unstable();
-    names.chunk_by(|a, b| a + 1 == *b).count()
 }
 
 fn within(what: &str, size: usize, limit: usize) -> Result<(), Refusal> {
@@ -291,12 +270,12 @@ impl<'s> View<'s> {
         }
         edits.push(Edit::new(at(kind), Change::Write(value.to_vec())));
     }
-    /// Adds to the number at a path; answers with the total as seen here then.
+    /// Adds to the number in a field; answers with the total as seen here then.
     fn count(self, path: Path<'_>, there: bool, by: i64, edits: &mut Vec<Edit>) -> Result<i64, Refusal> {
         let mut now = 0;
         if there {
             if let Some(text) = self.writes(path).first() {
-                now += i128::from(integer(&text.value).ok_or(Refusal::NotInteger)?);
+                now += i128::from(integer(&text.value).ok_or(Refusal::FieldNotInteger)?);
             }
             now += self.counted(path).unwrap_or(0);
         }
@@ -344,6 +323,9 @@ impl<'s> View<'s> {
         self.deadline(&[key.to_vec()]).is_some_and(|at| at <= self.millis)
     }
 }
+
+/// Bytes after which a step of a scan ends, however many elements it was asked for.
+const SCAN_BYTES: usize = 4 * 1024 * 1024;
 
 /// An answer of that many elements.
 fn answer_within(n: usize) -> Result<(), Refusal> {

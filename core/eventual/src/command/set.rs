@@ -1,14 +1,18 @@
 //! Sets.
 
+use super::cost::Gathered;
 use super::{Plan, Planned, View, answer_within, length, matches};
-use crate::api::{ANSWER_MAX, Command, Reply, SCAN_MAX, Span, Type};
+use crate::api::{Command, Reply, SCAN_MAX, Span, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use dwcp_crdt::{Address, Change, Edit, Kind};
 use std::collections::BTreeSet;
 
 /// Kinds that are sets; the door writes the first.
-const SETS: [Kind; 3] = [Kind::OrSet, Kind::GSet, Kind::TwoPhaseSet];
+pub(super) const SETS: [Kind; 3] = [Kind::OrSet, Kind::GSet, Kind::TwoPhaseSet];
+
+/// Members that are looked at in one go.
+const AT_ONCE: usize = 1_024;
 
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
     match command {
@@ -62,13 +66,8 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan::reads(length(n)))
         }
         Command::SRandMember { key } => {
-            let n = if view.expect(key, Type::Set)? { cardinality(view, key) } else { 0 };
-            if n == 0 {
-                return Ok(Plan::reads(Reply::Value(None)));
-            }
-            let nth = (view.draw % n as u64) as usize;
-            let member = all(view, key, nth + 1).into_iter().nth(nth).map(Bytes::from);
-            Ok(Plan::reads(Reply::Value(member)))
+            let there = view.expect(key, Type::Set)?;
+            Ok(Plan::reads(Reply::Value(if there { any(view, key) } else { None })))
         }
         Command::SUnion { keys } => together(view, keys, |a, b| a.union(&b).cloned().collect()),
         Command::SInter { keys } => together(view, keys, |a, b| a.intersection(&b).cloned().collect()),
@@ -107,13 +106,41 @@ fn after(view: View<'_>, key: &[u8], name: Option<&[u8]>, limit: usize) -> BTree
     out
 }
 
+/// A member by chance, as likely as it has entries.
+fn any(view: View<'_>, key: &[u8]) -> Option<Bytes> {
+    let of = |kind| view.space.entries_in(&Address::key(kind, key));
+    let n: usize = SETS.into_iter().map(of).sum();
+    let mut nth = (view.draw % n.max(1) as u64) as usize;
+    for kind in SETS {
+        let at = Address::key(kind, key);
+        if let Some(name) = view.space.name_at(&at, nth) {
+            // One that was taken out of a 2P-set for good is no member: the next one is as good, or the first.
+            let found = Some(name).filter(|name| view.space.contains(&at, name));
+            let other = || after(view, key, None, 1).pop_first();
+            return found.or_else(other).map(Bytes::from);
+        }
+        nth -= of(kind);
+    }
+    None
+}
+
 fn members(view: View<'_>, key: &[u8]) -> Result<BTreeSet<Vec<u8>>, Refusal> {
     if !view.expect(key, Type::Set)? {
         return Ok(BTreeSet::new());
     }
-    let found = all(view, key, ANSWER_MAX + 1);
-    answer_within(found.len())?;
-    Ok(found)
+    let (mut found, mut gathered, mut last) = (BTreeSet::new(), Gathered::default(), None);
+    loop {
+        let some = after(view, key, last.as_deref(), AT_ONCE);
+        let full = some.len() == AT_ONCE;
+        gathered.take(some.iter().map(Vec::len).sum());
+        gathered.check()?;
+        last = some.last().cloned();
+        found.extend(some);
+        answer_within(found.len())?;
+        if !full {
+            return Ok(found);
+        }
+    }
 }
 
 fn together(
@@ -138,7 +165,8 @@ fn scan(view: View<'_>, key: &[u8], span: &Span) -> Planned {
     if !view.expect(key, Type::Set)? {
         return Ok(Plan::reads(Reply::Scan { next: None, found: Vec::new() }));
     }
-    let count = step(span);
+    // A step may be shorter than it was asked to be: so many members of the largest size are an answer.
+    let count = step(span).min(AT_ONCE);
     let looked_at = after(view, key, span.after.as_deref(), count);
     let next = (looked_at.len() == count).then(|| looked_at.last().cloned().map(Bytes::from)).flatten();
     let fits = |m: &Vec<u8>| span.pattern.as_ref().is_none_or(|p| matches(p, m));

@@ -1,5 +1,6 @@
 //! Strings and the numbers in them.
 
+use super::cost::gather;
 use super::{Plan, Planned, View, length};
 use crate::api::{Command, Expiry, Reply, Type};
 use crate::refusal::Refusal;
@@ -16,8 +17,8 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         }
         Command::MGet { keys } => {
             // What is no string counts as absent here, as in Redis.
-            let values = keys.iter().map(|k| read(view, k).unwrap_or(None)).collect();
-            Ok(Plan::reads(Reply::Values(values)))
+            let values = keys.iter().map(|k| read(view, k).unwrap_or(None));
+            Ok(Plan::reads(Reply::Values(gather(values)?)))
         }
         Command::Set { key, value, expiry } => {
             let mut edits = Vec::new();
@@ -107,7 +108,11 @@ fn set(view: View<'_>, key: &[u8], kind: Kind, value: &[u8], expiry: Expiry, edi
 /// Bytes from `start` to `end`, both included, counted from the end if negative.
 fn range(text: &Bytes, start: i64, end: i64) -> Bytes {
     let n = i64::try_from(text.len()).unwrap_or(i64::MAX);
-    let from = |i: i64| if i < 0 { (n + i).max(0) } else { i };
+    // Redis looks at the order before it cuts: from -100 to -200 is nothing, from -200 to -100 is cut to the first byte.
+    if start < 0 && end < 0 && start > end {
+        return Bytes::new();
+    }
+    let from = |i: i64| if i < 0 { n.saturating_add(i).max(0) } else { i };
     let (start, end) = (from(start), from(end).min(n - 1));
     if start > end || n == 0 {
         return Bytes::new();
@@ -128,5 +133,11 @@ mod tests {
             assert_eq!(range(&text, start, end), want, "{start} {end}");
         }
         assert_eq!(range(&Bytes::new(), 0, -1), "");
+        let text = Bytes::from_static(b"abc");
+        for (start, end, want) in
+            [(-100, -200, ""), (-200, -100, "a"), (i64::MIN, i64::MAX, "abc"), (-1, -3, "")]
+        {
+            assert_eq!(range(&text, start, end), want, "{start} {end}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Values as large as they may be, and many of them: everything that carries operations has a bound, and keeps within it.
 
-use crate::world::{World, set_all};
+use crate::world::{World, add, delete, set_all, total};
 use crate::{secs, three};
 use dwcp_crdt::Standing;
 use dwcp_env::Duration;
-use dwcp_eventual::Command;
+use dwcp_eventual::{Command, Expiry, Span};
 
 const KIB: usize = 1024;
 
@@ -73,4 +73,69 @@ fn a_large_write_after_many_small_ones_reaches_who_was_away() {
     w.run(secs(8));
     w.all_equal();
     assert_eq!(length(&mut w, 2, "many 39"), (31 * KIB).to_string());
+}
+
+/// Names as long as they may be, all with the same deadline: what is removed at once has a bound, too.
+#[test]
+fn long_names_that_end_at_the_same_moment_are_removed_in_several_turns() {
+    let mut w = World::new(&[0]);
+    w.run(secs(15));
+    w.all_serve();
+    let key = |i: usize| format!("{i:0>32768}");
+    let end = w.wall_ms() + 3_000;
+    for i in 0..60 {
+        let (key, value) = (key(i).into(), "v".into());
+        w.acked(0, Command::Set { key, value, expiry: Expiry::At(end as i64) });
+    }
+    assert_eq!(w.node(0).space().names_in(&[]), 60);
+    w.run(secs(5));
+    assert_eq!(w.node(0).space().names_in(&[]), 0);
+}
+
+/// What a peer lacks is sent when all that the state shows is durable: while that takes long, it is not read into memory again and again.
+#[test]
+fn what_waits_for_a_slow_disk_to_be_sent_has_a_bound() {
+    let mut w = World::new(&[0, 1, 1, 1, 1, 1, 1]);
+    w.run(secs(15));
+    w.all_serve();
+    (1..7).for_each(|n| w.cut(n, true));
+    fill(&mut w, 0, "large", 20, 1_000 * KIB);
+    w.run(secs(1));
+    w.disks_take(secs(6));
+    w.bad(0, 1_000);
+    (1..7).for_each(|n| w.cut(n, false));
+    let mut most = 0;
+    for i in 0..300 {
+        // There is always something that is not durable yet.
+        w.begin(0, add("s", &i.to_string()));
+        w.run(Duration::millis(50));
+        most = most.max(w.node(0).held_bytes());
+    }
+    w.bad(0, 0);
+    assert!(most > 4_000 * KIB && most < 12_000 * KIB, "{most}");
+    w.disks_take(Duration::millis(2));
+    w.run(secs(50));
+    w.all_equal();
+}
+
+/// Nobody is shown what a crash could take back, whether the write named its keys or not.
+#[test]
+fn reads_wait_for_what_a_flush_removed_and_for_any_key_if_they_name_none() {
+    let scan = || Command::Scan { span: Span::default(), kind: None };
+    let mut w = World::new(&[0]);
+    w.run(secs(15));
+    w.acked(0, set_all((0..9).map(|i| format!("k{i}")), "v"));
+    assert!(w.answers_at_once(0, total("k1")) && w.answers_at_once(0, scan()));
+    w.disks_take(secs(1));
+    w.begin(0, delete(["k1".to_string()].into_iter()));
+    assert!(w.answers_at_once(0, total("k2")), "nobody writes that");
+    for keyless in [scan(), Command::DbSize, Command::Keys { pattern: "*".into() }, Command::RandomKey] {
+        assert!(!w.answers_at_once(0, keyless.clone()), "{}", keyless.name());
+    }
+    w.run(secs(3));
+    assert!(w.answers_at_once(0, scan()));
+    w.begin(0, Command::FlushDb);
+    assert!(!w.answers_at_once(0, total("k2")) && !w.answers_at_once(0, Command::DbSize));
+    w.run(secs(3));
+    assert!(w.answers_at_once(0, total("k2")) && w.answers_at_once(0, Command::DbSize));
 }

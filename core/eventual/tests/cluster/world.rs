@@ -154,6 +154,10 @@ impl World {
         let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + self.now.as_nanos());
         Now { mono: self.now, wall, uncertainty: Duration::ZERO }
     }
+    /// What the clocks on the walls show, in milliseconds.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.clock().wall.as_nanos() / 1_000_000
+    }
     /// Starts a node from its disk.
     pub(crate) fn boot(&mut self, n: usize) {
         let (now, patience) = (self.clock(), self.patience);
@@ -404,6 +408,15 @@ impl World {
     /// A write whose answer nobody waits for.
     pub(crate) fn begin_add(&mut self, n: usize, key: &str, member: &str) {
         self.send(n, add(key, member));
+    }
+    /// A write that nobody waits for.
+    pub(crate) fn begin(&mut self, n: usize, command: Command) {
+        self.send(n, command);
+    }
+    /// Whether a question is answered at once, while the disk is busy.
+    pub(crate) fn answers_at_once(&mut self, n: usize, command: Command) -> bool {
+        let id = self.send(n, command);
+        self.answers.remove(&id).is_some()
     }
     /// What a read answers, as text.
     pub(crate) fn ask(&mut self, n: usize, command: Command) -> Vec<String> {

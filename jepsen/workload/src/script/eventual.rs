@@ -116,9 +116,7 @@ impl Eventual {
                 let by = 1 + draw.below(9, BY, 0);
                 (Deed::Count { key, by }, Command::IncrBy { key: counter_key(key), by: by.cast_signed() })
             }
-            65..77 => {
-                (Deed::Write { key, value: unique }, self.write(key, unique, draw))
-            }
+            65..77 => (Deed::Write { key, value: unique }, self.write(key, unique, draw)),
             77..90 => {
                 let pairs = vec![(bytes(unique), bytes(unique))];
                 (Deed::Field { key, field: unique }, Command::HSet { key: map_key(key), pairs })
