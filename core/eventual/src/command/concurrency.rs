@@ -1,6 +1,6 @@
 //! Commands against spaces, without a disk or a network: what each means, alone and under concurrency.
 
-use super::{Cost, Plan, View, plan};
+use super::{Cost, Plan, View, explain, plan};
 use crate::api::{Command, Expiry, Reply, Span, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -530,6 +530,10 @@ fn an_answer_has_a_bound_in_bytes() {
     assert!(too_large(two.at_a(Command::HMGet { key: b("h"), fields: vec![b("7"); 65] })));
     assert!(too_large(two.at_a(Command::HGetAll { key: b("h") })));
     assert!(too_large(two.at_a(Command::LRange { key: b("l"), start: 0, stop: -1 })));
+    for key in ["l", "h"] {
+        let said = explain(View { space: &two.a, millis: two.ms, draw: 0 }, &b(key));
+        assert!(said.cut && (4..=32).contains(&said.entries.len()), "{key}: {}", said.entries.len());
+    }
     // A scan ends its step early instead, and misses nothing.
     let (mut after, mut seen, mut steps) = (None, 0, 0);
     loop {

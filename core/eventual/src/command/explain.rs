@@ -7,6 +7,10 @@ use dwcp_crdt::{Address, Dot, Hlc, Kind, Space};
 
 /// Entries of one explanation.
 const ENTRIES_MAX: usize = 1_000;
+/// Bytes of their values after which no more are shown.
+const VALUES_BYTES: usize = 4 * 1024 * 1024;
+/// Values, as large as they may be, that are copied before their size is looked at.
+const FEW: usize = 16;
 
 /// All that lies under a key, and what of it is shown.
 pub(crate) fn explain(view: View<'_>, key: &Bytes) -> Explanation {
@@ -25,9 +29,14 @@ pub(crate) fn explain(view: View<'_>, key: &Bytes) -> Explanation {
     out
 }
 
+fn is_full(out: &Explanation) -> bool {
+    let bytes = out.entries.iter().filter_map(|e| e.value.as_ref()).map(Bytes::len).sum::<usize>();
+    out.entries.len() >= ENTRIES_MAX || bytes >= VALUES_BYTES
+}
+
 fn below(view: View<'_>, path: &[Vec<u8>], out: &mut Explanation) {
     for kind in view.space.kinds(path) {
-        if out.entries.len() >= ENTRIES_MAX {
+        if is_full(out) {
             out.cut = true;
             return;
         }
@@ -100,15 +109,21 @@ fn counters(view: View<'_>, at: &Address, out: &mut Explanation) {
 }
 
 fn places(view: View<'_>, at: &Address, out: &mut Explanation) {
-    let room = ENTRIES_MAX.saturating_sub(out.entries.len());
-    out.cut |= view.space.length(at) > room;
-    for (i, placed) in view.space.placed(at, 0, room).into_iter().enumerate() {
-        let mut e = entry(view.space, at, placed.dot);
-        e.path.push(i.to_string().into());
-        e.value = Some(placed.value.into());
-        e.shown = Some("there: no removal names it; it stands beside what its writer saw beside it".into());
-        out.entries.push(e);
+    let len = view.space.length(at);
+    let mut shown = 0;
+    while shown < len && !is_full(out) {
+        let some = view.space.placed(at, shown, FEW.min(ENTRIES_MAX - out.entries.len()));
+        for (i, placed) in (shown..).zip(some) {
+            let mut e = entry(view.space, at, placed.dot);
+            e.path.push(i.to_string().into());
+            e.value = Some(placed.value.into());
+            e.shown =
+                Some("there: no removal names it; it stands beside what its writer saw beside it".into());
+            out.entries.push(e);
+            shown = i + 1;
+        }
     }
+    out.cut |= shown < len;
     debug_assert!(at.kind == Kind::Sequence, "only sequences have places");
 }
 
