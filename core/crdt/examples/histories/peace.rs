@@ -7,11 +7,26 @@ use dwcp_crdt::space::{Compared, Restore, Value};
 use dwcp_crdt::{ReplicaIndex, Space};
 
 impl World {
-    /// What a replica shows is what the specification says of its version.
+    /// Works out what a replica must show, if that was not what was asked for last.
+    fn want(&mut self, n: usize) {
+        let (version, epoch) = (self.nodes[n].space.version(), self.roster.epoch);
+        if !self.wanted.as_ref().is_some_and(|(v, e, _)| (v, *e) == (version, epoch)) {
+            let view = self.spec.view(version, &self.roster);
+            self.wanted = Some((version.clone(), epoch, view));
+        }
+    }
+    /// What a replica shows is what the specification says of its version. One that is as it was when that was asked last is not asked again.
     pub(super) fn check(&mut self, n: usize) -> Result<(), Violation> {
+        let digest = self.nodes[n].space.digest();
+        let now = Some((digest, self.roster.epoch));
+        if self.nodes[n].checked == now {
+            return Ok(());
+        }
+        self.nodes[n].checked = now;
         self.counts.checks += 1;
+        self.want(n);
+        let Some((_, _, want)) = &self.wanted else { return fail("nothing to compare with") };
         let space = &self.nodes[n].space;
-        let want = self.spec.view(space.version(), &self.roster);
         let mut got = View::new();
         let root = Address::root();
         if let Some(Value::Map(fields)) = space.get(&root) {
@@ -19,15 +34,59 @@ impl World {
                 flatten(space, &root.field(f.kind, &f.name), v, &mut got);
             }
         }
-        if got != want {
+        if got != *want {
             return fail(format!("{n} at {} shows\n  {got:?}\nnot\n  {want:?}", space.version()));
         }
         self.counts.lists += got.values().filter(|seen| matches!(seen, Seen::List(_))).count() as u64;
-        let digest = space.digest();
         for other in &self.nodes {
             let theirs = other.space.digest();
             if theirs.version == digest.version && theirs.state != digest.state {
                 return fail(format!("{n}: two states of version {}", space.version()));
+            }
+        }
+        Ok(())
+    }
+    pub(super) fn trim(&mut self, n: usize) {
+        self.nodes[n].space.trim();
+        self.nodes[n].checked = None;
+        self.counts.trims += 1;
+        self.tell(|| format!("{n} trims"));
+    }
+    /// For a moment everyone who can hears of everything and says so; some write again; and some forget what all have, but not what
+    /// was written last.
+    pub(super) fn calm(&mut self) -> Result<(), Violation> {
+        for _ in 0..2 {
+            for a in 0..self.nodes.len() {
+                for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                    self.ask(a, b)?;
+                }
+                self.sync(a);
+            }
+        }
+        for a in 0..self.nodes.len() {
+            for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                self.acknowledge(a, b);
+            }
+        }
+        if self.draw.once_in(2) {
+            // What died before is dated now.
+            (0..self.nodes.len()).for_each(|n| self.trim(n));
+            for a in 0..self.nodes.len() {
+                self.sync(a);
+                for b in (0..self.nodes.len()).filter(|b| *b != a) {
+                    self.acknowledge(a, b);
+                }
+            }
+            for _ in 0..1 + self.draw.below(6) {
+                let n = self.any();
+                if self.draw.once_in(3) { self.deliver()? } else { self.transact(n)? }
+            }
+        }
+        for n in 0..self.nodes.len() {
+            if self.draw.once_in(2) {
+                self.trim(n);
+                self.trim(n);
+                self.check(n)?;
             }
         }
         Ok(())
@@ -84,8 +143,8 @@ impl World {
         }
         for n in 0..self.nodes.len() {
             // A list in which something has died since the last time is buried the time after.
-            self.nodes[n].space.trim();
-            self.nodes[n].space.trim();
+            self.trim(n);
+            self.trim(n);
             // Only now: operations of an old incarnation may be lost with whoever had received them.
             let waiting = self.nodes[n].space.waiting().0;
             if waiting != 0 {
@@ -119,9 +178,10 @@ impl World {
         Ok(())
     }
     /// Nobody overspent.
-    fn nonnegative(&self, n: usize) -> Result<(), Violation> {
-        for ((names, kind), seen) in self.spec.view(self.nodes[n].space.version(), &self.roster) {
-            if kind == Kind::Bounded && matches!(seen, Seen::Total(t) if t < 0) {
+    fn nonnegative(&mut self, n: usize) -> Result<(), Violation> {
+        self.want(n);
+        for ((names, kind), seen) in self.wanted.iter().flat_map(|(.., view)| view) {
+            if *kind == Kind::Bounded && matches!(seen, Seen::Total(t) if *t < 0) {
                 return fail(format!("bounded counter {names:?} stands at {seen:?}"));
             }
         }

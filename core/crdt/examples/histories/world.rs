@@ -2,12 +2,12 @@
 //! that was touched is compared with the specification; at the end all is healed and everyone must be equal, byte for byte.
 
 use crate::draw::Draw;
-use crate::spec::Spec;
+use crate::spec::{Spec, View};
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::edit::{Change, Edit, EditFault};
 use dwcp_crdt::planted::{self, Bug};
 use dwcp_crdt::range::{self, Difference};
-use dwcp_crdt::space::{Config, Missing, Received, Refused, Rejected, Restore, SnapshotHeader};
+use dwcp_crdt::space::{Config, Digest, Missing, Received, Refused, Rejected, Restore, SnapshotHeader};
 use dwcp_crdt::{Batch, Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{NodeId, Probe};
 use std::fmt::Write as _;
@@ -81,6 +81,9 @@ struct Node {
     offset_millis: i64,
     group: usize,
     lagging: bool,
+    /// What it was when it was last compared with the specification, and under which roster's epoch. None if something
+    /// happened to it since that may show in neither.
+    checked: Option<(Digest, u64)>,
 }
 
 /// One history.
@@ -90,6 +93,8 @@ pub(crate) struct World {
     roster: Roster,
     nodes: Vec<Node>,
     spec: Spec,
+    /// What must be seen of a version under a roster: the last that was asked for.
+    wanted: Option<(VersionVector, u64, View)>,
     network: Vec<(NodeId, usize, Batch)>,
     now: u64,
     /// Nearly all happens in one or two lists.
@@ -147,6 +152,7 @@ impl World {
                 offset_millis: offset,
                 group: 0,
                 lagging: false,
+                checked: None,
             }
         };
         let nodes: Vec<Node> = (0..n).map(|i| node(i, &mut draw)).collect();
@@ -160,6 +166,7 @@ impl World {
             roster,
             nodes,
             spec: Spec::default(),
+            wanted: None,
             network: Vec::new(),
             now: 1_790_000_000_000,
             story: tell.then(String::new),
@@ -210,9 +217,7 @@ impl World {
             }
             84..86 => {
                 let n = self.any();
-                self.nodes[n].space.trim();
-                self.counts.trims += 1;
-                self.tell(|| format!("{n} trims"));
+                self.trim(n);
                 self.check(n)
             }
             86..88 => self.calm(),
@@ -253,48 +258,6 @@ impl World {
                 self.reconcile(a, b)
             }
         }
-    }
-
-    /// For a moment everyone who can hears of everything and says so; some write again; and some forget what all have, but not what
-    /// was written last.
-    fn calm(&mut self) -> Result<(), Violation> {
-        for _ in 0..2 {
-            for a in 0..self.nodes.len() {
-                for b in (0..self.nodes.len()).filter(|b| *b != a) {
-                    self.ask(a, b)?;
-                }
-                self.sync(a);
-            }
-        }
-        for a in 0..self.nodes.len() {
-            for b in (0..self.nodes.len()).filter(|b| *b != a) {
-                self.acknowledge(a, b);
-            }
-        }
-        if self.draw.once_in(2) {
-            // What died before is dated now.
-            self.nodes.iter_mut().for_each(|n| n.space.trim());
-            for a in 0..self.nodes.len() {
-                self.sync(a);
-                for b in (0..self.nodes.len()).filter(|b| *b != a) {
-                    self.acknowledge(a, b);
-                }
-            }
-            for _ in 0..1 + self.draw.below(6) {
-                let n = self.any();
-                if self.draw.once_in(3) { self.deliver()? } else { self.transact(n)? }
-            }
-        }
-        for n in 0..self.nodes.len() {
-            if self.draw.once_in(2) {
-                self.nodes[n].space.trim();
-                self.nodes[n].space.trim();
-                self.counts.trims += 1;
-                self.tell(|| format!("{n} trims"));
-                self.check(n)?;
-            }
-        }
-        Ok(())
     }
 
     fn address(&mut self) -> Address {
@@ -404,6 +367,7 @@ impl World {
                     return fail(format!("a batch reads back as {again:?}, was {batch:?}"));
                 }
                 self.spec.add(&batch);
+                self.wanted = None;
                 self.counts.transactions += 1;
                 node.wal.push(batch.clone());
                 node.outbox.push(batch.clone());
@@ -558,6 +522,7 @@ impl World {
         }
         space.open();
         node.space = space;
+        node.checked = None;
         node.durable = node.space.version().clone();
         self.counts.crashes += 1;
         self.tell(|| format!("{n} crashes and comes back"));
@@ -596,6 +561,7 @@ impl World {
         space.open();
         let node = &mut self.nodes[n];
         node.space = space;
+        node.checked = None;
         node.wal.clear();
         node.outbox.clear();
         node.disk = None;
@@ -719,6 +685,7 @@ impl World {
         };
         for batch in batches {
             self.spec.add(&batch);
+            self.wanted = None;
             self.nodes[n].wal.push(batch.clone());
             self.nodes[n].outbox.push(batch);
         }

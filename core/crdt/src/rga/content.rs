@@ -4,17 +4,16 @@
 //! hundred bytes and allocates nothing. Offsets are in elements; a chunk of plain ASCII is known by having as
 //! many bytes as elements, and is then indexed directly.
 
+use super::item::Item;
 use crate::code::{Reader, Writer};
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// One element of a [`List`](super::List).
-pub type Item = Box<[u8]>;
-
 /// Spare bytes a chunk of text gets when it grows: chunks are small and many, doubling would waste a third.
 const TEXT_SLACK: usize = 40;
+/// Spare elements a chunk of a list gets when it grows.
+const LIST_SLACK: usize = 4;
 
 /// The elements of a sequence, and how a chunk of them is cut and joined.
 ///
@@ -154,6 +153,9 @@ impl Content for Vec<Item> {
     }
 
     fn insert(&mut self, at: usize, _live: usize, slice: &[Item]) {
+        if self.capacity() - self.len() < slice.len() {
+            self.reserve_exact(slice.len() + LIST_SLACK);
+        }
         if let [one] = slice {
             Self::insert(self, at, one.clone());
         } else {
@@ -166,7 +168,9 @@ impl Content for Vec<Item> {
     }
 
     fn split_off(&mut self, at: usize, _live: usize) -> Self {
-        Self::split_off(self, at)
+        let rest = Self::split_off(self, at);
+        self.shrink_to(at + LIST_SLACK);
+        rest
     }
 
     fn slice(&self, at: usize, n: usize, _live: usize) -> &[Item] {
@@ -187,7 +191,7 @@ impl Content for Vec<Item> {
         let mut rest = Reader::new(bytes);
         let mut items = Self::with_capacity(count);
         for _ in 0..count {
-            items.push(Box::from(rest.bytes(bytes.len()).ok()?));
+            items.push(Item::from(rest.bytes(bytes.len()).ok()?));
         }
         rest.is_empty().then_some(items)
     }

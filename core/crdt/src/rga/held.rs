@@ -23,15 +23,14 @@
 //! 6. *What will never come is the root.* An eviction may cut off elements on which others, which were received, hang. These
 //!    stand behind what hangs on the root then, by their names, as everyone who knows the roster says.
 
-use super::content::Item;
 use super::delta::{Chain, Delta, push_interval};
+use super::item::Item;
 use super::order::Origin;
 use super::purge::Epochs;
 use super::tree::{ROOT, Run};
 use super::{Content, Hang, List};
 use crate::dot::Dot;
 use crate::version::VersionVector;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Elements in a row, all live or all dead, as they are kept.
@@ -359,5 +358,5 @@ fn take(delta: &mut Delta<Vec<Item>>, e: &mut Element) {
 
 /// A value as an element.
 pub(crate) fn item(bytes: &[u8]) -> Item {
-    Box::from(bytes)
+    Item::from(bytes)
 }

@@ -55,6 +55,7 @@ mod delta;
 mod fingerprint;
 mod held;
 mod index;
+mod item;
 mod join;
 mod load;
 mod op;
@@ -65,9 +66,10 @@ mod split;
 mod tree;
 
 pub use apply::PARKED_MAX;
-pub use content::{Content, Item};
+pub use content::Content;
 pub use delta::Delta;
 pub(crate) use held::{Element, NO_ELEMENT, Turn, item};
+pub use item::Item;
 pub use op::{Applied, EditError, Hang, INSERT_MAX, Op, Refused, SPANS_MAX, Side, Span, Spans};
 pub use purge::Purged;
 

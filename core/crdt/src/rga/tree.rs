@@ -515,7 +515,8 @@ impl<C: Content> Tree<C> {
     /// Finds where half of the live elements lie before, cutting a run there if its ends are far.
     fn halve(&mut self, place: &mut Place) -> usize {
         let leaf = self.leaf_mut(place.leaf);
-        let half = leaf.live / 2;
+        // At the end of the document most of it stays: what comes next comes behind.
+        let half = if leaf.next == NONE { leaf.live - leaf.live / 8 } else { leaf.live / 2 };
         let mut before = 0;
         let mut at = 0;
         while before + leaf.runs[at].live() <= half {
