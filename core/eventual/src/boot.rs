@@ -82,7 +82,7 @@ impl Eventual {
             wal: host.wal,
             identity: identity.map(|i| Identity { whole, ..i }),
             place_lost: None,
-            records_lost: identity.is_none() || found.lost.is_some(),
+            records_lost: identity.is_none_or(|i| i.unsure),
             claim: None,
             decided: Decided::default(),
             decided_known: false,
@@ -108,6 +108,7 @@ impl Eventual {
             drained_seen: false,
             leftover: found.leftover,
             salvaged: Vec::new(),
+            anew_waits: None,
             writing: None,
             job_out: false,
             since_checkpoint: log.entries.iter().map(|e| e.payload.len() as u64 + 64).sum(),
@@ -136,7 +137,9 @@ impl Eventual {
             spec,
         };
         if let Some(why) = found.lost {
-            this.lose_place(why);
+            this.lose_records(why);
+        } else if identity.is_some_and(|i| i.lost && !this.is_ended(i.replica)) {
+            this.lose_place("its place was given up before it ended");
         } else {
             this.space.open();
         }

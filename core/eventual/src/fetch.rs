@@ -40,7 +40,7 @@ use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::space::{Cursor, Digest, Received, Refused, Restore, RestoreFault, SnapshotHeader};
-use dwcp_crdt::{Batch, Member, Roster, VersionVector};
+use dwcp_crdt::{Batch, Member, Roster, Standing, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
 /// A holder that is silent for so long is given up.
@@ -356,8 +356,13 @@ impl Eventual {
         for batch in std::mem::take(&mut self.leftover) {
             // What still does not fit has been superseded by the fetched state, or is lost with what came before it; of our own, what
             // their eviction cuts off will be made anew.
-            let own = space.roster().get(batch.replica()).is_some_and(|m| m.node == self.node);
-            if !matches!(space.receive(&batch, ms), Ok(Received::Applied(_) | Received::Duplicate)) && own {
+            let maker = space.roster().get(batch.replica());
+            let (own, closing) =
+                maker.map_or((false, false), |m| (m.node == self.node, m.standing == Standing::Closing));
+            // How far we have come with one that is closing may have been told.
+            let taken = !closing
+                && matches!(space.receive(&batch, ms), Ok(Received::Applied(_) | Received::Duplicate));
+            if !taken && (own || closing) {
                 self.leftover.push(batch);
             }
         }

@@ -1,7 +1,8 @@
 //! Who this replica is: the one record that a crash must not lose, and what the log holds besides.
 //!
 //! ```text
-//! vote of the log   version 1 (1 byte), flags (1: the state is whole), replica (2), incarnation (8)
+//! vote of the log   version 1 (1 byte), flags (1: the state is whole, 2: the place is given up, 4: and what was made there is not all known),
+//!                   replica (2), incarnation (8)
 //! entry             0, a batch in its canonical bytes  |  1, a roster in its canonical bytes
 //! ```
 //!
@@ -15,6 +16,8 @@ use dwcp_crdt::{Batch, ReplicaIndex, Roster};
 
 const VERSION: u8 = 1;
 const WHOLE: u8 = 1;
+const LOST: u8 = 2;
+const UNSURE: u8 = 4;
 const BATCH: u8 = 0;
 const ROSTER: u8 = 1;
 
@@ -25,11 +28,17 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
     /// The state has once been as whole as that of a peer, or was the first.
     pub(crate) whole: bool,
+    /// The place is given up: nothing is made there any more, whatever a later start finds on the disk.
+    pub(crate) lost: bool,
+    /// Not all that was made there is known.
+    pub(crate) unsure: bool,
 }
 
 impl Identity {
     pub(crate) fn encode(self) -> Bytes {
-        let mut out = vec![VERSION, if self.whole { WHOLE } else { 0 }];
+        let flag = |is: bool, bit| if is { bit } else { 0 };
+        let flags = flag(self.whole, WHOLE) | flag(self.lost, LOST) | flag(self.unsure, UNSURE);
+        let mut out = vec![VERSION, flags];
         out.extend_from_slice(&self.replica.0.to_le_bytes());
         out.extend_from_slice(&self.incarnation.to_le_bytes());
         out.into()
@@ -37,9 +46,10 @@ impl Identity {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, incarnation) = bytes.split_at_checked(4)?;
         let incarnation = u64::from_le_bytes(incarnation.try_into().ok()?);
-        let known = head[0] == VERSION && head[1] & !WHOLE == 0;
+        let is = |bit| head[1] & bit != 0;
+        let known = head[0] == VERSION && head[1] & !(WHOLE | LOST | UNSURE) == 0;
         let replica = ReplicaIndex(u16::from_le_bytes([head[2], head[3]]));
-        known.then_some(Self { replica, incarnation, whole: head[1] & WHOLE != 0 })
+        known.then_some(Self { replica, incarnation, whole: is(WHOLE), lost: is(LOST), unsure: is(UNSURE) })
     }
 }
 
@@ -96,7 +106,8 @@ mod tests {
 
     #[test]
     fn an_identity_is_read_back_or_not_at_all() {
-        let me = Identity { replica: ReplicaIndex(7), incarnation: 3, whole: true };
+        let me =
+            Identity { replica: ReplicaIndex(7), incarnation: 3, whole: true, lost: false, unsure: true };
         let bytes = me.encode();
         assert_eq!(Identity::decode(&bytes), Some(me));
         assert_eq!(Identity::decode(&bytes[..5]), None);

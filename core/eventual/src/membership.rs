@@ -52,11 +52,17 @@ impl Eventual {
         // A state that is given up may be all there is of what it took in last.
         self.drain();
         self.set_tails_aside();
-        let Some(me) = self.identity.map(|i| i.replica) else { return };
+        let Some((me, lost)) = self.identity.map(|i| (i.replica, i.lost)) else { return };
         match self.space.roster().get(me).map(|m| m.standing) {
-            Some(Standing::Evicted { .. }) if self.place_lost.is_none() => {
+            Some(Standing::Evicted { last, .. }) if self.place_lost.is_none() => {
                 self.probe.reachable("eventual.evicted");
+                if !lost && self.space.version().get(me) < last {
+                    self.lose_records("it was evicted, and others have more of what it made than it has");
+                }
                 self.forget_state("it was evicted while it was silent");
+            }
+            Some(_) if self.is_superseded(me) => {
+                self.lose_place("a place of this node after it was decided, and not taken before a crash");
             }
             Some(_) if self.diverged() => {
                 self.forget_state("it has operations that were cut off when their maker was evicted");
@@ -64,6 +70,20 @@ impl Eventual {
             Some(_) => {}
             None => self.lose_place("its place is not in the roster"),
         }
+    }
+
+    /// Whether this place was evicted.
+    pub(crate) fn is_ended(&self, place: ReplicaIndex) -> bool {
+        matches!(self.space.roster().get(place).map(|m| m.standing), Some(Standing::Evicted { .. }))
+    }
+
+    /// Whether a later place of this node takes part. Nobody will write there: whoever asked for it has forgotten.
+    fn is_superseded(&self, me: ReplicaIndex) -> bool {
+        let asked = self.claim.map(|(replica, _)| replica);
+        let later = |(r, m): (ReplicaIndex, &Member)| {
+            r > me && m.node == self.node && m.takes_part() && Some(r) != asked
+        };
+        self.space.roster().iter().any(later)
     }
 
     /// Whether we have operations that others will never have.
@@ -76,16 +96,14 @@ impl Eventual {
     fn forget_state(&mut self, why: &'static str) {
         self.lose_place(why);
         // What perhaps only we have and still counts is passed on once there is a state to apply it to.
-        let roster = self.space.roster();
-        let kept = self.space.unstable().into_iter().filter(|b| !roster.cuts_off(b.last()));
-        self.leftover.extend(kept);
+        self.leftover.extend(self.space.unstable_that_counts());
         let (config, roster) = (self.space_config(), self.space.roster().clone());
         let me = self.space.me();
         self.space = Space::new(config, roster, me);
         (self.logged, self.writing, self.fetch) = (VersionVector::new(), None, None);
         self.covered.clear();
         if let Some(identity) = self.identity {
-            self.identity = Some(Identity { whole: false, ..identity });
+            self.append_identity(Identity { whole: false, ..identity });
         }
     }
 
@@ -105,7 +123,7 @@ impl Eventual {
         self.space.take_place(replica);
         self.space.open();
         self.append_healed();
-        self.append_identity(Identity { replica, incarnation, whole });
+        self.append_identity(Identity { replica, incarnation, whole, lost: false, unsure: false });
         self.probe.sometimes("eventual.new_incarnation", incarnation > 1);
         self.probe.event(&Event::PlaceTaken { group: self.spec.group, replica: replica.0, incarnation });
         self.checkpoint_wanted = true;
@@ -117,14 +135,28 @@ impl Eventual {
             self.place_lost = Some(why);
             self.claim = None;
         }
+        self.remember_loss();
+    }
+
+    /// That, and not all that we made there is known.
+    pub(crate) fn lose_records(&mut self, why: &'static str) {
+        self.records_lost = true;
+        self.lose_place(why);
+    }
+
+    /// A checkpoint may replace what the loss was seen by: it is written down first.
+    fn remember_loss(&mut self) {
+        let Some(identity) = self.identity else { return };
+        let next = Identity { lost: true, unsure: identity.unsure || self.records_lost, ..identity };
+        if next != identity {
+            self.append_identity(next);
+        }
     }
 
     /// Whether nobody in the roster has anything that we lack: what all of them have together is all there is. So the first of
     /// all is whole, and so are those who began together, none of whom could learn it from another.
     pub(crate) fn covers_all(&self) -> bool {
-        let evicted =
-            |r| matches!(self.space.roster().get(r).map(|m| m.standing), Some(Standing::Evicted { .. }));
-        self.places.iter().all(|(n, r)| *n == self.node || self.covered.contains(n) || evicted(*r))
+        self.places.iter().all(|(n, r)| *n == self.node || self.covered.contains(n) || self.is_ended(*r))
     }
 
     /// The state is as whole as that of a peer.
@@ -185,8 +217,11 @@ impl Eventual {
         let (roster, _) = self.decided.roster.as_ref()?;
         for (r, m) in roster.iter() {
             let reported = self.decided.reports.contains_key(&(r.0, me.0));
-            let durable = self.wal.lock().durable() >= self.last_lsn;
-            if m.standing == Standing::Closing && !reported && durable && self.is_active(roster, me) {
+            // What a crash could take back is not reported, nor is less than what is about to be taken from our own log.
+            let durable = self.wal.lock().durable() >= self.last_lsn && !self.unacknowledged;
+            let more = !self.serves() && self.leftover.iter().any(|b| b.replica() == r);
+            let ready = durable && !more && self.is_active(roster, me);
+            if m.standing == Standing::Closing && !reported && ready {
                 let far = self.logged.get(r);
                 return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
             }

@@ -202,6 +202,8 @@ pub struct Eventual {
     pub(crate) leftover: Vec<Batch>,
     /// What was written under a place that ended, to be written anew.
     pub(crate) salvaged: Vec<Tail>,
+    /// The roster's epoch under which that could not begin.
+    pub(crate) anew_waits: Option<u64>,
 
     pub(crate) writing: Option<Writing>,
     pub(crate) job_out: bool,

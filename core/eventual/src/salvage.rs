@@ -7,7 +7,7 @@
 use crate::identity::batch_entry;
 use crate::replica::Eventual;
 use dwcp_crdt::space::Tail;
-use dwcp_crdt::{Batch, Begins, Member, ReplicaIndex, Standing};
+use dwcp_crdt::{Batch, Member, ReplicaIndex, Standing};
 
 /// Operations made anew in one turn, about.
 const A_TURN: usize = 4_096;
@@ -61,6 +61,10 @@ impl Eventual {
         if self.salvaged.is_empty() || !self.may_make() {
             return false;
         }
+        let epoch = self.space.roster().epoch;
+        if self.anew_waits == Some(epoch) {
+            return false;
+        }
         let tails = std::mem::take(&mut self.salvaged);
         let before = self.place().map(|me| self.space.version().get(me));
         if self.space.write_anew(&tails, A_TURN) == Ok(true) {
@@ -68,24 +72,22 @@ impl Eventual {
         } else {
             self.salvaged = tails;
         }
-        self.owes() && self.place().map(|me| self.space.version().get(me)) != before
+        let made = self.place().map(|me| self.space.version().get(me)) != before;
+        // Only another roster can let it begin.
+        self.anew_waits = (self.owes() && !made).then_some(epoch);
+        self.owes() && made
     }
 
-    /// Whether something that clients were promised is still to be made anew here, or may be: the end of a former place is not decided, and
-    /// what was made there lies behind a hole in the log, or will have names here.
+    /// Whether something that clients were promised is still to be made anew here, or may be.
     #[must_use]
     pub fn owes(&self) -> bool {
         !self.salvaged.is_empty() || self.waits_for_an_end()
     }
 
+    /// Nothing new is made before the end of all former places is decided: what is cut off there comes first here, by number, and
+    /// which that is only the end says.
     fn waits_for_an_end(&self) -> bool {
         let Some(me) = self.place() else { return false };
-        let roster = self.space.roster();
-        let undecided = roster.get(me).is_some_and(|m| m.begins == Begins::Undecided);
-        let former = |b: &Batch| {
-            b.replica() != me
-                && roster.get(b.replica()).is_some_and(|m| m.node == self.node && m.takes_part())
-        };
-        undecided || self.leftover.iter().any(former)
+        self.space.roster().iter().any(|(r, m)| r < me && m.node == self.node && m.takes_part())
     }
 }

@@ -92,7 +92,7 @@ impl Eventual {
         match result {
             Ok(received) => Some(received),
             Err(Refused::OwnDot(_)) => {
-                self.lose_place("a peer has operations of this replica that it lost to its disk");
+                self.lose_records("a peer has operations of this replica that it lost to its disk");
                 None
             }
             Err(Refused::NotAdmitted(..) | Refused::Closing(_)) => {
@@ -226,7 +226,7 @@ impl Eventual {
         if let Some(me) = self.place()
             && theirs.get(me) > self.space.version().get(me)
         {
-            self.lose_place("a peer has operations of this replica that it lost to its disk");
+            self.lose_records("a peer has operations of this replica that it lost to its disk");
         }
         let (we_lack, they_lack) =
             (!self.space.version().covers(&theirs), !theirs.covers(self.space.version()));

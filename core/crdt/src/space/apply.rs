@@ -40,6 +40,7 @@ impl Hot {
 impl Space {
     /// Does what the operation says, and counts it as received.
     pub(super) fn apply(&mut self, op: &Op<'_>) {
+        let raw = op;
         let op = &*self.in_names_of_now(op);
         match &op.action {
             Action::Write(value) => self.put(op, op.kind as u8, value),
@@ -54,20 +55,9 @@ impl Space {
                 }
             }
             Action::Clear(upto) => self.clear(op, upto.as_ref()),
-            Action::Count { instance, plus, minus } => {
-                let mut body = Writer::new();
-                body.fixed(instance.bits());
-                body.varint(*plus);
-                body.varint(*minus);
-                self.count(op, *instance, body.as_slice());
-            }
-            Action::Escrow { instance, granted, spent, transfers } => {
-                let mut body = Writer::new();
-                body.fixed(instance.bits());
-                body.varint(*granted);
-                body.varint(*spent);
-                write_transfers(transfers, &mut body);
-                self.count(op, *instance, body.as_slice());
+            Action::Count { instance, .. } | Action::Escrow { instance, .. } => {
+                // What is kept is what came: it must not depend on when the roster did.
+                self.count(op, *instance, &share(&raw.action));
             }
             Action::Splice { width, bytes } => self.splice(op, *width, bytes),
         }
@@ -189,7 +179,7 @@ impl Space {
     }
     /// Whether what `dot` names, at the place of `op`, was removed before it came.
     pub(super) fn is_removed(&self, op: &Op<'_>, dot: Dot) -> bool {
-        !self.pending.is_empty() && self.pending.holds(op, dot, self.roster.cuts_off(dot))
+        !self.pending.is_empty() && self.pending.holds(op, dot, !self.roster.admits(dot))
     }
     /// Remembers what the operation supersedes and has not come.
     fn await_missing(&mut self, op: &Op<'_>) {
@@ -313,6 +303,26 @@ impl Space {
             self.deadlines.remove(&key);
         }
     }
+}
+
+/// The body of a counter's share.
+fn share(action: &Action<'_>) -> Vec<u8> {
+    let mut body = Writer::new();
+    match action {
+        Action::Count { instance, plus, minus } => {
+            body.fixed(instance.bits());
+            body.varint(*plus);
+            body.varint(*minus);
+        }
+        Action::Escrow { instance, granted, spent, transfers } => {
+            body.fixed(instance.bits());
+            body.varint(*granted);
+            body.varint(*spent);
+            write_transfers(transfers, &mut body);
+        }
+        _ => {}
+    }
+    body.into_bytes()
 }
 
 /// What an operation supersedes.

@@ -5,8 +5,9 @@
 //! the operations received — the dots they name that are not received — so it is part of the canonical
 //! state, and empty whenever nothing is under way.
 //!
-//! Of what an eviction cut off nothing will come, so it does not count as under way. But an increment may still name a counter that was
-//! created there, and removed: such removals lie apart, and are looked at for such names only.
+//! Of what an eviction cut off nothing will come, and of a place where a node is awaited nothing does before it is back: neither counts as under
+//! way. But an increment may still name a counter that was created there, and removed, and the node may come back: such removals lie apart,
+//! are looked at for such names only, and are sorted anew when a roster comes.
 
 use crate::address::Kind;
 use crate::dot::Dot;
@@ -62,24 +63,24 @@ impl Cleared {
 pub(super) struct Pending {
     pub(super) dots: BTreeSet<Dot>,
     pub(super) clears: Vec<Cleared>,
-    /// Of what will never come.
-    lost: BTreeSet<Dot>,
-    lost_clears: Vec<Cleared>,
+    /// Of what the roster does not admit.
+    apart: BTreeSet<Dot>,
+    clears_apart: Vec<Cleared>,
 }
 
 impl Pending {
-    /// Whether nothing is under way, and nothing is remembered of what will never come.
+    /// Whether nothing is under way, and nothing lies apart.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.lost.is_empty() && self.lost_clears.is_empty()
+        self.len() == 0 && self.apart.is_empty() && self.clears_apart.is_empty()
     }
     /// What is under way.
     pub(super) fn len(&self) -> usize {
         self.dots.len() + self.clears.len()
     }
     /// Whether what `dot` names, at the place of `op`, is already removed.
-    pub(super) fn holds(&self, op: &Op<'_>, dot: Dot, cut_off: bool) -> bool {
+    pub(super) fn holds(&self, op: &Op<'_>, dot: Dot, apart: bool) -> bool {
         let (dots, clears) =
-            if cut_off { (&self.lost, &self.lost_clears) } else { (&self.dots, &self.clears) };
+            if apart { (&self.apart, &self.clears_apart) } else { (&self.dots, &self.clears) };
         dots.contains(&dot) || clears.iter().any(|c| c.covers(op, dot))
     }
     /// Remembers a removal of something that has not come.
@@ -87,7 +88,7 @@ impl Pending {
         if crate::planted::is(crate::planted::Bug::DropPending) {
             return;
         }
-        let dots = if roster.cuts_off(dot) { &mut self.lost } else { &mut self.dots };
+        let dots = if !roster.admits(dot) { &mut self.apart } else { &mut self.dots };
         dots.insert(dot);
     }
     /// Remembers a clearing that reaches beyond what has come.
@@ -95,9 +96,9 @@ impl Pending {
         if crate::planted::is(crate::planted::Bug::DropPending) {
             return;
         }
-        let cut_off = |(r, s)| roster.cuts_off(Dot::new(r, s));
-        if clear.upto.0.iter().any(cut_off) {
-            insert(&mut self.lost_clears, clear.clone());
+        let refused = |(r, s)| !roster.admits(Dot::new(r, s));
+        if clear.upto.0.iter().any(refused) {
+            insert(&mut self.clears_apart, clear.clone());
             let comes = clear.upto.0.iter().map(|(r, s)| (r, s.min(roster.last(r))));
             clear.upto = Upto(comes.filter(|(_, s)| *s > 0).collect());
         }
@@ -105,10 +106,11 @@ impl Pending {
             insert(&mut self.clears, clear);
         }
     }
-    /// All that is remembered, in order: removed dots and clearings.
+    /// All that is remembered, in order: removed dots and clearings. Of a clearing that lies apart, not what is under way of it: that follows.
     pub(super) fn all(&self) -> (Vec<Dot>, Vec<&Cleared>) {
-        let dots: BTreeSet<Dot> = self.dots.union(&self.lost).copied().collect();
-        let mut clears: Vec<&Cleared> = self.clears.iter().chain(&self.lost_clears).collect();
+        let dots: BTreeSet<Dot> = self.dots.union(&self.apart).copied().collect();
+        let whole = |c: &&Cleared| !self.clears_apart.iter().any(|a| a.by == c.by);
+        let mut clears: Vec<&Cleared> = self.clears.iter().filter(whole).chain(&self.clears_apart).collect();
         clears.sort();
         (dots.into_iter().collect(), clears)
     }

@@ -11,7 +11,7 @@
 //!
 //! Names change with the operations: number `last + n` of an ended place is number `n` of its node's next ([`Roster::renamed`]), for
 //! everyone who reads the roster, from the eviction on. So what one evicted replica did to what another made is still done when both come
-//! back, whichever is first. While the end of another place is being decided nothing is made anew: its names are not known. A number of
+//! back, whichever is first. While the end of a place that they name is being decided, nothing is made anew: its names are not known. A number of
 //! which the disk lost the operation is made anew as one that does nothing. A counter's totals are counted from the
 //! shares that the ended places have in the present state. An element of a sequence hangs where it hung if what it hung on lives, else
 //! where that stood: what is dead may be purged elsewhere. Rights that a tail hands over are left out: the heir has them.
@@ -29,6 +29,7 @@ use crate::dot::{Dot, ReplicaIndex};
 use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
 use crate::roster::{Begins, Standing};
+use crate::splice::Splice;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use dwcp_env::NodeId;
@@ -68,59 +69,88 @@ impl Tail {
     /// How many operations it holds.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.steps().len()
+        Piece { tail: self, from: self.last, to: self.end() }.steps().count()
     }
     fn end(&self) -> u64 {
         self.batches.iter().map(|b| b.last().sequence()).fold(self.last, u64::max)
-    }
-    /// Without holes.
-    fn steps(&self) -> Vec<Step<'_>> {
-        let mut end = self.last;
-        let mut out = Vec::new();
-        for op in self.batches.iter().flat_map(Batch::ops).flatten() {
-            let sequence = op.dot.sequence();
-            if sequence <= end {
-                continue;
-            }
-            let lost = end + 1..sequence;
-            out.extend(lost.map(|_| Step { width: 1, hlc: op.hlc, op: None }));
-            end = op.last().sequence();
-            out.push(Step { width: end - sequence + 1, hlc: op.hlc, op: Some(op) });
-        }
-        out
     }
 }
 
 /// One operation to be made anew.
 struct Step<'t> {
-    width: u64,
     hlc: Hlc,
     /// None if it is lost.
     op: Option<Op<'t>>,
 }
 
-/// What a replica at `me`, of a node whose ended places were these, has still to make anew, having made `done` operations.
-fn left<'t>(tails: &'t [Tail], ended: &[(ReplicaIndex, u64)], done: u64) -> VecDeque<Step<'t>> {
+/// Numbers `from + 1` to `to` of a tail.
+struct Piece<'t> {
+    tail: &'t Tail,
+    from: u64,
+    to: u64,
+}
+
+impl<'t> Piece<'t> {
+    /// Its operations, without holes.
+    fn steps(&self) -> impl Iterator<Item = Step<'t>> + use<'t> {
+        let (mut at, to) = (self.from, self.to);
+        let behind = |b: &&Batch| b.last().sequence() > at;
+        let batches =
+            self.tail.batches.iter().skip(self.tail.batches.iter().take_while(|b| !behind(b)).count());
+        batches.flat_map(Batch::ops).flatten().flat_map(move |op| {
+            let sequence = op.dot.sequence();
+            let known = sequence <= at || sequence > to;
+            let lost = if known { 0..0 } else { at + 1..sequence };
+            let hlc = op.hlc;
+            let width = op.last().sequence().saturating_sub(sequence) + 1;
+            if !known {
+                at = sequence + width - 1;
+            }
+            let lost = lost.map(move |_| Step { hlc, op: None });
+            lost.chain((!known).then_some(Step { hlc, op: Some(op) }))
+        })
+    }
+}
+
+/// What a replica, of a node whose ended places were these, has still to make anew, having made `done` operations.
+fn left<'t>(tails: &'t [Tail], ended: &[(ReplicaIndex, u64)], done: u64) -> VecDeque<Piece<'t>> {
     let mut queue = VecDeque::new();
-    for (place, last) in ended {
+    for (place, cut) in ended {
         let tail = tails.iter().find(|t| t.of == *place);
         // The first that each place made was what was left of those before it.
-        drop_first(&mut queue, tail.map_or(*last, Tail::end));
-        for step in tail.iter().flat_map(|t| t.steps()).rev() {
-            queue.push_front(step);
+        drop_first(&mut queue, tail.map_or(*cut, Tail::end));
+        if let Some(tail) = tail {
+            queue.push_front(Piece { tail, from: *cut, to: tail.end().max(*cut) });
         }
     }
     drop_first(&mut queue, done);
     queue
 }
 
-fn drop_first(queue: &mut VecDeque<Step<'_>>, mut made: u64) {
-    while let Some(step) = queue.front()
-        && step.width <= made
-    {
-        made -= step.width;
+fn drop_first(queue: &mut VecDeque<Piece<'_>>, mut made: u64) {
+    while let Some(piece) = queue.front_mut() {
+        let dropped = made.min(piece.to - piece.from);
+        piece.from += dropped;
+        made -= dropped;
+        if piece.from < piece.to {
+            break;
+        }
         queue.pop_front();
     }
+}
+
+/// Whether an operation names one of that replica.
+fn names(op: &Op<'_>, replica: ReplicaIndex) -> bool {
+    let of = |d: &Dot| d.replica() == replica;
+    op.supersedes.as_slice().iter().any(of)
+        || match &op.action {
+            Action::Count { instance, .. } | Action::Escrow { instance, .. } => of(instance),
+            Action::Clear(Some(upto)) => upto.get(replica) > 0,
+            Action::Splice { width, bytes } => {
+                Splice::decode(op.dot, *width, bytes).is_ok_and(|s| s.spans.iter().any(|s| of(&s.first)))
+            }
+            _ => false,
+        }
 }
 
 impl Space {
@@ -132,7 +162,7 @@ impl Space {
     }
 
     /// Makes up to about `most` operations of the tails anew, in whole transactions. `tails` are of this replica's former places, in
-    /// their order. Whether all of them are made: nothing is before the end of each former place is decided, and while that of any is being.
+    /// their order. Whether all of them are made: nothing is before the end of each former place is decided, and of those that the tails name.
     ///
     /// # Errors
     /// This replica may not write now.
@@ -143,35 +173,42 @@ impl Space {
             return Ok(true);
         }
         let me = self.me;
-        let Some((node, ended)) = self.former_places() else { return Ok(false) };
+        let Some((node, ended)) = self.former_places(tails) else { return Ok(false) };
         let mut queue = left(tails, &ended, self.vv.get(me));
         let mut root = Writer::new();
         encode_path(Kind::Map, core::iter::empty(), &mut root);
         let mut made = 0;
-        while let Some(step) = queue.pop_front() {
-            let dot = self.next_dot();
-            let Some(old) = &step.op else {
-                self.make(&nothing(dot, step.hlc, root.as_slice()));
-                continue;
-            };
-            let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d, Some(node)));
-            let mut op = self.anew(old, dot, node);
-            if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
-                op.action = Action::Splice { width: *width, bytes };
-            }
-            self.make(&op);
-            made += 1;
-            if made >= most && op.ends {
-                break;
+        while let Some(piece) = queue.pop_front() {
+            for step in piece.steps() {
+                let ends = step.op.as_ref().is_none_or(|op| op.ends);
+                self.make_anew(&step, node, root.as_slice());
+                made += 1;
+                if made >= most && ends {
+                    return Ok(left(tails, &ended, self.vv.get(me)).is_empty());
+                }
             }
         }
-        Ok(queue.is_empty())
+        Ok(true)
+    }
+
+    fn make_anew(&mut self, step: &Step<'_>, node: NodeId, root: &[u8]) {
+        let dot = self.next_dot();
+        let Some(old) = &step.op else { return self.make(&nothing(dot, step.hlc, root)) };
+        let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d, Some(node)));
+        let mut op = self.anew(old, dot, node);
+        if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
+            op.action = Action::Splice { width: *width, bytes };
+        }
+        self.make(&op);
     }
 
     /// This node, the places that it had before, and the last that counts of each; none if that is not decided yet, or what others' operations
     /// will be called is not.
-    fn former_places(&self) -> Option<(NodeId, Vec<(ReplicaIndex, u64)>)> {
-        if self.roster.iter().any(|(_, m)| m.standing == Standing::Closing) {
+    fn former_places(&self, tails: &[Tail]) -> Option<(NodeId, Vec<(ReplicaIndex, u64)>)> {
+        let closing = self.roster.iter().filter(|(_, m)| m.standing == Standing::Closing);
+        let closing: Vec<ReplicaIndex> = closing.map(|(r, _)| r).collect();
+        let ops = || tails.iter().flat_map(|t| t.batches.iter().flat_map(Batch::ops).flatten());
+        if !closing.is_empty() && ops().any(|op| closing.iter().any(|r| names(&op, *r))) {
             return None;
         }
         let node = self.roster.get(self.me)?.node;

@@ -255,6 +255,11 @@ impl Space {
         }
         (batches, None)
     }
+    /// The operations in the log that count: up to the last that the roster admits, of each place.
+    #[must_use]
+    pub fn unstable_that_counts(&self) -> Vec<Batch> {
+        self.logs.iter().flat_map(|l| l.after(l.base(), self.roster.last(l.replica()), usize::MAX)).collect()
+    }
     /// The whole state in its canonical bytes. For tests and small spaces.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -226,12 +226,14 @@ fn what_one_evicted_replica_removed_of_another_stays_removed_whoever_returns_whe
 fn removed_alone_together(story: &[Step], name: &str) {
     let (counter, set, list, map) =
         (key(Kind::PnCounter), key(Kind::OrSet), key(Kind::Sequence), key(Kind::Map));
+    let shared = Address::key(Kind::PnCounter, "shared");
     let field = |n: u8| Address { names: vec![b"k".to_vec(), vec![n]], kind: Kind::Lww };
     let mut c = cluster(4);
     // The fourth makes, the third takes out what it saw.
     does(&mut c[3], &set, Change::Add(b"gone".to_vec()));
     does(&mut c[3], &set, Change::Add(b"stays".to_vec()));
     does(&mut c[3], &counter, Change::Increase(5));
+    does(&mut c[3], &shared, Change::Increase(30));
     does(&mut c[3], &list, Change::Insert { at: 0, values: vec![b"gone".to_vec(), b"stays".to_vec()] });
     // More than are named one by one.
     (0..12).for_each(|n| drop(does(&mut c[3], &field(n), Change::Write(b"gone".to_vec()))));
@@ -240,6 +242,7 @@ fn removed_alone_together(story: &[Step], name: &str) {
     does(&mut c[2], &set, Change::Remove(b"gone".to_vec()));
     does(&mut c[2], &counter, Change::Delete);
     does(&mut c[2], &counter, Change::Increase(7));
+    does(&mut c[2], &shared, Change::Increase(4));
     does(&mut c[2], &list, Change::Erase { from: 0, count: 1 });
     does(&mut c[2], &map, Change::Delete);
     let alone = [c[2].clone(), c[3].clone()];
@@ -275,7 +278,7 @@ fn removed_alone_together(story: &[Step], name: &str) {
     let s = all_equal(c);
     let left: Vec<Vec<u8>> = s.elements(&set, None, 10).into_iter().map(|e| e.bytes).collect();
     assert_eq!(left, [b"stays".to_vec()], "{name}");
-    assert_eq!(s.counter(&counter), Some(7), "{name}");
+    assert_eq!((s.counter(&counter), s.counter(&shared)), (Some(7), Some(34)), "{name}");
     assert_eq!((0..12).find(|n| s.value(&field(*n)).is_some()), None, "{name}");
     assert_eq!(s.range(&list, 0, 10), [b"stays".to_vec()], "{name}");
     assert_eq!(s.waiting().0, 0, "{name}: nothing is still expected");
