@@ -138,13 +138,19 @@ impl Log {
                 }
                 let ends = op.ends;
                 bytes += at - start;
-                transaction.push(op);
-                if ends {
+                // Most are of one operation.
+                if ends && transaction.is_empty() {
+                    pieces.add(core::slice::from_ref(&op), core::mem::take(&mut bytes));
+                } else {
+                    transaction.push(op);
+                    if !ends {
+                        continue;
+                    }
                     pieces.add(&transaction, core::mem::take(&mut bytes));
                     transaction.clear();
-                    if pieces.spent >= budget {
-                        return pieces.finish();
-                    }
+                }
+                if pieces.spent >= budget {
+                    return pieces.finish();
                 }
             }
         }

@@ -21,7 +21,8 @@
 //! 5. Bad input changes nothing.
 //! 6. A dead element of a sequence is kept until no operation that is still to come can name it, and no longer than that.
 //!
-//! **Limits.** Names of 64 KiB, values of 8 MiB, paths of 8 names, 65,536 operations a batch, batches of 16 MiB; of batches that
+//! **Limits.** Names of 64 KiB, values of 8 MiB, paths of 8 names, 65,536 operations a batch, batches of 16 MiB, of which
+//! what is given out of the log gathers 64 KiB unless one transaction is larger ([`Space::weigh`] says how large one gets); of batches that
 //! came too early [`Config::early_bytes`]; of removals that came too early [`Config::pending_max`].
 //!
 //! **Rejected.** Causal delivery (waits for what a removal does not need; FIFO by replica suffices, model-checked in
