@@ -44,6 +44,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/steady",
     "eventual/swarm",
     "eventual/swarm_disks",
+    "eventual/three_by_three",
     "eventual/torn_write",
     "eventual/wan_ten_thousand",
     "failover/all_crash",

@@ -134,6 +134,9 @@ pub struct NodeSettings {
     /// What an eventual keyspace's answers to writes wait for.
     #[serde(default)]
     pub sync: SyncPolicy,
+    /// Bytes of an eventual keyspace's operations that may wait for members that have not acknowledged them.
+    #[serde(default)]
+    pub unstable_max: Option<ByteCount>,
 }
 
 /// One workload.

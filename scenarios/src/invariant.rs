@@ -17,6 +17,7 @@
 //! | `equal_versions_equal_states` | equal version vectors, equal fingerprints, of all replicas at all times | every look |
 //! | `eventual_no_acknowledged_loss` | what clients were told against a converged replica | at the end |
 //! | `eventual_converged` | the core's replicas of the eventual keyspace after the heal | the liveness phase |
+//! | `eventual_logs_cut` | their logs, once they are equal | the liveness phase |
 //! | `convergence` | the core's replicas after the heal | the liveness phase |
 //!
 //! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
@@ -33,7 +34,7 @@ mod monotone;
 mod state_machine_safety;
 
 pub use convergence::converged;
-pub use eventual::{Replicas, unequal};
+pub use eventual::{Replicas, uncut, unequal};
 
 use dwcp_consensus::{Position, Role};
 use dwcp_env::NodeId;
@@ -95,6 +96,8 @@ properties! {
     EventualNoAcknowledgedLoss "eventual_no_acknowledged_loss",
     /// After the heal, all replicas of the core hold the same in bounded time.
     EventualConverged "eventual_converged",
+    /// After the heal, no replica of the core keeps operations that all have.
+    EventualLogsCut "eventual_logs_cut",
     /// After the heal, all of the core serve and become equal in bounded time.
     Convergence "convergence",
 }

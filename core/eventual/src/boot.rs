@@ -119,6 +119,7 @@ impl Eventual {
             gossip,
             gossip_out: Vec::new(),
             intents: Vec::new(),
+            floors: crate::floors::Floors::default(),
             budgets: BTreeMap::new(),
             asked: BTreeMap::new(),
             fetch: None,

@@ -14,6 +14,7 @@
 //! | `execute`, `notice` | questions; changes told to subscribers |
 //! | `identity`, `durable`, `checkpoint`, `boot` | the log, the state's file, recovery |
 //! | `message`, `sync`, `fetch`, `ranges` | what replicas say; the ladder; the state from a peer, or only what differs |
+//! | `floors` | what everyone has |
 //! | [`roster`], `membership` | who takes part |
 //! | `config`, `look` | settings; what is seen from outside |
 //!
@@ -36,6 +37,7 @@ mod config;
 mod durable;
 mod execute;
 mod fetch;
+mod floors;
 mod identity;
 mod look;
 mod membership;

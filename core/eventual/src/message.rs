@@ -15,6 +15,7 @@
 //! | `SnapshotWanted` | the next part of your state, from here on | `Snapshot` |
 //! | `Snapshot` | a part of my state | `SnapshotWanted`, or `TailWanted` after the last |
 //! | `TailWanted` | what happened at yours since this version | `Tail`, or `Below`: begin anew |
+//! | `Floors` | what others and I have on our disks (`floors`) | `Floors`, once |
 //! | `Tail` | it; with the last, my digest after it | – |
 //!
 //! A message is checked whole before any of it is believed. Versions and digests are sent only once all they speak of
@@ -23,6 +24,7 @@
 use crate::look::Rung;
 use bytes::Bytes;
 use dwcp_crdt::code::{Malformed, Reader, Writer};
+use dwcp_crdt::space::Floor;
 use dwcp_crdt::{Batch, Dot, VersionVector};
 use dwcp_env::{NodeId, PeerFault, wire};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,8 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 pub(crate) const BATCH_BYTES: usize = 1920 * 1024;
 /// Bytes of ranges in one message; where more is needed to tell the difference, the state is as cheap.
 pub(crate) const RANGES_BYTES: usize = 1024 * 1024;
+/// Statements in one message about what members have.
+const FLOORS_MAX: usize = 8;
 /// Batches in one message.
 const BATCHES_MAX: usize = 4_096;
 
@@ -129,6 +133,14 @@ pub(crate) enum Message {
         /// The sender's version when it looked.
         version: Bytes,
     },
+    /// What members have on their disks, the sender among them.
+    Floors {
+        floors: Vec<Bytes>,
+        /// The epoch of the sender's roster, under which it says so.
+        epoch: u64,
+        /// Sent in answer to another one.
+        answer: bool,
+    },
 }
 
 impl Message {
@@ -150,6 +162,9 @@ impl Message {
             {
                 Err(fault(from, &format!("{} bytes of ranges, at most {RANGES_BYTES} may be", ranges.len())))
             }
+            Self::Floors { floors, .. } if floors.len() > FLOORS_MAX => {
+                Err(fault(from, &format!("{} floors, at most {FLOORS_MAX} are allowed", floors.len())))
+            }
             _ => Ok(message),
         }
     }
@@ -158,7 +173,9 @@ impl Message {
         match self {
             Self::Gossip(_) => Rung::Push,
             Self::Digest { .. } => Rung::Digest,
-            Self::Version { .. } | Self::Roster(_) | Self::Below { .. } => Rung::Version,
+            Self::Version { .. } | Self::Roster(_) | Self::Below { .. } | Self::Floors { .. } => {
+                Rung::Version
+            }
             Self::Operations { .. } => Rung::Operations,
             Self::RangesWanted { .. }
             | Self::Ranges { .. }
@@ -217,6 +234,23 @@ pub(crate) fn version_bytes(version: &VersionVector) -> Bytes {
     let mut out = Writer::new();
     version.encode(&mut out);
     out.into_bytes().into()
+}
+
+/// Says what members have.
+pub(crate) fn floor_bytes(floor: &Floor) -> Bytes {
+    let mut out = Writer::new();
+    floor.encode(&mut out);
+    out.into_bytes().into()
+}
+
+/// What a peer says that members have.
+///
+/// # Errors
+/// The sender's fault.
+pub(crate) fn floor(from: NodeId, bytes: &[u8]) -> Result<Floor, PeerFault> {
+    let mut reader = Reader::new(bytes);
+    let floor = Floor::decode(&mut reader).map_err(|e| fault(from, &e.to_string()))?;
+    if reader.is_empty() { Ok(floor) } else { Err(fault(from, "bytes after a floor")) }
 }
 
 /// A version vector that a peer sent.

@@ -47,6 +47,7 @@ use crate::checkpoint::Writing;
 use crate::config::EventualSpec;
 use crate::durable::GATHER;
 use crate::fetch::Fetch;
+use crate::floors::Floors;
 use crate::identity::Identity;
 use crate::look::{Rung, Rungs};
 use crate::message::Message;
@@ -121,6 +122,7 @@ pub(crate) enum Held {
 pub(crate) enum Intent {
     Digest { to: NodeId },
     Version { to: NodeId, answer: bool },
+    Floors { to: NodeId, answer: bool },
     Missing { to: NodeId, theirs: VersionVector },
     Part { to: NodeId, from: Option<Bytes> },
     Tail { to: NodeId, since: VersionVector },
@@ -217,6 +219,7 @@ pub struct Eventual {
     pub(crate) gossip: Gossip,
     pub(crate) gossip_out: Vec<dwcp_gossip::Output>,
     pub(crate) intents: Vec<Intent>,
+    pub(crate) floors: Floors,
     pub(crate) budgets: BTreeMap<NodeId, Budget>,
     pub(crate) asked: BTreeMap<NodeId, Instant>,
     pub(crate) fetch: Option<Fetch>,
@@ -346,7 +349,10 @@ impl Eventual {
         for output in said {
             match output {
                 dwcp_gossip::Output::Deliver { id, from, bytes } => self.on_pushed(now, id, from, &bytes),
-                dwcp_gossip::Output::SendDigest { to } => self.intents.push(Intent::Digest { to }),
+                dwcp_gossip::Output::SendDigest { to } => {
+                    self.intents.push(Intent::Digest { to });
+                    self.ask_floors(to);
+                }
                 dwcp_gossip::Output::Changed(change) => {
                     if !change.status.is_live()
                         && let Some(place) = self.places.get(&change.member)
@@ -386,7 +392,9 @@ impl Eventual {
             return;
         }
         self.next_tick = now.mono + TICK;
-        if self.space.version() == &self.logged && !self.is_pulled(now) {
+        if !self.is_pulled(now) {
+            // What is not in the node's log yet must not leave the space's. Under load something always gathers.
+            self.drain();
             // The dead of lists stay while somebody reads our state in parts: a peer, or the job that writes it to its file.
             if self.writing.is_some() || self.serving.has_pullers(now) {
                 self.space.trim_log();
@@ -410,7 +418,7 @@ impl Eventual {
         if !due || now.mono < self.next_due {
             return;
         }
-        // Those of others stay until their owners' removals come: they are not looked at in each turn.
+        // One that another's at the same time has outdone stays until the key goes: it is not looked at in each turn.
         self.next_due = now.mono + Duration::millis(100);
         if !self.may_write() {
             return;

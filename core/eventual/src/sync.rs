@@ -177,6 +177,7 @@ impl Eventual {
             Message::Entries { pull, round, entries, left, version } => {
                 self.on_entries(now, from, (pull, round), &entries, &left, &version)
             }
+            Message::Floors { floors, epoch, answer } => self.on_floors(from, &floors, epoch, answer),
             Message::Gossip(_) => Err(message::fault(from, "gossip inside of gossip")),
         }
     }
@@ -287,6 +288,7 @@ impl Eventual {
             match intent {
                 Intent::Digest { to } => self.send_digest(now, to),
                 Intent::Version { to, answer } => self.send_version(now, to, answer),
+                Intent::Floors { to, answer } => self.send_floors(to, answer),
                 Intent::Missing { to, theirs } => self.send_missing(now, to, &theirs),
                 Intent::Part { to, from } => self.send_part(now, to, from),
                 Intent::Tail { to, since } => self.send_tail(now, to, &since),

@@ -24,6 +24,8 @@ use bytes::Bytes;
 use dwcp_env::{Instant, Lane, NodeId, PeerFault, Purpose, RegionId, Seed};
 
 const DIGEST: Purpose = Purpose::named("gossip.digest");
+/// Digests are counted from below this.
+const DIGESTS_FROM: usize = 4_096;
 
 /// What happens to a node's gossip.
 #[derive(Clone, Debug)]
@@ -130,6 +132,8 @@ pub struct Gossip {
     overlay: Overlay,
     tree: Tree,
     next_digest: Instant,
+    /// Counted from a number of its own, so that not all members turn to the same relay.
+    digests: u64,
     now: Instant,
 }
 
@@ -155,6 +159,7 @@ impl Gossip {
         let mut step = Step::new(now, seed, 0, &mut out);
         let phase = step.below(settings.digest_every.as_nanos() as usize, DIGEST) as u64;
         let next_digest = now + dwcp_env::Duration::nanos(phase);
+        let digests = step.below(DIGESTS_FROM, DIGEST) as u64;
         let detector = Detector::new(me, incarnation, metadata, settings.clone(), &mut step);
         Ok(Self {
             me,
@@ -165,6 +170,7 @@ impl Gossip {
             overlay: Overlay::default(),
             tree: Tree::default(),
             next_digest,
+            digests,
             now,
         })
     }
@@ -269,26 +275,27 @@ impl Gossip {
         (&mut self.tree, here)
     }
 
-    /// Names the peer of the next digest: mostly one of the own region, sometimes a relay of another.
+    /// Names the peer of the next digest: mostly one of the own region, sometimes a relay of it or of another. Relays take turns, so
+    /// that each hears each member of its region, and each region, in bounded time.
     fn digest(&mut self, step: &mut Step<'_>) {
         if step.now < self.next_digest || self.detector.is_leaving() {
             return;
         }
         self.next_digest = step.now + self.settings.digest_every;
+        self.digests += 1;
         let (me, region) = (self.me, self.detector.metadata().region);
         let table = &self.detector.table;
         let mut to = None;
         if self.settings.spread == Spread::Tree {
-            let far = self.settings.digest_far;
-            if far > 0 && step.below(far as usize, DIGEST) == 0 {
-                let others: Vec<NodeId> = self
-                    .overlay
-                    .relays
-                    .iter()
-                    .filter(|(r, _)| **r != region)
-                    .flat_map(|(_, v)| v.clone())
-                    .collect();
-                to = step.pick(&others, DIGEST, |n| n != me);
+            let relays = &self.overlay.relays;
+            let (far, near) = (u64::from(self.settings.digest_far), u64::from(self.settings.digest_relay));
+            // Half a round apart, so that they do not fall on the same beat.
+            if far > 0 && self.digests.is_multiple_of(far) {
+                let others = relays.iter().filter(|(r, _)| **r != region).flat_map(|(_, v)| v);
+                to = in_turn(others, self.digests / far);
+            } else if near > 0 && (self.digests + near / 2).is_multiple_of(near) {
+                let own = self.overlay.of(region).iter().filter(|n| **n != me);
+                to = in_turn(own, self.digests / near);
             }
             to = to.or_else(|| step.pick(table.in_region(region), DIGEST, |n| n != me));
         }
@@ -356,4 +363,11 @@ impl Gossip {
     pub fn links(&self) -> (usize, usize) {
         self.tree.links()
     }
+}
+
+/// The one whose turn it is.
+fn in_turn<'n>(those: impl Iterator<Item = &'n NodeId>, turn: u64) -> Option<NodeId> {
+    let those: Vec<NodeId> = those.copied().collect();
+    let at = turn.checked_rem(those.len() as u64)?;
+    those.get(at as usize).copied()
 }

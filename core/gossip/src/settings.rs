@@ -122,6 +122,8 @@ pub struct Settings {
     /// Of this many digests one goes to a relay of another region (0: never; with
     /// [`Spread::Push`] peers are drawn from everywhere).
     pub digest_far: u32,
+    /// Of this many one goes to a relay of the own region (0: only by chance).
+    pub digest_relay: u32,
 }
 
 impl Default for Settings {
@@ -154,6 +156,7 @@ impl Default for Settings {
             peer_burst: 1_024 * 1_024,
             digest_every: Duration::secs(1),
             digest_far: 8,
+            digest_relay: 4,
         }
     }
 }
@@ -166,6 +169,7 @@ impl Settings {
             spread: Spread::Push { fanout: 3, every: Duration::secs(5), rounds: 4 },
             digest_every: Duration::secs(30),
             digest_far: 0,
+            digest_relay: 0,
             ..Self::default()
         }
     }

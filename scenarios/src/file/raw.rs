@@ -76,6 +76,7 @@ struct RawNode {
     checkpoint_after: Option<u64>,
     wal_segment: Option<Text>,
     sync: Option<Text>,
+    unstable_max: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +249,7 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         checkpoint_after: raw.checkpoint_after,
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
+        unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,
     })
 }
 

@@ -141,3 +141,12 @@ pub fn unequal<'e>(replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)
     }
     Ok(())
 }
+
+/// Whether none of these keeps operations that all have; else who does.
+///
+/// # Errors
+/// What is left, for people.
+pub fn uncut<'e>(mut replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)>) -> Result<(), String> {
+    let kept = replicas.find_map(|(n, e)| e.map(|e| (n, e.space().logged().0)).filter(|(_, k)| *k > 0));
+    kept.map_or(Ok(()), |(node, kept)| Err(format!("{node} keeps {kept} operations that all have")))
+}

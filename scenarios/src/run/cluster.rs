@@ -113,6 +113,7 @@ fn eventual(plan: &RunPlan) -> EventualSpec {
     spec.patience = Patience { lagging: Duration::secs(20), evict: Duration::secs(15) };
     spec.checkpoint_every = ByteCount(plan.node.checkpoint_after.unwrap_or(1_000) * 128);
     spec.sync = plan.node.sync;
+    spec.unstable_max = plan.node.unstable_max.unwrap_or(spec.unstable_max);
     spec
 }
 

@@ -10,7 +10,7 @@ use super::oracle::Witness;
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
-use crate::invariant::{Broken, Looks, Property, Replicas, converged, unequal};
+use crate::invariant::{Broken, Looks, Property, Replicas, converged, uncut, unequal};
 use dwcp_consensus::Role;
 use dwcp_crdt::VersionVector;
 use dwcp_env::{Duration, Instant, NodeId};
@@ -561,17 +561,19 @@ impl Drive {
         }
         let late = now >= heal + self.plan.converge_within;
         let watched = |p| self.plan.always.contains(&p);
-        let judged = watched(Property::Convergence) || watched(Property::EventualConverged);
+        let judged = [Property::Convergence, Property::EventualConverged, Property::EventualLogsCut];
+        let judged = judged.into_iter().any(watched);
         let equal = || {
             converged(&core, leader, looks)?;
             if eye.replicas.is_some() { unequal(self.replicas(&core)) } else { Ok(()) }
         };
+        let cut = || if watched(Property::EventualLogsCut) { uncut(self.replicas(&core)) } else { Ok(()) };
         let failure = if late && self.live.reached.is_none() {
             Some(equal().err().unwrap_or_else(|| "what was acknowledged before the heal has not come".into()))
         } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
             Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
         } else if let Some(since) = self.live.quiet {
-            match equal() {
+            match equal().and_then(|()| cut()) {
                 // All is said and done, and all are equal.
                 Ok(()) if self.live.reached.is_some() => {
                     drop(eye);
@@ -586,7 +588,9 @@ impl Drive {
         };
         drop(eye);
         if let Some(detail) = failure.filter(|_| judged) {
-            let property = if watched(Property::Convergence) {
+            let property = if cut().err().as_ref() == Some(&detail) {
+                Property::EventualLogsCut
+            } else if watched(Property::Convergence) {
                 Property::Convergence
             } else {
                 Property::EventualConverged

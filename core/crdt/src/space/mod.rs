@@ -32,6 +32,7 @@
 //! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, `weigh`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
 
 mod apply;
+mod deadlines;
 mod elements;
 mod glance;
 mod leaf;
@@ -56,7 +57,7 @@ pub use mutate::Transaction;
 pub use read::{CounterShare, Element, Field, Placed, Sibling, Value};
 pub use salvage::Tail;
 pub use snapshot::{Chunk, Cursor, Restore, RestoreFault, SnapshotHeader};
-pub use stability::Stability;
+pub use stability::{Floor, Stability};
 pub use sync::{Compared, Digest, Missing};
 
 use crate::batch::Batch;
@@ -68,9 +69,10 @@ use crate::hlc::{self, Clock, Drift};
 use crate::op::Op;
 use crate::roster::{Roster, RosterFault, Standing};
 use crate::version::VersionVector;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use apply::Hot;
+use deadlines::Deadlines;
 use log::Log;
 use pending::Pending;
 use sequence::Sequences;
@@ -190,7 +192,7 @@ pub struct Space {
     early: BTreeMap<Dot, Batch>,
     early_bytes: usize,
     stability: Stability,
-    deadlines: BTreeSet<(u64, Dot, Vec<Vec<u8>>)>,
+    deadlines: Deadlines,
     /// While the own log is read at start, own operations are taken from outside.
     replaying: bool,
 }
@@ -213,7 +215,7 @@ impl Space {
             early: BTreeMap::new(),
             early_bytes: 0,
             stability: Stability::default(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             replaying: true,
             config,
         }

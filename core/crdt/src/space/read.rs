@@ -364,16 +364,21 @@ impl Space {
     /// at the same time stays.
     #[must_use]
     pub fn due(&self, millis: u64, limit: usize) -> Vec<Vec<Vec<u8>>> {
-        let passed = self.deadlines.iter().take_while(|(at, _, _)| *at <= millis);
-        let ours = passed.filter(|(at, by, names)| {
-            self.deadline_of(names) == Some((*at, by.replica())) && self.owner(by.replica()) == self.me
-        });
-        ours.map(|(_, _, names)| names.clone()).take(limit).collect()
+        let ours = self.deadlines.of(|by| self.minds(by));
+        let passed = ours.flat_map(|all| all.iter().take_while(|(at, _, _)| *at <= millis));
+        let in_force = passed.filter(|(at, by, names)| self.deadline_of(names) == Some((*at, by.replica())));
+        in_force.map(|(_, _, names)| names.clone()).take(limit).collect()
     }
-    /// When the next deadline passes, of whomever.
+    /// When the next deadline passes of those that it is on this replica to mind.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.first().map(|(at, _, _)| *at)
+        let ours = self.deadlines.of(|by| self.minds(by));
+        ours.filter_map(|all| all.first()).map(|(at, _, _)| *at).min()
+    }
+    /// Whether what a replica would do, were it here, is on this one. Asked in each turn: those that take part mind their own.
+    fn minds(&self, replica: ReplicaIndex) -> bool {
+        let takes_part = || self.roster.get(replica).is_some_and(Member::takes_part);
+        replica == self.me || (!takes_part() && self.owner(replica) == self.me)
     }
     /// Who acts for a replica: itself, its heir, or the first member that is active.
     fn owner(&self, replica: ReplicaIndex) -> ReplicaIndex {

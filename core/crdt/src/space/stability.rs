@@ -13,10 +13,21 @@
 //! a roster that is later than ours is not counted: so whoever counts a later acknowledgement of the holder has the new place in its roster, and
 //! waits for that too; and what the holder had acknowledged before is in the state that was taken.
 //!
+//! **Passed on.** That a member has something on its disk stays true, so whoever knows it may say it on. A [`Floor`] says it of
+//! many members at once: all of them have this version, and none had made more than so many operations when it had. The
+//! second is what the tombstones' floor needs: who has these operations of a member has all that it made before. What is
+//! said so costs one vector for a whole region where one for each pair of members would be needed (the arithmetic is in
+//! `dwcp-eventual`, `floors`). It is said under the roster of who says it, which is no earlier than those it was said to them under.
+//!
+//! **Invariant 1.** `acked[r] ≤` what r has on its disk. **Invariant 2.** What r made with a number above `made[r]`
+//! it made having `acked[r]`. Both are closed under joining two facts about one member, and under taking less of `acked`
+//! or more of `made`.
+//!
 //! Nothing here depends on a clock.
 
 use super::Space;
-use crate::dot::ReplicaIndex;
+use crate::code::{Malformed, Reader, Writer};
+use crate::dot::{ReplicaIndex, SEQUENCE_MAX};
 use crate::planted::{self, Bug};
 use crate::version::VersionVector;
 use alloc::collections::BTreeMap;
@@ -25,24 +36,117 @@ use alloc::collections::BTreeMap;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stability {
     acked: BTreeMap<ReplicaIndex, VersionVector>,
+    /// How many operations each had made at most when it had that.
+    made: BTreeMap<ReplicaIndex, u64>,
     settled: BTreeMap<ReplicaIndex, VersionVector>,
+}
+
+/// What each of some members has on its disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Floor {
+    /// What all of them have.
+    pub version: VersionVector,
+    /// Who, and how many operations it had made at most by then.
+    pub members: BTreeMap<ReplicaIndex, u64>,
+}
+
+impl Floor {
+    /// What one member has on its disk, said by itself.
+    #[must_use]
+    pub fn of_one(member: ReplicaIndex, version: VersionVector) -> Self {
+        let members = BTreeMap::from([(member, version.get(member))]);
+        Self { version, members }
+    }
+    /// Writes the canonical bytes: the version; the number of members; for each, in order, how far its place lies behind the
+    /// last one's, and how many operations it had made, as varints.
+    pub fn encode(&self, out: &mut Writer) {
+        self.version.encode(out);
+        out.varint(self.members.len() as u64);
+        let mut next = 0;
+        for (r, made) in &self.members {
+            out.varint(u64::from(r.0) - next);
+            out.varint(*made);
+            next = u64::from(r.0) + 1;
+        }
+    }
+    /// Reads what [`Floor::encode`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are not the canonical form of a floor.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let version = VersionVector::decode(from)?;
+        let (mut members, mut next) = (BTreeMap::new(), 0_u64);
+        for _ in 0..from.count(usize::from(u16::MAX) + 1)? {
+            let place = next.saturating_add(from.varint()?);
+            let Ok(index) = u16::try_from(place) else {
+                return Err(from.malformed("a place beyond 65,535"));
+            };
+            let made = from.varint()?;
+            if made > SEQUENCE_MAX {
+                return Err(from.malformed("a sequence beyond 48 bits"));
+            }
+            members.insert(ReplicaIndex(index), made);
+            next = place + 1;
+        }
+        Ok(Self { version, members })
+    }
 }
 
 impl Space {
     /// Takes note that a member has this version on its disk, and says so under the roster of this epoch.
     pub fn acknowledged(&mut self, peer: ReplicaIndex, version: &VersionVector, epoch: u64) {
-        if epoch > self.roster.epoch || self.roster.get(peer).is_none() {
+        if epoch <= self.roster.epoch {
+            self.note(peer, version, version.get(peer));
+        }
+    }
+    /// Takes note of what somebody says of several members, under the roster of this epoch.
+    pub fn told(&mut self, floor: &Floor, epoch: u64) {
+        if epoch > self.roster.epoch {
             return;
         }
-        self.stability.acked.entry(peer).or_default().join(version);
+        for (&r, &made) in &floor.members {
+            if r != self.me {
+                self.note(r, &floor.version, made);
+            }
+        }
+    }
+    fn note(&mut self, peer: ReplicaIndex, version: &VersionVector, made: u64) {
+        if self.roster.get(peer).is_none() {
+            return;
+        }
+        let known = self.stability.acked.entry(peer).or_default();
+        // What says nothing new must not put off the day when all that the member had made by then is here.
+        if known.covers(version) && !version.is_empty() {
+            return;
+        }
+        known.join(version);
+        let most = self.stability.made.entry(peer).or_default();
+        *most = made.max(*most);
         self.settle(peer);
     }
     fn settle(&mut self, peer: ReplicaIndex) {
+        let made = self.stability.made.get(&peer).copied().unwrap_or(0);
         let Some(acked) = self.stability.acked.get(&peer) else { return };
-        if self.vv.get(peer) >= acked.get(peer) {
-            let acked = acked.clone();
-            self.stability.settled.insert(peer, acked);
+        if self.vv.get(peer) < made {
+            return;
         }
+        match self.stability.settled.get_mut(&peer) {
+            Some(settled) => settled.clone_from(acked),
+            None => drop(self.stability.settled.insert(peer, acked.clone())),
+        }
+    }
+    /// What those of these members have of whom anything is known; to be passed on.
+    #[must_use]
+    pub fn floor_of(&self, members: impl Iterator<Item = ReplicaIndex>) -> Floor {
+        let mut floor: Option<Floor> = None;
+        for r in members {
+            let Some(acked) = self.stability.acked.get(&r).filter(|v| !v.is_empty()) else { continue };
+            let made = self.stability.made.get(&r).copied().unwrap_or(0);
+            let floor = floor.get_or_insert_with(|| Floor { version: acked.clone(), ..Floor::default() });
+            floor.version.meet(acked);
+            floor.members.insert(r, made);
+        }
+        floor.unwrap_or_default()
     }
     /// What every active member has.
     #[must_use]

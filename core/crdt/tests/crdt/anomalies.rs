@@ -458,6 +458,32 @@ fn expiry_is_an_operation_and_a_concurrent_write_survives_it() {
     assert_eq!(values(&all_equal(c), &k), ["anew"]);
 }
 
+/// A region with many keys that were to go is away: the others keep them, and must not walk over them again and again.
+#[test]
+fn deadlines_of_others_cost_nothing_while_they_are_away() {
+    let mut c = cluster(2);
+    for i in 0..2_000 {
+        let k = Address::key(Kind::Lww, format!("{i}").as_str());
+        write(&mut c[0], &k, "v");
+        does(&mut c[0], &k, Change::Expire(NOW + 1000));
+    }
+    let from = c[0].clone();
+    pull(&mut c[1], &from);
+    assert_eq!(c[1].next_deadline(), None, "nothing to be woken for");
+    let k = Address::key(Kind::Lww, "own");
+    write(&mut c[1], &k, "v");
+    does(&mut c[1], &k, Change::Expire(NOW + 5000));
+    assert_eq!(c[1].next_deadline(), Some(NOW + 5000));
+    assert_eq!(c[1].due(NOW + 5000, 9), [k.names]);
+    assert_eq!(c[0].due(NOW + 5000, usize::MAX).len(), 2_000);
+    // Its owner is gone for good: it is on the other now.
+    let roster =
+        c[1].roster().with(r(0), Standing::Evicted { last: c[1].version().get(r(0)), heir: Some(r(1)) });
+    c[1].set_roster(roster).expect("it follows");
+    assert_eq!(c[1].next_deadline(), Some(NOW + 1000));
+    assert_eq!(c[1].due(NOW + 1000, usize::MAX).len(), 2_000);
+}
+
 /// Two replicas spend the last unit.
 #[test]
 fn a_bounded_counter_is_never_overspent() {
