@@ -267,7 +267,7 @@ impl<Q: Send + 'static, R: Send + 'static> Deliver for Deliveries<Q, R> {
 pub(crate) const fn level(lane: Lane) -> Level {
     match lane {
         Lane::Control => Level::Control,
-        Lane::Data => Level::Work,
+        Lane::Data | Lane::Datagram => Level::Work,
         Lane::Bulk => Level::Bulk,
     }
 }

@@ -3,7 +3,7 @@
 //! **Promise.** Per (link, lane) messages arrive in the order they were sent, as on a TCP
 //! connection, unless a reorder or duplicate fault says otherwise; they may be lost. A lane
 //! never waits behind a less urgent one. Bodies are never altered: a corrupted frame does
-//! not check and is dropped, as in production.
+//! not check and is dropped, as in production. Datagrams keep no order: each arrives when its own way is over.
 //!
 //! **Model.** Each directed link has a time on the way, drawn for each message, a rate with a
 //! queue, and what faults add. For measured matrices the time is
@@ -63,6 +63,14 @@ impl Way {
                 (base + tail).clamp(min, max)
             }
         }
+    }
+}
+
+/// Where a lane stands in line for a link: datagrams with the data.
+const fn place(lane: Lane) -> usize {
+    match lane {
+        Lane::Datagram => Lane::Data as usize,
+        ordered => ordered as usize,
     }
 }
 
@@ -266,7 +274,7 @@ impl Narrows {
             return Some(now);
         }
         let size = message.body.len() as u64 + wire::HEADER as u64 + OVERHEAD;
-        let l = message.lane as usize;
+        let l = place(message.lane);
         let begins = self.free[l].max(now);
         let waiting = u128::from(begins - now) * u128::from(rate.bytes_per_s) / 1_000_000_000;
         if waiting + u128::from(size) > u128::from(room.max(size)) {
@@ -282,9 +290,12 @@ impl Narrows {
 }
 
 impl Link {
-    /// Not before what was sent before on this lane.
+    /// Not before what was sent before on this lane, if it keeps an order.
     #[inline]
     fn in_order(&mut self, lane: Lane, at: u64) -> u64 {
+        if lane == Lane::Datagram {
+            return at;
+        }
         let last = &mut self.last[lane as usize];
         *last = at.max(*last);
         *last

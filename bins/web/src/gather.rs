@@ -8,7 +8,7 @@
 //! | 4 | 4 | when it arrived or was lost |
 //! | 8 | 2 | the sender's place in the plan's list of nodes |
 //! | 10 | 2 | the receiver's |
-//! | 12 | 1 | the lane: 0 control, 1 data, 2 bulk |
+//! | 12 | 1 | the lane: 0 control, 1 data, 2 bulk, 3 datagram |
 //! | 13 | 1 | 0 arrived, 1 lost |
 //! | 14 | 2 | bytes of the body, 65535 at most |
 

@@ -111,7 +111,7 @@ fn body(from: u64, lane: Lane, life: u32, number: u64) -> Bytes {
     body.extend_from_slice(&number.to_be_bytes());
     let length = match lane {
         Lane::Control => 40,
-        Lane::Data => 1_500,
+        Lane::Data | Lane::Datagram => 1_500,
         Lane::Bulk => BULK,
     };
     let tint = (from + number + u64::from(life) + lane as u64) as u8;

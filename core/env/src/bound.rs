@@ -10,6 +10,9 @@ use alloc::collections::VecDeque;
 pub const REQUEST_MAX: ByteCount = ByteCount::kib(1536);
 /// The largest body of a frame between nodes: a request in a batch with its envelope.
 pub const FRAME_BODY_MAX: ByteCount = ByteCount::mib(4);
+/// The largest body on [`Lane::Datagram`](crate::Lane::Datagram): what a QUIC packet of 1,200 bytes has room for, the least that any
+/// path carries.
+pub const DATAGRAM_MAX: ByteCount = ByteCount(1_150);
 /// The largest batch of log entries in one replication message.
 pub const REPLICATION_BATCH_MAX: ByteCount = ByteCount::mib(2);
 /// The size of one piece of a snapshot on the bulk lane.

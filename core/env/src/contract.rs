@@ -28,7 +28,7 @@ use bytes::Bytes;
 use core::any::Any;
 use core::fmt;
 
-/// How messages share a link: a lane never waits behind a later one.
+/// How messages share a link: an ordered lane never waits behind a later one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Lane {
@@ -38,10 +38,14 @@ pub enum Lane {
     Data = 1,
     /// Snapshots and repair: as much as there is, whenever there is room.
     Bulk = 2,
+    /// Small messages ([`DATAGRAM_MAX`](crate::bound::DATAGRAM_MAX)) that stand in for each other: each arrives for itself or
+    /// not at all, in any order, and none waits for one that was lost. Only where a world's links carry datagrams (QUIC's do, TCP's
+    /// do not); elsewhere they are dropped.
+    Datagram = 3,
 }
 
 impl Lane {
-    /// All lanes, most urgent first.
+    /// The lanes that keep their order, most urgent first: those every link has.
     pub const ALL: [Self; 3] = [Self::Control, Self::Data, Self::Bulk];
 
     /// The lane with this number.
@@ -51,6 +55,7 @@ impl Lane {
             0 => Some(Self::Control),
             1 => Some(Self::Data),
             2 => Some(Self::Bulk),
+            3 => Some(Self::Datagram),
             _ => None,
         }
     }
@@ -163,7 +168,7 @@ pub struct Reply<R> {
 /// What a node asks of its world at the end of a step. Reused from step to step.
 #[derive(Debug)]
 pub struct Outputs<R> {
-    /// Messages to peers, in order per peer and lane.
+    /// Messages to peers, in order per peer and ordered lane.
     pub sends: Vec<Send>,
     /// Disk requests, in the order of their tickets.
     pub disk: Vec<DiskRequest>,

@@ -124,16 +124,20 @@ impl Door {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
+    pub(crate) fn deliver(&self) -> &dyn Deliver {
+        &*self.deliver
+    }
     pub(crate) fn places(&self) -> &Arc<Semaphore> {
         &self.places
     }
 
-    /// Serves one lane of one peer until it ends; the error says why it did.
+    /// Serves one lane of one peer until it ends; the error says why it did. `welcomed` is called once its hello is believed.
     pub(crate) async fn serve<R, W>(
         &self,
         from: Result<NodeId, LinkError>,
         r: R,
         mut w: W,
+        welcomed: impl FnOnce(),
     ) -> Result<(), LinkError>
     where
         R: AsyncRead + Unpin,
@@ -151,6 +155,7 @@ impl Door {
         if let Some(remote) = self.shared.remotes.read().unwrap_or_else(PoisonError::into_inner).get(&from) {
             remote.poke.notify_waiters();
         }
+        welcomed();
         let (id, mut replaced) = self.take_over(from, lane);
         let why = tokio::select! {
             why = session::receive(from, lane, reader, &mut w, &*self.deliver) => why,

@@ -40,7 +40,7 @@ impl Dialer {
                 let endpoint = endpoint.clone();
                 tokio::spawn(async move {
                     let (s, r, endpoint) = (&s, &r, &endpoint);
-                    keep_up(s, r, &told, &Lane::ALL, || quic::link(s, r, endpoint)).await;
+                    keep_up(s, r, &told, &quic::CARRIED, || quic::link(s, r, endpoint)).await;
                 });
             }
             _ => {

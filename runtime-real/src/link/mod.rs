@@ -7,10 +7,10 @@
 //!
 //! **Model.** A node dials each of its peers and sends on what it dialled; it receives on what it
 //! accepted. So nobody has to agree on who calls whom, and a one-way cut is one way. Over TCP each
-//! lane is a connection, over QUIC a stream of one connection, with priorities.
+//! lane is a connection, over QUIC a stream of one connection, with priorities; datagrams travel over QUIC only.
 //!
 //! **Reading order.** [`session`] (one lane, once TLS stands), [`outbox`] (what waits), [`dial`] and
-//! [`accept`] (making links and judging who comes), `tls` (who a peer is), `tcp`, `quic`.
+//! [`accept`] (making links and judging who comes), `tls` (who a peer is), `tcp`, `quic`, `congestion` (what QUIC may have in flight).
 //!
 //! **Invariants.**
 //! 1. Each peer and lane has at most one connection we send on, and at most one we receive on: a
@@ -22,6 +22,7 @@
 //! election of who dials; deciding by DNS names who a peer is: addresses move.
 
 pub mod accept;
+mod congestion;
 pub mod dial;
 mod fault;
 pub mod outbox;
@@ -43,7 +44,7 @@ use crate::metrics::{Counter, LINK_DROPPED, LINK_LANES, Registry};
 use crate::node::StartError;
 use crate::shard::Carrier;
 use bytes::Bytes;
-use dwcp_env::bound::FRAME_BODY_MAX;
+use dwcp_env::bound::{DATAGRAM_MAX, FRAME_BODY_MAX};
 use dwcp_env::{Lane, NodeId, Probe, Seed, Send as ToPeer};
 use outbox::Outbox;
 use std::collections::BTreeMap;
@@ -130,7 +131,7 @@ pub struct PeerStatus {
 /// A peer we send to.
 pub(crate) struct Remote {
     peer: Peer,
-    lanes: [Outbox; 3],
+    lanes: [Outbox; 4],
     /// A bit for each lane we can send on.
     connected: AtomicU8,
     dropped: Counter,
@@ -343,6 +344,11 @@ impl Carrier for Links {
             return;
         };
         assert!(send.body.len() <= FRAME_BODY_MAX.as_usize(), "{} bytes for one frame", send.body.len());
+        let carried = send.lane != Lane::Datagram
+            || (self.0.settings.transport == Transport::Quic && send.body.len() <= DATAGRAM_MAX.as_usize());
+        if !carried {
+            return remote.dropped.count();
+        }
         let due = match self.0.inject.as_ref().map(|i| i.fate(send.to)) {
             Some(Fate::Drop) => return remote.dropped.count(),
             Some(Fate::Send(due)) => due,

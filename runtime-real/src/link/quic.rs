@@ -1,28 +1,36 @@
-//! Links over QUIC: one connection a peer, one stream a lane, the more urgent lane first.
+//! Links over QUIC: one connection a peer, one stream an ordered lane, the more urgent lane first, and datagrams.
 //!
 //! Streams share congestion control but neither order nor flow control: a bulk stream that its
 //! reader holds back fills its own window of [`STREAM_WINDOW`], and the connection's windows are
-//! larger than all three together, so it can't take a heartbeat's room.
+//! larger than all three together, so it can't take a heartbeat's room. Datagrams stand in no window but that of congestion
+//! control; what finds [`DATAGRAMS`] of them waiting pushes out the oldest. They are heard once a lane's hello has been believed.
 
 use super::accept::{Door, full};
 use super::dial::{LinkEnd, attempt, drive, resolve};
 use super::fault::LinkError;
 use super::tcp::listen_error;
-use super::{Listener, Remote, Shared, tls};
+use super::{Listener, Remote, Shared, congestion, tls};
 use crate::authority::{Identity, IdentityError};
 use crate::node::StartError;
-use dwcp_env::Lane;
+use dwcp_env::{Lane, NodeId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Bytes in flight that one lane's reader has not yet taken: 100 ms at 40 MiB/s.
 pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// More than three lanes' windows.
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 const LANES: u32 = 3;
+/// Bytes of datagrams that wait to leave, and that wait to be heard: half a second at what a stream may send.
+const DATAGRAMS: usize = 8 * 1024 * 1024;
+/// All that one connection carries.
+pub(crate) const CARRIED: [Lane; 4] = [Lane::Control, Lane::Data, Lane::Bulk, Lane::Datagram];
 
 fn transport() -> Arc<TransportConfig> {
     let mut t = TransportConfig::default();
@@ -30,7 +38,9 @@ fn transport() -> Arc<TransportConfig> {
     t.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(silence))))
         .max_concurrent_bidi_streams(VarInt::from_u32(LANES))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAMS))
+        .datagram_send_buffer_size(DATAGRAMS)
+        .congestion_controller_factory(Arc::new(congestion::Tolerant))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(u64::from(CONNECTION_WINDOW));
@@ -95,10 +105,47 @@ pub(crate) async fn link(shared: &Shared, remote: &Remote, endpoint: &Endpoint) 
         if end.why == LinkError::Ending { Ok(()) } else { Err(end) }
     };
     let lanes = async { tokio::try_join!(lane(Lane::Control), lane(Lane::Data), lane(Lane::Bulk)) };
-    let mut end = lanes.await.err().unwrap_or(LinkEnd { stood: true, why: LinkError::Ending });
+    let ended = tokio::select! {
+        ended = lanes => ended.err(),
+        never = datagrams(remote, &connection) => match never {},
+    };
+    let mut end = ended.unwrap_or(LinkEnd { stood: true, why: LinkError::Ending });
     end.why = precise(&connection, end.why);
     connection.close(0_u32.into(), b"");
     end
+}
+
+/// Sends datagrams as long as the connection's lanes last. One that the connection does not take is dropped.
+async fn datagrams(remote: &Remote, connection: &Connection) -> Infallible {
+    let outbox = remote.outbox(Lane::Datagram);
+    let mut batch = Vec::new();
+    loop {
+        let due = outbox.take(&mut batch, DATAGRAMS);
+        for body in batch.drain(..) {
+            if connection.send_datagram(body).is_err() {
+                remote.dropped.count();
+            }
+        }
+        match due {
+            Some(due) => tokio::select! {
+                () = outbox.ready() => {}
+                () = tokio::time::sleep_until(due.into()) => {}
+            },
+            None => outbox.ready().await,
+        }
+    }
+}
+
+/// Hears a peer's datagrams, once it has been welcomed. One that finds no room is lost, as others are.
+async fn hear(door: &Door, from: NodeId, connection: &Connection, mut welcomed: watch::Receiver<bool>) {
+    if welcomed.wait_for(|w| *w).await.is_err() {
+        return;
+    }
+    while let Ok(body) = connection.read_datagram().await {
+        if let Err(None) = door.deliver().try_deliver(from, Lane::Datagram, body) {
+            return;
+        }
+    }
 }
 
 /// Accepts connections until the endpoint is closed.
@@ -126,21 +173,45 @@ async fn admit(door: &Arc<Door>, incoming: quinn::Incoming) -> Result<(), LinkEr
     let chain = connection.peer_identity().and_then(|i| i.downcast::<Vec<CertificateDer<'static>>>().ok());
     let from = tls::dialler(door.us(), chain.as_deref().map(Vec::as_slice));
     let mut ending = door.shared().ending.subscribe();
-    let mut lanes = tokio::task::JoinSet::new();
+    let mut lanes = JoinSet::new();
+    let (welcome, welcomed) = watch::channel(false);
     for _ in 0..LANES {
         let (w, r) = tokio::select! {
             stream = attempt(async { connection.accept_bi().await.map_err(connection_error) }) => stream?,
             _ = ending.wait_for(|e| *e) => return Ok(()),
         };
-        let (door, from) = (door.clone(), from.clone());
-        lanes.spawn(async move { door.serve(from, r, w).await });
+        let (door, from, welcome) = (door.clone(), from.clone(), welcome.clone());
+        let welcomed = move || {
+            welcome.send_replace(true);
+        };
+        lanes.spawn(async move { door.serve(from, r, w, welcomed).await });
     }
+    drop(welcome);
+    let ears = async {
+        if let Ok(from) = from {
+            hear(door, from, &connection, welcomed).await;
+        }
+        std::future::pending::<Infallible>().await
+    };
+    let served = serve_lanes(&connection, address, lanes);
+    tokio::select! {
+        served = served => served,
+        never = ears => match never {},
+    }
+}
+
+/// Waits for the end of all lanes.
+async fn serve_lanes(
+    connection: &Connection,
+    address: SocketAddr,
+    mut lanes: JoinSet<Result<(), LinkError>>,
+) -> Result<(), LinkError> {
     // A lane that ends well leaves the others time for their last frames; each has its deadlines.
     while let Some(result) = lanes.join_next().await {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(e)) => {
-                let e = precise(&connection, e);
+                let e = precise(connection, e);
                 if e.is_quiet() {
                     return Ok(());
                 }

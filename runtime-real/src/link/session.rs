@@ -357,7 +357,9 @@ fn believe(us: Name, from: NodeId, hello: &Hello) -> Result<Lane, LinkError> {
             hello.to, us.node
         )));
     }
-    Lane::from_u8(hello.lane).ok_or_else(|| bad(format!("lane {}", hello.lane)))
+    // Datagrams have no stream and no hello.
+    let ordered = Lane::from_u8(hello.lane).filter(|l| *l != Lane::Datagram);
+    ordered.ok_or_else(|| bad(format!("lane {}", hello.lane)))
 }
 
 /// Receives messages until the link or the node ends.

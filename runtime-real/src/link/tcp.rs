@@ -94,5 +94,5 @@ where
     let stream = attempt(async { Ok(acceptor.accept(tcp).await?) }).await?;
     let from = tls::dialler(door.us(), stream.get_ref().1.peer_certificates());
     let (r, w) = tokio::io::split(stream);
-    door.serve(from, r, w).await
+    door.serve(from, r, w, || {}).await
 }

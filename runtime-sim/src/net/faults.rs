@@ -1,6 +1,6 @@
 //! What faults add to a link.
 
-use super::{Fate, FaultKind, Fired, Key, Link, Message, Narrows, Passage};
+use super::{Fate, FaultKind, Fired, Key, Link, Message, Narrows, Passage, place};
 use crate::fault::Effect;
 use crate::trace::Lost;
 use bytes::Bytes;
@@ -161,7 +161,7 @@ impl Link {
             return Passage::lost(why);
         }
         let (rate, room) = burden.narrow.unwrap_or(m.own);
-        let free = narrows.free[m.lane as usize];
+        let free = narrows.free[place(m.lane)];
         let Some(departs) = narrows.queue(m, rate, room) else {
             if burden.narrow.is_some() {
                 fired.count(FaultKind::Bandwidth);
@@ -187,7 +187,7 @@ impl Link {
             at = burden.clogged_until;
             fired.count(FaultKind::Clog);
         }
-        let overtakable = &mut narrows.overtakable[m.lane as usize];
+        let overtakable = &mut narrows.overtakable[place(m.lane)];
         let at = self.reordered(overtakable, burden, at, m, fired);
         Passage { fate: Fate::Arrives(at), copy: duplicate(burden, at, &m.key, fired), altered }
     }
@@ -203,12 +203,16 @@ impl Link {
     ) -> u64 {
         if burden.reorder.num == 0 || !burden.reorder.hit(m.key.draw(REORDER)) {
             let at = self.in_order(m.lane, at);
-            if at < *overtakable {
+            if m.lane != Lane::Datagram && at < *overtakable {
                 fired.count(FaultKind::Reorder);
             }
             return at;
         }
         let late = at + m.key.below(burden.reorder_by.as_nanos() + 1, REORDER_BY);
+        if m.lane == Lane::Datagram {
+            fired.count(FaultKind::Reorder);
+            return late;
+        }
         if late < self.last[m.lane as usize] {
             // It overtakes one sent before it.
             fired.count(FaultKind::Reorder);

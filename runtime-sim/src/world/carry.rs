@@ -8,7 +8,8 @@ use crate::fingerprint::digest;
 use crate::net;
 use crate::trace::{Lost, What};
 use bytes::Bytes;
-use dwcp_env::{DiskOp, Instant, Job, Machine, Outputs, Purpose, Send, Ticket};
+use dwcp_env::bound::DATAGRAM_MAX;
+use dwcp_env::{DiskOp, Instant, Job, Lane, Machine, Outputs, Purpose, Send, Ticket};
 
 const STRIKE: Purpose = Purpose::named("world.strike");
 const LIE_MUTATE: Purpose = Purpose::named("byzantine.mutate");
@@ -134,6 +135,10 @@ impl<M: Machine> SimWorld<M> {
         let content = digest(&send.body);
         let bytes = send.body.len() as u32;
         self.note(content, || What::Send { message, from, to, lane: lane as u8, bytes });
+        if lane == Lane::Datagram && bytes as usize > DATAGRAM_MAX.as_usize() {
+            let detail = format!("{from} sends {bytes} bytes in a datagram, at most {DATAGRAM_MAX} fit");
+            self.violate("contract.datagram", detail, Some(from));
+        }
         let Some(target) = self.index(to) else {
             self.note(message, || What::Drop { message, from, to, why: Lost::Nobody });
             return;

@@ -202,7 +202,8 @@ const fn lane_name(lane: u8) -> &'static str {
     match lane {
         0 => "control",
         1 => "data",
-        _ => "bulk",
+        2 => "bulk",
+        _ => "datagram",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Links between real sockets of this machine, and the frames of one lane in memory.
 
+mod datagrams;
 mod frames;
 mod identity;
 mod lanes;
