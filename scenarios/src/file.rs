@@ -137,6 +137,25 @@ pub struct NodeSettings {
     /// Bytes of an eventual keyspace's operations that may wait for members that have not acknowledged them.
     #[serde(default)]
     pub unstable_max: Option<ByteCount>,
+    /// What the nodes speak with each other.
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+/// What nodes speak with each other, named as in their settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Ordered lanes only.
+    #[default]
+    Tcp,
+    /// Datagrams beside them: regions ship eventual keyspaces over site streams.
+    Quic,
+}
+
+impl Transport {
+    /// Both, with their names.
+    pub const ALL: [(&'static str, Self); 2] = [("tcp", Self::Tcp), ("quic", Self::Quic)];
 }
 
 /// One workload.
@@ -153,6 +172,9 @@ pub struct Load {
     /// How much a write carries; little without it.
     #[serde(default)]
     pub carries: Option<Sizes>,
+    /// When they begin; before it they are silent. By default when a group has a leader, usually.
+    #[serde(default)]
+    pub from: Option<Duration>,
 }
 
 /// One thing that happens.

@@ -73,7 +73,8 @@ pub enum Transport {
     /// TCP with TLS 1.3, a connection per lane.
     #[default]
     Tcp,
-    /// QUIC, a stream per lane.
+    /// QUIC, a stream per lane, and datagrams: between regions eventual keyspaces are shipped as site streams, which lose no time to
+    /// lost packets.
     Quic,
 }
 

@@ -27,11 +27,21 @@ const GAUGES: [Gauge; 5] = [
     }),
 ];
 
-const PEERS: [PeerGauge; 2] = [
+const PEERS: [PeerGauge; 4] = [
     ("dwcp_eventual_behind_count", "Operations that a peer is not known to have on its disk.", |p| {
         p.behind as f64
     }),
     ("dwcp_eventual_silent_seconds", "How long a peer has not been heard.", |p| p.silent_ms as f64 / 1e3),
+    (
+        "dwcp_eventual_exposure_seconds",
+        "Age of the oldest operation that was shipped to a peer in another region and is not known to be on its disk.",
+        |p| p.stream.map_or(0.0, |s| s.exposure_us as f64 / 1e6),
+    ),
+    (
+        "dwcp_eventual_lag_seconds",
+        "From the disk here to the disk of a peer in another region, for the latest batch shipped to it.",
+        |p| p.stream.map_or(0.0, |s| s.lag_us as f64 / 1e6),
+    ),
 ];
 
 const DIGESTS: (&str, &str) =
@@ -132,6 +142,7 @@ impl Figures {
 mod tests {
     use super::*;
     use dwcp_env::GroupId;
+    use dwcp_eventual::api::StreamStatus;
 
     #[test]
     fn what_a_replica_says_is_rendered() {
@@ -143,7 +154,17 @@ mod tests {
             keys: 7,
             digests: (5, 1),
             rungs: vec![("operations".into(), sent, 3, 2)],
-            peers: vec![PeerStatus { node: 2, behind: 9, silent_ms: 1_500, ..PeerStatus::default() }],
+            peers: vec![PeerStatus {
+                node: 2,
+                behind: 9,
+                silent_ms: 1_500,
+                stream: Some(StreamStatus {
+                    lag_us: 170_000,
+                    exposure_us: 20_000,
+                    ..StreamStatus::default()
+                }),
+                ..PeerStatus::default()
+            }],
             ..Status::default()
         };
         all.keyspaces[0].take(&registry, status(40));
@@ -156,6 +177,8 @@ mod tests {
             "dwcp_eventual_repairs_total{keyspace=\"e\",rung=\"operations\"} 2",
             "dwcp_eventual_behind_count{keyspace=\"e\",peer=\"2\"} 9",
             "dwcp_eventual_silent_seconds{keyspace=\"e\",peer=\"2\"} 1.5",
+            "dwcp_eventual_lag_seconds{keyspace=\"e\",peer=\"2\"} 0.17",
+            "dwcp_eventual_exposure_seconds{keyspace=\"e\",peer=\"2\"} 0.02",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

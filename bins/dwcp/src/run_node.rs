@@ -286,6 +286,8 @@ fn eventual_spec(file: &File, keyspace: &Keyspace) -> EventualSpec {
     let region = members.nodes.get(&NodeId(file.node)).map(|m| m.region).unwrap_or_default();
     let mut spec = EventualSpec::new(GroupId(keyspace.group), &keyspace.name, "", region);
     spec.sync = keyspace.sync.unwrap_or_default();
+    // Only QUIC's links carry datagrams.
+    spec.gossip.streams = file.transport == Transport::Quic;
     // Clients are not told the cluster's identity; whoever holds it could only make fingerprints collide.
     let id = file.cluster_id().unwrap_or_default().0.to_le_bytes();
     spec.secret[..16].copy_from_slice(&id);

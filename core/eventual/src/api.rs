@@ -438,6 +438,28 @@ pub struct PeerStatus {
     pub silent_ms: u64,
     /// Its standing in the roster.
     pub standing: String,
+    /// What this node ships to it, if it does.
+    pub stream: Option<StreamStatus>,
+}
+
+/// A site stream, as its sending end sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Whether the receiver has said where it stands.
+    pub connected: bool,
+    /// Microseconds since the oldest was durable that was shipped and is not known to be durable there: what is lost with this
+    /// site, if it were lost now.
+    pub exposure_us: u64,
+    /// Microseconds from durable here to durable there, of the oldest of the latest batch;
+    pub lag_us: u64,
+    /// and the most since the stream began.
+    pub worst_lag_us: u64,
+    /// Batches durable there.
+    pub batches: u64,
+    /// Batches sent again.
+    pub again: u64,
+    /// Bytes that are on their way.
+    pub flying: u64,
 }
 
 impl Step {

@@ -15,6 +15,7 @@ use crate::membership::places;
 use crate::ranges::Serving;
 use crate::replica::{Counts, Eventual, millis};
 use crate::roster::Decided;
+use crate::streams::Streams;
 use dwcp_crdt::space::{Config, Received};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space};
 use dwcp_env::{ClusterId, DiskError, Event, Instant, NodeId, Purpose, World};
@@ -87,6 +88,7 @@ impl Eventual {
             decided: Decided::default(),
             decided_known: false,
             places: places(found.space.roster()),
+            members: Vec::new(),
             heard: BTreeMap::new(),
             heard_any: now,
             next_wish: now,
@@ -120,6 +122,7 @@ impl Eventual {
             gossip_out: Vec::new(),
             intents: Vec::new(),
             floors: crate::floors::Floors::default(),
+            streams: Streams::new(identity.map(|i| i.replica), found.space.version()),
             budgets: BTreeMap::new(),
             asked: BTreeMap::new(),
             fetch: None,

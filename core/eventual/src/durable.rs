@@ -127,7 +127,8 @@ impl Eventual {
         self.unstable_bytes += batch.size() as u64;
         if self.identity.is_some_and(|i| i.replica == batch.replica()) {
             let id = RumourId::from_dot(batch.last().bits());
-            self.hold(lsn, Held::Push { id, bytes: batch.to_bytes().into() });
+            let first = batch.first().sequence();
+            self.hold(lsn, Held::Push { first, id, bytes: batch.to_bytes().into() });
         }
         self.drained.push(batch);
     }
@@ -171,7 +172,11 @@ impl Eventual {
                     self.held_bytes -= body.len();
                     out.sends.push((to, lane, body));
                 }
-                Held::Push { id, bytes } => self.gossip(now, dwcp_gossip::Input::Broadcast { id, bytes }),
+                Held::Push { first, id, bytes } => {
+                    self.ship_own(now, first, id, &bytes);
+                    self.gossip(now, dwcp_gossip::Input::Broadcast { id, bytes });
+                }
+                Held::Landed { from, session, number } => self.on_landed(now, from, session, number),
             }
         }
         if self.held.is_empty() {

@@ -378,6 +378,7 @@ impl Eventual {
         self.logged.join(&fetched);
         self.logged.meet(space.version());
         self.space = space;
+        self.streams.fall_behind();
         self.serving.forget();
         (self.unacknowledged, self.checkpoint_wanted, self.writing) = (true, true, None);
         self.rungs.repaired(fetch.by);

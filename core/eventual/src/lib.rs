@@ -15,6 +15,7 @@
 //! | `identity`, `durable`, `checkpoint`, `boot` | the log, the state's file, recovery |
 //! | `message`, `sync`, `fetch`, `ranges` | what replicas say; the ladder; the state from a peer, or only what differs |
 //! | `floors` | what everyone has |
+//! | `streams` | what the relays ship to other regions, where links carry datagrams |
 //! | [`roster`], `membership` | who takes part |
 //! | `config`, `look` | settings; what is seen from outside |
 //!
@@ -48,6 +49,7 @@ pub mod refusal;
 mod replica;
 pub mod roster;
 mod salvage;
+mod streams;
 mod sync;
 
 pub use api::{Answer, Command, Expiry, Notice, Query, Reply, Span, Subscription};

@@ -23,12 +23,22 @@ pub enum Rung {
     State,
     /// Operations that go with ranges or a state.
     Tail,
+    /// Site streams to and from other regions.
+    Stream,
 }
 
 impl Rung {
     /// All, the cheapest first.
-    pub const ALL: [Self; 7] =
-        [Self::Push, Self::Digest, Self::Version, Self::Operations, Self::Ranges, Self::State, Self::Tail];
+    pub const ALL: [Self; 8] = [
+        Self::Push,
+        Self::Digest,
+        Self::Version,
+        Self::Operations,
+        Self::Ranges,
+        Self::State,
+        Self::Tail,
+        Self::Stream,
+    ];
     /// Its name, as metrics label it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Rung {
             Self::Ranges => "ranges",
             Self::State => "state",
             Self::Tail => "tail",
+            Self::Stream => "stream",
         }
     }
 }
@@ -170,6 +181,7 @@ impl Eventual {
             behind: self.space.lag(r),
             silent_ms: self.heard.get(&r).map_or(0, |h| now.mono.since(h.at).as_millis()),
             standing: format!("{:?}", m.standing).to_lowercase(),
+            stream: self.stream(m.node, now),
         });
         Status {
             keyspace: self.spec.keyspace.clone(),

@@ -1,7 +1,8 @@
 //! This replica's place in the roster, and what it does for the others'.
 
 use crate::identity::Identity;
-use crate::replica::{Eventual, Outbox};
+use crate::message::Message;
+use crate::replica::{Eventual, Intent, Outbox};
 use crate::roster::{self, Decided, Heard, Kept};
 use dwcp_crdt::{Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{Duration, Event, NodeId, Now};
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Between wishes; a wish that was lost is made again then.
 const WISH_AGAIN: Duration = Duration::secs(2);
+/// So long the next in line is waited for, if it does nothing.
+const TURN: Duration = Duration::millis(400);
 /// Peers that one that is not whole asks in a second.
 const ASKED_AT_ONCE: usize = 3;
 
@@ -19,8 +22,7 @@ impl Eventual {
         let before = self.decided.roster.as_ref().map(|(_, revision)| *revision);
         self.decided = Decided::read(&self.spec.keyspace, kept);
         if self.decided.roster.as_ref().map(|(_, revision)| *revision) != before {
-            // Whoever lost a race for the roster tries again soon, and not all at the same time.
-            self.next_wish = now.mono + Duration::millis(self.draw(now) % 400);
+            self.next_wish = now.mono + self.turn_after(now);
             self.next_tick = self.next_tick.min(self.next_wish);
         }
         self.decided_known = true;
@@ -28,6 +30,21 @@ impl Eventual {
             let roster = roster.clone();
             self.adopt(&roster);
         }
+    }
+
+    /// How long after a change of the roster this replica wishes for the next. Those without a place stand in line, so that none
+    /// waits for a race it would lose: the first wishes at once, and each change makes another the first. Who is down is passed over.
+    fn turn_after(&mut self, now: Now) -> Duration {
+        let Some((roster, _)) = &self.decided.roster else { return Duration::ZERO };
+        let places = places(roster);
+        if self.identity.is_some() && self.place_lost.is_none() {
+            // All that is left to wish for has many who could.
+            return Duration::millis(self.draw(now) % 400);
+        }
+        let before = |n: &&NodeId| **n < self.node && !places.contains_key(*n);
+        let place_in_line = self.members.iter().filter(before).count() as u64;
+        let jitter = Duration::millis(self.draw(now) % 50);
+        if place_in_line == 0 { Duration::ZERO } else { (TURN * place_in_line).min(WISH_AGAIN) + jitter }
     }
 
     /// The prefix below which the roster lies.
@@ -126,6 +143,12 @@ impl Eventual {
         self.append_identity(Identity { replica, incarnation, whole, lost: false, unsure: false });
         self.probe.sometimes("eventual.new_incarnation", incarnation > 1);
         self.probe.event(&Event::PlaceTaken { group: self.spec.group, replica: replica.0, incarnation });
+        // Who hears our operations first must know our place by then: else it drops them, and they come by repair. The rest
+        // learn it where we have.
+        for to in self.gossip.all_relays().filter(|n| *n != self.node).collect::<Vec<_>>() {
+            let message = Message::Roster(crate::identity::roster_bytes(roster));
+            self.intents.push(Intent::Plain { to, message });
+        }
         self.checkpoint_wanted = true;
     }
 

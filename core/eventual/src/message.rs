@@ -3,6 +3,7 @@
 //! | message | says | answered by |
 //! |---|---|---|
 //! | `Gossip` | passed on to `dwcp-gossip`: who is there, and pushed batches | – |
+//! | `Site` | passed on to `dwcp-gossip`: a letter of a site stream (`streams`) | – |
 //! | `Digest` | 32 bytes of all I hold, on my disk | nothing if equal, else `Version` |
 //! | `Version` | what I hold on my disk; send me what I lack | `Operations` or `Below`, and `Version` if I hold more than you |
 //! | `Operations` | what you lack, in order; `more`: ask again | – |
@@ -141,6 +142,8 @@ pub(crate) enum Message {
         /// Sent in answer to another one.
         answer: bool,
     },
+    /// A letter of a site stream.
+    Site(Bytes),
 }
 
 impl Message {
@@ -184,6 +187,7 @@ impl Message {
             | Self::Entries { .. } => Rung::Ranges,
             Self::SnapshotWanted { .. } | Self::Snapshot { .. } => Rung::State,
             Self::TailWanted { .. } | Self::Tail { .. } => Rung::Tail,
+            Self::Site(_) => Rung::Stream,
         }
     }
 }

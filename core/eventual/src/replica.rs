@@ -54,6 +54,7 @@ use crate::message::Message;
 use crate::ranges::Serving;
 use crate::refusal::Refusal;
 use crate::roster::{Decided, Heard, Wish};
+use crate::streams::Streams;
 use crate::sync::Holds;
 use bytes::Bytes;
 use dwcp_crdt::space::Tail;
@@ -113,8 +114,10 @@ pub(crate) enum Held {
     Reply { id: RequestId, deadline: Instant, answer: Answer },
     /// A message.
     Send { to: NodeId, lane: Lane, body: Bytes },
-    /// A batch of our own.
-    Push { id: RumourId, bytes: Bytes },
+    /// A batch of our own, from its first operation to the one that names it.
+    Push { first: u64, id: RumourId, bytes: Bytes },
+    /// The acknowledgement of a batch of a site stream.
+    Landed { from: NodeId, session: u64, number: u64 },
 }
 
 /// What is to be sent once all that this turn has changed is in the log.
@@ -170,6 +173,8 @@ pub struct Eventual {
     /// Whether the strong keyspace has been read at all.
     pub(crate) decided_known: bool,
     pub(crate) places: BTreeMap<NodeId, ReplicaIndex>,
+    /// The nodes of the cluster, as the strong group knows them.
+    pub(crate) members: Vec<NodeId>,
     pub(crate) heard: BTreeMap<ReplicaIndex, Heard>,
     /// When any peer was heard last.
     pub(crate) heard_any: Instant,
@@ -220,6 +225,8 @@ pub struct Eventual {
     pub(crate) gossip_out: Vec<dwcp_gossip::Output>,
     pub(crate) intents: Vec<Intent>,
     pub(crate) floors: Floors,
+    /// Streams to and from other regions.
+    pub(crate) streams: Streams,
     pub(crate) budgets: BTreeMap<NodeId, Budget>,
     pub(crate) asked: BTreeMap<NodeId, Instant>,
     pub(crate) fetch: Option<Fetch>,
@@ -285,6 +292,7 @@ impl Eventual {
 
     /// The nodes of the cluster, as the strong group knows them: whom to ask for company.
     pub fn on_members(&mut self, now: Now, nodes: &[NodeId]) {
+        self.members = nodes.to_vec();
         let seeds = nodes.iter().copied().filter(|n| *n != self.node).collect();
         self.gossip(now, dwcp_gossip::Input::Join { seeds });
     }
@@ -325,6 +333,7 @@ impl Eventual {
             }
         }
         self.tell(out);
+        self.run_streams(now, out);
         self.take_sends(out);
         self.checkpoint(now, out);
         if let Some(since) = self.gathering {

@@ -90,13 +90,22 @@ impl Eventual {
             self.space.receive(batch, ms)
         };
         match result {
-            Ok(received) => Some(received),
+            Ok(received) => {
+                if let Received::Applied(_) = received {
+                    self.ship_received(now, batch);
+                }
+                Some(received)
+            }
             Err(Refused::OwnDot(_)) => {
                 self.lose_records("a peer has operations of this replica that it lost to its disk");
                 None
             }
-            Err(Refused::NotAdmitted(..) | Refused::Closing(_)) => {
+            Err(refused @ (Refused::NotAdmitted(..) | Refused::Closing(_))) => {
                 self.probe.reachable("eventual.not_admitted");
+                if let Refused::NotAdmitted(..) = refused {
+                    // Ours is the older roster, likely: with what we lack comes the sender's.
+                    self.ask(now, from);
+                }
                 None
             }
             Err(other) => {
@@ -178,6 +187,7 @@ impl Eventual {
                 self.on_entries(now, from, (pull, round), &entries, &left, &version)
             }
             Message::Floors { floors, epoch, answer } => self.on_floors(from, &floors, epoch, answer),
+            Message::Site(body) => self.on_letter(now, from, &body),
             Message::Gossip(_) => Err(message::fault(from, "gossip inside of gossip")),
         }
     }

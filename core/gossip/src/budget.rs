@@ -35,6 +35,14 @@ impl Budget {
         self.bytes
     }
 
+    /// When there will be room for so many, if nothing is taken until then; for more than the bucket holds, when it is full.
+    #[must_use]
+    pub fn room_at(&self, bytes: u64) -> Instant {
+        let lacking = bytes.min(self.burst).saturating_sub(self.bytes);
+        let nanos = (u128::from(lacking) * 1_000_000_000).div_ceil(u128::from(self.rate.max(1)));
+        self.at + Duration::nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))
+    }
+
     /// Takes `bytes` if there are as many.
     pub fn take(&mut self, now: Instant, bytes: u64) -> bool {
         let fits = self.room(now) >= bytes;

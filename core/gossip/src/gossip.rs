@@ -11,7 +11,7 @@
 //! A rumour is to be handed to [`Input::Broadcast`] once it is durable here: others may have it a moment later.
 
 use crate::member::{Incarnation, Knowledge, Metadata, Status};
-use crate::message::{Body, RumourId, named, read};
+use crate::message::{Body, RumourId, Way, named, read};
 use crate::overlay::Overlay;
 use crate::rumours::Store;
 use crate::settings::{RUMOUR_MAX, Settings, SettingsError, Spread};
@@ -60,6 +60,17 @@ pub enum Input {
         /// Its name.
         id: RumourId,
         /// Its bytes, at most [`RUMOUR_MAX`].
+        bytes: Bytes,
+    },
+    /// A site stream brought a rumour of another region: it spreads here as if that region's relay had pushed it.
+    Carried {
+        /// Whose stream.
+        from: NodeId,
+        /// The region it was made in.
+        home: RegionId,
+        /// Its name.
+        id: RumourId,
+        /// Its bytes, unchecked.
         bytes: Bytes,
     },
     /// A repair brought a rumour that may be missing around us too: it is announced.
@@ -212,6 +223,11 @@ impl Gossip {
                 let (tree, here) = self.split();
                 tree.broadcast(step, &here, id, bytes);
             }
+            Input::Carried { from, home, id, bytes } => {
+                self.relink();
+                let (tree, here) = self.split();
+                tree.payload(step, &here, store, from, Way::Direct, Rumour { id, home, hops: 0, bytes });
+            }
             Input::Repaired { id } => {
                 self.relink();
                 let (tree, here) = self.split();
@@ -332,6 +348,20 @@ impl Gossip {
     #[must_use]
     pub fn relays(&self, region: RegionId) -> &[NodeId] {
         self.overlay.of(region)
+    }
+    /// Whom this node is to stream its region's rumours to: nobody unless it is a relay.
+    #[must_use]
+    pub fn partners(&self) -> Vec<NodeId> {
+        self.overlay.partners(self.me, self.detector.metadata().region)
+    }
+    /// The region of a member, if it is known.
+    #[must_use]
+    pub fn region(&self, id: NodeId) -> Option<RegionId> {
+        self.detector.table.region(id)
+    }
+    /// The relays of all regions, as of the last step.
+    pub fn all_relays(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.overlay.relays.values().flatten().copied()
     }
     /// This node's incarnation: to be kept, so that the next run can start above it.
     #[must_use]

@@ -56,6 +56,20 @@ impl Overlay {
         moved
     }
 
+    /// Whom `me` streams to, if it is a relay of `region`: of each other region the relays of its own rank. With two relays each there
+    /// are two streams a pair of regions, no relay in both, so that any one may fail.
+    pub(crate) fn partners(&self, me: NodeId, region: RegionId) -> Vec<NodeId> {
+        let ours = self.of(region);
+        let Some(rank) = ours.iter().position(|n| *n == me) else { return Vec::new() };
+        let mut out = Vec::new();
+        for (_, theirs) in self.relays.iter().filter(|(r, _)| **r != region) {
+            // Where one side has fewer, its relays take more than one each.
+            let paired = |i: usize| i % ours.len() == rank || rank % theirs.len() == i;
+            out.extend(theirs.iter().enumerate().filter(|(i, _)| paired(*i)).map(|(_, n)| *n));
+        }
+        out
+    }
+
     /// The relays of a region.
     pub(crate) fn of(&self, region: RegionId) -> &[NodeId] {
         self.relays.get(&region).map_or(&[], |v| v.as_slice())
@@ -156,6 +170,24 @@ mod tests {
         assert_eq!(after[0], before[1]);
         assert_eq!(after.len(), 2);
         assert!(!after.contains(&before[0]));
+    }
+
+    #[test]
+    fn streams_pair_the_relays_of_two_regions() {
+        let mut o = Overlay::default();
+        let relays = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        for (theirs, first, second) in [
+            (relays(&[11, 12]), relays(&[11]), relays(&[12])),
+            (relays(&[11]), relays(&[11]), relays(&[11])),
+            (relays(&[11, 12, 13]), relays(&[11, 13]), relays(&[12])),
+        ] {
+            o.relays = BTreeMap::from([(RegionId(1), relays(&[1, 2])), (RegionId(2), theirs)]);
+            assert_eq!(o.partners(NodeId(1), RegionId(1)), first);
+            assert_eq!(o.partners(NodeId(2), RegionId(1)), second);
+            assert_eq!(o.partners(NodeId(3), RegionId(1)), []);
+        }
+        o.relays = BTreeMap::from([(RegionId(1), relays(&[1])), (RegionId(2), relays(&[11, 12]))]);
+        assert_eq!(o.partners(NodeId(1), RegionId(1)), relays(&[11, 12]));
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub struct Settings {
 
     /// How rumours spread.
     pub spread: Spread,
+    /// Whether the caller ships the rumours of this region to [`Gossip::partners`](crate::Gossip::partners) over site streams;
+    /// else relays push them to those of other regions.
+    pub streams: bool,
     /// Relays per region.
     pub relays: usize,
     /// Rings of each region's overlay; a member has two neighbours in each.
@@ -145,6 +148,7 @@ impl Default for Settings {
             sync_every: Duration::secs(10),
             reconnect_every: Duration::secs(5),
             spread: Spread::Tree,
+            streams: false,
             relays: 2,
             rings: 4,
             announce_every: Duration::millis(5),
@@ -224,6 +228,9 @@ impl Settings {
                 "must hold the largest rumour (256 KiB), and eager_max not exceed it",
             );
         }
+        if self.streams && self.spread != Spread::Tree {
+            return wrong("streams", "need relays: set spread to Tree");
+        }
         match self.spread {
             Spread::Push { fanout, every, rounds }
                 if fanout == 0 || fanout > 16 || rounds == 0 || every < Duration::millis(1) =>
@@ -267,6 +274,7 @@ mod tests {
         assert_eq!(named(|s| s.relays = 9), Err("relays"));
         assert_eq!(named(|s| s.peer_burst = 1), Err("peer_burst"));
         assert_eq!(named(|s| s.health_max = 0), Err("health_max"));
+        assert_eq!(named(|s| (s.streams, s.spread) = (true, Settings::original().spread)), Err("streams"));
         let still = Spread::Push { fanout: 0, every: Duration::secs(1), rounds: 1 };
         let s = Settings { spread: still, ..Settings::default() };
         assert_eq!(s.check().map_err(|e| e.name), Err("spread"));

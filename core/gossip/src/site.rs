@@ -1,24 +1,47 @@
 //! The replication stream between two sites: what one region made durable reaches the other in order,
-//! batched, coalesced and acknowledged by what is durable there.
+//! batched and acknowledged by what is durable there.
 //!
-//! **Promise.** An item offered is applied at the other site once, in the order of its replica, as long as the
-//! link works now and then; the lag (RPO) is measured, not assumed. What can't be kept here (the queue is full, the
-//! other side is behind what is left) is said, and is the digest's work; nothing waits without bound.
+//! **Promise.** What the caller's log holds of its region's replicas is applied at the other side, in the order of each
+//! replica, as long as the link works now and then; the lag (RPO) is measured, not assumed. What can't be had from the
+//! log any more is passed over, and is the digest's work; nothing waits here without bound.
 //!
 //! ```text
-//!  local durable ─▶ offer ─▶ queue ──50 ms or 128 KiB─▶ batch n ─▶ shards + parity ─▶ in order ─▶ apply ─▶ durable
-//!                     ▲ coalesce by key                    ▲ again when a later one came, or after a timeout  │
-//!                     └──────────── lag measured ◀─────────┴──── Ack { batches held, durable vector, loss } ◀─┘
+//!  log ─▶ offer ─▶ queue ──20 ms or 128 KiB─▶ batch n ─▶ pieces + parity ─▶ in order ─▶ apply ─▶ durable
+//!   ▲                │ full: Later               ▲ again when a later one came, or after a timeout    │
+//!   └── made after ──┘                           └──────────── Ack { come, durable, loss } ◀──────────┘
 //! ```
 //!
-//! **Loss** is met ahead of time: a batch travels as datagrams, with half as much parity again as the worst of the last 512
-//! needed (`shards`). A carrier that is an ordered stream (TCP, QUIC) can't do that: it stops at a
-//! lost segment until that has been noticed and sent again, which at 160 ms one way is 320 ms for it and all behind it. Over such a carrier
-//! ([`SiteSettings::datagram`] = 0) batches go whole, and the lag under loss is the carrier's. When more is lost than the parity
-//! covers, the batch is sent again: 480 ms is then the least possible, whatever the protocol.
+//! **The log is the queue.** The sender keeps what flies (8 MiB at most) and a quarter of a MiB that is about to. When it has
+//! no more room, or something came to the log by another way than the caller's offers, it says `Later`, and the caller reads
+//! on from its log at [`Outbound::offered`] when there is room. So a slow peer, a cut of an hour and a peer that began anew
+//! cost no memory and are one case.
 //!
-//! **Order and back-pressure.** Oldest first, always: the vector of a replica advances only in its order, so that a newer item
-//! that overtakes an older one would lie there and count for nothing. What is bounded is the queue.
+//! **A session** is begun by the sender and answered with what the receiver holds:
+//!
+//! | letter | by | says | if it is lost |
+//! |---|---|---|---|
+//! | `Begin` | sender | a numbering begins; where do you stand? | said again each second |
+//! | `Hello` | receiver | there, per replica | asked again |
+//! | `Shard` | sender | a piece of batch n | parity, then the whole batch again |
+//! | `Ack` | receiver | come to here, durable to here, so many pieces lost | the next one says it too |
+//! | `Unknown` | receiver | I do not know that session | said at the next piece |
+//!
+//! Whoever restarts, loses its memory or becomes a relay begins so: a receiver that crashed answers `Unknown`, a sender that
+//! crashed has another session, and after six tries without an answer the sender asks again each second. What flew is
+//! forgotten then, for the log still has it. Letters of another session change nothing.
+//!
+//! **Loss** is met ahead of time: a batch travels as datagrams, with half as much parity again as the worst of the last 512
+//! needed (`shards`). A carrier that is an ordered stream (TCP, QUIC) can't do that: it stops at a lost segment until that has
+//! been noticed and sent again, which at 160 ms one way is 320 ms for it and all behind it. Over such a carrier
+//! ([`SiteSettings::datagram`] = 0) batches go whole, and the lag under loss is the carrier's. When more is lost than the
+//! parity covers, the batch is sent again: 480 ms is then the least possible, whatever the protocol.
+//!
+//! **Back-pressure.** Per peer: bytes in flight, halved when a batch has to be sent again and growing with what lands; and
+//! a rate, for nobody paces datagrams. Oldest first, always: a replica's version advances only in its order, so that newer
+//! operations that overtake older ones would lie there and count for nothing.
+//!
+//! **Coalescing.** What gathered while there was no room leaves as few large batches, cut from the log. No operation is left
+//! out for a later one of its key: a dot names one operation in every log, and a counter's first increment can't be missed.
 //!
 //! | file | holds |
 //! |---|---|
@@ -27,17 +50,13 @@
 //! | `shards`, `pieces` | redundancy ahead of loss; what has come of a batch, and what was lost |
 //! | `letter` | the bytes between them |
 //!
-//! **Items** are named by dots, (replica, sequence), consecutive per replica. Coalescing never drops one: a
-//! callback may shrink the bytes of an item that a later one of the same key supersedes, so that the vector stays
-//! without gaps and only the last value of a chain travels.
+//! **Invariants.** (1) A replica's items leave in order, without gaps but for what was passed over. (2) Bytes in flight never
+//! exceed the window, but for one batch; bytes queued never the bound, but for one item. (3) Batches are applied in order, each
+//! once a session. (4) A batch is forgotten when it is durable there, or with its session.
 //!
-//! **Acknowledgements are durable version vectors.** They are all that survives a reconnect: the sender forgets
-//! what they cover, numbers the rest anew under a new session, and goes on. If the receiver stands before what the
-//! sender still has, [`Sent::Behind`] says from where, and the caller serves that from its log or a snapshot.
-//!
-//! **Invariants.** (1) Items leave in the order they were offered. (2) Bytes in flight never exceed the window, bytes
-//! queued never the bound. (3) The receiver applies a replica's items in sequence, each once. (4) An item is
-//! forgotten by the sender only when a durable vector covers it, or by [`Sent::Overflowed`], which says so.
+//! **Rejected.** Acknowledgements by version vectors: at a thousand replicas one outgrows a datagram, and one that is sent in
+//! order waits for what was lost before it. A queue of its own for what does not fit: it has to overflow some day, which is
+//! one way more to be behind.
 
 mod inbound;
 mod letter;
@@ -47,19 +66,19 @@ mod shards;
 
 pub use inbound::{Inbound, Received};
 pub use letter::{Letter, Shard};
-pub use outbound::{Lag, Outbound, Sent};
+pub use outbound::{Lag, Offer, Outbound, Sent};
 
 use crate::message::RumourId;
 use alloc::collections::BTreeMap;
 use bytes::Bytes;
-use dwcp_env::{Duration, Instant};
+use dwcp_env::Duration;
 use serde::{Deserialize, Serialize};
 
-/// What is durable, per replica: everything up to that sequence.
+/// What there is, per replica: everything up to that sequence.
 pub type Vector = BTreeMap<u16, u64>;
 
-/// The largest item, in bytes.
-pub const ITEM_MAX: usize = 1_536 * 1_024;
+/// The largest item, in bytes: one that can be spread as a rumour at the other side.
+pub const ITEM_MAX: usize = crate::settings::RUMOUR_MAX;
 /// Replicas in one vector.
 pub const REPLICAS_MAX: usize = 4_096;
 /// Items in one batch.
@@ -68,29 +87,43 @@ pub const ITEMS_MAX: usize = 16_384;
 pub const AHEAD_MAX: u64 = 64;
 /// Blocks of one batch.
 pub const BLOCKS_MAX: usize = 32;
+/// Bytes of a batch in one datagram: with what is around it, it fits the smallest datagram that a world carries.
+pub const DATAGRAM_PIECE: usize = 1_080;
+/// Bytes around that: the piece's place, and the envelopes of the keyspace and the node.
+const AROUND: usize = 64;
 /// Bytes of batches of which a receiver has some pieces.
-pub const PIECES_BYTES: usize = 32 * 1_024 * 1_024;
+pub const PIECES_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// One item of the stream.
+/// Blocks of a batch of one item of the largest.
+const RUMOUR_BLOCKS: usize = (ITEM_MAX + 64).div_ceil(DATAGRAM_PIECE * shards::DATA_MAX) + 1;
+
+const _: () = {
+    assert!(RUMOUR_BLOCKS <= BLOCKS_MAX, "the largest item fits the blocks of a batch");
+    assert!(DATAGRAM_PIECE + AROUND <= dwcp_env::bound::DATAGRAM_MAX.0 as usize, "a piece fits a datagram");
+};
+
+/// One item of the stream: consecutive operations of one replica.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Item {
-    /// Its dot.
+    /// Its name: the dot of its last operation.
     pub id: RumourId,
-    /// Its operation; empty when a later item of the batch carries all there is to say.
+    /// Its operations.
     pub bytes: Bytes,
 }
 
 /// How a stream is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SiteSettings {
-    /// Items wait this long for company.
+    /// Between two batches, unless one is full.
     pub window: Duration,
-    /// Or until they are so many bytes.
+    /// A batch is full with so many bytes.
     pub batch_bytes: usize,
-    /// Bytes that may be on their way, unacknowledged.
+    /// Bytes that may be on their way, not known to be durable.
     pub in_flight: usize,
-    /// Bytes that may wait; beyond, the stream gives up what it has and says so.
+    /// Bytes that may wait here; the rest waits in the caller's log.
     pub queue_bytes: usize,
+    /// Bytes a second that may leave; an eighth of it at once.
+    pub rate: u64,
     /// The least time before a batch is sent again.
     pub again_after: Duration,
     /// A batch that was sent so long before another one that has come is taken for lost.
@@ -104,44 +137,15 @@ pub struct SiteSettings {
 impl Default for SiteSettings {
     fn default() -> Self {
         Self {
-            window: Duration::millis(50),
+            window: Duration::millis(20),
             batch_bytes: 128 * 1_024,
             in_flight: 8 * 1_024 * 1_024,
-            queue_bytes: 64 * 1_024 * 1_024,
+            queue_bytes: 256 * 1_024,
+            rate: 16 * 1_024 * 1_024,
             again_after: Duration::millis(100),
             overtaken: Duration::millis(20),
-            datagram: 1_100,
+            datagram: DATAGRAM_PIECE,
             parity_max: 64,
         }
-    }
-}
-
-/// What a superseded item has to say beside the later one of its key; called with (earlier, later).
-/// `None` keeps the earlier as it is.
-pub trait Coalesce {
-    /// The earlier item's bytes, shrunk.
-    fn shrink(&self, earlier: &Item, later: &Item) -> Option<Bytes>;
-}
-
-/// Keeps every item whole.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeepAll;
-
-impl Coalesce for KeepAll {
-    fn shrink(&self, _: &Item, _: &Item) -> Option<Bytes> {
-        None
-    }
-}
-
-/// Whether a vector covers a dot.
-fn covers(v: &Vector, id: RumourId) -> bool {
-    v.get(&id.origin).is_some_and(|s| *s >= id.sequence)
-}
-
-/// When something has to happen at the latest: the earlier of two.
-fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

@@ -13,7 +13,8 @@
 //!   node of a branch that was cut is nearest to the relay and so asks first; those behind it get the rumour from
 //!   it before their own time is up ([`Settings::graft_hop`]). Without the stagger the whole branch asks at once.
 //! * Only relays of the rumour's home region push it over a WAN, to all relays of all other regions: with 2 relays
-//!   and 5 regions 16 copies, of which a region needs one.
+//!   and 5 regions 16 copies, of which a region needs one. With [`Settings::streams`] they push nothing there: the caller ships
+//!   what its log holds ([`crate::site`]), to half as many.
 //! * Relays push to each other *directly*: such copies never prune a link, else two waves that meet in a region
 //!   would cut its tree in two.
 //!
@@ -206,7 +207,7 @@ impl Tree {
                 }
             }
         }
-        if relay && rumour.home == here.region {
+        if relay && rumour.home == here.region && !here.settings.streams {
             for (region, relays) in &here.overlay.relays {
                 if *region != here.region {
                     for to in relays {

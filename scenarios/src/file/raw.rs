@@ -4,7 +4,8 @@
 use super::action;
 use super::quantity as q;
 use super::{
-    Check, Claim, DiskWorld, Event, Figure, FileError, Heal, Load, NodeSettings, Scenario, Swarm, Tier, World,
+    Check, Claim, DiskWorld, Event, Figure, FileError, Heal, Load, NodeSettings, Scenario, Swarm, Tier,
+    Transport, World,
 };
 use crate::invariant::Property;
 use dwcp_env::{Duration, Rate, Ratio};
@@ -77,6 +78,7 @@ struct RawNode {
     wal_segment: Option<Text>,
     sync: Option<Text>,
     unstable_max: Option<Text>,
+    transport: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +91,7 @@ struct RawLoad {
     keys: Option<Spanned<u32>>,
     /// How much a write carries.
     carries: Option<Text>,
+    from: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -250,6 +253,14 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
         unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,
+        transport: place.maybe(raw.transport.as_ref(), transport)?.unwrap_or_default(),
+    })
+}
+
+fn transport(text: &str) -> Result<Transport, String> {
+    Transport::ALL.into_iter().find(|t| t.0 == text).map(|t| t.1).ok_or_else(|| {
+        let names: Vec<&str> = Transport::ALL.iter().map(|t| t.0).collect();
+        format!("there is no {text:?}; there are {}", names.join(" and "))
     })
 }
 
@@ -287,7 +298,9 @@ fn load(place: &Place<'_>, raw: &RawLoad) -> Result<Load, FileError> {
             other.name()
         )),
     })?;
-    Ok(Load { kind, clients, per_second_milli: place.read(&raw.rate, q::per_second)?, keys, carries })
+    let per_second_milli = place.read(&raw.rate, q::per_second)?;
+    let from = place.maybe(raw.from.as_ref(), q::duration)?;
+    Ok(Load { kind, clients, per_second_milli, keys, carries, from })
 }
 
 fn event(place: &Place<'_>, raw: &RawEvent, regions: &[String]) -> Result<Event, FileError> {

@@ -2,6 +2,7 @@
 
 use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
+use crate::file::Transport;
 use crate::invariant::Look;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, NodeId, RegionId, World};
@@ -114,6 +115,7 @@ fn eventual(plan: &RunPlan) -> EventualSpec {
     spec.checkpoint_every = ByteCount(plan.node.checkpoint_after.unwrap_or(1_000) * 128);
     spec.sync = plan.node.sync;
     spec.unstable_max = plan.node.unstable_max.unwrap_or(spec.unstable_max);
+    spec.gossip.streams = plan.node.transport == Transport::Quic;
     spec
 }
 

@@ -11,7 +11,7 @@ use dwcp_workload::{Ask, Client, Do, Log, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
 const HOME: Purpose = Purpose::named("crowd.home");
-/// Before this clients are silent: the cluster is forming.
+/// Before this clients are silent, if the file does not say: the cluster is forming.
 const FIRST: Duration = Duration::secs(2);
 
 /// What a client wants of the world.
@@ -50,8 +50,8 @@ impl Crowd {
                 }
                 let id = clients.len() as u32;
                 let script = Script::new(load.kind, nth, load.keys).sized(load.carries);
-                let mut client =
-                    Client::new(id, seed, script, preferred(plan, seed, id), interval, Instant::ZERO + FIRST);
+                let from = Instant::ZERO + load.from.unwrap_or(FIRST);
+                let mut client = Client::new(id, seed, script, preferred(plan, seed, id), interval, from);
                 client.stop_at(plan.world.heal_at + plan.serve_for);
                 clients.push(client);
             }

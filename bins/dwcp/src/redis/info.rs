@@ -206,7 +206,18 @@ pub(super) fn explanation_json(e: &Explanation) -> Value {
 
 /// How a replica fares.
 pub(super) fn status_json(s: &Status) -> Value {
-    let peer = |p: &dwcp_eventual::api::PeerStatus| json!({ "node": p.node, "behind": p.behind, "silent_ms": p.silent_ms, "standing": p.standing });
+    let stream = |s: dwcp_eventual::api::StreamStatus| {
+        json!({
+            "connected": s.connected, "exposure_us": s.exposure_us, "lag_us": s.lag_us, "worst_lag_us": s.worst_lag_us,
+            "batches": s.batches, "again": s.again, "flying": s.flying,
+        })
+    };
+    let peer = |p: &dwcp_eventual::api::PeerStatus| {
+        json!({
+            "node": p.node, "behind": p.behind, "silent_ms": p.silent_ms, "standing": p.standing,
+            "stream": p.stream.map(stream),
+        })
+    };
     json!({
         "keyspace": s.keyspace,
         "replica": s.replica.map(|(replica, incarnation)| json!({ "replica": replica, "incarnation": incarnation })),

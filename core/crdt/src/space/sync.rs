@@ -135,6 +135,17 @@ impl Space {
         }
         Missing::Operations { batches, more }
     }
+    /// What a replica made after one of its operations up to another, about `budget` bytes of it; nothing if our log no longer
+    /// holds it all.
+    #[must_use]
+    pub fn made(&self, by: ReplicaIndex, after: u64, upto: u64, budget: usize) -> Option<Vec<Batch>> {
+        let upto = upto.min(self.vv.get(by));
+        if after >= upto {
+            return Some(Vec::new());
+        }
+        let log = self.logs.get(usize::from(by.0))?;
+        (after >= log.base()).then(|| log.after(after, upto, budget))
+    }
     /// Up to `operations` operations, the latest of them `last`, which ends a batch; nothing if the log no longer holds it.
     /// Whoever lacks only some of them takes only those.
     #[must_use]

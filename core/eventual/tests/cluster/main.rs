@@ -8,6 +8,7 @@ mod disk;
 mod floors;
 mod ladder;
 mod large;
+mod streams;
 mod world;
 
 use dwcp_crdt::Standing;
@@ -42,6 +43,24 @@ fn nodes_are_admitted_and_agree() {
         assert_eq!(w.ask(n, total("c")), ["15"]);
     }
     assert!(w.node(0).counts().digests_equal > 0);
+}
+
+#[test]
+fn those_without_a_place_stand_in_line_and_lose_no_race_for_it() {
+    // The first wish is made after a second; a change of the roster is everywhere 40 ms later, and then the next in line makes the next.
+    let mut w = World::new(&[0, 0, 1, 1, 2]);
+    w.run(Duration::millis(1_300));
+    let without: Vec<usize> = (0..5).filter(|n| w.node(*n).place().is_none()).collect();
+    assert!(without.is_empty(), "{without:?} have no place");
+}
+
+#[test]
+fn one_that_is_down_is_passed_over_in_the_line() {
+    let mut w = World::new(&[0, 0, 1, 1, 2]);
+    w.crash(1);
+    w.run(secs(5));
+    let without: Vec<usize> = [0, 2, 3, 4].into_iter().filter(|n| w.node(*n).place().is_none()).collect();
+    assert!(without.is_empty(), "{without:?} have no place");
 }
 
 #[test]

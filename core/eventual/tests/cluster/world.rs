@@ -2,10 +2,12 @@
 
 use crate::disk::{CrashDisk, Dice};
 use bytes::Bytes;
+use dwcp_env::bound::DATAGRAM_MAX;
 use dwcp_env::{
-    ByteCount, ClusterId, DiskRequest, Duration, GroupId, Instant, NodeId, Now, Probe, RegionId, RequestId,
-    Seed, WallTime,
+    ByteCount, ClusterId, DiskRequest, Duration, GroupId, Instant, Lane, NodeId, Now, Probe, RegionId,
+    RequestId, Seed, WallTime,
 };
+use dwcp_eventual::api::StreamStatus;
 use dwcp_eventual::{
     Answer, Command, Eventual, EventualSpec, Host, Kept, Outbox, Patience, Query, Refusal, Reply, SyncPolicy,
 };
@@ -57,6 +59,10 @@ pub(crate) struct World {
     patience: Patience,
     sync: SyncPolicy,
     disk_takes: Duration,
+    /// Whether links carry datagrams, and regions ship over streams.
+    streams: bool,
+    /// Datagrams sent.
+    datagrams: u64,
 }
 
 fn b(s: &str) -> Bytes {
@@ -114,13 +120,17 @@ impl World {
     }
     /// The same, who wait for a silent one as long as they do by default.
     pub(crate) fn patient(regions: &[u16]) -> Self {
-        Self::made(regions, Patience::default(), SyncPolicy::Always)
+        Self::made(regions, Patience::default(), SyncPolicy::Always, false)
+    }
+    /// The same, whose regions ship to each other over streams.
+    pub(crate) fn streaming(regions: &[u16]) -> Self {
+        Self::made(regions, Patience::default(), SyncPolicy::Always, true)
     }
     /// The same, whose answers wait for this.
     pub(crate) fn with(regions: &[u16], sync: SyncPolicy) -> Self {
-        Self::made(regions, Patience { lagging: Duration::secs(20), evict: Duration::secs(20) }, sync)
+        Self::made(regions, Patience { lagging: Duration::secs(20), evict: Duration::secs(20) }, sync, false)
     }
-    fn made(regions: &[u16], patience: Patience, sync: SyncPolicy) -> Self {
+    fn made(regions: &[u16], patience: Patience, sync: SyncPolicy, streams: bool) -> Self {
         let member = |region: &u16| Member {
             disk: CrashDisk::default(),
             life: 0,
@@ -146,6 +156,8 @@ impl World {
             patience,
             sync,
             disk_takes: DISK,
+            streams,
+            datagrams: 0,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -176,6 +188,7 @@ impl World {
         spec.checkpoint_every = ByteCount::kib(8);
         spec.patience = patience;
         spec.sync = self.sync;
+        spec.gossip.streams = self.streams;
         let host = Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone() };
         let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
         replica.on_members(now, &all);
@@ -215,6 +228,15 @@ impl World {
     /// From now on a write and its sync take so long.
     pub(crate) fn disks_take(&mut self, span: Duration) {
         self.disk_takes = span;
+    }
+    /// Datagrams sent so far.
+    pub(crate) fn datagrams(&self) -> u64 {
+        self.datagrams
+    }
+    /// How a node's streams are.
+    pub(crate) fn streams(&self, n: usize) -> BTreeMap<usize, StreamStatus> {
+        let peers = self.node(n).status(self.clock()).peers;
+        peers.into_iter().filter_map(|p| Some((p.node as usize - 1, p.stream?))).collect()
     }
     /// The time.
     pub(crate) fn now(&self) -> Instant {
@@ -342,8 +364,11 @@ impl World {
             let result = Some((job.run)());
             self.push(NEAR, Event::Job { node: n, life, result });
         }
-        for (to, _lane, body) in out.sends {
+        for (to, lane, body) in out.sends {
+            // Five bytes of the node's envelope come on top.
+            assert!(lane != Lane::Datagram || body.len() + 5 <= DATAGRAM_MAX.as_usize(), "{}", body.len());
             let to = to.0 as usize - 1;
+            self.datagrams += u64::from(lane == Lane::Datagram);
             let span = if self.members[to].region == self.members[n].region { NEAR } else { FAR };
             if self.dice.below(1_000) < self.bad.1 {
                 let late = Duration::millis(self.dice.below(300) as u64);

@@ -16,7 +16,7 @@ mod world;
 use clap::{Parser, ValueEnum};
 use dwcp_env::{Duration, Ratio, Seed};
 use dwcp_gossip::Settings;
-use dwcp_gossip::site::{KeepAll, SiteSettings};
+use dwcp_gossip::site::SiteSettings;
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Row, table};
 use std::process::ExitCode;
@@ -200,7 +200,7 @@ fn site(args: &Args) -> Vec<Row> {
         ("1 % lost, over an ordered stream", stream),
     ];
     let row = |(name, link): (&str, Link)| {
-        let came = link::run(link, Seed(args.seed), &KeepAll);
+        let came = link::run(link, Seed(args.seed));
         let goals = link.settings == SiteSettings::default();
         measure::site_row(&format!("site stream, {name}"), &came, goals)
     };

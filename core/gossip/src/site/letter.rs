@@ -12,24 +12,29 @@ use serde::{Deserialize, Serialize};
 /// A message of the stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Letter {
-    /// The receiver says where it stands: at the start, after a reconnect, and when it does not know a session.
-    Hello {
-        /// What is durable there.
-        durable: Vector,
-    },
-    /// The sender has heard that, and begins.
+    /// The sender begins, and asks where the receiver stands. Repeated until that is answered.
     Begin {
-        /// Its numbering from here on.
+        /// Its numbering from here on; another one than before.
+        session: u64,
+    },
+    /// The receiver has made room for this session, and says where it stands.
+    Hello {
+        /// Which session.
+        session: u64,
+        /// What it holds of the replicas that the sender speaks for.
+        held: Vector,
+    },
+    /// The receiver knows nothing of this session: it has begun anew itself, or never heard of it.
+    Unknown {
+        /// Which session.
         session: u64,
     },
     /// Items, in order, over a carrier that brings letters of any size.
     Batch {
-        /// The sender's numbering since its last `Hello`; a greater one begins anew.
+        /// Which session.
         session: u64,
         /// Its place in the session, from 0.
         number: u64,
-        /// All batches before this one are durable there and will not be sent again.
-        settled: u64,
         /// The items.
         items: Vec<Item>,
     },
@@ -43,10 +48,10 @@ pub enum Letter {
         next: u64,
         /// Bit i: the batch `next + 1 + i` is held too.
         beyond: u64,
-        /// What is durable of the replicas of the batches.
-        durable: Vector,
-        /// How long the newest batch counted as durable lay at the receiver, in microseconds: taken off the round
-        /// trip, half of the rest is the way.
+        /// All batches before this one are durable there.
+        durable: u64,
+        /// How long the last durable batch has been there, in microseconds: taken off the round trip, half of the rest is
+        /// the way.
         held_us: u64,
         /// The most shards that one of the last blocks lost; nothing while there is too little to tell.
         lost: Option<u8>,
@@ -60,8 +65,6 @@ pub struct Shard {
     pub session: u64,
     /// As in a batch.
     pub number: u64,
-    /// As in a batch.
-    pub settled: u64,
     /// How often the batch was sent before.
     pub attempt: u8,
     /// Which block of the batch,
@@ -91,7 +94,6 @@ impl Shard {
             && !self.bytes.is_empty()
             && self.length as usize <= data * self.bytes.len()
             && self.number < u64::MAX - AHEAD_MAX
-            && self.settled <= self.number
     }
 }
 
@@ -114,12 +116,18 @@ fn check(items: &[Item]) -> Result<(), String> {
         return Err(alloc::format!("a batch of {} items, 1 to {ITEMS_MAX} may be", items.len()));
     }
     if items.iter().any(|i| i.bytes.len() > ITEM_MAX || !named(i.id)) {
-        return Err("an item over 1.5 MiB, or with a sequence of 0 or over 48 bits".into());
+        return Err("an item over 256 KiB, or with a sequence of 0 or over 48 bits".into());
     }
     Ok(())
 }
 
 impl Letter {
+    /// Whether it travels as a datagram; the others go in order, on the lane of data.
+    #[must_use]
+    pub const fn is_datagram(&self) -> bool {
+        matches!(self, Self::Shard(_) | Self::Ack { .. })
+    }
+
     /// Writes it.
     #[must_use]
     pub fn write(&self) -> Bytes {
@@ -137,11 +145,14 @@ impl Letter {
             Err(e) => return fault(e.to_string()),
         };
         match &letter {
-            Self::Hello { durable } | Self::Ack { durable, .. } if durable.len() > REPLICAS_MAX => {
-                fault(alloc::format!("a vector of {} replicas, at most {REPLICAS_MAX}", durable.len()))
+            Self::Hello { held, .. } if held.len() > REPLICAS_MAX => {
+                fault(alloc::format!("a vector of {} replicas, at most {REPLICAS_MAX}", held.len()))
             }
-            Self::Batch { number, settled, .. } if *number > u64::MAX - AHEAD_MAX - 1 || settled > number => {
-                fault("a batch number without successor, or before what is settled".into())
+            Self::Batch { number, .. } if *number > u64::MAX - AHEAD_MAX - 1 => {
+                fault("a batch number without successor".into())
+            }
+            Self::Ack { next, durable, .. } if durable > next => {
+                fault("a batch that is durable and has not come".into())
             }
             Self::Batch { items, .. } => match check(items) {
                 Err(why) => fault(why),

@@ -48,7 +48,7 @@ impl Pieces {
     ///
     /// # Errors
     /// If the batch is none.
-    pub(super) fn take(&mut self, shard: Shard, wanted: bool) -> Result<Option<(u64, Vec<Item>)>, String> {
+    pub(super) fn take(&mut self, shard: Shard, wanted: bool) -> Result<Option<Vec<Item>>, String> {
         self.note(&shard);
         if !wanted || self.bytes + shard.bytes.len() > PIECES_BYTES {
             return Ok(None);
@@ -87,13 +87,7 @@ impl Pieces {
         let Some(coming) = self.coming.remove(&number) else { return Ok(None) };
         self.bytes -= coming.bytes;
         let whole: Vec<u8> = coming.blocks.into_iter().filter_map(|b| b.whole).flatten().collect();
-        read_items(&whole).map(|items| Some((number, items)))
-    }
-
-    pub(super) fn forget_before(&mut self, number: u64) {
-        let kept = self.coming.split_off(&number);
-        self.coming = kept;
-        self.bytes = self.coming.values().map(|c| c.bytes).sum();
+        read_items(&whole).map(Some)
     }
 
     /// Counts a piece that was sent the first time.

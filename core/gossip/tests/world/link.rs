@@ -3,11 +3,10 @@
 
 use dwcp_env::{Duration, Instant, Purpose, Ratio, Seed};
 use dwcp_gossip::RumourId;
-use dwcp_gossip::site::{Coalesce, Inbound, Item, Letter, Outbound, Received, Sent, SiteSettings, Vector};
-use std::collections::{BTreeMap, BTreeSet};
+use dwcp_gossip::site::{Inbound, Item, Letter, Offer, Outbound, Received, Sent, SiteSettings, Vector};
+use std::collections::BTreeMap;
 
 const LOSS: Purpose = Purpose::named("link.loss");
-const KEY: Purpose = Purpose::named("link.key");
 
 /// Bytes of one packet.
 const PACKET: usize = 1_200;
@@ -34,8 +33,9 @@ pub struct Link {
     pub carrier: Carrier,
     pub per_second: u64,
     pub bytes: usize,
-    pub keys: u64,
     pub seconds: u64,
+    /// When the receiver's process dies and is back at once, in seconds.
+    pub crash: Option<u64>,
     /// The link is cut from here to here, in seconds.
     pub cut: Option<(u64, u64)>,
     pub settings: SiteSettings,
@@ -52,8 +52,8 @@ impl Default for Link {
             carrier: Carrier::Datagrams,
             per_second: 10_000,
             bytes: 150,
-            keys: 100_000,
             seconds: 10,
+            crash: None,
             cut: None,
             settings: SiteSettings::default(),
         }
@@ -65,15 +65,14 @@ impl Default for Link {
 pub struct Came {
     /// The lag of each update, by the clock of the world.
     pub lag: Vec<u64>,
-    /// The sender's own estimate beside it: the largest difference.
-    pub estimate_off: u64,
+    /// The sender's own estimates, of the oldest of each batch.
+    pub estimates: Vec<u64>,
     pub letters: u64,
     pub bytes: u64,
     pub again: u64,
-    pub shrunk: u64,
-    pub behind: u64,
-    pub overflowed: u64,
-    /// Sequences in the order they were applied, each once.
+    /// Times that the receiver said where it stands.
+    pub begun: u64,
+    /// Sequences in the order they were applied, each once in a life of the receiver.
     pub applied: Vec<u64>,
     pub queued_most: usize,
 }
@@ -82,18 +81,9 @@ enum What {
     Update,
     ToReceiver(Letter),
     ToSender(Letter),
-    Synced(u64),
+    Synced { life: u64, upto: u64, batch: (u64, u64) },
     WakeSender,
-    WakeReceiver,
-    Reconnect,
-}
-
-/// Keeps only the last value of a key.
-pub struct LastOnly;
-impl Coalesce for LastOnly {
-    fn shrink(&self, _: &Item, _: &Item) -> Option<bytes::Bytes> {
-        Some(bytes::Bytes::new())
-    }
+    Crash,
 }
 
 struct Run {
@@ -103,7 +93,6 @@ struct Run {
     seq: u64,
     now: u64,
     came: Came,
-    estimates: BTreeMap<u64, u64>,
     packets: u64,
     /// A burst of losses is under way, there and back.
     losing: [bool; 2],
@@ -166,31 +155,36 @@ impl Run {
         for s in sent {
             match s {
                 Sent::Letter(l) => self.post(l, true),
-                Sent::Durable { id, lag } => {
-                    self.estimates.insert(id.sequence, lag.estimate.as_micros());
-                }
-                Sent::Behind { .. } => self.came.behind += 1,
-                Sent::Overflowed { items, .. } => self.came.overflowed += items,
-                Sent::Silent => {}
+                Sent::Durable { lag, .. } => self.came.estimates.push(lag.estimate.as_micros()),
+                Sent::Stands => self.came.begun += 1,
             }
         }
     }
 }
 
+/// Offers what is durable here and was not taken yet, as a caller reads it from its log.
+fn offer(sender: &mut Outbound, now: Instant, durable_here: &[u64], bytes: usize, sent: &mut Vec<Sent>) {
+    while sender.offered(1) + 1 < durable_here.len() as u64 {
+        let n = sender.offered(1) + 1;
+        let item = Item { id: RumourId { origin: 1, sequence: n }, bytes: vec![n as u8; bytes].into() };
+        let at = Instant::from_nanos(durable_here[n as usize]);
+        if sender.offer(now, n, item, at, sent) == Offer::Later {
+            return;
+        }
+    }
+}
+
 /// Runs it to the end: until everything is durable there, or a minute after the last update.
-pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
-    let start = Instant::ZERO;
-    let mut sender = Outbound::new(link.settings, 0);
-    let mut receiver = Inbound::new(start, Vector::new());
-    let came = Came::default();
+pub fn run(link: Link, seed: Seed) -> Came {
+    let mut sender = Outbound::new(link.settings, 0, Instant::ZERO);
+    let mut receiver = Inbound::new(Instant::ZERO);
     let mut r = Run {
         link,
         seed,
         events: BTreeMap::new(),
         seq: 0,
         now: 0,
-        came,
-        estimates: BTreeMap::new(),
+        came: Came::default(),
         packets: 0,
         losing: [false; 2],
         stream_at: [0; 2],
@@ -199,22 +193,22 @@ pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
     let total = link.per_second * link.seconds;
     let mut durable_here: Vec<u64> = vec![0];
     let mut durable_there: BTreeMap<u64, u64> = BTreeMap::new();
-    let (mut syncing, mut dirty, mut applied) = (false, 0_u64, BTreeSet::new());
+    // Of the receiver: its life, the last it holds, batches that wait for the disk.
+    let (mut life, mut held, mut syncing) = (0, 0_u64, false);
+    let mut dirty: Vec<(u64, u64, u64)> = Vec::new();
     // The stream is open before the first update.
     r.at(1_000_000_000, What::Update);
-    if let Some((_, to)) = link.cut {
-        r.at(to * 1_000_000_000, What::Reconnect);
+    if let Some(at) = link.crash {
+        r.at(at * 1_000_000_000, What::Crash);
     }
-    let (mut wake_sender, mut wake_receiver) = (u64::MAX, 0);
+    let mut wake_sender = 0;
     loop {
         let next = r.events.first_key_value().map_or(u64::MAX, |(k, _)| k.0);
-        let (at, what) = if next <= wake_sender.min(wake_receiver) {
+        let (at, what) = if next <= wake_sender {
             let Some(((at, _), what)) = r.events.pop_first() else { break };
             (at, what)
-        } else if wake_sender <= wake_receiver {
-            (wake_sender, What::WakeSender)
         } else {
-            (wake_receiver, What::WakeReceiver)
+            (wake_sender, What::WakeSender)
         };
         if at > (link.seconds + 61) * 1_000_000_000 || durable_there.len() as u64 == total {
             break;
@@ -224,64 +218,60 @@ pub fn run(link: Link, seed: Seed, coalesce: &impl Coalesce) -> Came {
         let (mut sent, mut received) = (Vec::new(), Vec::new());
         match what {
             What::Update => {
-                let n = durable_here.len() as u64;
                 durable_here.push(at);
-                let id = RumourId { origin: 1, sequence: n };
-                let item = Item { id, bytes: vec![n as u8; link.bytes].into() };
-                let key = seed.below(link.keys, KEY, n, Instant::ZERO, 0);
-                sender.offer(now, item, key, now, coalesce, &mut sent);
-                if n < total {
+                if (durable_here.len() as u64) <= total {
                     r.at(at + step, What::Update);
                 }
             }
             What::ToSender(l) => sender.receive(now, &l, &mut sent),
-            What::ToReceiver(l) => receiver.receive(now, l, &mut received),
-            What::WakeSender => sender.wake(now, &mut sent),
-            What::WakeReceiver => receiver.wake(now, &mut received),
-            What::Reconnect => {
-                receiver.reconnected(now);
-                receiver.wake(now, &mut received);
+            What::ToReceiver(l) => {
+                receiver.receive(now, l, || Vector::from([(1, held)]), &mut received);
             }
-            What::Synced(upto) => {
+            What::WakeSender => sender.wake(now, &mut sent),
+            What::Crash => {
+                (life, held, syncing) = (life + 1, durable_there.len() as u64, false);
+                receiver = Inbound::new(now);
+                dirty.clear();
+                r.came.applied.truncate(held as usize);
+            }
+            What::Synced { life: of, upto, batch } if of == life => {
                 syncing = false;
                 for s in durable_there.len() as u64 + 1..=upto {
                     durable_there.insert(s, at);
                 }
-                receiver.durable(now, &Vector::from([(1, upto)]), &mut received);
+                receiver.durable(now, batch.0, batch.1, &mut received);
             }
+            What::Synced { .. } => {}
         }
+        offer(&mut sender, now, &durable_here, link.bytes, &mut sent);
         r.came.queued_most = r.came.queued_most.max(sender.bytes().0);
         r.sent(sent);
         for x in received {
             match x {
                 Received::Letter(l) => r.post(l, false),
-                Received::Apply { items } => {
+                Received::Apply { number, items } => {
                     for i in items {
-                        assert!(applied.insert(i.id.sequence), "applied twice");
-                        r.came.applied.push(i.id.sequence);
-                        dirty = i.id.sequence;
+                        assert_eq!(i.id.sequence, held + 1, "in order, each once");
+                        held += 1;
+                        r.came.applied.push(held);
                     }
+                    dirty.push((receiver.session().expect("it has one"), number, held));
                 }
-                Received::Gap { .. } => {}
                 Received::Malformed { why } => panic!("{why}"),
             }
         }
-        if dirty > durable_there.len() as u64 && !syncing {
+        if let Some((session, number, upto)) = dirty.last().copied().filter(|_| !syncing) {
             syncing = true;
-            r.at(at + link.sync.as_nanos(), What::Synced(dirty));
+            dirty.clear();
+            r.at(at + link.sync.as_nanos(), What::Synced { life, upto, batch: (session, number) });
         }
-        wake_sender = sender.wake_at().map_or(u64::MAX, |w| w.as_nanos().max(at + 1));
-        wake_receiver = receiver.wake_at().as_nanos().max(at + 1);
+        wake_sender = sender.wake_at().as_nanos().max(at + 1);
     }
     let mut came = r.came;
     for (s, t) in &durable_there {
-        let lag = (t - durable_here[*s as usize]) / 1_000;
-        came.lag.push(lag);
-        if let Some(e) = r.estimates.get(s) {
-            came.estimate_off = came.estimate_off.max(lag.abs_diff(*e));
-        }
+        came.lag.push((t - durable_here[*s as usize]) / 1_000);
     }
-    (came.shrunk, came.again) = sender.counts();
+    came.again = sender.again();
     came.lag.sort_unstable();
     came
 }
