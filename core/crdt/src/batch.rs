@@ -24,15 +24,7 @@ pub const BATCH_MAX: usize = 16 * 1024 * 1024;
 
 /// Operations of one replica, checked for form.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Batch {
-    first: Dot,
-    last: Dot,
-    count: u64,
-    hlc: Hlc,
-    last_hlc: Hlc,
-    named: Named,
-    ops: Vec<u8>,
-}
+pub struct Batch(Run);
 
 /// What a space must know of a batch before it applies the first operation, so that it need not read it twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,61 +53,191 @@ impl Named {
     }
 }
 
+/// Operations of one replica in a row, as they travel and as they lie in memory.
+///
+/// How an operation is spelled depends on the one before it alone, and only on its time and its container. So a run can be added to
+/// another nearly as a copy: its first operation is spelled anew, the rest are the same bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    first: Dot,
+    last: Dot,
+    count: u64,
+    hlc: Hlc,
+    named: Named,
+    /// Whether the last operation ends its transaction.
+    ends: bool,
+    /// Where the last operation's head lies.
+    head: usize,
+    /// How the next one is spelled.
+    encoder: Encoder,
+    ops: Writer,
+}
+
+impl PartialEq for Run {
+    /// The rest follows from these.
+    fn eq(&self, other: &Self) -> bool {
+        (self.first, self.count, self.hlc) == (other.first, other.count, other.hlc) && self.ops == other.ops
+    }
+}
+impl Eq for Run {}
+
+impl Run {
+    /// An empty one, which begins with the operation `first`, made at `hlc`.
+    pub(crate) fn new(first: Dot, hlc: Hlc) -> Self {
+        Self {
+            first,
+            last: first,
+            count: 0,
+            hlc,
+            named: Named::default(),
+            ends: false,
+            head: 0,
+            encoder: Encoder::new(hlc),
+            ops: Writer::new(),
+        }
+    }
+    /// The first operation's dot.
+    pub(crate) const fn first(&self) -> Dot {
+        self.first
+    }
+    /// The last dot.
+    pub(crate) const fn last(&self) -> Dot {
+        self.last
+    }
+    /// When the first operation was made.
+    pub(crate) const fn hlc(&self) -> Hlc {
+        self.hlc
+    }
+    /// When the last operation was made.
+    pub(crate) const fn last_hlc(&self) -> Hlc {
+        self.encoder.hlc
+    }
+    /// Operations so far.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> usize {
+        self.ops.len()
+    }
+    /// Whether the last operation ends its transaction.
+    pub(crate) const fn ends(&self) -> bool {
+        self.ends
+    }
+    /// The operations, in order.
+    pub(crate) fn ops(&self) -> Ops<'_> {
+        let bytes = self.ops.as_slice();
+        Ops { bytes, from: Reader::new(bytes), decoder: Decoder::new(self.first, self.hlc), left: self.count }
+    }
+    /// Gives back the room that was not used.
+    pub(crate) fn shrink(&mut self) {
+        self.ops.shrink();
+    }
+    /// Adds the next operation.
+    pub(crate) fn push(&mut self, op: &Op<'_>) {
+        self.head = self.ops.len();
+        self.encoder.write(op, &mut self.ops);
+        self.count += 1;
+        self.last = op.last();
+        self.ends = op.ends;
+        self.named.add(op);
+    }
+    /// Marks the last operation as the end of its transaction.
+    pub(crate) fn end(&mut self) {
+        self.ops.set(self.head, 0x40);
+        self.ends = true;
+    }
+    /// The first operation behind number `after`, and those that follow it.
+    pub(crate) fn behind(&self, after: u64) -> Option<(Op<'_>, Ops<'_>)> {
+        let mut ops = self.ops();
+        while let Some(op) = ops.next() {
+            let op = op.expect("a run holds what was checked");
+            if op.dot.sequence() > after {
+                return Some((op, ops));
+            }
+        }
+        None
+    }
+    /// Adds an operation of the run that comes next, and all that follow it there.
+    pub(crate) fn append(&mut self, op: &Op<'_>, ops: Ops<'_>, next: &Self) {
+        self.push(op);
+        if ops.left == 0 {
+            return;
+        }
+        let (from, to) = (ops.from.position(), self.ops.len());
+        self.ops.raw(&next.ops.as_slice()[from..]);
+        let Encoder { hlc, container: (at, len) } = next.encoder;
+        if at >= from {
+            self.encoder.container = (at - from + to, len);
+        }
+        self.encoder.hlc = hlc;
+        self.head = next.head - from + to;
+        self.count += ops.left;
+        (self.last, self.ends) = (next.last, next.ends);
+        self.named.replicas = self.named.replicas.max(next.named.replicas);
+    }
+    /// All of it, as a batch.
+    pub(crate) fn into_batch(self) -> Batch {
+        debug_assert!(self.count > 0, "a batch of nothing");
+        Batch(self)
+    }
+}
+
 impl Batch {
     /// Whose operations they are.
     #[must_use]
     pub const fn replica(&self) -> ReplicaIndex {
-        self.first.replica()
+        self.0.first.replica()
     }
     /// The first of them.
     #[must_use]
     pub const fn first(&self) -> Dot {
-        self.first
+        self.0.first
     }
     /// The last dot of them.
     #[must_use]
     pub const fn last(&self) -> Dot {
-        self.last
+        self.0.last
     }
     /// How many there are.
     #[must_use]
     pub const fn count(&self) -> u64 {
-        self.count
+        self.0.count
     }
     /// When the first was made.
     #[must_use]
     pub const fn hlc(&self) -> Hlc {
-        self.hlc
+        self.0.hlc
     }
     /// When the last was made.
     #[must_use]
     pub const fn last_hlc(&self) -> Hlc {
-        self.last_hlc
+        self.0.encoder.hlc
     }
-    /// How many replicas a roster must have so that it holds all whose operations are named here.
+    /// How many replicas a roster must have so that it holds all whose operations are named here; more may be said.
     pub(crate) const fn replicas(&self) -> u32 {
-        self.named.replicas
+        self.0.named.replicas
     }
-    /// Its operations as they lie in memory: one run of the operation format.
-    pub(crate) fn run(&self) -> &[u8] {
-        &self.ops
+    /// Its operations as they lie in memory.
+    pub(crate) const fn run(&self) -> &Run {
+        &self.0
     }
     /// Bytes it takes when encoded, within a few.
     #[must_use]
-    pub const fn size(&self) -> usize {
-        self.ops.len() + 20
+    pub fn size(&self) -> usize {
+        self.0.size() + 20
     }
     /// Writes the canonical bytes.
     pub fn encode(&self, out: &mut Writer) {
-        out.dot(self.first);
-        out.varint(self.count);
-        out.fixed(self.hlc.0);
-        out.raw(&self.ops);
+        out.dot(self.0.first);
+        out.varint(self.0.count);
+        out.fixed(self.0.hlc.0);
+        out.raw(self.0.ops.as_slice());
     }
     /// The canonical bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut w = Writer::new();
+        let mut w = Writer::after(Vec::with_capacity(self.size()));
         self.encode(&mut w);
         w.into_bytes()
     }
@@ -135,25 +257,16 @@ impl Batch {
             return Err(from.malformed("a batch of nothing, or beyond the last sequence"));
         }
         let start = from.position();
-        let mut batch = Self {
-            first,
-            last: first,
-            count,
-            hlc,
-            last_hlc: hlc,
-            named: Named::default(),
-            ops: bytes[start..].to_vec(),
-        };
-        let (mut n, mut ended, mut starts, mut last, mut end) = (0, false, hlc, hlc, first);
+        let mut run = Run { count, ops: Writer::after(bytes[start..].to_vec()), ..Run::new(first, hlc) };
+        let (mut starts, mut ended, mut end, mut head) = (None, false, first, 0);
         let mut named = Named::default();
-        let mut ops = batch.ops();
-        for op in &mut ops {
+        let mut ops = run.ops();
+        loop {
+            let at = ops.from.position();
+            let Some(op) = ops.next() else { break };
             let op = op?;
-            if n == 0 {
-                starts = op.hlc;
-            }
-            (n, ended) = (n + 1, op.ends);
-            (last, end) = (op.hlc, op.last());
+            starts.get_or_insert(op.hlc);
+            (ended, end, head) = (op.ends, op.last(), at);
             named.add(&op);
         }
         let fault = |what| Malformed { at: start, what };
@@ -163,21 +276,17 @@ impl Batch {
         if !ended {
             return Err(fault("a transaction without its end"));
         }
-        if starts != hlc {
+        if starts != Some(hlc) {
             return Err(fault("a first operation that is not made at the batch's time"));
         }
-        (batch.last_hlc, batch.last, batch.named) = (last, end, named);
-        Ok(batch)
+        let encoder = ops.decoder.encoder();
+        (run.last, run.named, run.ends, run.head, run.encoder) = (end, named, true, head, encoder);
+        Ok(Self(run))
     }
     /// The operations, in order.
     #[must_use]
     pub fn ops(&self) -> Ops<'_> {
-        Ops {
-            bytes: &self.ops,
-            from: Reader::new(&self.ops),
-            decoder: Decoder::new(self.first, self.hlc),
-            left: self.count,
-        }
+        self.0.ops()
     }
 }
 
@@ -190,11 +299,7 @@ pub struct Ops<'a> {
     left: u64,
 }
 
-impl<'a> Ops<'a> {
-    /// Over a run of operations that lies in memory.
-    pub(crate) const fn over(bytes: &'a [u8], first: Dot, hlc: Hlc, count: u64) -> Self {
-        Self { bytes, from: Reader::new(bytes), decoder: Decoder::new(first, hlc), left: count }
-    }
+impl Ops<'_> {
     /// Bytes of the run that were read.
     pub(crate) const fn position(&self) -> usize {
         self.from.position()
@@ -214,66 +319,5 @@ impl<'a> Iterator for Ops<'a> {
             self.left = 0;
         }
         Some(op)
-    }
-}
-
-/// A batch in the making.
-#[derive(Debug)]
-pub(crate) struct BatchWriter {
-    first: Dot,
-    last: Dot,
-    count: u64,
-    /// Where the last operation's head lies.
-    head: usize,
-    hlc: Hlc,
-    last_hlc: Hlc,
-    named: Named,
-    encoder: Encoder,
-    out: Writer,
-}
-
-impl BatchWriter {
-    /// One that begins with the operation `first`, made at `hlc`.
-    pub(crate) fn new(first: Dot, hlc: Hlc) -> Self {
-        Self {
-            first,
-            last: first,
-            count: 0,
-            head: 0,
-            hlc,
-            last_hlc: hlc,
-            named: Named::default(),
-            encoder: Encoder::new(hlc),
-            out: Writer::new(),
-        }
-    }
-    /// Adds the next operation.
-    pub(crate) fn push(&mut self, op: &Op<'_>) {
-        self.head = self.out.len();
-        self.encoder.write(op, &mut self.out);
-        self.count += 1;
-        (self.last, self.last_hlc) = (op.last(), op.hlc);
-        self.named.add(op);
-    }
-    /// Marks the last operation as the end of its transaction.
-    pub(crate) fn end(&mut self) {
-        self.out.set(self.head, 0x40);
-    }
-    /// Bytes so far.
-    pub(crate) fn size(&self) -> usize {
-        self.out.len()
-    }
-    /// When the last operation was made.
-    pub(crate) fn last_hlc(&self) -> Hlc {
-        self.last_hlc
-    }
-    /// Operations so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-    /// The batch.
-    pub(crate) fn finish(self) -> Batch {
-        let Self { first, last, count, hlc, last_hlc, named, out, .. } = self;
-        Batch { first, last, count, hlc, last_hlc, named, ops: out.into_bytes() }
     }
 }

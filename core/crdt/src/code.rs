@@ -25,7 +25,7 @@ pub struct Malformed {
 }
 
 /// Where bytes are written.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Writer(Vec<u8>);
 
 impl Writer {
@@ -74,6 +74,14 @@ impl Writer {
         if let Some(b) = self.0.get_mut(at) {
             *b |= bits;
         }
+    }
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+    /// Gives back the room that was not used.
+    pub fn shrink(&mut self) {
+        self.0.shrink_to_fit();
     }
     /// How much was written.
     #[must_use]

@@ -92,13 +92,15 @@ pub struct Clock {
     last: Hlc,
     bounds: Bounds,
     offsets: BTreeMap<ReplicaIndex, i64>,
+    /// What they come to: each write asks.
+    offset: Option<i64>,
 }
 
 impl Clock {
     /// A clock that has seen nothing.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { last: Hlc::default(), bounds, offsets: BTreeMap::new() }
+        Self { last: Hlc::default(), bounds, offsets: BTreeMap::new(), offset: None }
     }
     /// A moment later than every other this clock has given or taken, for a write at `millis`.
     ///
@@ -114,7 +116,7 @@ impl Clock {
     /// # Errors
     /// If the clock strays from its peers.
     pub fn check(&self) -> Result<(), Drift> {
-        let Some(offset) = self.offset() else { return Ok(()) };
+        let Some(offset) = self.offset else { return Ok(()) };
         if offset.unsigned_abs() > self.bounds.drift {
             return Err(Drift { offset, bound: self.bounds.drift });
         }
@@ -133,14 +135,19 @@ impl Clock {
     /// Takes note of how far a peer's wall clock stands behind ours (negative: before), as its last exchange showed.
     pub fn measured(&mut self, peer: ReplicaIndex, offset_millis: i64) {
         self.offsets.insert(peer, offset_millis);
+        self.offset = self.median();
     }
     /// Forgets a peer that left.
     pub fn forget(&mut self, peer: ReplicaIndex) {
         self.offsets.remove(&peer);
+        self.offset = self.median();
     }
     /// Own clock minus the median of all clocks measured, our own among them.
     #[must_use]
-    pub fn offset(&self) -> Option<i64> {
+    pub const fn offset(&self) -> Option<i64> {
+        self.offset
+    }
+    fn median(&self) -> Option<i64> {
         if self.offsets.is_empty() {
             return None;
         }

@@ -63,6 +63,23 @@ impl Dots {
     }
 }
 
+impl From<Vec<Dot>> for Dots {
+    fn from(dots: Vec<Dot>) -> Self {
+        Self::new(dots)
+    }
+}
+
+impl FromIterator<Dot> for Dots {
+    fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
+        let mut dots = dots.into_iter();
+        match (dots.next(), dots.next()) {
+            (None, _) => Self::None,
+            (Some(one), None) => Self::One(one),
+            (Some(one), Some(two)) => Self::new([one, two].into_iter().chain(dots).collect()),
+        }
+    }
+}
+
 /// What an operation does at its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action<'a> {
@@ -155,20 +172,23 @@ impl Op<'_> {
 }
 
 /// What the spelling of the next operation depends on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Encoder {
-    hlc: Hlc,
-    container: Vec<u8>,
+    /// When the operation before was made.
+    pub(crate) hlc: Hlc,
+    /// Where in the run its container is spelled, and in how many bytes.
+    pub(crate) container: (usize, usize),
 }
 
 impl Encoder {
     /// At the start of a run whose first operation is made at `hlc`.
-    pub(crate) fn new(hlc: Hlc) -> Self {
-        Self { hlc, container: Vec::new() }
+    pub(crate) const fn new(hlc: Hlc) -> Self {
+        Self { hlc, container: (0, 0) }
     }
-    /// Writes one operation.
+    /// Writes one operation behind those of its run, which are all that `out` holds.
     pub(crate) fn write(&mut self, op: &Op<'_>, out: &mut Writer) {
-        let same = self.container == op.container;
+        let (at, len) = self.container;
+        let same = &out.as_slice()[at..at + len] == op.container;
         let later = op.hlc.0 - self.hlc.0;
         let millis = op.hlc.millis() - self.hlc.millis();
         let code = match later {
@@ -191,9 +211,8 @@ impl Encoder {
             _ => {}
         }
         if !same {
+            self.container = (out.len(), op.container.len());
             out.raw(op.container);
-            self.container.clear();
-            self.container.extend_from_slice(op.container);
         }
         self.hlc = op.hlc;
         out.bytes(op.name);
@@ -290,13 +309,19 @@ pub(crate) struct Decoder<'a> {
     dot: Dot,
     hlc: Hlc,
     container: &'a [u8],
+    /// Where in the run that is spelled.
+    container_at: usize,
     kind: Kind,
 }
 
 impl<'a> Decoder<'a> {
     /// At the start of a run whose first operation is `dot`, made at `hlc`.
     pub(crate) const fn new(dot: Dot, hlc: Hlc) -> Self {
-        Self { dot, hlc, container: &[], kind: Kind::Map }
+        Self { dot, hlc, container: &[], container_at: 0, kind: Kind::Map }
+    }
+    /// What would write on where this one has come.
+    pub(crate) const fn encoder(&self) -> Encoder {
+        Encoder { hlc: self.hlc, container: (self.container_at, self.container.len()) }
     }
     /// Reads one operation.
     pub(crate) fn read(&mut self, from: &mut Reader<'a>, bytes: &'a [u8]) -> Result<Op<'a>, Malformed> {
@@ -359,7 +384,7 @@ impl<'a> Decoder<'a> {
         if container == self.container {
             return Err(from.malformed("the same container, spelled at length"));
         }
-        (self.kind, self.container) = (kind, container);
+        (self.kind, self.container, self.container_at) = (kind, container, start);
         Ok(())
     }
     fn dots(&self, from: &mut Reader<'a>) -> Result<Dots, Malformed> {

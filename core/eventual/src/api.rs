@@ -107,7 +107,7 @@ pub enum Answer {
     /// Changes, in order; one of several answers to a subscription. The first is empty: from here on.
     Notices(Vec<Notice>),
     /// A key explained.
-    Explained(Explanation),
+    Explained(Box<Explanation>),
     /// How the replica fares.
     Status(Box<Status>),
 }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Writing;
 use crate::config::SyncPolicy;
-use crate::identity::{Identity, batch_entry, roster_entry};
+use crate::identity::{Identity, batch_entry, batch_of, roster_entry};
 use crate::message::BATCH_BYTES;
 use crate::notice;
 use crate::replica::{Eventual, Held, Outbox, Work};
@@ -122,13 +122,14 @@ impl Eventual {
         let size = batch.size();
         self.probe
             .always("eventual.batch_bounded", size <= BATCH_BYTES, || format!("a batch of {size} bytes"));
-        let lsn = self.append(batch_entry(&batch));
+        let entry = batch_entry(&batch);
+        let lsn = self.append(entry.clone());
         self.logged.raise(batch.replica(), batch.last().sequence());
         self.unstable_bytes += batch.size() as u64;
         if self.identity.is_some_and(|i| i.replica == batch.replica()) {
             let id = RumourId::from_dot(batch.last().bits());
             let first = batch.first().sequence();
-            self.hold(lsn, Held::Push { first, id, bytes: batch.to_bytes().into() });
+            self.hold(lsn, Held::Push { first, id, bytes: batch_of(&entry) });
         }
         self.drained.push(batch);
     }

@@ -32,7 +32,7 @@ impl Eventual {
                 let view = View { space: &self.space, millis: millis(now), draw: 0 };
                 match self.may_read() {
                     Ok(()) => {
-                        let answer = Answer::Explained(command::explain(view, &key));
+                        let answer = Answer::Explained(Box::new(command::explain(view, &key)));
                         let waits = self.unsynced_any.max(self.unsynced.get(&key).copied());
                         return self.answer_after(waits, (id, deadline), answer, out);
                     }
@@ -90,8 +90,8 @@ impl Eventual {
             return Ok((plan.reply, false));
         }
         self.check_room()?;
-        let made = self.space.transact(millis(now), &plan.edits).map_err(|r| self.refusal(r))?;
-        Ok((plan.reply, made.is_some()))
+        let made = self.space.make(millis(now), &plan.edits).map_err(|r| self.refusal(r))?;
+        Ok((plan.reply, made))
     }
 
     fn several(
@@ -114,6 +114,7 @@ impl Eventual {
         if let Err(refusal) = few(steps.iter().map(|s| s.commands().len()).sum()) {
             return out.replies.push((id, Err(refusal), true));
         }
+        self.warm(steps);
         let (mut answers, mut wrote) = (Vec::with_capacity(steps.len()), false);
         let mut cost = Cost::default();
         for step in steps {
@@ -132,6 +133,33 @@ impl Eventual {
         }
         let all = || steps.iter().flat_map(Step::commands);
         self.answer(now, (id, deadline), Answer::Steps(answers), all, wrote, out);
+    }
+
+    /// Looks up together what the steps of a pipeline will look up one after the other: alone each waits for memory.
+    fn warm(&self, steps: &[Step]) {
+        const FEW: usize = 4;
+        let commands = || steps.iter().flat_map(Step::commands);
+        let mut keys: Vec<&[u8]> = Vec::with_capacity(steps.len());
+        commands().for_each(|c| c.each_key(|key| keys.push(key)));
+        keys.dedup();
+        match keys[..] {
+            [key] => {
+                let members = commands().flat_map(|c| match c {
+                    Command::SAdd { members, .. } | Command::SRem { members, .. } => &members[..],
+                    Command::SIsMember { member, .. } => std::slice::from_ref(member),
+                    Command::HGet { field, .. } | Command::HIncrBy { field, .. } => {
+                        std::slice::from_ref(field)
+                    }
+                    _ => &[],
+                });
+                let members: Vec<&[u8]> = members.map(|m| &m[..]).collect();
+                if members.len() >= FEW {
+                    self.space.warm_members(key, &members);
+                }
+            }
+            _ if keys.len() >= FEW => self.space.warm_keys(&keys),
+            _ => {}
+        }
     }
 
     #[allow(clippy::type_complexity, reason = "the pair is taken apart at once")]
@@ -177,8 +205,8 @@ impl Eventual {
             });
             replies.push(reply);
         }
-        let made = transaction.and_then(|t| self.space.commit(t));
-        Ok((replies, made.is_some()))
+        let made = transaction.is_some_and(|t| self.space.commit(t));
+        Ok((replies, made))
     }
 
     /// Answers when what the answer speaks of is durable: the write, or the write that a read shows. At once where

@@ -68,6 +68,11 @@ pub(crate) fn batch_entry(batch: &Batch) -> Bytes {
     out.into_bytes().into()
 }
 
+/// The batch's bytes of an entry that holds one; they are shared, not copied.
+pub(crate) fn batch_of(entry: &Bytes) -> Bytes {
+    entry.slice(1..)
+}
+
 /// An entry that holds a roster.
 pub(crate) fn roster_entry(roster: &Roster) -> Bytes {
     let mut out = Writer::new();

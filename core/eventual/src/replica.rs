@@ -444,7 +444,7 @@ impl Eventual {
                 break;
             }
         }
-        if !edits.is_empty() && self.space.transact(ms, &edits).is_ok() {
+        if !edits.is_empty() && self.space.make(ms, &edits).is_ok() {
             self.probe.reachable("eventual.expired");
             if !self.answers_ahead(now) {
                 let keys = edits.iter().filter_map(|e| e.at.names.first());

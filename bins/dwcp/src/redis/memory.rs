@@ -167,7 +167,7 @@ impl Inside {
                     shown: Some("the latest".into()),
                 };
                 let entries = shown.iter().map(entry).collect();
-                Ok(Answer::Explained(Explanation { key, shown, entries, ..Explanation::default() }))
+                Ok(Answer::Explained(Box::new(Explanation { key, shown, entries, ..Explanation::default() })))
             }
             Query::Status => Ok(Answer::Status(Box::new(Status {
                 keyspace: "eventual".into(),

@@ -151,11 +151,13 @@ impl Reader {
     fn length(&mut self, buffer: &BytesMut, fault: &str) -> Result<Option<i64>, Broken> {
         let rest = buffer.get(self.at + 1..).unwrap_or_default();
         let window = &rest[..rest.len().min(LENGTH_MAX)];
-        let Some(end) = window.windows(2).position(|w| w == b"\r\n") else {
+        let end = window.iter().position(|b| *b == b'\r').filter(|end| end + 1 < window.len());
+        let Some(end) = end else {
             return if rest.len() >= LENGTH_MAX { broken(fault) } else { Ok(None) };
         };
-        let number = std::str::from_utf8(&window[..end]).ok().and_then(|t| t.parse::<i64>().ok());
-        let Some(n) = number else { return broken(fault) };
+        let Some(n) = number(&window[..end]).filter(|_| window[end + 1] == b'\n') else {
+            return broken(fault);
+        };
         self.at += 1 + end + 2;
         Ok(Some(n))
     }
@@ -250,6 +252,14 @@ impl Reader {
             None => broken("unbalanced quotes in request"),
         }
     }
+}
+
+/// A length. Nearly all are a few digits.
+fn number(text: &[u8]) -> Option<i64> {
+    if (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        return Some(text.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0')));
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Splits a line as `sdssplitargs` does; nothing if a quote stays open or is followed by more.

@@ -173,7 +173,9 @@ impl<B: Backend> Session<B> {
     }
 
     async fn request(&mut self, words: Vec<Bytes>) {
-        let place = table::place(&words[0]);
+        // Who sends many in one go sends the same ones.
+        let same = self.asked.last().map(|(place, _)| *place).filter(|place| table::is_at(*place, &words[0]));
+        let place = same.or_else(|| table::place(&words[0]));
         match (self.asked.last_mut(), place.unwrap_or(UNKNOWN)) {
             (Some((last, times)), place) if *last == place => *times += 1,
             (_, place) => self.asked.push((place, 1)),
@@ -372,25 +374,29 @@ impl<B: Backend> Session<B> {
         }
         let mut steps = std::mem::take(&mut self.steps);
         self.commands = 0;
-        let answers = match steps.len() {
-            0 => Vec::new(),
+        match steps.len() {
+            0 => self.tell(std::iter::empty()),
             1 => {
                 let query = match steps.pop() {
                     Some(Step::Transaction(commands)) => Query::Transaction(commands),
                     Some(Step::Command(command)) => Query::Command(command),
                     None => return,
                 };
-                vec![self.ask(query).await]
+                let answer = self.ask(query).await;
+                self.tell(std::iter::once(answer));
             }
             n => match self.ask(Query::Pipeline(steps)).await {
                 Ok(Answer::Steps(answers)) if answers.len() == n => {
-                    answers.into_iter().map(|a| a.map_err(Refused::Replica)).collect()
+                    self.tell(answers.into_iter().map(|a| a.map_err(Refused::Replica)));
                 }
-                Ok(_) => vec![Err(Refused::Node(AskError::Unknown)); n],
-                Err(refused) => vec![Err(refused); n],
+                Ok(_) => self.tell(std::iter::repeat_n(Err(Refused::Node(AskError::Unknown)), n)),
+                Err(refused) => self.tell(std::iter::repeat_n(Err(refused), n)),
             },
-        };
-        let mut answers = answers.into_iter();
+        }
+    }
+
+    /// Writes the replies, with these answers to what was asked.
+    fn tell(&mut self, mut answers: impl Iterator<Item = Answered>) {
         let cursors = &self.shared.cursors;
         for slot in self.slots.drain(..) {
             match slot {

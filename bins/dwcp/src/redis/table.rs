@@ -337,6 +337,11 @@ pub(super) fn place(name: &[u8]) -> Option<usize> {
     TABLE.binary_search_by(|e| e.name.as_bytes().cmp(small)).ok()
 }
 
+/// Whether this is the name at a place of the table.
+pub(super) fn is_at(place: usize, name: &[u8]) -> bool {
+    TABLE.get(place).is_some_and(|e| name.eq_ignore_ascii_case(e.name.as_bytes()))
+}
+
 /// Redis' words for a command that nobody knows.
 pub(super) fn unknown(words: &[Bytes]) -> String {
     const SHOWN: usize = 128;

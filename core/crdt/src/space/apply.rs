@@ -15,6 +15,7 @@
 use super::Space;
 use super::leaf::{ELEMENT, Name, New, RETIRED};
 use super::pending::{Cleared, Upto};
+use super::table::Pos;
 use super::tree::{ROOT, path_names, stamp};
 use crate::address::Kind;
 use crate::code::{Reader, Writer};
@@ -40,12 +41,16 @@ impl Hot {
 impl Space {
     /// Does what the operation says, and counts it as received.
     pub(super) fn apply(&mut self, op: &Op<'_>) {
+        self.apply_at(op, None);
+    }
+    /// The same, where the caller has just looked up the container and the place of the name in it.
+    pub(super) fn apply_at(&mut self, op: &Op<'_>, at: Option<(u32, Pos)>) {
         let raw = op;
         let op = &*self.in_names_of_now(op);
         match &op.action {
-            Action::Write(value) => self.put(op, op.kind as u8, value),
-            Action::Add => self.put(op, ELEMENT, &[]),
-            Action::Retire => self.put(op, RETIRED, &[]),
+            Action::Write(value) => self.put(op, op.kind as u8, value, at),
+            Action::Add => self.put(op, ELEMENT, &[], at),
+            Action::Retire => self.put(op, RETIRED, &[], at),
             Action::Remove => {
                 if let Some(id) = self.container(op, false) {
                     self.supersede(op, id);
@@ -63,6 +68,10 @@ impl Space {
         }
         self.vv.raise(op.dot.replica(), op.last().sequence());
         self.pending.settle(op.dot, op.last(), &self.vv);
+    }
+    /// The container at a path.
+    pub(super) fn container_at(&self, path: &[u8]) -> Option<u32> {
+        self.hot.id.filter(|_| self.hot.path == path).or_else(|| self.tree.find(path))
     }
     /// The container the operation goes to.
     fn container(&mut self, op: &Op<'_>, make: bool) -> Option<u32> {
@@ -84,13 +93,30 @@ impl Space {
         if first.container != last.container {
             return;
         }
-        let known = self.hot.id.filter(|_| self.hot.path == first.container);
-        let Some(id) = known.or_else(|| self.tree.find(first.container)) else { return };
-        let mut heads = [0; super::AT_ONCE];
-        for (head, op) in heads.iter_mut().zip(ops) {
-            *head = Name::new(op.name).head;
+        let Some(id) = self.container_at(first.container) else { return };
+        self.warm_names(id, ops.iter().map(|op| op.name));
+    }
+    /// The same for keys that are about to be read or written.
+    pub fn warm_keys(&self, keys: &[&[u8]]) {
+        for some in keys.chunks(super::AT_ONCE) {
+            self.warm_names(ROOT, some.iter().copied());
         }
-        self.tree.container(id).table.probe(&heads[..ops.len()]);
+    }
+    /// The same for members of what lies under a key.
+    pub fn warm_members(&self, key: &[u8], members: &[&[u8]]) {
+        for e in self.tree.container(ROOT).table.named(Name::new(key)) {
+            for some in members.chunks(super::AT_ONCE) {
+                e.child().into_iter().for_each(|id| self.warm_names(id, some.iter().copied()));
+            }
+        }
+    }
+    fn warm_names<'n>(&self, id: u32, names: impl Iterator<Item = &'n [u8]>) {
+        let (mut some, mut n) = ([Name::new(&[]); super::AT_ONCE], 0);
+        for (place, name) in some.iter_mut().zip(names) {
+            *place = Name::new(name);
+            n += 1;
+        }
+        self.tree.container(id).table.probe(&some[..n]);
     }
     pub(super) fn release(&mut self, id: u32) {
         if id != ROOT && self.tree.container(id).table.is_empty() && self.tree.release(id) {
@@ -98,14 +124,15 @@ impl Space {
         }
     }
     /// A register's value or a set's element.
-    fn put(&mut self, op: &Op<'_>, tag: u8, body: &[u8]) {
+    fn put(&mut self, op: &Op<'_>, tag: u8, body: &[u8], at: Option<(u32, Pos)>) {
         let dead = self.is_removed(op, op.dot);
         let Some(id) = self.container(op, !dead) else { return self.await_missing(op) };
         let name = Name::new(op.name);
         let set = tag == ELEMENT || tag == RETIRED;
         let (hlc, stamp) = if set { (0, stamp(op.hlc)) } else { (op.hlc.0, 0) };
         let new = New { name, tag, dot: op.dot.bits(), hlc, stamp, body };
-        if !dead && self.put_simply(op, id, &new) {
+        let at = at.filter(|(there, _)| *there == id).map(|(_, at)| at);
+        if !dead && self.put_simply(op, id, &new, at) {
             return;
         }
         self.supersede(op, id);
@@ -118,17 +145,17 @@ impl Space {
     /// The two common cases with one search: nothing of this name is here and nothing is superseded, or one entry is
     /// and is superseded.
     #[inline]
-    fn put_simply(&mut self, op: &Op<'_>, id: u32, new: &New<'_>) -> bool {
+    fn put_simply(&mut self, op: &Op<'_>, id: u32, new: &New<'_>, at: Option<Pos>) -> bool {
         if new.tag == Kind::Deadline as u8 || planted::is(Bug::SkipSuperseded) {
             return false;
         }
         let table = &self.tree.container(id).table;
-        let at = table.locate(&new.name);
-        let here = table.entry(at).filter(|e| e.is(&new.name));
+        let at = at.unwrap_or_else(|| table.locate(&new.name));
+        let here = table.entry_of(at, &new.name);
         match (op.supersedes.as_slice(), here) {
             ([], None) => self.tree.put_at(id, at, new),
             ([old], Some(e)) if e.dot == old.bits() && e.tag == new.tag => {
-                if table.entry(table.next(at)).is_some_and(|e| e.is(&new.name)) {
+                if table.entry_of(table.next(at), &new.name).is_some() {
                     return false;
                 }
                 self.tree.put_over(id, at, new);
@@ -148,15 +175,14 @@ impl Space {
         let mut at = self.tree.container(id).table.locate(&name);
         // The common case: one entry is named, and it alone is here.
         let table = &self.tree.container(id).table;
-        if let ([one], Some(e)) = (dots, table.entry(at))
+        if let ([one], Some(e)) = (dots, table.entry_of(at, &name))
             && e.dot == one.bits()
-            && e.is(&name)
             && (e.tag == ELEMENT || e.tag == tag && !op.kind.is_counter() && op.kind != Kind::Deadline)
-            && !table.entry(table.next(at)).is_some_and(|e| e.is(&name))
+            && table.entry_of(table.next(at), &name).is_none()
         {
             return self.tree.take(id, at, &name);
         }
-        while let Some(e) = self.tree.container(id).table.entry(at).filter(|e| e.is(&name)) {
+        while let Some(e) = self.tree.container(id).table.entry_of(at, &name) {
             let same_kind = op.container_kind != Kind::Map || e.tag == tag;
             let named = if op.kind.is_counter() {
                 self.instance(e.body).unwrap_or(Dot::from_bits(0))
@@ -192,14 +218,18 @@ impl Space {
     /// A replica's totals in one instance of a counter.
     fn count(&mut self, op: &Op<'_>, of: Dot, body: &[u8]) {
         let dead = self.is_removed(op, of);
-        let id = if dead { None } else { self.tree.find(op.container) };
+        let id = if dead { None } else { self.container_at(op.container) };
         let name = Name::new(op.name);
         let mut place = None;
+        let mut last = None;
         let mut known = false;
         if let Some(id) = id {
             let table = &self.tree.container(id).table;
             let mut at = table.locate(&name);
-            while let Some(e) = table.entry(at).filter(|e| e.is(&name)) {
+            while let Some(e) = table.entry_of(at, &name) {
+                if e.tag == op.kind as u8 {
+                    last = Some(at);
+                }
                 if e.tag == op.kind as u8 && self.instance(e.body) == Some(of) {
                     known = true;
                     if Dot::from_bits(e.dot).replica() == op.dot.replica() {
@@ -217,6 +247,8 @@ impl Space {
         let new = New { name, tag: op.kind as u8, dot: op.dot.bits(), hlc: op.hlc.0, stamp: 0, body };
         match (id, place) {
             (Some(_), Some((_, before))) if before >= new.dot => {}
+            // The entries of a name and kind are in the order of their dots: the last one stays the last.
+            (Some(id), Some((at, _))) if last == Some(at) => self.tree.put_over(id, at, &new),
             (Some(id), Some((at, _))) => {
                 // The new dot may sort elsewhere among instances of one name: take and put.
                 self.tree.take(id, at, &name);

@@ -3,6 +3,8 @@
 use super::Space;
 use super::apply::totals;
 use super::leaf::{CHILD, Name};
+use super::read::has_element;
+use super::table::Table;
 use super::tree::ROOT;
 use crate::address::Kind;
 use crate::dot::Dot;
@@ -18,7 +20,12 @@ pub struct Seen<'s> {
     /// When that was made.
     pub hlc: Hlc,
     body: &'s [u8],
+    child: Option<u32>,
 }
+
+/// A container that was seen; any change of the space makes it stale.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside<'s>(&'s Table);
 
 impl<'s> Seen<'s> {
     /// The value of a register; of a deadline its eight bytes.
@@ -34,13 +41,27 @@ impl<'s> Seen<'s> {
     }
 }
 
+impl Inside<'_> {
+    /// Whether the set has an element.
+    #[must_use]
+    pub fn contains(&self, element: &[u8]) -> bool {
+        has_element(self.0, element)
+    }
+}
+
 impl Space {
     /// All that lies under a key: leaves by kind and dot, and the containers.
     pub fn glance<'s>(&'s self, key: &'s [u8]) -> impl Iterator<Item = Seen<'s>> {
         self.tree.container(ROOT).table.named(Name::new(key)).filter_map(|e| {
             let kind = Kind::from_number(e.tag & !CHILD)?;
-            let body = if e.tag & CHILD == 0 { e.body } else { &[] };
-            Some(Seen { kind, dot: Dot::from_bits(e.dot), hlc: Hlc(e.hlc), body })
+            let child = e.child();
+            let body = if child.is_none() { e.body } else { &[] };
+            Some(Seen { kind, dot: Dot::from_bits(e.dot), hlc: Hlc(e.hlc), body, child })
         })
+    }
+    /// What was seen, if it is a container.
+    #[must_use]
+    pub fn inside(&self, seen: &Seen<'_>) -> Option<Inside<'_>> {
+        seen.child.map(|id| Inside(&self.tree.container(id).table))
     }
 }

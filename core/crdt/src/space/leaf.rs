@@ -1,7 +1,8 @@
 //! A run of entries in order: the part of the index that is searched and moved.
 //!
 //! ```text
-//! slot, 20 bytes   head 8   the first eight bytes of the name, big end first, zeros behind
+//! slot, 20 bytes   key  8   eight bytes of the name, big end first, zeros behind: the first eight; or, where all names of the leaf
+//!                           share as much or more, the eight behind what they share
 //!                  dot  8
 //!                  tail 4   bit 31 clear: bits 27-30 the name's length (0..8), bits 0-26 its stamp: the whole
 //!                           entry is here (a short element of a set)
@@ -13,6 +14,9 @@
 //! bigs             bodies beyond 96 bytes, each in memory of its own size: growing a leaf never moves them,
 //!                  and no room is kept for what may come
 //! ```
+//!
+//! Keys of people's data begin alike (`user:0000123`, `order:0000456`): told apart by their first eight bytes, each step of a search
+//! would go to `tails`. By what comes behind the part that all share it goes there once, at its end.
 //!
 //! An eight-byte element costs twenty bytes and the slack of one vector, which grows by an eighth at a time.
 //! Order is (name, tag, dot), names by bytes. What a removal leaves in `tails` is reclaimed when half of it is dead.
@@ -39,7 +43,7 @@ pub(super) const CHILD: u8 = 128;
 #[repr(C, packed(4))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    head: u64,
+    key: u64,
     dot: u64,
     tail: u32,
 }
@@ -59,21 +63,27 @@ impl<'a> Name<'a> {
         raw[..n].copy_from_slice(&bytes[..n]);
         Self { head: u64::from_be_bytes(raw), bytes }
     }
-    fn rest(&self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(8..).unwrap_or(&[])
-    }
-    /// The second eight bytes.
-    pub(super) fn second(&self) -> u64 {
-        second(self.rest())
     }
 }
 
-/// The eight bytes behind a head, big end first, zeros behind. Their order is that of names of one head, as far as they differ.
-fn second(rest: &[u8]) -> u64 {
+/// Eight bytes from a place on, big end first, zeros behind. Of names that are equal before that place their order is that of the names, as
+/// far as they differ.
+#[inline]
+pub(super) fn eight(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes.get(at..).unwrap_or(&[]);
+    if let Some(raw) = bytes.first_chunk() {
+        return u64::from_be_bytes(*raw);
+    }
     let mut raw = [0; 8];
-    let n = rest.len().min(8);
-    raw[..n].copy_from_slice(&rest[..n]);
+    raw[..bytes.len()].copy_from_slice(bytes);
     u64::from_be_bytes(raw)
+}
+
+/// How many bytes two names begin with alike.
+pub(super) fn alike(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// An entry as it is read.
@@ -141,6 +151,10 @@ pub(super) struct Leaf {
     tails: Vec<u8>,
     bigs: Vec<Option<Box<[u8]>>>,
     dead: usize,
+    /// Bytes that all names share, if keys are what comes behind these; else zero. Never less than eight.
+    shared: usize,
+    /// The first eight of them.
+    common: u64,
 }
 
 #[inline]
@@ -172,40 +186,71 @@ fn reserve<T>(v: &mut Vec<T>, more: usize, least: usize) {
     }
 }
 
+/// A search in a leaf, as far as it has come: between which slots the key belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'l> {
+    leaf: &'l Leaf,
+    key: u64,
+    low: usize,
+    len: usize,
+}
+
 /// Binary searches in lockstep: a step of each before the next step of any, so that their loads overlap.
-pub(super) fn probe(probes: &mut [(&[Slot], u64)]) {
+pub(super) fn search_all(all: &mut [Search<'_>]) {
     const STEPS: u32 = SLOTS_MAX.ilog2() + 1;
     for _ in 0..STEPS {
-        for (slots, head) in probes.iter_mut() {
-            let half = slots.len() / 2;
-            if let Some(mid) = slots.get(half) {
-                *slots = if mid.head < *head { &slots[half + 1..] } else { &slots[..half] };
+        for s in all.iter_mut() {
+            let half = s.len / 2;
+            if s.len > 0
+                && let Some(mid) = s.leaf.slots.get(s.low + half)
+            {
+                if mid.key < s.key {
+                    s.low += half + 1;
+                    s.len -= half + 1;
+                } else {
+                    s.len = half;
+                }
             }
         }
     }
-    core::hint::black_box(probes.iter().map(|(slots, _)| slots.len()).sum::<usize>());
+    // A line of memory is 64 bytes; most entries lie in two.
+    let tail = |s: &Search<'_>| {
+        let at = (s.leaf.slots.get(s.low)?.tail & !SPILLED) as usize;
+        let tails = &s.leaf.tails;
+        Some(tails.get(at).copied()? ^ tails.get(at + 64).copied().unwrap_or(0))
+    };
+    core::hint::black_box(all.iter().filter_map(tail).fold(0, |a, b| a ^ b));
 }
 
 impl Leaf {
-    /// The entries' short parts.
-    pub(super) fn slots(&self) -> &[Slot] {
-        &self.slots
+    /// The beginning of a search.
+    pub(super) fn search(&self, name: &Name<'_>) -> Search<'_> {
+        Search { leaf: self, key: self.key(name), low: 0, len: self.slots.len() }
     }
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
-    /// The head of an entry's name.
+    /// What a name is searched by.
     #[inline]
-    pub(super) fn head(&self, at: usize) -> Option<u64> {
-        self.slots.get(at).map(|s| s.head)
+    pub(super) fn key(&self, name: &Name<'_>) -> u64 {
+        if self.shared == 0 { name.head } else { eight(name.bytes, self.shared) }
     }
-    /// The second eight bytes of the first name.
-    pub(super) fn second(&self) -> u64 {
-        self.entry(0).map_or(0, |e| second(e.rest))
+    /// Whether an entry's name may be this, by what lies in the slot.
+    #[inline]
+    pub(super) fn may_be(&self, at: usize, name: &Name<'_>) -> bool {
+        self.slots.get(at).is_some_and(|s| s.key == self.key(name))
     }
-    /// The first name's head, by which leaves are found.
-    pub(super) fn fence(&self) -> u64 {
-        self.slots.first().map_or(0, |s| s.head)
+    /// Whether an entry's name may be that of another entry, by what lies in the slot.
+    #[inline]
+    pub(super) fn is_near(&self, at: usize, other: &Entry<'_>) -> bool {
+        self.slots.get(at).is_some_and(|s| s.key == self.key_of(other))
+    }
+    fn key_of(&self, e: &Entry<'_>) -> u64 {
+        if self.shared == 0 { e.head } else { eight(e.rest, self.shared - 8) }
+    }
+    /// The first name: its head, and what of it is beyond eight bytes.
+    pub(super) fn first(&self) -> (u64, &[u8]) {
+        self.entry(0).map_or((0, &[]), |e| (e.head, e.rest))
     }
     pub(super) fn is_full(&self) -> bool {
         self.slots.len() >= SLOTS_MAX || (self.tails.len() - self.dead > TAILS_MAX && self.slots.len() > 1)
@@ -216,7 +261,8 @@ impl Leaf {
     }
     #[inline]
     fn view(&self, s: Slot) -> Entry<'_> {
-        let (head, dot, tail) = (s.head, s.dot, s.tail);
+        let (dot, tail) = (s.dot, s.tail);
+        let head = if self.shared == 0 { s.key } else { self.common };
         if tail & SPILLED == 0 {
             let len = (tail >> 27) as usize;
             let stamp = tail & STAMP_MAX;
@@ -276,7 +322,7 @@ impl Leaf {
     #[inline]
     fn cmp_name(&self, at: usize, name: &Name<'_>) -> Ordering {
         let s = self.slots[at];
-        let head = s.head;
+        let head = if self.shared == 0 { s.key } else { self.common };
         head.cmp(&name.head).then_with(|| {
             let (len, rest) = if s.tail & SPILLED == 0 {
                 ((s.tail >> 27) as usize, &[][..])
@@ -296,13 +342,22 @@ impl Leaf {
     /// Where the first entry of that name is, or would be.
     #[inline]
     pub(super) fn locate(&self, name: &Name<'_>) -> usize {
-        let mut low = self.slots.partition_point(|s| s.head < name.head);
+        let key = self.key(name);
+        let mut low = self.slots.partition_point(|s| s.key < key);
         let mut high = low;
-        while high < self.slots.len() && high - low < 4 && self.slots[high].head == name.head {
+        while high < self.slots.len() && high - low < 4 && self.slots[high].key == key {
             high += 1;
         }
         if high - low == 4 {
-            high += self.slots[high..].partition_point(|s| s.head == name.head);
+            high += self.slots[high..].partition_point(|s| s.key == key);
+        }
+        if self.shared > 0 {
+            // Looked at where the search ended: the caller reads that entry next.
+            let near = low.min(self.slots.len() - 1);
+            if !self.shares(near, name) {
+                // All are before it, or behind.
+                return if self.cmp_name(near, name) == Ordering::Less { self.slots.len() } else { 0 };
+            }
         }
         while low < high {
             let mid = low.midpoint(high);
@@ -310,23 +365,99 @@ impl Leaf {
         }
         low
     }
+    /// Whether a name begins with what the names here share, of which the one at `at` is an example.
+    #[inline]
+    fn shares(&self, at: usize, name: &Name<'_>) -> bool {
+        let beyond = self.shared.saturating_sub(8);
+        self.shared == 0
+            || name.head == self.common
+                && name.bytes.len() >= self.shared
+                && self.entry(at).is_some_and(|e| e.rest.get(..beyond) == Some(&name.rest()[..beyond]))
+    }
+    /// Makes keys of what comes behind `shared` bytes, which all names share; zero if that is less than eight.
+    fn rekey(&mut self, shared: usize) {
+        let (common, _) = self.first();
+        let of = Self { shared, ..Self::default() };
+        for at in 0..self.slots.len() {
+            let key = of.key_of(&self.view(self.slots[at]));
+            self.slots[at].key = key;
+        }
+        (self.shared, self.common) = (shared, common);
+    }
+    /// Looks for more that all names share.
+    fn narrow(&mut self) {
+        let ends = self.entry(0).zip(self.slots.len().checked_sub(1).and_then(|last| self.entry(last)));
+        let Some((first, last)) = ends.filter(|(a, b)| a.head == b.head && a.len >= 8) else { return };
+        let shared = 8 + alike(first.rest, last.rest);
+        if shared > self.shared {
+            self.rekey(shared);
+        }
+    }
+    /// Takes account of a name that is to come.
+    fn widen(&mut self, at: usize, name: &Name<'_>) {
+        let near = at.min(self.slots.len().saturating_sub(1));
+        if self.shares(near, name) {
+            return;
+        }
+        let (head, rest) = self.first();
+        let same = head == name.head && name.bytes.len() >= 8;
+        self.rekey(if same { 8 + alike(rest, name.rest()) } else { 0 });
+    }
     /// Puts an entry at its place, which the caller knows.
     pub(super) fn insert(&mut self, at: usize, new: &New<'_>) {
+        self.widen(at, &new.name);
         let tail = if new.fits_slot() { new.slot_tail() } else { self.spill(new) };
         let least = 8.min(self.slots.len() / 2 + 1);
         reserve(&mut self.slots, 1, least);
-        self.slots.insert(at, Slot { head: new.name.head, dot: new.dot, tail });
+        self.slots.insert(at, Slot { key: self.key(&new.name), dot: new.dot, tail });
+        if self.slots.len() >= 8 && self.slots.len().is_power_of_two() {
+            self.narrow();
+        }
     }
-    /// Puts an entry of the same name and tag in another's place.
+    /// Puts an entry of the same name and tag in another's place. What is as long as what was there takes its bytes: values that are
+    /// written over and over, and counters, make no garbage.
     pub(super) fn replace(&mut self, at: usize, new: &New<'_>) {
+        if new.fits_slot() {
+            self.slots[at] = Slot { key: self.key(&new.name), dot: new.dot, tail: new.slot_tail() };
+            return;
+        }
+        self.slots[at].dot = new.dot;
+        if self.overwrite(at, new) {
+            return;
+        }
         self.bury(at);
-        let tail = if new.fits_slot() { new.slot_tail() } else { self.spill(new) };
-        self.slots[at] = Slot { head: new.name.head, dot: new.dot, tail };
+        self.slots[at].tail = self.spill(new);
         self.tidy();
+    }
+    /// Writes an entry over another of the same name and tag, if it is as long.
+    fn overwrite(&mut self, at: usize, new: &New<'_>) -> bool {
+        let mut i = (self.slots[at].tail & !SPILLED) as usize;
+        let len = read_varint(&self.tails, &mut i);
+        // Behind the name, and the tag, which stays.
+        i += len.saturating_sub(8) + 1;
+        let body = match new.tag {
+            ELEMENT | RETIRED => &new.stamp.to_le_bytes(),
+            tag if tag & CHILD != 0 => new.body,
+            _ => {
+                let mut body = i + 8;
+                let n = read_varint(&self.tails, &mut body);
+                if n != new.body.len() + 1 {
+                    return false;
+                }
+                self.tails[i..i + 8].copy_from_slice(&new.hlc.to_le_bytes());
+                i = body;
+                new.body
+            }
+        };
+        self.tails[i..i + body.len()].copy_from_slice(body);
+        true
     }
     pub(super) fn remove(&mut self, at: usize) {
         self.bury(at);
         self.slots.remove(at);
+        if self.slots.is_empty() {
+            (self.shared, self.common) = (0, 0);
+        }
         self.tidy();
     }
     /// Leaves what the entry has in `tails` and `bigs` to be reclaimed.
@@ -394,7 +525,7 @@ impl Leaf {
     fn compact(&mut self) {
         let live = self.tails.len() - self.dead;
         let old = core::mem::replace(&mut self.tails, Vec::with_capacity(live));
-        let old = Self { slots: Vec::new(), tails: old, bigs: Vec::new(), dead: 0 };
+        let old = Self { tails: old, ..Self::default() };
         for slot in self.slots.iter_mut().filter(|s| s.tail & SPILLED != 0) {
             let start = (slot.tail & !SPILLED) as usize;
             let size = old.size_at(start);
@@ -417,12 +548,7 @@ impl Leaf {
         let mut name = Vec::new();
         reserve(&mut self.slots, other.slots.len() - from, 0);
         for at in from..other.slots.len() {
-            let slot = other.slots[at];
-            if slot.tail & SPILLED == 0 {
-                self.slots.push(slot);
-                continue;
-            }
-            let e = other.view(slot);
+            let e = other.view(other.slots[at]);
             e.name_into(&mut name);
             let (tag, dot, hlc, stamp, body) = (e.tag, e.dot, e.hlc, e.stamp, e.body);
             let end = self.slots.len();
@@ -439,6 +565,8 @@ impl Leaf {
         }
         self.slots.truncate(half);
         self.shrink();
+        self.narrow();
+        upper.narrow();
         upper
     }
     /// Takes all of `next`, whose names come after.

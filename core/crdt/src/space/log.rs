@@ -3,12 +3,16 @@
 //! A log a replica, in chunks of some sixty operations; a chunk is one run of the operation format, so what is sent is
 //! nearly a copy of what lies here. It begins after its *base*: all up to the base is stable, and a
 //! peer that has not come that far is served from a snapshot.
+//!
+//! Own operations are written here and nowhere else: a transaction borrows the last chunk ([`Log::lend`]), writes behind what is
+//! there, and gives it back. A batch of them is read out of the log when it is to be logged or sent.
+//!
+//! **Invariant.** No transaction lies in two chunks.
 
-use crate::batch::{BATCH_MAX, Batch, BatchWriter, OPS_MAX, Ops};
-use crate::code::Writer;
+use crate::batch::{BATCH_MAX, Batch, OPS_MAX, Run};
 use crate::dot::{Dot, ReplicaIndex};
 use crate::hlc::Hlc;
-use crate::op::{Encoder, Op};
+use crate::op::Op;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -21,39 +25,21 @@ const PIECE_OPS: usize = 4_096;
 
 const _: () = assert!(PIECE_OPS <= OPS_MAX && 2 * PIECE_BYTES <= BATCH_MAX, "what is gathered is a batch");
 
-#[derive(Clone, Debug)]
-struct Chunk {
-    first: Dot,
-    last: Dot,
-    count: u64,
-    hlc: Hlc,
-    last_hlc: Hlc,
-    ops: Vec<u8>,
-}
-
 /// One replica's operations.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     replica: ReplicaIndex,
     base: u64,
     last: u64,
-    chunks: VecDeque<Chunk>,
-    encoder: Encoder,
-    /// The last chunk came as it is: nothing is added to it.
-    sealed: bool,
+    chunks: VecDeque<Run>,
+    /// The last chunk is with a transaction.
+    lent: bool,
 }
 
 impl Log {
     /// An empty one that begins after operation number `base`.
     pub(super) fn new(replica: ReplicaIndex, base: u64) -> Self {
-        Self {
-            replica,
-            base,
-            last: base,
-            chunks: VecDeque::new(),
-            encoder: Encoder::default(),
-            sealed: false,
-        }
+        Self { replica, base, last: base, chunks: VecDeque::new(), lent: false }
     }
     /// All up to this number is gone.
     pub(super) const fn base(&self) -> u64 {
@@ -61,75 +47,79 @@ impl Log {
     }
     /// How many operations lie here.
     pub(super) fn len(&self) -> u64 {
-        self.chunks.iter().map(|c| c.count).sum()
+        self.chunks.iter().map(Run::count).sum()
     }
     /// How many bytes they take.
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.iter().map(|c| c.ops.len()).sum()
+        self.chunks.iter().map(Run::size).sum()
+    }
+    /// The chunk to which operations of this time are added next: the last one, taken out, or a new one.
+    fn open(&mut self, first: Dot, hlc: Hlc) -> Run {
+        debug_assert_eq!(first.sequence(), self.last + 1, "the log has no holes");
+        // Within a run time only rises; a replica whose clock went back between two batches begins another.
+        let room =
+            |c: &Run| hlc >= c.last_hlc() && (!c.ends() || c.count() < CHUNK_OPS && c.size() < CHUNK_BYTES);
+        if let Some(c) = self.chunks.pop_back_if(|c| room(c)) {
+            return c;
+        }
+        if let Some(c) = self.chunks.back_mut() {
+            c.shrink();
+        }
+        Run::new(first, hlc)
+    }
+    fn close(&mut self, chunk: Run) {
+        self.last = chunk.last().sequence();
+        self.chunks.push_back(chunk);
+    }
+    /// Lends the chunk that operations from `first` on, all made at `hlc`, are written to. It must come back.
+    pub(super) fn lend(&mut self, first: Dot, hlc: Hlc) -> Run {
+        assert!(!self.lent, "a transaction of {} was begun and not ended", self.replica);
+        self.lent = true;
+        self.open(first, hlc)
+    }
+    /// Takes back what was lent.
+    pub(super) fn take_back(&mut self, chunk: Run) {
+        self.lent = false;
+        if chunk.count() > 0 {
+            self.close(chunk);
+        }
     }
     /// Adds the next operation.
     pub(super) fn push(&mut self, op: &Op<'_>) {
-        debug_assert_eq!(op.dot.sequence(), self.last + 1, "the log has no holes");
-        // Within a run time only rises; a replica whose clock went back between two batches begins another.
-        let sealed = core::mem::take(&mut self.sealed);
-        let full =
-            |c: &Chunk| sealed || c.count >= CHUNK_OPS || c.ops.len() >= CHUNK_BYTES || op.hlc < c.last_hlc;
-        if self.chunks.back().is_none_or(full) {
-            if let Some(c) = self.chunks.back_mut() {
-                c.ops.shrink_to_fit();
+        let mut chunk = self.open(op.dot, op.hlc);
+        chunk.push(op);
+        self.close(chunk);
+    }
+    /// Adds the operations that come next, nearly as a copy.
+    pub(super) fn push_batch(&mut self, batch: &Batch) {
+        let run = batch.run();
+        let mut chunk = self.open(run.first(), run.hlc());
+        let fits = |c: &Run| c.count() + run.count() <= CHUNK_OPS && c.size() + run.size() <= CHUNK_BYTES;
+        match run.behind(0).filter(|_| chunk.count() > 0 && fits(&chunk)) {
+            Some((op, rest)) => chunk.append(&op, rest, run),
+            None => {
+                chunk.shrink();
+                self.take_back(chunk);
+                chunk = run.clone();
             }
-            self.encoder = Encoder::new(op.hlc);
-            let chunk = Chunk {
-                first: op.dot,
-                last: op.dot,
-                count: 0,
-                hlc: op.hlc,
-                last_hlc: op.hlc,
-                ops: Vec::new(),
-            };
-            self.chunks.push_back(chunk);
         }
-        let Some(chunk) = self.chunks.back_mut() else { return };
-        let mut out = Writer::after(core::mem::take(&mut chunk.ops));
-        self.encoder.write(op, &mut out);
-        chunk.ops = out.into_bytes();
-        (chunk.last, chunk.last_hlc) = (op.last(), op.hlc);
-        chunk.count += 1;
-        self.last = op.last().sequence();
+        self.close(chunk);
     }
-    /// Adds the operations that come next, all of them, as a chunk of their own: one copy, nothing is spelled anew. Whether
-    /// they make a good chunk; else they are to be added one by one.
-    pub(super) fn push_batch(&mut self, batch: &Batch) -> bool {
-        let (count, run) = (batch.count(), batch.run());
-        if !(CHUNK_OPS / 8..=CHUNK_OPS).contains(&count) || run.len() > CHUNK_BYTES {
-            return false;
-        }
-        debug_assert_eq!(batch.first().sequence(), self.last + 1, "the log has no holes");
-        if let Some(c) = self.chunks.back_mut() {
-            c.ops.shrink_to_fit();
-        }
-        self.last = batch.last().sequence();
-        self.sealed = true;
-        self.chunks.push_back(Chunk {
-            first: batch.first(),
-            last: batch.last(),
-            count,
-            hlc: batch.hlc(),
-            last_hlc: batch.last_hlc(),
-            ops: run.to_vec(),
-        });
-        true
-    }
-    /// Operations after number `after` and up to `upto`, in order: of about `budget` bytes together, at least one transaction if
-    /// there is any. Each batch is of about [`PIECE_BYTES`] at most, or is one transaction.
+    /// Operations after number `after` and up to `upto`, in order: of about `budget` bytes together (give or take a chunk), at least one
+    /// transaction if there is any. Each batch is of about [`PIECE_BYTES`] at most, or is one transaction.
     pub(super) fn after(&self, after: u64, upto: u64, budget: usize) -> Vec<Batch> {
         let mut pieces = Pieces::default();
-        // A transaction may lie in two chunks.
-        let (mut transaction, mut bytes) = (Vec::new(), 0);
-        let from = self.chunks.partition_point(|c| c.last.sequence() <= after);
+        let from = self.chunks.partition_point(|c| c.last().sequence() <= after);
         for chunk in self.chunks.range(from..) {
-            let mut ops = Ops::over(&chunk.ops, chunk.first, chunk.hlc, chunk.count);
-            let mut at = 0;
+            if chunk.first().sequence() > upto || (pieces.spent > 0 && pieces.spent >= budget) {
+                break;
+            }
+            if chunk.last().sequence() <= upto && chunk.size() <= budget && Pieces::is_small(chunk) {
+                pieces.add_all(chunk, after);
+                continue;
+            }
+            let (mut ops, mut at) = (chunk.ops(), 0);
+            let (mut transaction, mut bytes) = (Vec::new(), 0);
             while let Some(op) = ops.next() {
                 let op = op.expect("the log holds what was checked");
                 let start = core::mem::replace(&mut at, ops.position());
@@ -150,17 +140,17 @@ impl Log {
                     transaction.clear();
                 }
                 if pieces.spent >= budget {
-                    return pieces.finish();
+                    break;
                 }
             }
+            pieces.add(&transaction, bytes);
         }
-        pieces.add(&transaction, bytes);
         pieces.finish()
     }
     /// Forgets all up to number `stable`, in whole chunks.
     pub(super) fn trim(&mut self, stable: u64) {
-        while let Some(c) = self.chunks.front().filter(|c| c.last.sequence() <= stable) {
-            self.base = c.last.sequence();
+        while let Some(c) = self.chunks.front().filter(|c| c.last().sequence() <= stable) {
+            self.base = c.last().sequence();
             self.chunks.pop_front();
         }
         if self.chunks.is_empty() {
@@ -178,34 +168,141 @@ impl Log {
 #[derive(Default)]
 struct Pieces {
     done: Vec<Batch>,
-    writer: Option<BatchWriter>,
+    run: Option<Run>,
     /// Bytes of all.
     spent: usize,
 }
 
 impl Pieces {
-    /// Adds a transaction of so many bytes.
-    fn add(&mut self, transaction: &[Op<'_>], bytes: usize) {
-        let full = |w: &BatchWriter| {
-            w.size() + bytes > PIECE_BYTES || w.count() as usize + transaction.len() > PIECE_OPS
-        };
-        if self.writer.as_ref().is_some_and(full) {
+    /// Whether a chunk is taken as it is.
+    fn is_small(chunk: &Run) -> bool {
+        chunk.size() <= PIECE_BYTES && chunk.count() as usize <= PIECE_OPS
+    }
+    /// The run to which so many bytes and operations are added next, the first of them at this time.
+    fn run_for(&mut self, first: &Op<'_>, bytes: usize, count: usize) -> &mut Run {
+        let full = |r: &Run| r.size() + bytes > PIECE_BYTES || r.count() as usize + count > PIECE_OPS;
+        // Within a batch time only rises.
+        if self.run.as_ref().is_some_and(|r| full(r) || first.hlc < r.last_hlc()) {
             self.cut();
         }
-        for op in transaction {
-            // Within a batch time only rises.
-            if self.writer.as_ref().is_some_and(|w| op.hlc < w.last_hlc()) {
-                self.cut();
-            }
-            self.writer.get_or_insert_with(|| BatchWriter::new(op.dot, op.hlc)).push(op);
-        }
+        self.run.get_or_insert_with(|| Run::new(first.dot, first.hlc))
+    }
+    /// Adds a transaction of so many bytes.
+    fn add(&mut self, transaction: &[Op<'_>], bytes: usize) {
+        let Some(first) = transaction.first() else { return };
+        let run = self.run_for(first, bytes, transaction.len());
+        transaction.iter().for_each(|op| run.push(op));
         self.spent += bytes;
     }
+    /// Adds what a chunk holds behind operation number `after`, nearly as a copy.
+    fn add_all(&mut self, chunk: &Run, after: u64) {
+        let Some((first, rest)) = chunk.behind(after) else { return };
+        let run = self.run_for(&first, chunk.size(), chunk.count() as usize);
+        let before = run.size();
+        run.append(&first, rest, chunk);
+        self.spent += run.size() - before;
+    }
     fn cut(&mut self) {
-        self.done.extend(self.writer.take().map(BatchWriter::finish));
+        self.done.extend(self.run.take().map(Run::into_batch));
     }
     fn finish(mut self) -> Vec<Batch> {
         self.cut();
         self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Kind;
+    use crate::op::{Action, Dots};
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const ME: ReplicaIndex = ReplicaIndex(3);
+    /// The root, a set under `k`, a map under `m`.
+    const PLACES: [(&[u8], Kind); 3] =
+        [(&[1, 0], Kind::Map), (&[9, 1, 1, b'k'], Kind::OrSet), (&[1, 1, 1, b'm'], Kind::Map)];
+
+    /// A transaction: how it gets into the log, its time, and of each operation the place and the length of its value.
+    type Spec = (u8, u64, Vec<(usize, usize)>);
+
+    fn ops<'o>(specs: &'o [Spec], values: &'o [u8]) -> Vec<Vec<Op<'o>>> {
+        let mut next = 1;
+        let op = |(i, last, time, (place, len)): (u64, bool, u64, (usize, usize))| {
+            let (container, container_kind) = PLACES[place];
+            let set = container_kind == Kind::OrSet;
+            let dot = Dot::new(ME, i);
+            Op {
+                dot,
+                hlc: Hlc(time),
+                ends: last,
+                container,
+                container_kind,
+                name: &values[..3 + len % 9],
+                kind: if set { Kind::OrSet } else { Kind::Lww },
+                supersedes: if len % 2 == 0 || i < 3 { Dots::None } else { Dots::One(Dot::new(ME, i - 2)) },
+                action: if set { Action::Add } else { Action::Write(&values[..len]) },
+            }
+        };
+        let transaction = |(_, time, all): &Spec| -> Vec<Op<'o>> {
+            let n = all.len();
+            let numbered = all.iter().enumerate().map(|(at, what)| (at + 1 == n, *time, *what));
+            numbered
+                .map(|(last, time, what)| {
+                    next += 1;
+                    op((next - 1, last, (1 << 40) + time, what))
+                })
+                .collect()
+        };
+        specs.iter().map(transaction).collect()
+    }
+
+    fn batch(of: &[Op<'_>]) -> Batch {
+        let mut run = Run::new(of[0].dot, of[0].hlc);
+        of.iter().for_each(|op| run.push(op));
+        run.into_batch()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn what_is_read_is_what_was_written_however_it_came_and_is_cut(
+            specs in proptest::collection::vec(
+                (0u8..3, 0u64..300_000, proptest::collection::vec((0usize..3, 0usize..400), 1..6)), 1..90),
+            cuts in proptest::collection::vec((0usize..90, 0usize..90, 0usize..40_000), 8),
+        ) {
+            let values = std::vec![7; 400];
+            let all = ops(&specs, &values);
+            let mut log = Log::new(ME, 0);
+            for ((how, ..), transaction) in specs.iter().zip(&all) {
+                match how {
+                    0 => transaction.iter().for_each(|op| log.push(op)),
+                    1 => log.push_batch(&batch(transaction)),
+                    _ => {
+                        let mut run = log.lend(transaction[0].dot, transaction[0].hlc);
+                        transaction.iter().for_each(|op| run.push(&Op { ends: false, ..op.clone() }));
+                        run.end();
+                        log.take_back(run);
+                    }
+                }
+            }
+            let end = |n: usize| all[..n.min(all.len())].last().map_or(0, |t| t.last().map_or(0, |o| o.dot.sequence()));
+            for (a, b, budget) in cuts {
+                let (after, upto) = (end(a.min(b)), end(a.max(b)));
+                let batches = log.after(after, upto, budget);
+                let got: Vec<Op<'_>> = batches.iter().flat_map(|b| b.ops().map(Result::unwrap)).collect();
+                let want: Vec<Op<'_>> = all.iter().flatten().filter(|o| (after + 1..=upto).contains(&o.dot.sequence())).cloned().collect();
+                prop_assert!(got.len() <= want.len() && got[..] == want[..got.len()]);
+                prop_assert!(got.is_empty() == want.is_empty());
+                // What lies at a chunk's beginning is spelled shorter behind another's end.
+                let size: usize = batches.iter().map(Batch::size).sum();
+                prop_assert!(got.len() == want.len() || size + 200 >= budget);
+                for b in &batches {
+                    prop_assert_eq!(&Batch::from_bytes(&b.to_bytes()).unwrap(), b, "canonical");
+                    prop_assert!(b.ops().last().unwrap().unwrap().ends);
+                }
+            }
+        }
     }
 }

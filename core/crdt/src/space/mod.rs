@@ -52,7 +52,7 @@ mod table;
 mod tree;
 mod weigh;
 
-pub use glance::Seen;
+pub use glance::{Inside, Seen};
 pub use mutate::Transaction;
 pub use read::{CounterShare, Element, Field, Placed, Sibling, Value};
 pub use salvage::Tail;
@@ -356,7 +356,10 @@ impl Space {
             let stranger = ReplicaIndex((batch.replicas() - 1) as u16);
             return Err(Refused::NotAdmitted(Dot::new(stranger, 1), self.roster.epoch));
         }
-        let whole = batch.first().sequence() == have + 1 && self.log(maker).push_batch(batch);
+        let whole = batch.first().sequence() == have + 1;
+        if whole {
+            self.log(maker).push_batch(batch);
+        }
         let mut applied = 0;
         let mut one = |space: &mut Self, op: &Op<'_>| {
             if op.dot.sequence() > have {

@@ -10,10 +10,11 @@
 
 use super::apply::{handed, totals};
 use super::leaf::{Name, RETIRED};
+use super::table::Pos;
 use super::tree::ROOT;
 use super::{Rejected, Space};
 use crate::address::{Address, DEPTH_MAX, Kind, NAME_MAX, VALUE_MAX, encode_path};
-use crate::batch::{Batch, BatchWriter, OPS_MAX};
+use crate::batch::{Batch, OPS_MAX, Run};
 use crate::code::Writer;
 use crate::dot::{Dot, ReplicaIndex};
 use crate::edit::{Change, Edit, EditFault};
@@ -21,60 +22,90 @@ use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
 use crate::roster::{Member, Standing};
 use crate::version::VersionVector;
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// Dots that a deletion names one by one.
 pub(super) const NAMED_MAX: usize = 8;
 
-/// A transaction in the making ([`Space::begin`]).
+/// A transaction in the making ([`Space::begin`]). It has to be ended ([`Space::commit`]): the end of the log is with it.
 #[derive(Debug)]
 pub struct Transaction {
     hlc: Hlc,
-    out: BatchWriter,
+    out: Run,
+    /// What was in the run before: operations, and their bytes.
+    before: u64,
+    before_bytes: usize,
 }
 
 impl Transaction {
     /// Bytes of its operations so far.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.out.size()
+        self.out.size() - self.before_bytes
+    }
+    /// Operations so far.
+    const fn count(&self) -> u64 {
+        self.out.count() - self.before
     }
 }
 
+/// The root map's address, in canonical bytes.
+const ROOT_PATH: &[u8] = &[Kind::Map as u8, 0];
+
 /// A place, as operations spell it.
-pub(super) struct Place {
-    container: Vec<u8>,
+pub(super) struct Place<'a> {
+    container: Cow<'static, [u8]>,
     container_kind: Kind,
-    name: Vec<u8>,
+    name: &'a [u8],
     kind: Kind,
 }
 
-impl Place {
+/// What is seen at a place.
+pub(super) struct Here {
+    /// Of counters the instances.
+    pub(super) dots: Dots,
+    /// One of them retires a 2P-Set's element.
+    retired: bool,
+    /// The container, and where in it the place is.
+    at: Option<(u32, Pos)>,
+}
+
+impl<'a> Place<'a> {
     /// The member of a map.
-    pub(super) fn member(at: &Address, kind: Kind) -> Self {
+    pub(super) fn member(at: &'a Address, kind: Kind) -> Self {
         let (parent, name) = at.split().unwrap_or((&[], &[]));
+        if parent.is_empty() {
+            return Self { container: Cow::Borrowed(ROOT_PATH), container_kind: Kind::Map, name, kind };
+        }
         let mut container = Writer::new();
         encode_path(Kind::Map, parent.iter().map(Vec::as_slice), &mut container);
-        Self { container: container.into_bytes(), container_kind: Kind::Map, name: name.to_vec(), kind }
+        Self { container: Cow::Owned(container.into_bytes()), container_kind: Kind::Map, name, kind }
     }
     /// The element of a set; without one, a sequence.
-    pub(super) fn element(at: &Address, element: &[u8]) -> Self {
+    pub(super) fn element(at: &'a Address, element: &'a [u8]) -> Self {
         let mut container = Writer::new();
         at.encode(&mut container);
-        let container = container.into_bytes();
-        Self { container, container_kind: at.kind, name: element.to_vec(), kind: at.kind }
+        let container = Cow::Owned(container.into_bytes());
+        Self { container, container_kind: at.kind, name: element, kind: at.kind }
     }
-    pub(super) fn op<'a>(&'a self, dot: Dot, hlc: Hlc, supersedes: Vec<Dot>, action: Action<'a>) -> Op<'a> {
+    pub(super) fn op<'o>(
+        &'o self,
+        dot: Dot,
+        hlc: Hlc,
+        supersedes: impl Into<Dots>,
+        action: Action<'o>,
+    ) -> Op<'o> {
         Op {
             dot,
             hlc,
             ends: false,
             container: &self.container,
             container_kind: self.container_kind,
-            name: &self.name,
+            name: self.name,
             kind: self.kind,
-            supersedes: Dots::new(supersedes),
+            supersedes: supersedes.into(),
             action,
         }
     }
@@ -83,6 +114,8 @@ impl Place {
 /// What a transaction's earlier edits mean for the checks of its later ones.
 #[derive(Default)]
 pub(super) struct Foreseen<'e> {
+    /// There is one edit only.
+    alone: bool,
     /// What this replica adds to and takes from a counter.
     sums: BTreeMap<&'e Address, (u128, u128)>,
     /// This replica's rights in each instance of a bounded counter.
@@ -126,6 +159,16 @@ impl Space {
     /// # Errors
     /// Says which edit can't be done; then nothing changed.
     pub fn transact(&mut self, millis: u64, edits: &[Edit]) -> Result<Option<Batch>, Rejected> {
+        let before = self.vv.get(self.me);
+        let made = self.make(millis, edits)?;
+        Ok(if made { self.log(self.me).after(before, u64::MAX, usize::MAX).pop() } else { None })
+    }
+    /// As [`Space::transact`], for those who read what was made out of the log, with what came before and after it
+    /// ([`Space::missing`]). Whether anything changed.
+    ///
+    /// # Errors
+    /// Says which edit can't be done; then nothing changed.
+    pub fn make(&mut self, millis: u64, edits: &[Edit]) -> Result<bool, Rejected> {
         self.may_write()?;
         self.check_edits(edits)?;
         let mut transaction = self.begin(millis)?;
@@ -141,35 +184,32 @@ impl Space {
         self.may_write()?;
         let hlc = self.clock.tick(millis)?;
         self.open();
-        Ok(Transaction { hlc, out: BatchWriter::new(self.next_dot(), hlc) })
+        let first = self.next_dot();
+        let out = self.log(self.me).lend(first, hlc);
+        Ok(Transaction { hlc, before: out.count(), before_bytes: out.size(), out })
     }
     /// Makes some edits of a transaction: all of them, or none.
     ///
     /// # Errors
     /// Says which edit can't be done; the transaction goes on without these.
     pub fn edit(&mut self, transaction: &mut Transaction, edits: &[Edit]) -> Result<(), Rejected> {
-        if transaction.out.count() as usize + edits.len() > OPS_MAX {
+        if transaction.count() as usize + edits.len() > OPS_MAX {
             return Err(Rejected::Large(OPS_MAX));
         }
         self.check_edits(edits)?;
         self.perform_all(transaction, edits);
         Ok(())
     }
-    /// Ends a transaction. Nothing is returned if nothing changed.
+    /// Ends a transaction. Whether anything changed.
     ///
-    /// The batch must be durable before it is sent or the client is answered.
-    pub fn commit(&mut self, transaction: Transaction) -> Option<Batch> {
-        let Transaction { mut out, .. } = transaction;
-        if out.count() == 0 {
-            return None;
+    /// What was made must be durable before it is sent or the client is answered.
+    pub fn commit(&mut self, mut transaction: Transaction) -> bool {
+        let any = transaction.count() > 0;
+        if any {
+            transaction.out.end();
         }
-        out.end();
-        let batch = out.finish();
-        let me = self.me;
-        for op in batch.ops() {
-            self.log(me).push(&op.expect("just written"));
-        }
-        Some(batch)
+        self.log(self.me).take_back(transaction.out);
+        any
     }
     pub(super) fn may_write(&self) -> Result<(), Rejected> {
         match self.roster.get(self.me).map(|m| m.standing) {
@@ -181,7 +221,7 @@ impl Space {
         if edits.len() > OPS_MAX {
             return Err(Rejected::Large(OPS_MAX));
         }
-        let mut foreseen = Foreseen::default();
+        let mut foreseen = Foreseen { alone: edits.len() == 1, ..Foreseen::default() };
         for (i, edit) in edits.iter().enumerate() {
             self.check_edit(edit, &mut foreseen).map_err(|fault| Rejected::Edit(i, fault))?;
         }
@@ -230,9 +270,11 @@ impl Space {
             Change::Transfer { .. } => misfit("a transfer"),
             Change::Add(e) if kind.is_set() => {
                 size("an element", e.len(), NAME_MAX)?;
-                let gone = foreseen.retired.contains(&(at, e.as_slice()))
-                    || (self.is_retired(at, e) && !foreseen.is_deleted(at));
-                if kind == Kind::TwoPhaseSet && gone { Err(EditFault::Retired) } else { Ok(()) }
+                let gone = || {
+                    foreseen.retired.contains(&(at, e.as_slice()))
+                        || (self.is_retired(at, e) && !foreseen.is_deleted(at))
+                };
+                if kind == Kind::TwoPhaseSet && gone() { Err(EditFault::Retired) } else { Ok(()) }
             }
             Change::Add(_) => misfit("an addition"),
             Change::Remove(e) if matches!(kind, Kind::OrSet | Kind::TwoPhaseSet) => {
@@ -267,8 +309,12 @@ impl Space {
         plus: u64,
         minus: u64,
     ) -> Result<(), EditFault> {
-        let sums = foreseen.sums.entry(at).or_default();
-        *sums = (sums.0 + u128::from(plus), sums.1 + u128::from(minus));
+        let mut sums = (u128::from(plus), u128::from(minus));
+        if !foreseen.alone {
+            let before = foreseen.sums.entry(at).or_default();
+            *before = (before.0 + sums.0, before.1 + sums.1);
+            sums = *before;
+        }
         let (have_plus, have_minus) = self.own_totals(at);
         let most = u128::from(u64::MAX);
         let fits = u128::from(have_plus) + sums.0 <= most && u128::from(have_minus) + sums.1 <= most;
@@ -304,10 +350,8 @@ impl Space {
         Ok(())
     }
     fn own_totals(&self, at: &Address) -> (u64, u64) {
-        self.counter_entries(at)
-            .into_iter()
-            .filter(|(dot, _)| dot.replica() == self.me)
-            .map(|(_, body)| totals(&body))
+        let mine = self.counted(at).filter(|(dot, _)| dot.replica() == self.me);
+        mine.map(|(_, body)| totals(body))
             .fold((0, 0), |a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
     }
     fn is_retired(&self, at: &Address, element: &[u8]) -> bool {
@@ -316,24 +360,31 @@ impl Space {
     }
     /// A counter's entries: dot and body.
     pub(super) fn counter_entries(&self, at: &Address) -> Vec<(Dot, Vec<u8>)> {
-        let Some((parent, name)) = at.split() else { return Vec::new() };
-        let Some(id) = self.tree.find_names(Kind::Map, parent.iter().map(Vec::as_slice)) else {
-            return Vec::new();
-        };
-        let table = &self.tree.container(id).table;
-        let of_kind = table.named(Name::new(name)).filter(|e| e.tag == at.kind as u8);
-        of_kind.map(|e| (Dot::from_bits(e.dot), e.body.to_vec())).collect()
+        self.counted(at).map(|(dot, body)| (dot, body.to_vec())).collect()
+    }
+    fn counted<'s>(&'s self, at: &'s Address) -> impl Iterator<Item = (Dot, &'s [u8])> {
+        let found = at.split().and_then(|(parent, name)| {
+            let id = self.tree.find_names(Kind::Map, parent.iter().map(Vec::as_slice))?;
+            Some(self.tree.container(id).table.named(Name::new(name)))
+        });
+        let of_kind = found.into_iter().flatten().filter(|e| e.tag == at.kind as u8);
+        of_kind.map(|e| (Dot::from_bits(e.dot), e.body))
     }
 
     pub(super) fn next_dot(&self) -> Dot {
         Dot::new(self.me, self.vv.get(self.me) + 1)
     }
-    pub(super) fn emit(&mut self, op: &Op<'_>, out: &mut BatchWriter) {
+    pub(super) fn emit(&mut self, op: &Op<'_>, out: &mut Run) {
         out.push(op);
         self.apply(op);
     }
+    /// The same, at a place that was looked up.
+    fn emit_at(&mut self, op: &Op<'_>, at: Option<(u32, Pos)>, out: &mut Run) {
+        out.push(op);
+        self.apply_at(op, at);
+    }
     /// Makes the operations of one edit that was checked.
-    fn perform(&mut self, edit: &Edit, hlc: Hlc, out: &mut BatchWriter) {
+    fn perform(&mut self, edit: &Edit, hlc: Hlc, out: &mut Run) {
         let at = &edit.at;
         match &edit.change {
             Change::Write(value) => self.write(at, at.kind, value, hlc, out),
@@ -345,19 +396,19 @@ impl Space {
             Change::Decrease(n) => self.add_up(at, 0, *n, hlc, out),
             Change::Add(e) => {
                 let place = Place::element(at, e);
-                let (seen, _) = self.seen(&place);
-                if at.kind == Kind::OrSet || seen.is_empty() {
-                    let op = place.op(self.next_dot(), hlc, seen, Action::Add);
-                    self.emit(&op, out);
+                let here = self.seen(&place);
+                if at.kind == Kind::OrSet || here.dots == Dots::None {
+                    let op = place.op(self.next_dot(), hlc, here.dots, Action::Add);
+                    self.emit_at(&op, here.at, out);
                 }
             }
             Change::Remove(e) => {
                 let place = Place::element(at, e);
-                let (seen, retired) = self.seen(&place);
+                let here = self.seen(&place);
                 let two_phase = at.kind == Kind::TwoPhaseSet;
-                if !seen.is_empty() && !retired {
+                if here.dots != Dots::None && !here.retired {
                     let action = if two_phase { Action::Retire } else { Action::Remove };
-                    let op = place.op(self.next_dot(), hlc, seen, action);
+                    let op = place.op(self.next_dot(), hlc, here.dots, action);
                     self.emit(&op, out);
                 }
             }
@@ -367,48 +418,48 @@ impl Space {
             Change::Delete => self.delete(at, hlc, out),
         }
     }
-    /// The dots seen at a place, and whether one of them retires a 2P-Set's element.
-    pub(super) fn seen(&self, place: &Place) -> (Vec<Dot>, bool) {
-        let Some(id) = self.tree.find(&place.container) else { return (Vec::new(), false) };
+    pub(super) fn seen(&self, place: &Place<'_>) -> Here {
+        let Some(id) = self.container_at(&place.container) else {
+            return Here { dots: Dots::None, retired: false, at: None };
+        };
         let in_map = place.container_kind == Kind::Map;
-        let mut retired = false;
-        let mut dots = Vec::new();
-        for e in self.tree.container(id).table.named(Name::new(&place.name)) {
-            if in_map && e.tag != place.kind as u8 {
-                continue;
-            }
+        let table = &self.tree.container(id).table;
+        let (name, mut retired) = (Name::new(place.name), false);
+        let at = table.locate(&name);
+        let entries = table.named_from(at, name);
+        let ours = entries.filter(|e| !in_map || e.tag == place.kind as u8);
+        let dots = ours.map(|e| {
             retired |= !in_map && e.tag == RETIRED;
-            dots.push(if place.kind.is_counter() {
-                self.instance(e.body).unwrap_or(Dot::from_bits(e.dot))
-            } else {
-                Dot::from_bits(e.dot)
-            });
-        }
-        (dots, retired)
+            let dot = Dot::from_bits(e.dot);
+            if place.kind.is_counter() { self.instance(e.body).unwrap_or(dot) } else { dot }
+        });
+        Here { dots: dots.collect(), retired, at: Some((id, at)) }
     }
-    fn write(&mut self, at: &Address, kind: Kind, value: &[u8], hlc: Hlc, out: &mut BatchWriter) {
+    fn write(&mut self, at: &Address, kind: Kind, value: &[u8], hlc: Hlc, out: &mut Run) {
         let place = Place::member(at, kind);
-        let (seen, _) = self.seen(&place);
-        let op = place.op(self.next_dot(), hlc, seen, Action::Write(value));
-        self.emit(&op, out);
+        let here = self.seen(&place);
+        let op = place.op(self.next_dot(), hlc, here.dots, Action::Write(value));
+        self.emit_at(&op, here.at, out);
     }
-    /// The instance that this replica counts in, and its entry there: where it counted before, else the oldest.
-    fn own_instance(&self, at: &Address) -> (Option<Dot>, Option<Vec<u8>>) {
-        let entries = self.counter_entries(at);
-        let mine = entries.iter().find(|(dot, _)| dot.replica() == self.me);
-        if let Some((_, body)) = mine {
-            return (self.instance(body), Some(body.clone()));
+    /// The instance that this replica counts in, and its totals there: where it counted before, else the oldest.
+    fn own_instance(&self, at: &Address) -> (Option<Dot>, (u64, u64)) {
+        let mut oldest = None;
+        for (dot, body) in self.counted(at) {
+            let of = self.instance(body);
+            if dot.replica() == self.me {
+                return (of, totals(body));
+            }
+            oldest = [oldest, of].into_iter().flatten().min();
         }
-        (entries.iter().filter_map(|(_, body)| self.instance(body)).min(), None)
+        (oldest, (0, 0))
     }
-    fn add_up(&mut self, at: &Address, plus: u64, minus: u64, hlc: Hlc, out: &mut BatchWriter) {
+    fn add_up(&mut self, at: &Address, plus: u64, minus: u64, hlc: Hlc, out: &mut Run) {
         let dot = self.next_dot();
-        let (of, mine) = self.own_instance(at);
-        let (p, m) = mine.as_deref().map_or((0, 0), totals);
+        let (of, (p, m)) = self.own_instance(at);
         let place = Place::member(at, at.kind);
         let (plus, minus) = (p.saturating_add(plus), m.saturating_add(minus));
         let action = Action::Count { instance: of.unwrap_or(dot), plus, minus };
-        let op = place.op(dot, hlc, Vec::new(), action);
+        let op = place.op(dot, hlc, Dots::None, action);
         self.emit(&op, out);
     }
     fn escrow(
@@ -418,7 +469,7 @@ impl Space {
         spend: u64,
         hand: Option<(ReplicaIndex, u64)>,
         hlc: Hlc,
-        out: &mut BatchWriter,
+        out: &mut Run,
     ) {
         let dot = self.next_dot();
         let given = hand.map_or(0, |(_, amount)| amount);
@@ -442,14 +493,14 @@ impl Space {
             spent: spent.saturating_add(spend),
             transfers: transfers.into_iter().collect(),
         };
-        let op = place.op(dot, hlc, Vec::new(), action);
+        let op = place.op(dot, hlc, Dots::None, action);
         self.emit(&op, out);
     }
-    fn delete(&mut self, at: &Address, hlc: Hlc, out: &mut BatchWriter) {
+    fn delete(&mut self, at: &Address, hlc: Hlc, out: &mut Run) {
         let place = Place::member(at, at.kind);
         if !at.kind.is_container() {
-            let (seen, _) = self.seen(&place);
-            if !seen.is_empty() {
+            let seen = self.seen(&place).dots;
+            if seen != Dots::None {
                 let op = place.op(self.next_dot(), hlc, seen, Action::Remove);
                 self.emit(&op, out);
             }

@@ -177,16 +177,7 @@ impl Space {
     /// Whether a set has an element.
     #[must_use]
     pub fn contains(&self, at: &Address, element: &[u8]) -> bool {
-        let Some(table) = self.table(at) else { return false };
-        let name = Name::new(element);
-        let mut any = false;
-        for e in table.named(name) {
-            if e.tag == RETIRED {
-                return false;
-            }
-            any = true;
-        }
-        any
+        self.table(at).is_some_and(|table| has_element(table, element))
     }
     /// A set's elements after one (or from the first), `limit` at most, in order of their bytes.
     #[must_use]
@@ -386,6 +377,18 @@ impl Space {
         let heir = self.heir(replica);
         if evicted(heir) { self.roster.kept_for().next().unwrap_or(self.me) } else { heir }
     }
+}
+
+/// Whether a set of these members has an element.
+pub(super) fn has_element(table: &Table, element: &[u8]) -> bool {
+    let mut any = false;
+    for e in table.named(Name::new(element)) {
+        if e.tag == RETIRED {
+            return false;
+        }
+        any = true;
+    }
+    any
 }
 
 /// The order in which kinds of one name lie in a table.

@@ -193,13 +193,13 @@ impl Space {
 
     fn make_anew(&mut self, step: &Step<'_>, node: NodeId, root: &[u8]) {
         let dot = self.next_dot();
-        let Some(old) = &step.op else { return self.make(&nothing(dot, step.hlc, root)) };
+        let Some(old) = &step.op else { return self.make_op(&nothing(dot, step.hlc, root)) };
         let spliced = self.splice_anew(old, dot, |d| self.roster.renamed(d, Some(node)));
         let mut op = self.anew(old, dot, node);
         if let (Some(bytes), Action::Splice { width, .. }) = (&spliced, &old.action) {
             op.action = Action::Splice { width: *width, bytes };
         }
-        self.make(&op);
+        self.make_op(&op);
     }
 
     /// This node, the places that it had before, and the last that counts of each; none if that is not decided yet, or what others' operations
@@ -221,7 +221,7 @@ impl Space {
         Some((node, lasts.collect::<Option<_>>()?))
     }
 
-    fn make(&mut self, op: &Op<'_>) {
+    fn make_op(&mut self, op: &Op<'_>) {
         self.apply(op);
         self.log(self.me).push(op);
         self.clock.resume(op.hlc);

@@ -11,7 +11,7 @@ use super::Space;
 use super::mutate::{Foreseen, Place};
 use super::tree::path_names;
 use crate::address::{Address, Kind, VALUE_MAX};
-use crate::batch::BatchWriter;
+use crate::batch::Run;
 use crate::dot::Dot;
 use crate::edit::{Change, Edit, EditFault};
 use crate::hlc::Hlc;
@@ -64,7 +64,7 @@ impl Space {
         Ok(())
     }
     /// Makes the operations of an edit that was checked.
-    pub(super) fn perform_sequence(&mut self, edit: &Edit, hlc: Hlc, out: &mut BatchWriter) {
+    pub(super) fn perform_sequence(&mut self, edit: &Edit, hlc: Hlc, out: &mut Run) {
         let at = &edit.at;
         let first = self.next_dot();
         match &edit.change {
@@ -92,7 +92,7 @@ impl Space {
             _ => {}
         }
     }
-    fn take_out(&mut self, at: &Address, mut names: Vec<u64>, hlc: Hlc, out: &mut BatchWriter) {
+    fn take_out(&mut self, at: &Address, mut names: Vec<u64>, hlc: Hlc, out: &mut Run) {
         names.sort_unstable();
         names.dedup();
         for part in names.chunks(GO_MAX) {
@@ -106,7 +106,7 @@ impl Space {
         spans: &[Span],
         values: &[Vec<u8>],
         hlc: Hlc,
-        out: &mut BatchWriter,
+        out: &mut Run,
     ) {
         let dot = self.next_dot();
         let bytes = encode(dot, hang, spans, values);

@@ -1,17 +1,19 @@
 //! The members of one container, in order of their names: leaves under one array of fences.
 //!
 //! Two levels: a binary search over the leaves' first heads (eight bytes each, in one array), then one inside a
-//! leaf. At 128 entries a leaf a set of 100,000 elements has some 1,100 fences (9 KiB, in the first cache), one of ten
+//! leaf. Leaves of one head are told apart by the eight bytes behind what their first names share (`seconds`), so that no leaf need be touched but
+//! the one that is wanted. At 128 entries a leaf a set of 100,000 elements has some 1,100 fences (9 KiB, in the first cache), one of ten
 //! million 110,000; an insertion moves half a leaf, a kilobyte. Twice as large leaves move twice as much and are searched through as many
 //! lines of memory more; half as large ones cost a byte an element more. Ordered rather than hashed: states are canonical without sorting, a subtree is a range, a
 //! cursor of a scan is a name.
 
-use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX, probe};
+use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX, alike, eight, search_all};
 use super::tree::as_entry;
 use crate::address::Kind;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::ops::Range;
 
 /// A place in a table; any change of the table makes it stale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,8 +26,10 @@ pub(super) struct Pos {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     fences: Vec<u64>,
-    /// The second eight bytes of the same names: keys like `user:000012345` are told apart here, where no leaf need be touched.
+    /// Eight bytes more of the same names: those behind their head and what all of that head share.
     seconds: Vec<u64>,
+    /// By head: what the fences of this head share beyond it, if anything.
+    shared: Vec<(u64, Box<[u8]>)>,
     /// Boxed: a leaf that is split moves pointers, not leaves.
     #[allow(clippy::vec_box, reason = "what is moved is the point")]
     leaves: Vec<Box<Leaf>>,
@@ -62,35 +66,114 @@ impl Table {
     /// The first entry whose name is not before this one.
     #[inline]
     pub(super) fn locate(&self, name: &Name<'_>) -> Pos {
-        let low = self.fences.partition_point(|f| *f < name.head);
-        let mut high = low;
-        // Leaves that begin with the same eight bytes: compare the next eight, then whole names.
-        if self.fences.get(low) == Some(&name.head) {
-            let same = low + self.fences[low..].partition_point(|f| *f == name.head);
-            let second = name.second();
-            let mut from = low + self.seconds[low..same].partition_point(|s| *s < second);
-            let mut to = from + self.seconds[from..same].partition_point(|s| *s == second);
-            while from < to {
-                let mid = from.midpoint(to);
-                if self.leaves[mid].cmp_first(name) == Ordering::Less { from = mid + 1 } else { to = mid }
-            }
-            high = from;
-        }
-        let leaf = high.saturating_sub(1);
+        let leaf = self.leaf_of(name);
         let slot = self.leaves.get(leaf).map_or(0, |l| l.locate(name));
         self.settle(Pos { leaf, slot })
     }
-    /// Searches for several names at once, by their heads alone, for the sake of what that brings near.
-    pub(super) fn probe(&self, heads: &[u64]) {
-        let mut probes = [(&[][..], 0u64); super::AT_ONCE];
-        if self.leaves.is_empty() {
-            return;
+    /// The leaf in which a name is, or would be: the last that begins before it.
+    #[inline]
+    fn leaf_of(&self, name: &Name<'_>) -> usize {
+        let mut low = self.fences.partition_point(|f| *f < name.head);
+        // Leaves that begin with the same eight bytes: compare what comes behind what they share, then whole names.
+        if self.fences.get(low) == Some(&name.head) {
+            let same = low + self.fences[low..].partition_point(|f| *f == name.head);
+            let (shared, rest) = (self.shared_by(name.head), name.rest());
+            if rest.starts_with(shared) {
+                let second = eight(rest, shared.len());
+                low += self.seconds[low..same].partition_point(|s| *s < second);
+                let mut to = low + self.seconds[low..same].partition_point(|s| *s == second);
+                while low < to {
+                    let mid = low.midpoint(to);
+                    if self.leaves[mid].cmp_first(name) == Ordering::Less { low = mid + 1 } else { to = mid }
+                }
+            } else if rest > shared {
+                low = same;
+            }
         }
-        for (probe, head) in probes.iter_mut().zip(heads) {
-            let leaf = self.fences.partition_point(|f| *f < *head).saturating_sub(1);
-            *probe = (self.leaves[leaf].slots(), *head);
+        low.saturating_sub(1)
+    }
+    /// What the fences of a head share beyond it.
+    fn shared_by(&self, head: u64) -> &[u8] {
+        let at = self.shared.binary_search_by_key(&head, |(h, _)| *h);
+        at.map_or(&[], |at| &self.shared[at].1)
+    }
+    /// The fences of a head.
+    fn run_of(&self, head: u64) -> Range<usize> {
+        let low = self.fences.partition_point(|f| *f < head);
+        low..low + self.fences[low..].partition_point(|f| *f == head)
+    }
+    /// Takes down how a leaf begins.
+    fn set_fence(&mut self, leaf: usize) {
+        let (head, rest) = self.leaves[leaf].first();
+        let shared = self.shared_by(head);
+        let second = eight(rest, shared.len());
+        let less = (!rest.starts_with(shared)).then(|| alike(rest, shared));
+        let before = core::mem::replace(&mut self.fences[leaf], head);
+        self.seconds[leaf] = second;
+        if let Some(less) = less {
+            self.share(head, less);
         }
-        probe(&mut probes[..heads.len().min(super::AT_ONCE)]);
+        if before != head {
+            self.forget_head(before);
+        }
+    }
+    /// Takes down a new leaf, which begins behind the first of its run of fences.
+    fn add_leaf(&mut self, at: usize, leaf: Leaf) {
+        let (head, _) = leaf.first();
+        self.leaves.insert(at, Box::new(leaf));
+        self.fences.insert(at, head);
+        self.seconds.insert(at, 0);
+        self.set_fence(at);
+        let run = self.run_of(head);
+        if run.len().is_power_of_two() && run.len() > 1 {
+            let (first, last) = (self.leaves[run.start].first().1, self.leaves[run.end - 1].first().1);
+            let all = alike(first, last);
+            if all > self.shared_by(head).len() {
+                self.share(head, all);
+            }
+        }
+    }
+    fn drop_leaf(&mut self, at: usize) -> Box<Leaf> {
+        let head = self.fences.remove(at);
+        self.seconds.remove(at);
+        self.forget_head(head);
+        self.leaves.remove(at)
+    }
+    /// From now on so many bytes beyond their head are known to be shared by its fences.
+    fn share(&mut self, head: u64, len: usize) {
+        let run = self.run_of(head);
+        for at in run.clone() {
+            self.seconds[at] = eight(self.leaves[at].first().1, len);
+        }
+        let at = self.shared.binary_search_by_key(&head, |(h, _)| *h);
+        match (at, len) {
+            (Ok(at), 0) => drop(self.shared.remove(at)),
+            (Err(_), 0) => {}
+            (at, _) => {
+                let bytes = self.leaves[run.start].first().1[..len].into();
+                match at {
+                    Ok(at) => self.shared[at].1 = bytes,
+                    Err(at) => self.shared.insert(at, (head, bytes)),
+                }
+            }
+        }
+    }
+    fn forget_head(&mut self, head: u64) {
+        if self.run_of(head).is_empty()
+            && let Ok(at) = self.shared.binary_search_by_key(&head, |(h, _)| *h)
+        {
+            self.shared.remove(at);
+        }
+    }
+    /// Searches for several names at once, by their keys alone, for the sake of what that brings near.
+    pub(super) fn probe(&self, names: &[Name<'_>]) {
+        let Some(first) = self.leaves.first() else { return };
+        let mut searches = [first.search(&Name::new(&[])); super::AT_ONCE];
+        let searches = &mut searches[..names.len().min(super::AT_ONCE)];
+        for (search, name) in searches.iter_mut().zip(names) {
+            *search = self.leaves[self.leaf_of(name)].search(name);
+        }
+        search_all(searches);
     }
     /// A place past a leaf's end is the next leaf's start.
     fn settle(&self, at: Pos) -> Pos {
@@ -113,14 +196,28 @@ impl Table {
     pub(super) fn iter(&self) -> Iter<'_> {
         self.from(Self::start())
     }
+    /// The entry at a place, if it is of this name. Of another one only the key is looked at, which lies in the slot.
+    #[inline]
+    pub(super) fn entry_of(&self, at: Pos, name: &Name<'_>) -> Option<Entry<'_>> {
+        let leaf = self.leaves.get(at.leaf)?;
+        if leaf.may_be(at.slot, name) { leaf.entry(at.slot).filter(|e| e.is(name)) } else { None }
+    }
     /// All entries of a name.
     pub(super) fn named<'t>(&'t self, name: Name<'t>) -> impl Iterator<Item = Entry<'t>> {
-        self.from(self.locate(&name)).take_while(move |e| e.is(&name))
+        self.named_from(self.locate(&name), name)
+    }
+    /// The same, from the first of them on.
+    pub(super) fn named_from<'t>(&'t self, mut at: Pos, name: Name<'t>) -> impl Iterator<Item = Entry<'t>> {
+        core::iter::from_fn(move || {
+            let e = self.entry_of(at, &name)?;
+            at = self.next(at);
+            Some(e)
+        })
     }
     /// Adds an entry, unless one with its name, tag and dot is there. Whether it was added.
     pub(super) fn insert(&mut self, new: &New<'_>) -> bool {
         let mut at = self.locate(&new.name);
-        while let Some(e) = self.entry(at).filter(|e| e.is(&new.name)) {
+        while let Some(e) = self.entry_of(at, &new.name) {
             match (e.tag, e.dot).cmp(&(new.tag, new.dot)) {
                 Ordering::Less => at = self.next(at),
                 Ordering::Equal => return false,
@@ -135,7 +232,7 @@ impl Table {
         if self.leaves.is_empty() {
             self.leaves.push(Box::default());
             self.fences.push(new.name.head);
-            self.seconds.push(new.name.second());
+            self.seconds.push(0);
         }
         // Before the first of a leaf is as well behind the last of the one before: fill that first.
         let at = match at {
@@ -146,14 +243,11 @@ impl Table {
         self.names += usize::from(self.stands_alone(at, at, &as_entry(new)));
         self.leaves[at.leaf].insert(at.slot, new);
         if at.slot == 0 {
-            self.fences[at.leaf] = new.name.head;
-            self.seconds[at.leaf] = new.name.second();
+            self.set_fence(at.leaf);
         }
         if self.leaves[at.leaf].is_full() {
             let upper = self.leaves[at.leaf].split();
-            self.fences.insert(at.leaf + 1, upper.fence());
-            self.seconds.insert(at.leaf + 1, upper.second());
-            self.leaves.insert(at.leaf + 1, Box::new(upper));
+            self.add_leaf(at.leaf + 1, upper);
         }
     }
     /// Puts an entry in place of one with the same name and tag.
@@ -166,23 +260,19 @@ impl Table {
         let leaf = &mut self.leaves[at.leaf];
         leaf.remove(at.slot);
         self.len -= 1;
-        if leaf.len() == 0 {
-            self.leaves.remove(at.leaf);
-            self.fences.remove(at.leaf);
-            self.seconds.remove(at.leaf);
+        let left = leaf.len();
+        if left == 0 {
+            self.drop_leaf(at.leaf);
             return;
         }
         if at.slot == 0 {
-            self.fences[at.leaf] = leaf.fence();
-            self.seconds[at.leaf] = leaf.second();
+            self.set_fence(at.leaf);
         }
         let low = at.leaf.saturating_sub(1);
-        if leaf.len() < SLOTS_MAX / 8 && low + 1 < self.leaves.len() {
+        if left < SLOTS_MAX / 8 && low + 1 < self.leaves.len() {
             let together = self.leaves[low].len() + self.leaves[low + 1].len();
             if together < SLOTS_MAX / 2 {
-                let next = self.leaves.remove(low + 1);
-                self.fences.remove(low + 1);
-                self.seconds.remove(low + 1);
+                let next = self.drop_leaf(low + 1);
                 self.leaves[low].append(&next);
             }
         }
@@ -193,10 +283,11 @@ impl Table {
         if this.tag == DEADLINE {
             return false;
         }
-        // Of most neighbours the head, which lies in the slot, is another.
+        // Of most neighbours the key, which lies in the slot, is another.
         let entry = |at: Pos| {
-            let near = self.leaves.get(at.leaf)?.head(at.slot) == Some(this.head);
-            self.entry(at).filter(|e| near && e.len == this.len && e.rest == this.rest)
+            let near = self.leaves.get(at.leaf)?.is_near(at.slot, this);
+            let same = |e: &Entry<'_>| e.head == this.head && e.len == this.len && e.rest == this.rest;
+            if near { self.entry(at).filter(same) } else { None }
         };
         let mut at = self.settle(from);
         while let Some(e) = entry(at) {
@@ -227,6 +318,7 @@ impl Table {
         self.leaves.shrink_to_fit();
         self.fences.shrink_to_fit();
         self.seconds.shrink_to_fit();
+        self.shared.shrink_to_fit();
     }
 }
 
@@ -274,6 +366,9 @@ mod tests {
             proptest::collection::vec(0u8..3, 0..10),
             (0u16..400).prop_map(|n| std::format!("user:00000{n}").into_bytes()),
             (0u64..4000).prop_map(|n| n.to_be_bytes().to_vec()),
+            (0u16..600).prop_map(|n| std::format!("element:00000000{n:04}").into_bytes()),
+            (0u16..600).prop_map(|n| std::format!("element:{}0000{n}", n % 2).into_bytes()),
+            (0usize..20).prop_map(|n| b"element:00000000012"[..n.min(19)].to_vec()),
         ]
     }
 

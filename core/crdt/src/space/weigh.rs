@@ -60,9 +60,9 @@ impl Space {
             }
             Change::Write(_) | Change::Expire(_) | Change::Delete => {
                 let kind = if matches!(edit.change, Change::Expire(_)) { Kind::Deadline } else { at.kind };
-                self.seen(&Place::member(at, kind)).0.len()
+                self.seen(&Place::member(at, kind)).dots.as_slice().len()
             }
-            Change::Add(e) | Change::Remove(e) => self.seen(&Place::element(at, e)).0.len(),
+            Change::Add(e) | Change::Remove(e) => self.seen(&Place::element(at, e)).dots.as_slice().len(),
             _ if at.kind == Kind::Bounded => {
                 let mine = self.counter_entries(at).into_iter().filter(|(dot, _)| dot.replica() == self.me);
                 return HANDED_BYTES * mine.map(|(_, body)| handed(&body).len()).max().unwrap_or(0);

@@ -4,6 +4,7 @@ use super::{View, integer, type_of};
 use crate::api::Type;
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use dwcp_crdt::space::Inside;
 use dwcp_crdt::{Dot, Hlc, Kind};
 
 /// What lies under a key at the view's moment; nothing if its deadline has passed.
@@ -15,6 +16,8 @@ pub(super) struct Held<'s> {
     counted: Option<i128>,
     /// By number of the kind.
     kinds: u32,
+    /// The sets.
+    sets: [Option<Inside<'s>>; 3],
     /// There is a deadline, passed or not.
     pub(super) expires: bool,
     /// The deadline has passed: what is there is the rest of an ended life.
@@ -40,6 +43,11 @@ impl<'s> View<'s> {
                 }
                 kind if kind.is_counter() => {
                     held.counted = Some(held.counted.unwrap_or(0).saturating_add(seen.total()));
+                }
+                kind if kind.is_set() => {
+                    if let Some(free) = held.sets.iter_mut().find(|s| s.is_none()) {
+                        *free = self.space.inside(&seen);
+                    }
                 }
                 _ => {}
             }
@@ -69,12 +77,18 @@ impl Held<'_> {
     /// # Errors
     /// There are others only.
     pub(super) fn expect(&self, wanted: Type) -> Result<bool, Refusal> {
-        let types = || Kind::ALL.iter().filter(|k| self.has(**k)).map(|k| type_of(*k));
-        match types().min() {
+        if self.kinds & kinds_of(wanted) != 0 {
+            return Ok(true);
+        }
+        let holds = [Type::String, Type::Hash, Type::List, Type::Set];
+        match holds.into_iter().find(|t| self.kinds & kinds_of(*t) != 0) {
             None => Ok(false),
-            Some(_) if types().any(|t| t == wanted) => Ok(true),
             Some(holds) => Err(Refusal::WrongType { holds }),
         }
+    }
+    /// Whether a set that lies there has a member.
+    pub(super) fn contains(&self, member: &[u8]) -> bool {
+        self.sets.iter().flatten().any(|set| set.contains(member))
     }
     /// The string as it is shown: the latest write, and what was counted since if it is a number.
     pub(super) fn text(&self) -> Option<Bytes> {
@@ -100,4 +114,9 @@ impl Held<'_> {
         };
         Ok(base + self.counted.unwrap_or(0))
     }
+}
+
+/// The kinds of a type, each by the bit of its number.
+fn kinds_of(wanted: Type) -> u32 {
+    Kind::ALL.iter().filter(|k| type_of(**k) == wanted).fold(0, |bits, k| bits | 1 << (*k as u32))
 }

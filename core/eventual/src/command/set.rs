@@ -17,11 +17,12 @@ const AT_ONCE: usize = 1_024;
 pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
     match command {
         Command::SAdd { key, members } => {
-            let there = view.look(key).expect(Type::Set)?;
+            let held = view.look(key);
+            let there = held.expect(Type::Set)?;
             let mut edits = if there { Vec::new() } else { view.space.delete_all(&[key.to_vec()]) };
             let mut new = BTreeSet::new();
             for m in members {
-                if !there || !contains(view, key, m) {
+                if !held.contains(m) {
                     new.insert(m);
                 }
                 // What is there is added again: the addition must survive a removal that has not seen it.
@@ -30,10 +31,11 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan { edits, reply: length(new.len()) })
         }
         Command::SRem { key, members } => {
-            if !view.expect(key, Type::Set)? {
+            let held = view.look(key);
+            if !held.expect(Type::Set)? {
                 return Ok(Plan::reads(Reply::Number(0)));
             }
-            let gone: BTreeSet<&Bytes> = members.iter().filter(|m| contains(view, key, m)).collect();
+            let gone: BTreeSet<&Bytes> = members.iter().filter(|m| held.contains(m)).collect();
             let mut edits: Vec<Edit> = Vec::new();
             for m in &gone {
                 for kind in SETS.into_iter().filter(|k| *k != Kind::GSet) {
@@ -53,12 +55,14 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             Ok(Plan::reads(Reply::Elements(found.into_iter().map(Bytes::from).collect())))
         }
         Command::SIsMember { key, member } => {
-            let is = view.look(key).expect(Type::Set)? && contains(view, key, member);
+            let held = view.look(key);
+            let is = held.expect(Type::Set)? && held.contains(member);
             Ok(Plan::reads(Reply::Number(i64::from(is))))
         }
         Command::SMIsMember { key, members } => {
-            let there = view.expect(key, Type::Set)?;
-            let flags = members.iter().map(|m| there && contains(view, key, m)).collect();
+            let held = view.look(key);
+            held.expect(Type::Set)?;
+            let flags = members.iter().map(|m| held.contains(m)).collect();
             Ok(Plan::reads(Reply::Flags(flags)))
         }
         Command::SCard { key } => {
@@ -75,10 +79,6 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         Command::SScan { key, span } => scan(view, key, span),
         other => unreachable!("{} is no command of sets", other.name()),
     }
-}
-
-fn contains(view: View<'_>, key: &[u8], member: &[u8]) -> bool {
-    SETS.into_iter().any(|kind| view.space.contains(&Address::key(kind, key), member))
 }
 
 fn cardinality(view: View<'_>, key: &[u8]) -> usize {
