@@ -13,7 +13,9 @@ async fn quic_carries_datagrams_beside_its_lanes() {
     b.until_up().await;
     let largest = vec![7; DATAGRAM_MAX.as_usize()];
     // One may be lost on its way through this machine, and those sent before the welcome are.
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
     let heard = loop {
+        assert!(tokio::time::Instant::now() < until, "no datagram in 20 s");
         a.send(2, Lane::Datagram, largest.clone());
         tokio::time::sleep(Duration::from_millis(20)).await;
         if let Some(heard) = b.ear.try_next() {
