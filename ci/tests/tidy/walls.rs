@@ -55,8 +55,12 @@ fn a_hole_in_the_wall_is_found() {
 /// The one path from `core/` to the operating system's randomness leads through openraft.
 #[test]
 fn only_openraft_reaches_getrandom_and_nothing_reaches_tokio() {
-    for (package, banned) in [("dwcp-store", "getrandom"), ("dwcp-wal", "getrandom"), ("dwcp-node", "tokio")]
-    {
+    for (package, banned) in [
+        ("dwcp-consensus", "getrandom"),
+        ("dwcp-store", "getrandom"),
+        ("dwcp-wal", "getrandom"),
+        ("dwcp-node", "tokio"),
+    ] {
         let out = Command::new(env!("CARGO"))
             .args(["tree", "--offline", "--locked", "-p", package, "-e", "normal", "--prefix", "none"])
             .current_dir(root())

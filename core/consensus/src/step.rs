@@ -22,6 +22,13 @@
 //! was forgotten is told so by [`Output::Behind`]; the driver brings it a checkpoint and reports
 //! [`Input::Installed`] there.
 //!
+//! **Liars.** Where peers may lie, a peer's checkpoint is believed only if enough members vouch for it, so
+//! all must take theirs at the same place: the protocol names it with [`Output::Checkpoint`], the driver
+//! answers with the digest of the state once it is durable ([`Input::Vouched`]), keeps it until
+//! [`Output::Stable`] names a later one, answers [`Output::Behind`] with the newest stable one, and installs
+//! a peer's only where [`Protocol::admits`] its mark and the digest of what came. Protocols that only
+//! crash put out neither of the two, and admit everything.
+//!
 //! **Invariants.**
 //! 1. [`Output::Decided`] comes in the order of its index, from 1 (or from behind the installed mark),
 //!    without gaps or repetition within a lifetime; what is decided twice across a crash is equal.
@@ -102,6 +109,13 @@ pub enum Input<M> {
         /// As [`Protocol::mark`] gave it.
         mark: Bytes,
     },
+    /// The checkpoint asked for by [`Output::Checkpoint`] is durable. Counts as [`Input::Checkpointed`] too.
+    Vouched {
+        /// As the output gave it.
+        mark: Bytes,
+        /// The digest of the state: equal wherever the same commands were applied.
+        digest: [u8; 32],
+    },
     /// Local state was replaced by a peer's checkpoint, which is durable; `mark` came with it.
     Installed {
         /// As the peer's [`Protocol::mark`] gave it.
@@ -149,6 +163,16 @@ pub enum Output<M, R> {
         token: Token,
         /// Why.
         error: EngineError,
+    },
+    /// Take a checkpoint of local state as every `Decided` before this output leaves it, and none behind.
+    Checkpoint {
+        /// Its mark: [`Protocol::mark`] at this very place of the outputs.
+        mark: Bytes,
+    },
+    /// Enough members vouch for the checkpoint of this mark: earlier ones may go.
+    Stable {
+        /// Its mark.
+        mark: Bytes,
     },
     /// This peer needs what was forgotten here: bring it a checkpoint.
     Behind {
@@ -234,6 +258,12 @@ pub trait Protocol: Clone + Hash + Debug + Sized {
 
     /// Names all that was given out as decided so far, for a checkpoint of the state that has applied it.
     fn mark(&self) -> Bytes;
+
+    /// Whether a peer's checkpoint with this mark, whose state has this digest, may replace local state.
+    fn admits(&self, mark: &Bytes, digest: &[u8; 32]) -> bool {
+        let _ = (mark, digest);
+        true
+    }
 
     /// Records from which [`Protocol::recover`], with the newest mark checkpointed, makes the durable
     /// part of this state anew.
