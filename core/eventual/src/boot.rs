@@ -16,6 +16,7 @@ use crate::ranges::Serving;
 use crate::replica::{Counts, Eventual, millis};
 use crate::roster::Decided;
 use crate::streams::Streams;
+use bytes::Bytes;
 use dwcp_crdt::space::{Config, Received};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space};
 use dwcp_env::{ClusterId, DiskError, Event, Instant, NodeId, Purpose, World};
@@ -40,6 +41,8 @@ pub struct Host {
     pub node: NodeId,
     /// Its log.
     pub wal: Arc<Mutex<Wal>>,
+    /// What every message of this keyspace begins with: written in front of it here, so that the node need not copy it to do so.
+    pub envelope: Bytes,
 }
 
 /// What was read back.
@@ -81,6 +84,7 @@ impl Eventual {
             seed,
             draws: 0,
             wal: host.wal,
+            envelope: host.envelope,
             identity: identity.map(|i| Identity { whole, ..i }),
             place_lost: None,
             records_lost: identity.is_none_or(|i| i.unsure),

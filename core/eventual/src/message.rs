@@ -147,8 +147,29 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    pub(crate) fn encode(&self) -> Bytes {
-        wire::encode(self).into()
+    /// The message behind what each begins with, in memory that was taken once.
+    pub(crate) fn encode(&self, envelope: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(envelope.len() + self.room());
+        out.extend_from_slice(envelope);
+        wire::encode_into(self, &mut out);
+        out.into()
+    }
+    /// No fewer bytes than it takes, save for heads and versions of very many places.
+    fn room(&self) -> usize {
+        const REST: usize = 64;
+        // A length takes nine bytes at most.
+        let all = |parts: &[Bytes]| parts.iter().map(|b| b.len() + 9).sum::<usize>();
+        let head = |head: &Option<(Bytes, Bytes)>| head.as_ref().map_or(0, |(a, b)| a.len() + b.len());
+        REST + match self {
+            Self::Gossip(b) | Self::Site(b) | Self::Roster(b) => b.len(),
+            Self::Version { version, .. } | Self::TailWanted { version } => version.len(),
+            Self::Operations { batches, .. } | Self::Tail { batches, .. } => all(batches),
+            Self::Snapshot { head: h, chunk, .. } => head(h) + chunk.len() + 1_024,
+            Self::RangesWanted { question, .. } => question.len(),
+            Self::Ranges { head: h, answer, .. } => head(h) + answer.len(),
+            Self::EntriesWanted { .. } | Self::Entries { .. } => 4_096,
+            _ => 0,
+        }
     }
     /// Reads a message.
     ///

@@ -160,6 +160,7 @@ pub struct Eventual {
     pub(crate) seed: Seed,
     pub(crate) draws: u64,
     pub(crate) wal: Arc<Mutex<Wal>>,
+    pub(crate) envelope: Bytes,
 
     pub(crate) space: Space,
     pub(crate) identity: Option<Identity>,
@@ -380,7 +381,7 @@ impl Eventual {
     fn take_sends(&mut self, out: &mut Outbox) {
         for output in self.gossip_out.drain(..) {
             if let dwcp_gossip::Output::Send { to, lane, body } = output {
-                let body = Message::Gossip(body).encode();
+                let body = Message::Gossip(body).encode(&self.envelope);
                 self.rungs.sent(Rung::Push, body.len());
                 out.sends.push((to, lane, body));
             }

@@ -169,7 +169,8 @@ impl Eventual {
             }
             out.wake_by(s.to.wake_at().max(now.mono));
         }
-        for (to, lane, body) in self.streams.sends.drain(..) {
+        for (to, lane, letter) in self.streams.sends.drain(..) {
+            let body = Message::Site(letter).encode(&self.envelope);
             self.rungs.sent(Rung::Stream, body.len());
             out.sends.push((to, lane, body));
         }
@@ -272,7 +273,7 @@ impl Eventual {
         let mut fault = Ok(());
         for r in received.drain(..) {
             match r {
-                Received::Letter(letter) => self.streams.sends.push(envelope(from, &letter)),
+                Received::Letter(letter) => self.streams.sends.push(addressed(from, &letter)),
                 Received::Malformed { why } => fault = Err(message::fault(from, &why)),
                 Received::Apply { number, items } => self.on_items(now, from, session, number, items),
             }
@@ -313,7 +314,7 @@ impl Eventual {
         sender.durable(now.mono, session, number, &mut streams.received);
         for r in streams.received.drain(..) {
             if let Received::Letter(letter) = r {
-                streams.sends.push(envelope(from, &letter));
+                streams.sends.push(addressed(from, &letter));
             }
         }
     }
@@ -323,7 +324,7 @@ impl Eventual {
 fn post(to: NodeId, s: &mut Shipping, sent: &mut Vec<Sent>, sends: &mut Vec<(NodeId, Lane, Bytes)>) {
     for said in sent.drain(..) {
         match said {
-            Sent::Letter(letter) => sends.push(envelope(to, &letter)),
+            Sent::Letter(letter) => sends.push(addressed(to, &letter)),
             Sent::Stands => s.behind = true,
             Sent::Durable { lag, .. } => {
                 s.lag.latest = lag.estimate;
@@ -334,7 +335,8 @@ fn post(to: NodeId, s: &mut Shipping, sent: &mut Vec<Sent>, sends: &mut Vec<(Nod
     }
 }
 
-fn envelope(to: NodeId, letter: &Letter) -> (NodeId, Lane, Bytes) {
+/// A letter, still without what messages of the keyspace begin with.
+fn addressed(to: NodeId, letter: &Letter) -> (NodeId, Lane, Bytes) {
     let lane = if letter.is_datagram() { Lane::Datagram } else { Lane::Data };
-    (to, lane, Message::Site(letter.write()).encode())
+    (to, lane, letter.write())
 }

@@ -310,7 +310,7 @@ impl Eventual {
 
     /// Sends a message once all that the state shows is durable.
     pub(crate) fn send(&mut self, to: NodeId, lane: Lane, message: &Message) {
-        let (lsn, body) = (self.last_lsn, message.encode());
+        let (lsn, body) = (self.last_lsn, message.encode(&self.envelope));
         self.rungs.sent(message.rung(), body.len());
         self.hold(lsn, Held::Send { to, lane, body });
     }

@@ -114,7 +114,9 @@ struct Writing<'a> {
 
 /// Writes a message.
 pub(crate) fn write(incarnation: Incarnation, body: &Body, updates: &[&Update]) -> Bytes {
-    let bytes = wire::encode(&Writing { incarnation, body, updates });
+    let payload = if let Body::Rumour { bytes, .. } = body { bytes.len() } else { 0 };
+    let mut bytes = Vec::with_capacity(payload + 256);
+    wire::encode_into(&Writing { incarnation, body, updates }, &mut bytes);
     debug_assert!(
         matches!(body, Body::Rumour { .. }) || bytes.len() <= DATAGRAM_MAX,
         "{} of {} bytes, at most {DATAGRAM_MAX} are allowed",

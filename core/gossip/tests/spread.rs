@@ -244,7 +244,7 @@ fn memory_is_bounded_whatever_comes() {
 
 #[test]
 fn a_peer_above_its_budget_is_announced_to() {
-    let settings = Settings { peer_rate: 1_000, ..Settings::default() };
+    let settings = Settings { peer_rate: 1_000, peer_burst: 1_024 * 1_024, ..Settings::default() };
     let mut p = Pair::new(settings);
     let big = Bytes::from(vec![1; 60 * 1_024]);
     let mut pushed = 0;

@@ -5,7 +5,7 @@
 
 use crate::api::{Answer, Ask, AskError};
 use crate::node::{Node, Out};
-use crate::peer::eventual_body;
+use crate::peer::envelope;
 use crate::question::Origin;
 use crate::route::reply;
 use crate::serve::NodeJob;
@@ -57,7 +57,12 @@ impl EventualGroup {
         spec.gossip.check().map_err(|e| e.to_string())?;
         let damaged = recovered.suspect(group) || recovered.damage.iter().any(|d| d.group == Some(group));
         let log = recovered.groups.remove(&group).unwrap_or_default();
-        let host = Host { cluster: node.config.cluster, node: node.config.node, wal: node.wal.clone() };
+        let host = Host {
+            cluster: node.config.cluster,
+            node: node.config.node,
+            wal: node.wal.clone(),
+            envelope: envelope(group),
+        };
         let replica = Eventual::boot(spec, host, &log, damaged, world).map_err(|e| e.to_string())?;
         let outbox = Outbox::default();
         Ok(Self { replica, strong, seen_revision: None, told_members_at: None, outbox })
@@ -106,7 +111,7 @@ impl Node {
             let strong = e.strong;
             e.replica.settle(now, &mut outbox);
             for (to, lane, message) in outbox.sends.drain(..) {
-                out.sends.push(Send { to, lane, body: eventual_body(id, &message), after: None });
+                out.sends.push(Send { to, lane, body: message, after: None });
             }
             for (request, answer, end) in outbox.replies.drain(..) {
                 let response = answer.map(Answer::Eventual).map_err(|refusal| match refusal {

@@ -118,11 +118,9 @@ pub(crate) fn engine_body(group: GroupId, message: &[u8]) -> Bytes {
     out.into()
 }
 
-/// A body that carries a message of an eventual keyspace.
-pub(crate) fn eventual_body(group: GroupId, message: &[u8]) -> Bytes {
-    let mut out = head(EVENTUAL, group, message.len());
-    out.extend_from_slice(message);
-    out.into()
+/// What a body that carries a message of an eventual keyspace begins with; the replica writes it.
+pub(crate) fn envelope(group: GroupId) -> Bytes {
+    head(EVENTUAL, group, 0).into()
 }
 
 /// A body that carries a node's message.

@@ -189,7 +189,8 @@ impl World {
         spec.patience = patience;
         spec.sync = self.sync;
         spec.gossip.streams = self.streams;
-        let host = Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone() };
+        let host =
+            Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone(), envelope: Bytes::new() };
         let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
         replica.on_members(now, &all);
         m.tickets = 0;
