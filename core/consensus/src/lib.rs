@@ -8,6 +8,7 @@
 //! | [`engine`] | the contract between an engine and the node it lives in |
 //! | [`step`] | the contract of a protocol as a step function, with the order of durability in its outputs |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
+//! | `rehearsal` | (feature `rehearsal`) the seeded world protocols are tried in, invariants from outside, the explorer |
 //!
 //! Protocols know nothing of each other; only the chain and the selection see them side by side.
 #![no_std]
@@ -18,6 +19,8 @@ extern crate std;
 
 pub mod engine;
 pub mod quorum;
+#[cfg(feature = "rehearsal")]
+pub mod rehearsal;
 pub mod step;
 
 pub use engine::{

@@ -1,0 +1,328 @@
+//! What a driver does with the outputs of a protocol: disks, messages, checkpoints, answers.
+
+use super::command;
+use super::fact::{Fact, Value};
+use super::invariant::Broken;
+use super::site::{Held, Snapshot};
+use super::state::fold;
+use super::subject::{Evidence, Order, Subject};
+use super::tally::Seen;
+use super::world::{Event, World};
+use crate::engine::EngineError;
+use crate::quorum::NodeSet;
+use crate::step::{Input, Output, Payload, Protocol};
+use alloc::format;
+use alloc::rc::Rc;
+use bytes::Bytes;
+use dwcp_env::{Duration, NodeId, Purpose};
+
+const SYNC: Purpose = Purpose::named("rehearsal sync");
+const CODE: Purpose = Purpose::named("rehearsal codec");
+const WEIGH: Purpose = Purpose::named("rehearsal weigh");
+const CHECKPOINT: Purpose = Purpose::named("rehearsal checkpoint");
+/// One message of so many goes through the codec.
+const CODED: u64 = 64;
+/// One decision of so many is weighed on the disks.
+const WEIGHED: u64 = 4;
+
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(bytes.len() as u64, |h, b| fold(h, u64::from(*b)))
+}
+
+impl<S: Subject> World<'_, S> {
+    pub(super) fn carry(
+        &mut self,
+        node: usize,
+        output: Output<<S::P as Protocol>::Message, <S::P as Protocol>::Record>,
+    ) -> Result<(), Broken> {
+        match output {
+            Output::Persist { ticket, record } => {
+                self.tally.add(Seen::Appended);
+                self.tell(|| format!("{} appends {ticket:?} {record:?}", NodeId(node as u64 + 1)));
+                if !self.sites[node].disk.append(ticket.0, record) {
+                    let id = self.members[node];
+                    return Err(Self::odd(format!(
+                        "{id} appends {ticket:?}, which does not follow its last"
+                    )));
+                }
+                Ok(())
+            }
+            Output::Send { to, message, after } => self.hold(node, to, message, after.map_or(0, |t| t.0)),
+            Output::Decided { index, payload, token } => {
+                self.decided(node, index, &payload, token.map(|t| t.0))
+            }
+            Output::Readable { token } => self.readable(node, token.0),
+            Output::Refused { token, error } => self.refused(node, token.0, &error),
+            Output::Checkpoint { mark } => {
+                self.take_asked(node, mark);
+                Ok(())
+            }
+            Output::Stable { mark } => {
+                self.sites[node].stabilise(&mark);
+                Ok(())
+            }
+            Output::Behind { peer } => {
+                self.behind(node, peer);
+                Ok(())
+            }
+            Output::Blame { peer, fault } => {
+                let place = self.members.binary_search(&peer).unwrap_or(usize::MAX);
+                let guilty = self.sites.get(place).is_some_and(|s| s.liar.is_some() || s.wiped);
+                self.tell(|| format!("{} blames {peer}: {fault}", NodeId(node as u64 + 1)));
+                self.see(node, Fact::Blamed { node: self.members[node], peer, guilty })
+            }
+        }
+    }
+
+    fn hold(
+        &mut self,
+        node: usize,
+        to: NodeId,
+        message: <S::P as Protocol>::Message,
+        after: u64,
+    ) -> Result<(), Broken> {
+        let site = &mut self.sites[node];
+        let to = match self.members.binary_search(&to) {
+            Ok(to) if to != node => to,
+            _ => return Err(Self::odd(format!("{} sends to {to}, which is itself or no member", site.id))),
+        };
+        if after > site.disk.last() {
+            return Err(Self::odd(format!("{} sends after ticket {after}, not appended yet", site.id)));
+        }
+        if after > site.disk.persisted {
+            self.tally.add(Seen::Waited);
+            site.held.push_back(Held { after, to, message });
+        } else {
+            self.send(node, to, message);
+        }
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: usize, mut message: <S::P as Protocol>::Message) {
+        self.ordinal += 1;
+        if self.below(CODED, CODE, (from * 16 + to) as u64) == 0 {
+            let bytes = dwcp_env::wire::encode(&message);
+            let back = dwcp_env::wire::decode(&bytes).expect("what was encoded decodes");
+            assert_eq!(message, back, "the codec gives back what it was given");
+            message = back;
+            self.tally.add(Seen::Coded);
+        }
+        let (now, ordinal) = (self.now, self.ordinal);
+        let arrivals = self.network.send(&self.plan, now, from, to, ordinal, &mut self.tally);
+        let (from, to) = (from as u8, to as u8);
+        if let Some(at) = arrivals.second {
+            self.push(at, Event::Message { from, to, message: message.clone() });
+        }
+        if let Some(at) = arrivals.first {
+            self.push(at, Event::Message { from, to, message });
+        }
+    }
+
+    /// Begins a sync where there is something to sync.
+    pub(super) fn sync(&mut self, node: usize) {
+        if self.sites[node].disk.begin_sync() {
+            let drawn = self.below(self.plan.sync.1.as_nanos() + 1, SYNC, node as u64);
+            let site = &self.sites[node];
+            let (at, life) = (self.now + site.sync_time(&self.plan, self.now, drawn), site.life);
+            self.push(at, Event::Synced { node: node as u8, life });
+        }
+    }
+
+    fn decided(
+        &mut self,
+        node: usize,
+        index: u64,
+        payload: &Payload,
+        token: Option<u64>,
+    ) -> Result<(), Broken> {
+        let (value, key) = match payload {
+            Payload::Blank => (Value::Blank, 0),
+            Payload::Command(bytes) => match self.mint.number(bytes) {
+                Some(number) => (Value::Command(number), command::key(bytes)),
+                None => (Value::Foreign(digest(bytes)), 0),
+            },
+            Payload::Seal(bytes) => (Value::Seal(digest(bytes)), 0),
+        };
+        let by_key = self.order == Order::ByKey;
+        let site = &mut self.sites[node];
+        if !site.state.apply(index, key, value) {
+            self.tally.add(Seen::Twice);
+        }
+        let id = site.id;
+        let (class, place) = match (by_key, value) {
+            (false, _) => (0, index),
+            // A blank of its own local index orders nothing; it is shown as the node's own class.
+            (true, Value::Blank) => (1_000 + node as u16, index),
+            (true, _) => (key + 1, site.state.keys[usize::from(key)].1),
+        };
+        self.trace = fold(self.trace ^ index, value.digest());
+        let first = !self.invariants.knows(class, place);
+        self.see(node, Fact::Decided { node: id, index, class, place, value, token })?;
+        if let Some(token) = token {
+            self.acknowledge(token, index, value);
+        }
+        if first && value != Value::Blank && self.below(WEIGHED, WEIGH, node as u64) == 0 {
+            self.weigh(node, index, payload, value)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the disks that hold what was just decided.
+    fn weigh(&mut self, node: usize, index: u64, payload: &Payload, value: Value) -> Result<(), Broken> {
+        let mut disks = NodeSet::EMPTY;
+        for (place, site) in self.sites.iter().enumerate().filter(|(_, s)| s.liar.is_none()) {
+            let covered = site.checkpoint.as_ref().is_some_and(|c| match (self.order, value) {
+                (Order::Total, _) => c.state.applied >= index,
+                (Order::ByKey, Value::Command(number)) => c.state.numbers.has(number),
+                (Order::ByKey, _) => false,
+            });
+            let mark = site.checkpoint.as_ref().map(|c| &c.mark);
+            let evidence = Evidence { records: site.disk.safe(), mark };
+            match self.subject.holds(evidence, index, payload) {
+                None => return Ok(()),
+                Some(true) => disks = disks.or(NodeSet::one(place)),
+                Some(false) if covered => disks = disks.or(NodeSet::one(place)),
+                Some(false) => {}
+            }
+        }
+        self.tally.add(Seen::Weighed);
+        let enough = self.subject.enough(self.plan.nodes, disks);
+        self.see(node, Fact::Held { node: self.members[node], index, enough, disks: disks.0 })
+    }
+
+    fn refused(&mut self, node: usize, token: u64, error: &EngineError) -> Result<(), Broken> {
+        self.tally.add(Seen::Refused);
+        let certain = matches!(error, EngineError::NotLeader { .. });
+        if let EngineError::NotLeader { leader } = error {
+            self.redirect(*leader);
+        }
+        self.see(node, Fact::Refused { node: self.members[node], token, certain })?;
+        self.close(token);
+        Ok(())
+    }
+
+    /// Takes a checkpoint when it is time.
+    pub(super) fn checkpoint(&mut self, node: usize) {
+        let every = if self.subject.names_checkpoints() { 0 } else { self.plan.checkpoint_every };
+        let site = &mut self.sites[node];
+        if every == 0 || site.state.applied < site.taken + every || site.writing.is_some() {
+            return;
+        }
+        let Some(protocol) = &site.protocol else { return };
+        site.taken = site.state.applied;
+        site.writing = Some(Rc::new(Snapshot { mark: protocol.mark(), state: site.state.clone() }));
+        let life = site.life;
+        let takes = self.disk_time(node);
+        self.push(self.now + takes, Event::Checkpointed { node: node as u8, life });
+    }
+
+    /// How long writing a file takes here: some syncs.
+    fn disk_time(&mut self, node: usize) -> Duration {
+        let drawn = self.below(self.plan.sync.1.as_nanos() + 1, CHECKPOINT, node as u64);
+        self.sites[node].sync_time(&self.plan, self.now, drawn) * 4
+    }
+
+    pub(super) fn checkpointed(&mut self, node: usize) -> Result<(), Broken> {
+        let Some(snapshot) = self.sites[node].writing.take() else { return Ok(()) };
+        self.tally.add(Seen::Checkpointed);
+        let mark = snapshot.mark.clone();
+        self.sites[node].checkpoint = Some(snapshot);
+        self.step(node, Input::Checkpointed { mark })?;
+        self.compact(node);
+        Ok(())
+    }
+
+    /// Takes a checkpoint at a place the protocol named.
+    fn take_asked(&mut self, node: usize, mark: Bytes) {
+        let site = &mut self.sites[node];
+        site.asked.push_back(Rc::new(Snapshot { mark, state: site.state.clone() }));
+        let life = site.life;
+        let takes = self.disk_time(node);
+        self.push(self.now + takes, Event::Vouched { node: node as u8, life });
+    }
+
+    /// A checkpoint the protocol asked for is durable.
+    pub(super) fn vouched(&mut self, node: usize) -> Result<(), Broken> {
+        let site = &mut self.sites[node];
+        let Some(snapshot) = site.asked.pop_front() else { return Ok(()) };
+        let (mark, digest) = (snapshot.mark.clone(), snapshot.state.digest());
+        site.vouched.push_back(Rc::clone(&snapshot));
+        site.checkpoint = Some(snapshot);
+        if site.stable_mark.as_ref() == Some(&mark) {
+            site.stabilise(&mark);
+        }
+        self.tally.add(Seen::Checkpointed);
+        self.step(node, Input::Vouched { mark, digest })?;
+        self.compact(node);
+        Ok(())
+    }
+
+    /// Replaces the log by what is still needed; effective when it is durable as a whole.
+    fn compact(&mut self, node: usize) {
+        let site = &mut self.sites[node];
+        let Some(protocol) = &site.protocol else { return };
+        let records = protocol.compact();
+        site.disk.begin_compaction(records);
+        site.compacting += 1;
+        let (life, number) = (site.life, site.compacting);
+        let takes = self.disk_time(node);
+        self.push(self.now + takes, Event::Compacted { node: node as u8, life, number });
+    }
+
+    /// Sends the durable checkpoint to a peer, once per round trip.
+    fn behind(&mut self, node: usize, peer: NodeId) {
+        let Ok(to) = self.members.binary_search(&peer) else { return };
+        let site = &self.sites[node];
+        let what = if self.subject.names_checkpoints() { &site.stable } else { &site.checkpoint };
+        let Some(mut what) = what.clone() else { return };
+        if site.liar.is_some() {
+            // A traitor's checkpoint is not what its mark says.
+            let mut state = what.state.clone();
+            state.chain ^= 1;
+            what = Rc::new(Snapshot { mark: what.mark.clone(), state });
+        }
+        if to == node || !self.network.reaches(node, to) {
+            return;
+        }
+        let at = self.now + (self.plan.delay.0 + self.plan.delay.1) * 3;
+        self.push(at, Event::Bring { from: node as u8, to: to as u8, what });
+    }
+
+    /// A peer's checkpoint has come: takes it if it holds all that this node's own checkpoint holds,
+    /// and more than this node has applied.
+    pub(super) fn bring(&mut self, from: usize, to: usize, what: &Rc<Snapshot>) -> Result<(), Broken> {
+        let site = &mut self.sites[to];
+        let useful = match self.order {
+            Order::Total => what.state.applied > site.state.applied,
+            Order::ByKey => {
+                let own = site.checkpoint.as_ref();
+                own.is_none_or(|own| what.state.numbers.lacks(&own.state.numbers).is_none())
+                    && site.state.numbers.lacks(&what.state.numbers).is_some()
+            }
+        };
+        let Some(protocol) = site.protocol.as_ref().filter(|_| useful && site.liar.is_none()) else {
+            return Ok(());
+        };
+        if !protocol.admits(&what.mark, &what.state.digest()) {
+            self.tally.add(Seen::NotAdmitted);
+            return Ok(());
+        }
+        self.tally.add(Seen::Installed);
+        site.state = what.state.clone();
+        site.taken = site.state.applied;
+        site.checkpoint = Some(Rc::clone(what));
+        site.writing = None;
+        site.asked.clear();
+        site.vouched = [Rc::clone(what)].into();
+        site.stable = Some(Rc::clone(what));
+        let id = self.members[to];
+        self.tell(|| format!("{id} installs a checkpoint of n{} up to {}", from + 1, what.state.applied));
+        // What the step puts out comes behind the mark: the base is told to the invariants first.
+        let fact =
+            Fact::Based { node: id, state: what.state.applied, protocol: what.state.applied, total: true };
+        self.see(to, fact)?;
+        self.step(to, Input::Installed { mark: what.mark.clone() })?;
+        self.compact(to);
+        Ok(())
+    }
+}

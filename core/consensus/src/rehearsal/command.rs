@@ -1,0 +1,82 @@
+//! Numbered commands: 16 bytes, self-checking, so that nothing can be decided that nobody proposed.
+//!
+//! ```text
+//!  0        4      6      8                16
+//!  +--------+------+------+----------------+
+//!  | number | key  | zero | check          |   little endian
+//!  +--------+------+------+----------------+
+//! ```
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use dwcp_env::{Instant, Purpose, Seed};
+
+/// Bytes of a command.
+pub const LENGTH: usize = 16;
+/// Keys there are; commands on one key conflict.
+pub const KEYS: u16 = 8;
+
+const CHECK: Purpose = Purpose::named("rehearsal command check");
+const KEY: Purpose = Purpose::named("rehearsal command key");
+/// How many are made at once.
+const CHUNK: u32 = 256;
+
+/// The key a command touches (0 for bytes that are no command).
+#[must_use]
+pub fn key(bytes: &Bytes) -> u16 {
+    if bytes.len() == LENGTH { u16::from_le_bytes([bytes[4], bytes[5]]) } else { 0 }
+}
+
+/// Makes the commands of a run, numbered from 1.
+#[derive(Clone, Debug)]
+pub struct Mint {
+    seed: Seed,
+    /// Of 65,536 commands, how many go to key 0 whatever else.
+    conflict: u32,
+    made: u32,
+    chunk: Bytes,
+}
+
+impl Mint {
+    /// A mint of this seed; `conflict` of 65,536 commands go to key 0, the others anywhere.
+    #[must_use]
+    pub fn new(seed: u64, conflict: u32) -> Self {
+        Self { seed: Seed(seed), conflict, made: 0, chunk: Bytes::new() }
+    }
+
+    fn write(&self, number: u32, out: &mut Vec<u8>) {
+        let at = Instant::ZERO;
+        let key = if self.seed.below(65_536, KEY, u64::from(number), at, 0) < u64::from(self.conflict) {
+            0
+        } else {
+            self.seed.below(u64::from(KEYS), KEY, u64::from(number), at, 1) as u16
+        };
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&key.to_le_bytes());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&self.seed.draw(CHECK, u64::from(number), at, u64::from(key)).to_le_bytes());
+    }
+
+    /// The next command and its number.
+    pub fn strike(&mut self) -> (u32, Bytes) {
+        let within = (self.made % CHUNK) as usize;
+        if within == 0 {
+            let mut bytes = Vec::with_capacity(CHUNK as usize * LENGTH);
+            for number in 1..=CHUNK {
+                self.write(self.made + number, &mut bytes);
+            }
+            self.chunk = bytes.into();
+        }
+        self.made += 1;
+        (self.made, self.chunk.slice(within * LENGTH..(within + 1) * LENGTH))
+    }
+
+    /// The number of a command this mint made.
+    #[must_use]
+    pub fn number(&self, bytes: &Bytes) -> Option<u32> {
+        let number = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+        let check = self.seed.draw(CHECK, u64::from(number), Instant::ZERO, u64::from(key(bytes)));
+        (bytes.len() == LENGTH && bytes[8..] == check.to_le_bytes() && (1..=self.made).contains(&number))
+            .then_some(number)
+    }
+}

@@ -1,0 +1,145 @@
+//! What the world saw, for the invariants to judge.
+
+use super::state::fold;
+use dwcp_env::NodeId;
+
+/// What was decided, in short.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Value {
+    /// A blank.
+    Blank,
+    /// A command of the mint.
+    Command(u32),
+    /// A seal, by the digest of its bytes.
+    Seal(u64),
+    /// Bytes nobody proposed, by their digest.
+    Foreign(u64),
+}
+
+impl Value {
+    /// A number that tells it from others.
+    #[must_use]
+    pub const fn digest(self) -> u64 {
+        match self {
+            Self::Blank => 1,
+            Self::Command(n) => fold(2, n as u64),
+            Self::Seal(d) => fold(3, d),
+            Self::Foreign(d) => fold(4, d),
+        }
+    }
+}
+
+/// What was seen of correct nodes, from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fact {
+    /// A node's client asked for a command; the question is `token`.
+    Proposed {
+        /// Where.
+        node: NodeId,
+        /// The question, unique in the run.
+        token: u64,
+        /// The command's number.
+        number: u32,
+    },
+    /// A read was asked for.
+    Asked {
+        /// Where.
+        node: NodeId,
+        /// The question.
+        token: u64,
+    },
+    /// A node gave something out as decided.
+    Decided {
+        /// Who.
+        node: NodeId,
+        /// Its index there.
+        index: u64,
+        /// What orders it: 0 everything, or key + 1.
+        class: u16,
+        /// Its place among those of its class, from 1.
+        place: u64,
+        /// What.
+        value: Value,
+        /// The question it answers.
+        token: Option<u64>,
+    },
+    /// A read may be served.
+    Readable {
+        /// Where.
+        node: NodeId,
+        /// The question.
+        token: u64,
+        /// The last index applied there.
+        applied: u64,
+        /// A command that was acknowledged or read before the question and is not applied there.
+        missing: Option<u32>,
+    },
+    /// A question was refused.
+    Refused {
+        /// Where.
+        node: NodeId,
+        /// The question.
+        token: u64,
+        /// The refusal says it was certainly not done and won't be.
+        certain: bool,
+    },
+    /// A node lost its memory: questions open there have no answer any more.
+    Crashed {
+        /// Who.
+        node: NodeId,
+    },
+    /// A node goes on behind this index, after a restart or an installed checkpoint.
+    Based {
+        /// Who.
+        node: NodeId,
+        /// The last index its state holds.
+        state: u64,
+        /// The last index the protocol says it gave out.
+        protocol: u64,
+        /// Whether the two must agree.
+        total: bool,
+    },
+    /// A value was first decided; these many disks hold it.
+    Held {
+        /// By whom.
+        node: NodeId,
+        /// Its index there.
+        index: u64,
+        /// Whether they are enough.
+        enough: bool,
+        /// The places of those that hold it.
+        disks: u128,
+    },
+    /// A correct node accused another.
+    Blamed {
+        /// Who accuses.
+        node: NodeId,
+        /// Whom.
+        peer: NodeId,
+        /// Whether the accused is a traitor or has lost its disk.
+        guilty: bool,
+    },
+    /// A cut under which a quorum stays connected is over.
+    Survived {
+        /// Commands acknowledged in its second half.
+        acknowledged: u64,
+    },
+    /// The end of a node, after the calm.
+    Ended {
+        /// Who.
+        node: NodeId,
+        /// Of its state: equal everywhere.
+        chain: u64,
+        /// A command acknowledged in the run and not applied here.
+        missing: Option<u32>,
+        /// A question of this lifetime without an answer.
+        open: Option<u64>,
+    },
+    /// The bound after the calm has passed without agreement.
+    Stuck {
+        /// The last index applied, least and most.
+        applied: (u64, u64),
+        /// Commands still to be acknowledged.
+        left: u64,
+    },
+}

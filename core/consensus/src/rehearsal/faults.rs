@@ -1,0 +1,181 @@
+//! Faults begin and end; after the calm the world waits until all is decided everywhere.
+
+use super::fact::Fact;
+use super::invariant::Broken;
+use super::plan::{Fault, Shape};
+use super::subject::{Order, Subject};
+use super::tally::Seen;
+use super::world::{Event, World};
+use alloc::format;
+use dwcp_env::{Duration, Instant, NodeId, Purpose};
+
+const KEEP: Purpose = Purpose::named("rehearsal keep");
+/// A cut must be this many timeouts long before progress in its second half is demanded.
+const DEMAND: u64 = 20;
+
+impl<S: Subject> World<'_, S> {
+    pub(super) fn fault(&mut self, number: u32) -> Result<(), Broken> {
+        if self.calm {
+            return Ok(());
+        }
+        let (_, fault) = self.plan.faults[number as usize];
+        self.tell(|| format!("{fault:?}"));
+        match fault {
+            Fault::Crash { node, down, wipe } => {
+                let node = node.unwrap_or_else(|| self.leading());
+                self.crash(node, wipe)?;
+                self.push(self.now + down, Event::Start { node: node as u8 });
+            }
+            Fault::Pause { node, lasts } => {
+                let node = node.unwrap_or_else(|| self.leading());
+                self.tally.add(Seen::Paused);
+                self.sites[node].paused_until = self.now + lasts;
+            }
+            Fault::Slow { node, lasts, factor } => {
+                self.tally.add(Seen::Stalled);
+                self.sites[node].slow_until = self.now + lasts;
+                // A stall ends with its window, whatever was begun within it.
+                let longest = lasts.as_nanos() / (self.plan.sync.0 + self.plan.sync.1).as_nanos() / 4;
+                self.sites[node].slow = factor.min(longest.max(1));
+            }
+            Fault::Cut { shape, lasts } => {
+                self.tally.add(Seen::Cut);
+                let leader = self.leading();
+                let connected = self.network.shape(shape, leader, self.now);
+                let central = matches!(shape, Shape::QuorumLoss | Shape::Constrained | Shape::Chained);
+                let demanded = (connected || central && self.subject.lives_through_partial_cuts())
+                    && self.plan.faults.len() == 1
+                    && lasts >= self.subject.timeout(super::plan::ROUND_TRIP) * DEMAND;
+                self.cut = Some((number, demanded, 0));
+                self.push(self.now + lasts / 2, Event::Halfway { number });
+                self.push(self.now + lasts, Event::Mend { number });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn halfway(&mut self, number: u32) {
+        if let Some((cut, _, acknowledged)) = &mut self.cut
+            && *cut == number
+        {
+            *acknowledged = self.clients.count;
+        }
+    }
+
+    pub(super) fn mend(&mut self, number: u32) -> Result<(), Broken> {
+        let Some((cut, demanded, before)) = self.cut else { return Ok(()) };
+        if cut != number {
+            return Ok(());
+        }
+        self.network.mend();
+        self.cut = None;
+        if demanded && self.clients.count < u64::from(self.plan.commands) {
+            return self.invariants.see(&Fact::Survived { acknowledged: self.clients.count - before });
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, node: usize, wipe: bool) -> Result<(), Broken> {
+        if self.sites[node].protocol.is_none() {
+            return Ok(());
+        }
+        self.tally.add(Seen::Crashed);
+        let more = self.sites[node].disk.unsafe_count();
+        let more = self.below(more as u64 + 1, KEEP, node as u64) as usize;
+        let site = &mut self.sites[node];
+        let torn = site.disk.crash(more);
+        site.stop();
+        if wipe {
+            site.disk = super::disk::Disk::new();
+            site.checkpoint = None;
+            site.vouched.clear();
+            site.stable = None;
+            site.wiped = true;
+            self.tally.add(Seen::Wiped);
+        }
+        if torn.lost > 0 {
+            self.tally.add(Seen::Torn);
+        }
+        if torn.unreported > 0 {
+            self.tally.add(Seen::KeptMore);
+        }
+        if torn.compacting {
+            self.tally.add(Seen::MidCompaction);
+        }
+        for question in &mut self.clients.questions {
+            question.open &= usize::from(question.node) != node;
+        }
+        self.tell(|| format!("{} crashes, {} records lost", NodeId(node as u64 + 1), torn.lost));
+        self.see(node, Fact::Crashed { node: self.members[node] })
+    }
+
+    pub(super) fn begin_calm(&mut self) -> Result<(), Broken> {
+        self.calm = true;
+        self.tell(|| "calm".into());
+        self.network.calm();
+        self.cut = None;
+        for node in 0..self.sites.len() {
+            let site = &mut self.sites[node];
+            site.paused_until = Instant::ZERO;
+            site.slow_until = Instant::ZERO;
+            if site.protocol.is_none() {
+                self.start(node)?;
+            }
+        }
+        self.push(self.now + self.pause(), Event::Poll);
+        Ok(())
+    }
+
+    fn pause(&self) -> Duration {
+        self.plan.patience / 320
+    }
+
+    fn alike(&self) -> bool {
+        let mut honest = self.sites.iter().filter(|s| s.liar.is_none()).map(|s| &s.state);
+        let Some(first) = honest.next() else { return true };
+        honest.all(|s| match self.order {
+            Order::Total => s.applied == first.applied,
+            Order::ByKey => s.numbers == first.numbers,
+        })
+    }
+
+    /// Looks whether the end has come.
+    pub(super) fn poll(&mut self) -> Result<Option<Duration>, Broken> {
+        self.leading();
+        let waited = self.now.since(self.plan.calm);
+        let late = waited > self.plan.patience;
+        let left = u64::from(self.plan.commands).saturating_sub(self.clients.count);
+        let alike = left == 0 && self.alike();
+        let open = |world: &Self, node: usize| {
+            let questions = world.clients.questions.iter().enumerate();
+            questions.filter(|(_, q)| q.open && usize::from(q.node) == node).map(|(i, _)| i as u64 + 1).next()
+        };
+        let honest =
+            |world: &Self| (0..world.sites.len()).filter(|n| world.sites[*n].liar.is_none()).collect();
+        let honest: alloc::vec::Vec<usize> = honest(self);
+        if !late && (!alike || honest.iter().any(|n| open(self, *n).is_some())) {
+            self.push(self.now + self.pause(), Event::Poll);
+            return Ok(None);
+        }
+        if !alike {
+            let applied = honest.iter().map(|n| self.sites[*n].state.applied);
+            let applied = (applied.clone().min().unwrap_or(0), applied.max().unwrap_or(0));
+            self.invariants.see(&Fact::Stuck { applied, left })?;
+        }
+        for node in honest {
+            let state = &self.sites[node].state;
+            let chain = match self.order {
+                Order::Total => state.chain,
+                Order::ByKey => state.keys.iter().fold(0, |h, (chain, _)| super::state::fold(h, *chain)),
+            };
+            let missing = state.numbers.lacks(&self.clients.acknowledged);
+            let open = open(self, node);
+            self.see(node, Fact::Ended { node: self.members[node], chain, missing, open })?;
+        }
+        let Self { sites, subject, tally, .. } = self;
+        for protocol in sites.iter().filter_map(|s| s.protocol.as_ref()) {
+            subject.counts(protocol, &mut |name, n| *tally.hard.entry(name).or_default() += n);
+        }
+        Ok(Some(waited))
+    }
+}

@@ -1,0 +1,176 @@
+//! Links between all pairs: delay, loss, doubling, overtaking, and cuts by direction.
+
+use super::plan::{Plan, Shape};
+use super::tally::{Seen, Tally};
+use crate::quorum::NodeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+use dwcp_env::{Duration, Instant, Purpose, Seed};
+
+const LOSS: Purpose = Purpose::named("rehearsal loss");
+const DELAY: Purpose = Purpose::named("rehearsal delay");
+const DOUBLE: Purpose = Purpose::named("rehearsal double");
+const OVERTAKE: Purpose = Purpose::named("rehearsal overtake");
+const SHAPE: Purpose = Purpose::named("rehearsal shape");
+
+/// When a message arrives, once or twice.
+pub(super) struct Arrivals {
+    pub(super) first: Option<Instant>,
+    pub(super) second: Option<Instant>,
+}
+
+/// All links.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    seed: Seed,
+    nodes: usize,
+    /// By sender: whom its messages don't reach.
+    cut: Vec<NodeSet>,
+    /// By sender and receiver: the last arrival, for links that keep order.
+    last: Vec<Instant>,
+    calm: bool,
+}
+
+impl Network {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let n = plan.nodes;
+        Self {
+            seed: Seed(plan.seed),
+            nodes: n,
+            cut: vec![NodeSet::EMPTY; n],
+            last: vec![Instant::ZERO; n * n],
+            calm: false,
+        }
+    }
+    pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
+        !self.cut[from].has(to)
+    }
+    /// Ends all cuts.
+    pub(super) fn mend(&mut self) {
+        self.cut.fill(NodeSet::EMPTY);
+    }
+    /// Ends all faults for good.
+    pub(super) fn calm(&mut self) {
+        self.mend();
+        self.calm = true;
+    }
+
+    /// Sends a message; `ordinal` tells apart several of one moment.
+    pub(super) fn send(
+        &mut self,
+        plan: &Plan,
+        now: Instant,
+        from: usize,
+        to: usize,
+        ordinal: u64,
+        tally: &mut Tally,
+    ) -> Arrivals {
+        let link = (from * self.nodes + to) as u64;
+        let seed = self.seed;
+        let chance = |purpose, of_65536: u32| {
+            of_65536 > 0 && seed.below(65_536, purpose, link, now, ordinal) < u64::from(of_65536)
+        };
+        if !self.reaches(from, to) || !self.calm && chance(LOSS, plan.loss) {
+            tally.add(Seen::Lost);
+            return Arrivals { first: None, second: None };
+        }
+        let spread = seed.below(plan.delay.1.as_nanos() + 1, DELAY, link, now, ordinal);
+        let mut at = now + plan.delay.0 + Duration::nanos(spread);
+        if !plan.fifo && !self.calm && chance(OVERTAKE, plan.overtake) {
+            at += plan.delay.1 * seed.below(8, DELAY, link, now, ordinal | 1 << 32);
+            tally.add(Seen::Overtook);
+        } else {
+            let last = &mut self.last[link as usize];
+            at = at.max(*last);
+            *last = at;
+        }
+        let second = (!self.calm && chance(DOUBLE, plan.double)).then(|| {
+            tally.add(Seen::Doubled);
+            at + plan.delay.1 * seed.below(16, DELAY, link, now, ordinal | 1 << 33)
+        });
+        Arrivals { first: Some(at), second }
+    }
+
+    /// Cuts links in a shape; says whether a majority is left whose members all reach each other.
+    pub(super) fn shape(&mut self, shape: Shape, leader: usize, now: Instant) -> bool {
+        self.mend();
+        let n = self.nodes;
+        let draw = |k: usize, ordinal: u64| self.seed.below(k as u64, SHAPE, 0, now, ordinal) as usize;
+        // Places other than the leader's, turned by a draw.
+        let turn = draw(n - 1, 1);
+        let other = |i: usize| (leader + 1 + (turn + i) % (n - 1)) % n;
+        let both = |cut: &mut Vec<NodeSet>, a: usize, b: usize| {
+            cut[a].insert(b);
+            cut[b].insert(a);
+        };
+        let mut cut = core::mem::take(&mut self.cut);
+        let mut keep_only = |linked: &dyn Fn(usize, usize) -> bool| {
+            for a in 0..n {
+                for b in 0..a {
+                    if !linked(a, b) && !linked(b, a) {
+                        both(&mut cut, a, b);
+                    }
+                }
+            }
+        };
+        let connected = match shape {
+            Shape::Split => {
+                let side = NodeSet(u128::from(self.seed.draw(SHAPE, 1, now, 0)));
+                keep_only(&|a, b| side.has(a) == side.has(b));
+                false
+            }
+            Shape::OneWay => {
+                let victim = draw(n, 2);
+                for other in (0..n).filter(|o| *o != victim) {
+                    if self.seed.below(2, SHAPE, 2, now, 3) == 0 {
+                        cut[victim].insert(other);
+                    } else {
+                        cut[other].insert(victim);
+                    }
+                }
+                false
+            }
+            Shape::Partial => {
+                for (a, cut) in cut.iter_mut().enumerate() {
+                    for b in (0..n).filter(|b| *b != a) {
+                        if self.seed.below(3, SHAPE, (a * n + b) as u64, now, 4) == 0 {
+                            cut.insert(b);
+                        }
+                    }
+                }
+                false
+            }
+            Shape::Isolate => {
+                keep_only(&|a, b| a != leader && b != leader);
+                true
+            }
+            // Omni-Paxos, Fig. 1a: the leader and all others reach only one.
+            Shape::QuorumLoss => {
+                keep_only(&|a, b| a == other(0) || b == other(0));
+                n == 3
+            }
+            // Fig. 1b: the leader is gone, and only one of the others has a quorum.
+            Shape::Constrained => {
+                keep_only(&|a, b| a != leader && b != leader && (a == other(0) || b == other(0)));
+                n == 3
+            }
+            // Fig. 1c: a line, the leader at its end.
+            Shape::Chained => {
+                let rank = |x: usize| (0..n - 1).position(|i| other(i) == x).map_or(0, |i| i + 1);
+                keep_only(&|a, b| rank(a) == rank(b) + 1);
+                n == 3
+            }
+            // openraft #2080: the old leader reaches one voter of the only quorum; the last node nobody.
+            Shape::OldLeader => {
+                let bridge = other(0);
+                let dead = if n > 3 { other(n - 2) } else { n };
+                keep_only(&|a, b| {
+                    a != dead && b != dead && (a != leader && b != leader || a == bridge || b == bridge)
+                });
+                n % 2 == 1
+            }
+        };
+        self.cut = cut;
+        connected
+    }
+}

@@ -1,0 +1,111 @@
+//! What must have happened at least once in a sweep, else it tested nothing.
+
+use alloc::collections::BTreeMap;
+
+macro_rules! seen {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Something worth having happened.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Seen { $($(#[$doc])* $name),* }
+        impl Seen {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+            /// Its name in reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str { match self { $(Self::$name => $text),* } }
+        }
+    };
+}
+
+seen! {
+    /// A message was delivered.
+    Delivered = "messages delivered";
+    /// A message was lost, or met a cut.
+    Lost = "messages lost";
+    /// A message came twice.
+    Doubled = "messages doubled";
+    /// A message overtook others.
+    Overtook = "messages that overtook";
+    /// A record was appended.
+    Appended = "records appended";
+    /// A sync ended.
+    Synced = "syncs";
+    /// A message waited for a sync.
+    Waited = "messages held for a sync";
+    /// A node crashed.
+    Crashed = "crashes";
+    /// A crash lost records.
+    Torn = "crashes that lost records";
+    /// A crash kept records that were not reported yet.
+    KeptMore = "crashes that kept unreported records";
+    /// A crash hit while a log was being replaced.
+    MidCompaction = "crashes during compaction";
+    /// A disk was wiped.
+    Wiped = "wiped disks";
+    /// A node was paused.
+    Paused = "pauses";
+    /// A disk was stalled.
+    Stalled = "stalled disks";
+    /// Links were cut.
+    Cut = "cuts";
+    /// A command was acknowledged.
+    Acknowledged = "commands acknowledged";
+    /// A proposal was refused.
+    Refused = "proposals refused";
+    /// A read was served.
+    Read = "reads served";
+    /// A checkpoint became durable.
+    Checkpointed = "checkpoints";
+    /// A log was replaced by its compaction.
+    Compacted = "compactions";
+    /// A peer's checkpoint was installed.
+    Installed = "checkpoints installed";
+    /// A peer's checkpoint was turned away: not enough vouch for it.
+    NotAdmitted = "checkpoints not admitted";
+    /// A node restarted from a checkpoint.
+    FromMark = "restarts from a checkpoint";
+    /// The leader changed.
+    Led = "leaders seen";
+    /// A command was decided twice.
+    Twice = "commands decided twice";
+    /// A message went through the codec and back.
+    Coded = "messages through the codec";
+    /// A value's disks were counted.
+    Weighed = "decisions weighed on disks";
+    /// A traitor stepped.
+    Lied = "steps of traitors";
+}
+
+/// Counts of a run or a sweep.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    counts: [u64; Seen::ALL.len()],
+    /// The protocol's own hard paths.
+    pub hard: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// One more.
+    pub fn add(&mut self, what: Seen) {
+        self.counts[what as usize] += 1;
+    }
+    /// How many.
+    #[must_use]
+    pub const fn of(&self, what: Seen) -> u64 {
+        self.counts[what as usize]
+    }
+    /// All of another run too.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+        for (name, n) in &other.hard {
+            *self.hard.entry(name).or_default() += n;
+        }
+    }
+    /// Names and counts.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Seen::ALL.iter().map(|s| (s.name(), self.of(*s))).chain(self.hard.iter().map(|(n, c)| (*n, *c)))
+    }
+}
