@@ -1,0 +1,67 @@
+//! The protocols there are, each with its planted bugs.
+
+use crate::double::{ALL_BUGS, Double};
+use crate::sweep::{found, held};
+use crate::{Args, Format};
+use dwcp_consensus::rehearsal::Scenario;
+use std::process::ExitCode;
+
+/// What `--protocol list` names.
+const NAMES: &[&str] = &["double"];
+
+fn mutants(protocol: &str) -> Vec<String> {
+    match protocol {
+        "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
+    let protocol = args.protocol.as_str();
+    if protocol == "list" {
+        return list(args.output);
+    }
+    if !NAMES.contains(&protocol) {
+        eprintln!("no protocol is called {protocol:?}; there are: {}", NAMES.join(", "));
+        return ExitCode::from(2);
+    }
+    let Some(wanted) = &args.mutant else {
+        return match protocol {
+            "double" => held(&Double { bug: None }, args, scenarios),
+            other => unreachable!("{other} is in NAMES"),
+        };
+    };
+    let all = mutants(protocol);
+    let chosen: Vec<&String> = all.iter().filter(|m| wanted == "all" || *m == wanted).collect();
+    if chosen.is_empty() {
+        eprintln!("{protocol} has no planted bug {wanted:?}; there are: {}", all.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for name in chosen {
+        let is_found = match protocol {
+            "double" => {
+                let bug = ALL_BUGS.iter().copied().find(|b| format!("{b:?}") == *name);
+                found(&Double { bug }, name, args, scenarios)
+            }
+            other => unreachable!("{other} has planted bugs"),
+        };
+        if !is_found {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn list(output: Format) -> ExitCode {
+    if output == Format::Json {
+        let all: Vec<_> =
+            NAMES.iter().map(|n| serde_json::json!({ "protocol": n, "mutants": mutants(n) })).collect();
+        println!("{}", serde_json::json!(all));
+    } else {
+        for name in NAMES {
+            println!("{name}: planted bugs: {}", mutants(name).join(", "));
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,141 @@
+//! Each invariant is shown a history that is good and histories that are known to be bad.
+#![cfg(feature = "rehearsal")]
+
+use dwcp_consensus::rehearsal::invariant::{
+    Agreement, All, Answered, Blame, Durable, InOrder, Kept, Live, OnlyProposed, Reads,
+};
+use dwcp_consensus::rehearsal::{Fact, Invariant, Value};
+use dwcp_env::NodeId;
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+
+fn decided(node: NodeId, index: u64, value: Value, token: Option<u64>) -> Fact {
+    Fact::Decided { node, index, class: 0, place: index, value, token }
+}
+fn of_key(node: NodeId, index: u64, class: u16, place: u64, number: u32) -> Fact {
+    Fact::Decided { node, index, class, place, value: Value::Command(number), token: None }
+}
+const fn proposed(token: u64, number: u32) -> Fact {
+    Fact::Proposed { node: A, token, number }
+}
+const fn command(number: u32) -> Value {
+    Value::Command(number)
+}
+const fn refused(token: u64, certain: bool) -> Fact {
+    Fact::Refused { node: A, token, certain }
+}
+const fn ended(node: NodeId, chain: u64, missing: Option<u32>, open: Option<u64>) -> Fact {
+    Fact::Ended { node, chain, missing, open }
+}
+const fn readable(missing: Option<u32>) -> Fact {
+    Fact::Readable { node: A, token: 1, applied: 7, missing }
+}
+
+/// The fact, counted from 0, at which the history breaks the invariant.
+fn breaks<I: Invariant + Default>(history: &[Fact]) -> Option<usize> {
+    let mut invariant = I::default();
+    history.iter().position(|fact| invariant.see(fact).is_err())
+}
+
+#[test]
+fn a_good_history_passes_all() {
+    let mut all = All::default();
+    let history = [
+        proposed(1, 1),
+        proposed(2, 2),
+        decided(A, 1, Value::Blank, None),
+        decided(A, 2, command(1), Some(1)),
+        Fact::Held { node: A, index: 2, enough: true, disks: 3 },
+        decided(B, 1, Value::Blank, None),
+        decided(B, 2, command(1), None),
+        Fact::Asked { node: B, token: 3 },
+        Fact::Readable { node: B, token: 3, applied: 2, missing: None },
+        Fact::Crashed { node: A },
+        Fact::Based { node: A, state: 0, protocol: 0, total: true },
+        decided(A, 1, Value::Blank, None),
+        decided(A, 2, command(1), None),
+        decided(A, 3, command(2), None),
+        Fact::Blamed { node: A, peer: NodeId(9), guilty: true },
+        Fact::Survived { acknowledged: 1 },
+        ended(A, 5, None, None),
+        ended(B, 5, None, None),
+    ];
+    for fact in &history {
+        assert_eq!(all.see(fact), Ok(()), "{fact:?}");
+    }
+}
+
+#[test]
+fn agreement_sees_two_values_at_one_place() {
+    let split = [decided(A, 1, command(1), None), decided(B, 1, command(2), None)];
+    assert_eq!(breaks::<Agreement>(&split), Some(1));
+    let blank = [decided(A, 1, command(1), None), decided(B, 1, Value::Blank, None)];
+    assert_eq!(breaks::<Agreement>(&blank), Some(1));
+    // The same node says something else after a crash.
+    let changed =
+        [decided(A, 1, command(1), None), Fact::Crashed { node: A }, decided(A, 1, command(2), None)];
+    assert_eq!(breaks::<Agreement>(&changed), Some(2));
+    // Two commands of one key trade places; those of two keys may.
+    let conflict = [of_key(A, 1, 1, 1, 1), of_key(A, 2, 1, 2, 2), of_key(B, 1, 1, 1, 2)];
+    assert_eq!(breaks::<Agreement>(&conflict), Some(2));
+    let commute =
+        [of_key(A, 1, 1, 1, 1), of_key(A, 2, 2, 1, 2), of_key(B, 1, 2, 1, 2), of_key(B, 2, 1, 1, 1)];
+    assert_eq!(breaks::<Agreement>(&commute), None);
+}
+
+#[test]
+fn order_sees_gaps_repetition_and_a_false_base() {
+    let one = decided(A, 1, command(1), None);
+    assert_eq!(breaks::<InOrder>(&[one, decided(A, 3, command(3), None)]), Some(1));
+    assert_eq!(breaks::<InOrder>(&[one, one]), Some(1));
+    assert_eq!(breaks::<InOrder>(&[decided(A, 2, command(1), None)]), Some(0));
+    // A checkpoint holds 5; the protocol goes on behind 4, or repeats 5.
+    let base = |protocol| Fact::Based { node: A, state: 5, protocol, total: true };
+    assert_eq!(breaks::<InOrder>(&[base(4)]), Some(0));
+    assert_eq!(breaks::<InOrder>(&[base(5), decided(A, 5, command(1), None)]), Some(1));
+    assert_eq!(breaks::<InOrder>(&[base(5), decided(A, 6, command(1), None)]), None);
+}
+
+#[test]
+fn only_what_was_proposed_and_not_refused_for_certain() {
+    assert_eq!(breaks::<OnlyProposed>(&[decided(A, 1, command(1), None)]), Some(0));
+    assert_eq!(breaks::<OnlyProposed>(&[decided(A, 1, Value::Foreign(7), None)]), Some(0));
+    let lied = [proposed(1, 1), refused(1, true), decided(B, 1, command(1), None)];
+    assert_eq!(breaks::<OnlyProposed>(&lied), Some(2));
+    let late = [proposed(1, 1), decided(B, 1, command(1), None), refused(1, true)];
+    assert_eq!(breaks::<OnlyProposed>(&late), Some(2));
+    let unknown = [proposed(1, 1), refused(1, false), decided(B, 1, command(1), None)];
+    assert_eq!(breaks::<OnlyProposed>(&unknown), None);
+    let twice = [proposed(1, 1), decided(A, 1, command(1), None), decided(A, 2, command(1), None)];
+    assert_eq!(breaks::<OnlyProposed>(&twice), Some(2));
+}
+
+#[test]
+fn every_question_has_one_answer_of_its_own() {
+    let answer = decided(A, 1, command(1), Some(1));
+    assert_eq!(breaks::<Answered>(&[proposed(1, 1), answer, refused(1, false)]), Some(2));
+    assert_eq!(breaks::<Answered>(&[answer]), Some(0));
+    assert_eq!(breaks::<Answered>(&[proposed(1, 1), decided(B, 1, command(1), Some(1))]), Some(1));
+    assert_eq!(breaks::<Answered>(&[proposed(1, 2), answer]), Some(1));
+    assert_eq!(breaks::<Answered>(&[proposed(1, 1), readable(None)]), Some(1));
+    // A new lifetime answers what the last one was asked.
+    assert_eq!(breaks::<Answered>(&[proposed(1, 1), Fact::Crashed { node: A }, answer]), Some(2));
+    assert_eq!(breaks::<Answered>(&[proposed(1, 1), ended(A, 0, None, Some(1))]), Some(1));
+}
+
+#[test]
+fn the_others_see_what_the_world_weighed() {
+    assert_eq!(breaks::<Reads>(&[readable(None), readable(Some(3))]), Some(1));
+    let held = |enough| Fact::Held { node: A, index: 1, enough, disks: 1 };
+    assert_eq!(breaks::<Durable>(&[held(true), held(false)]), Some(1));
+    let blamed = |guilty| Fact::Blamed { node: A, peer: B, guilty };
+    assert_eq!(breaks::<Blame>(&[blamed(true), blamed(false)]), Some(1));
+    assert_eq!(breaks::<Kept>(&[ended(A, 1, None, None), ended(B, 2, None, None)]), Some(1));
+    assert_eq!(breaks::<Kept>(&[ended(A, 1, Some(4), None)]), Some(0));
+    assert_eq!(breaks::<Live>(&[Fact::Stuck { applied: (1, 2), left: 0 }]), Some(0));
+    assert_eq!(
+        breaks::<Live>(&[Fact::Survived { acknowledged: 1 }, Fact::Survived { acknowledged: 0 }]),
+        Some(1)
+    );
+}
