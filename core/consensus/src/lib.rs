@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`engine`] | the contract between an engine and the node it lives in |
 //! | [`step`] | the contract of a protocol as a step function, with the order of durability in its outputs |
+//! | [`paxos`] | Multi-Paxos |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
 //! | `rehearsal` | (feature `rehearsal`) the seeded world protocols are tried in, invariants from outside, the explorer |
 //!
@@ -18,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod engine;
+pub mod paxos;
 pub mod quorum;
 #[cfg(feature = "rehearsal")]
 pub mod rehearsal;

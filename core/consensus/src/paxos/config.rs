@@ -1,0 +1,198 @@
+//! Who takes part, under which quorums, and how long it waits: checked when built.
+
+use super::message::Ballot;
+use crate::quorum::{MEMBERS_MAX, NodeSet, Phase, Quorums, System};
+use alloc::vec::Vec;
+use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
+use thiserror::Error;
+
+/// Payloads in one batch. A step's worth of proposals (4,096) is one batch.
+pub const BATCH_SLOTS_MAX: usize = 4_096;
+/// Bytes in one batch, and the longest payload: with its frame it fits a record of the write-ahead log.
+pub const BATCH_BYTES_MAX: usize = dwcp_env::bound::REQUEST_MAX.0 as usize;
+/// Batches that are sent and not decided. Two are enough for a disk; the rest covers a long round trip.
+pub const WINDOW_BATCHES: usize = 64;
+/// Bytes that are sent and not decided.
+pub const WINDOW_BYTES: usize = 16 << 20;
+/// Proposals that wait for the window; more are refused.
+pub const WAITING_MAX: usize = 65_536;
+/// Bytes of proposals that wait for the window.
+pub const WAITING_BYTES_MAX: usize = 32 << 20;
+/// Reads that wait for a round of heartbeats; more are refused.
+pub const READS_MAX: usize = 65_536;
+/// Bytes of payloads in one piece of a promise or of what is taught.
+pub const PIECE_BYTES_MAX: usize = 1 << 20;
+/// Payloads in one piece.
+pub const PIECE_SLOTS_MAX: usize = 8_192;
+/// Pieces that answer one question for missing slots: 4 MiB a round trip.
+pub const PIECES_MAX: usize = 4;
+/// Slots behind the decided prefix that an acceptor holds. A leader's window, whatever was taken over
+/// included, is a quarter of it; what lies further is asked for when the prefix has come near.
+pub const SPAN_MAX: u64 = 1 << 20;
+/// Slots are smaller than this: sums of two never wrap.
+pub const SLOT_MAX: u64 = 1 << 62;
+/// Ballots a message may be ahead of all seen here: no peer can use up the numbers.
+pub const ROUNDS_AHEAD_MAX: u64 = 1 << 32;
+
+const _: () = {
+    assert!(WINDOW_BATCHES * BATCH_SLOTS_MAX * 4 <= SPAN_MAX as usize);
+    assert!(PIECE_BYTES_MAX <= BATCH_BYTES_MAX, "a piece is a record too");
+    assert!(BATCH_BYTES_MAX + 16 * BATCH_SLOTS_MAX < dwcp_env::bound::WAL_RECORD_MAX.0 as usize);
+    assert!(BATCH_BYTES_MAX + 64 * PIECE_SLOTS_MAX < dwcp_env::bound::FRAME_BODY_MAX.0 as usize);
+};
+
+/// How long a node waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// Without a quorum-connected leader for this long a member looks for a new one; up to as long
+    /// again is added by draw. Also how long a leader goes on without hearing a quorum.
+    pub election: Duration,
+    /// Until an unanswered message is sent again: somewhat more than a round trip with its sync.
+    pub retry: Duration,
+    /// How long an idle leader keeps from its followers that something was decided.
+    pub announce: Duration,
+}
+
+impl Default for Times {
+    /// For members in one region.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::millis(50),
+            election: Duration::millis(250),
+            retry: Duration::millis(50),
+            announce: Duration::millis(1),
+        }
+    }
+}
+
+/// Why a configuration is not admitted.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ConfigError {
+    /// Members must be sorted, without repetition, from 1 to [`MEMBERS_MAX`].
+    #[error("members must be 1 to {MEMBERS_MAX} different nodes in ascending order")]
+    Members,
+    /// This node must be one of them.
+    #[error("{0} is not among the members: only members run the protocol")]
+    Stranger(NodeId),
+    /// The quorum system is made for another number of members.
+    #[error("the quorum system is for {system} members and there are {members}")]
+    Count {
+        /// Members it is for.
+        system: usize,
+        /// Members there are.
+        members: usize,
+    },
+    /// All members together must be a quorum of both phases.
+    #[error("even all members together are no quorum for {0:?}: nothing could ever be decided")]
+    Never(Phase),
+    /// An election must outlast some heartbeats.
+    #[error("`election` must be at least three times `heartbeat`, and no time zero")]
+    Times,
+}
+
+/// Who takes part, under which quorums, with which times.
+#[derive(Clone, Debug)]
+pub struct Config {
+    node: NodeId,
+    members: Vec<NodeId>,
+    quorums: System,
+    seed: Seed,
+    times: Times,
+    first_leader: Option<NodeId>,
+    keep_slots: u64,
+    log_bytes_max: usize,
+}
+
+impl Config {
+    /// A member of an epoch. `seed` decides draws of timeouts and nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(
+        node: NodeId,
+        members: Vec<NodeId>,
+        quorums: System,
+        seed: u64,
+        times: Times,
+    ) -> Result<Self, ConfigError> {
+        if members.is_empty() || members.len() > MEMBERS_MAX || !members.is_sorted_by(|a, b| a < b) {
+            return Err(ConfigError::Members);
+        }
+        if !members.contains(&node) {
+            return Err(ConfigError::Stranger(node));
+        }
+        if quorums.members() != members.len() {
+            return Err(ConfigError::Count { system: quorums.members(), members: members.len() });
+        }
+        for phase in [Phase::Prepare, Phase::Accept] {
+            if !quorums.is_quorum(phase, NodeSet::first(members.len())) {
+                return Err(ConfigError::Never(phase));
+            }
+        }
+        let zero = [times.heartbeat, times.retry, times.announce].contains(&Duration::ZERO);
+        if zero || times.election < times.heartbeat * 3 {
+            return Err(ConfigError::Times);
+        }
+        let (seed, first_leader) = (Seed(seed), None);
+        let (keep_slots, log_bytes_max) = (4_096, 256 << 20);
+        Ok(Self { node, members, quorums, seed, times, first_leader, keep_slots, log_bytes_max })
+    }
+    /// This member stands for leader at once when the epoch begins; the others wait as always.
+    #[must_use]
+    pub fn first_leader(mut self, node: NodeId) -> Self {
+        self.first_leader = Some(node);
+        self
+    }
+    /// Decided slots kept behind a checkpoint for peers that are a little late; 4,096 unless told.
+    #[must_use]
+    pub const fn keep_slots(mut self, slots: u64) -> Self {
+        self.keep_slots = slots;
+        self
+    }
+    /// Bytes of payloads in the log above which proposals are refused until a checkpoint frees some;
+    /// 256 MiB unless told.
+    #[must_use]
+    pub const fn log_bytes_max(mut self, bytes: usize) -> Self {
+        self.log_bytes_max = bytes;
+        self
+    }
+
+    pub(super) const fn node(&self) -> NodeId {
+        self.node
+    }
+    pub(super) fn members(&self) -> &[NodeId] {
+        &self.members
+    }
+    pub(super) fn place(&self, node: NodeId) -> Option<usize> {
+        self.members.binary_search(&node).ok()
+    }
+    pub(super) const fn times(&self) -> &Times {
+        &self.times
+    }
+    pub(super) const fn kept(&self) -> u64 {
+        self.keep_slots
+    }
+    pub(super) const fn log_max(&self) -> usize {
+        self.log_bytes_max
+    }
+    pub(super) fn stands_first(&self) -> bool {
+        self.first_leader == Some(self.node)
+    }
+    pub(super) fn is_quorum(&self, phase: Phase, set: NodeSet) -> bool {
+        self.quorums.is_quorum(phase, set)
+    }
+    /// Whether these can both elect and decide.
+    pub(super) fn connects(&self, set: NodeSet) -> bool {
+        self.is_quorum(Phase::Prepare, set) && self.is_quorum(Phase::Accept, set)
+    }
+    /// A wait of one to two `election`s; after `failures` lost elections up to sixteen times wider,
+    /// so that those who duel meet ever less often.
+    pub(super) fn patience(&self, ballot: Ballot, attempt: u64, failures: u32) -> Duration {
+        const PATIENCE: Purpose = Purpose::named("paxos election patience");
+        let spread = self.times.election.as_nanos() << failures.min(4);
+        let at = Instant::from_nanos(ballot.round);
+        self.times.election + Duration::nanos(self.seed.below(spread, PATIENCE, self.node.0, at, attempt))
+    }
+}

@@ -1,0 +1,178 @@
+//! Who leads: asking before standing, quorum connection, back-off.
+//!
+//! A member that hears no connected leader for an election timeout asks all others. Whoever hears one
+//! says so, and the asker gives way, telling its clients of that leader. If a quorum of both phases
+//! answers and none hears a leader, the asker is quorum-connected and nobody loses anything: it prepares.
+//! Ballots are not spread by those who only ask, so members that can't lead do not make others move.
+
+use super::message::{Ballot, Message};
+use super::planted::{self, Bug};
+use super::seat::{Canvass, Seat, Takeover};
+use super::{Log, Out, Paxos, Record};
+use crate::quorum::NodeSet;
+use alloc::boxed::Box;
+use alloc::vec;
+use dwcp_env::{Instant, NodeId};
+
+impl Paxos {
+    /// The quorum-connected leader this member hears, itself included.
+    fn hears(&self, now: Instant) -> Option<Ballot> {
+        match &self.seat {
+            Seat::Leading(lead) => lead.connected.then_some(lead.ballot),
+            _ => self.leader.filter(|_| now < self.heard_until),
+        }
+    }
+
+    /// Waits anew before looking for a leader.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.election_at = now + self.config.patience(self.promised, self.canvass, self.failures);
+    }
+
+    pub(super) fn begin_canvass(&mut self, now: Instant, out: &mut Out) {
+        self.leader = self.leader.filter(|_| now < self.heard_until);
+        self.canvass += 1;
+        let canvass = Canvass { free: NodeSet::one(self.place), until: now + self.config.times().election };
+        if self.config.connects(canvass.free) {
+            return self.stand(now, out);
+        }
+        self.seat = Seat::Canvassing(canvass);
+        self.send_all(&Message::Canvass { round: self.canvass }, None, out);
+    }
+
+    pub(super) fn tick_canvass(&mut self, now: Instant) {
+        if let Seat::Canvassing(canvass) = &self.seat
+            && now >= canvass.until
+        {
+            self.counts.unheard += 1;
+            self.seat = Seat::Following;
+            self.wait(now);
+        }
+    }
+
+    pub(super) fn give_opinion(&mut self, now: Instant, from: NodeId, round: u64, out: &mut Out) {
+        let (hears, promised) = (self.hears(now), self.promised);
+        let (decided, base) = (self.decided, self.base);
+        Self::send(from, Message::Opinion { round, hears, promised, decided, base }, None, out);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn hear_opinion(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        place: usize,
+        round: u64,
+        hears: Option<Ballot>,
+        (base, decided): (u64, u64),
+        out: &mut Out,
+    ) {
+        let Seat::Canvassing(canvass) = &mut self.seat else { return };
+        if round != self.canvass {
+            return;
+        }
+        // What is forgotten there can't be recovered from promises: a checkpoint comes first.
+        let late = base > self.decided;
+        if hears.is_none() && !late {
+            canvass.free.insert(place);
+            let free = canvass.free;
+            if self.config.connects(free) {
+                self.stand(now, out);
+            }
+            return;
+        }
+        if let Some(leader) = hears.filter(|b| b.node != self.config.node()) {
+            self.see(leader);
+            self.leader = Some(leader);
+        }
+        self.counts.vetoed += 1;
+        self.seat = Seat::Following;
+        self.wait(now);
+        self.ask(now, from, self.decided + 1, decided, out);
+    }
+
+    /// The leader makes room for this member.
+    pub(super) fn called(&mut self, now: Instant, ballot: Ballot, out: &mut Out) {
+        if ballot >= self.promised && matches!(self.seat, Seat::Following | Seat::Canvassing(_)) {
+            self.see(ballot);
+            self.stand(now, out);
+        }
+    }
+
+    /// Prepares with a ballot above all seen.
+    pub(super) fn stand(&mut self, now: Instant, out: &mut Out) {
+        let ballot = Ballot { round: self.round.max(self.promised.round) + 1, node: self.config.node() };
+        self.round = ballot.round;
+        self.promised = ballot;
+        self.leader = None;
+        self.heard_until = Instant::ZERO;
+        let ticket = self.persist(Record::Promised(ballot), out);
+        let times = *self.config.times();
+        let members = self.config.members().len();
+        self.seat = Seat::Preparing(Box::new(Takeover {
+            ballot,
+            ticket,
+            next: vec![self.decided + 1; members],
+            told: NodeSet::EMPTY,
+            heard: Log::default(),
+            retry_at: now + times.retry,
+            until: now + times.election * 2,
+        }));
+        let after = if planted::is(Bug::BallotReused) { None } else { Some(ticket) };
+        self.send_all(&Message::Prepare { ballot, from: self.decided + 1 }, after, out);
+    }
+
+    /// Ends whatever this member was doing besides following; answers what hangs on it.
+    pub(super) fn stand_down(&mut self, now: Instant, out: &mut Out) {
+        match core::mem::replace(&mut self.seat, Seat::Following) {
+            Seat::Following | Seat::Canvassing(_) => {}
+            Seat::Preparing(_) => {
+                self.counts.lost += 1;
+                self.failures = self.failures.saturating_add(1);
+            }
+            Seat::Leading(lead) => self.end_lead(*lead, out),
+        }
+        self.wait(now);
+    }
+
+    /// Somebody shows a ballot at least as high as all promised here: whoever leads or stands with a lower
+    /// one ends, and values of that leader count from here on.
+    pub(super) fn follow(&mut self, now: Instant, ballot: Ballot, out: &mut Out) {
+        self.see(ballot);
+        if self.leader != Some(ballot) {
+            self.leader = Some(ballot);
+            self.heard_until = Instant::ZERO;
+        }
+        if matches!(self.seat, Seat::Leading(_) | Seat::Preparing(_)) {
+            self.counts.deposed += 1;
+            self.stand_down(now, out);
+        }
+        if self.tip.ballot != ballot {
+            self.tip = super::Tip { ballot, slot: self.decided };
+            self.extend_tip();
+        }
+    }
+
+    /// A ballot above ours was promised elsewhere.
+    pub(super) fn rejected(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        ballot: Ballot,
+        promised: Ballot,
+        out: &mut Out,
+    ) {
+        self.see(promised);
+        let mine = match &self.seat {
+            Seat::Preparing(takeover) => takeover.ballot,
+            Seat::Leading(lead) => lead.ballot,
+            _ => return,
+        };
+        if ballot == mine {
+            self.leader = None;
+            self.counts.deposed += 1;
+            self.stand_down(now, out);
+        } else if ballot > mine {
+            Self::blame(from, crate::step::Fault::Contradiction, out);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Known bugs of Multi-Paxos, planted on purpose: the rehearsal must find each (feature `planted-bugs`,
+//! never in a production build).
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Bug {
+    /// The leader counts its own acceptance before it is on disk.
+    OwnVoteBeforeSync = 1,
+    /// `AcceptOk` does not wait for the disk.
+    AcceptOkBeforeSync = 2,
+    /// A promise leaves no record.
+    PromiseNotPersisted = 3,
+    /// A promise says nothing of what was accepted.
+    PromiseWithoutValues = 4,
+    /// A takeover takes the value heard last instead of that of the highest ballot.
+    TakeoverLastWins = 5,
+    /// A takeover stops at the first slot of which it heard nothing.
+    TakeoverStopsAtGap = 6,
+    /// One acceptance decides.
+    MinorityDecides = 7,
+    /// An acceptor accepts below its promise.
+    AcceptBelowPromise = 8,
+    /// A checkpoint lets accepted slots behind it go that are not decided.
+    CompactForgetsUndecided = 9,
+    /// A read is served without asking anybody whether this node still leads.
+    ReadWithoutRound = 10,
+    /// A read is served before this leadership has decided anything.
+    ReadBeforeOwnEntry = 11,
+    /// What a peer tells is given out as decided though it was already.
+    LearnTwice = 12,
+    /// A follower takes any accepted value for the decided one.
+    DecidedAnyBallot = 13,
+    /// After a crash the ballot of before is used again.
+    BallotReused = 14,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::OwnVoteBeforeSync,
+        Self::AcceptOkBeforeSync,
+        Self::PromiseNotPersisted,
+        Self::PromiseWithoutValues,
+        Self::TakeoverLastWins,
+        Self::TakeoverStopsAtGap,
+        Self::MinorityDecides,
+        Self::AcceptBelowPromise,
+        Self::CompactForgetsUndecided,
+        Self::ReadWithoutRound,
+        Self::ReadBeforeOwnEntry,
+        Self::LearnTwice,
+        Self::DecidedAnyBallot,
+        Self::BallotReused,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+mod armed {
+    use core::sync::atomic::{AtomicU8, Ordering};
+    static BUG: AtomicU8 = AtomicU8::new(0);
+
+    /// Plants a bug in this process, or digs it up.
+    pub fn plant(bug: Option<super::Bug>) {
+        BUG.store(bug.map_or(0, |b| b as u8), Ordering::SeqCst);
+    }
+    /// Whether this bug is planted.
+    #[must_use]
+    pub fn is(bug: super::Bug) -> bool {
+        BUG.load(Ordering::Relaxed) == bug as u8
+    }
+}
+#[cfg(feature = "planted-bugs")]
+pub use armed::{is, plant};
+
+/// Whether this bug is planted: not in this build.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline]
+#[must_use]
+pub const fn is(_: Bug) -> bool {
+    false
+}
