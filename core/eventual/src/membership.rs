@@ -5,7 +5,7 @@ use crate::message::Message;
 use crate::replica::{Eventual, Intent, Outbox};
 use crate::roster::{self, Decided, Heard, Kept};
 use dwcp_crdt::{Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
-use dwcp_env::{Duration, Event, NodeId, Now};
+use dwcp_env::{Duration, Event, Instant, NodeId, Now};
 use dwcp_gossip::Metadata;
 use std::collections::BTreeMap;
 
@@ -243,10 +243,15 @@ impl Eventual {
             // What a crash could take back is not reported, nor is less than what is about to be taken from our own log.
             let durable = self.wal.lock().durable() >= self.last_lsn && !self.unacknowledged;
             let more = !self.serves() && self.leftover.iter().any(|b| b.replica() == r);
-            let ready = durable && !more && self.is_active(roster, me);
+            let ready = durable && !more && self.may_report(roster, me);
             if m.standing == Standing::Closing && !reported && ready {
                 let far = self.logged.get(r);
                 return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
+            }
+            if let Standing::Evicted { last, .. } = m.standing
+                && let Some(far) = self.short_of(now, r, last).filter(|_| durable)
+            {
+                return Some(roster::short_wish(&keyspace, &self.decided, (r, last), me, far));
             }
         }
         if !self.is_active(roster, me) {
@@ -256,25 +261,53 @@ impl Eventual {
         Some(roster::wish(&keyspace, &self.decided, &next))
     }
 
+    /// Whether this replica says how far it has come with one that closes: a lagging one, too, may have what no other has.
+    fn may_report(&self, roster: &Roster, me: ReplicaIndex) -> bool {
+        roster.get(me).is_some_and(|m| matches!(m.standing, Standing::Active | Standing::Lagging))
+    }
+
+    /// How far this replica has come with an evicted one, if it has long lacked some of what counts of it and has not said so, or has
+    /// said so and has come further.
+    fn short_of(&self, now: Now, r: ReplicaIndex, last: u64) -> Option<u64> {
+        let far = self.logged.get(r);
+        let said = self.decided.short(r, last, self.place()?);
+        let since = self.heard.get(&r).and_then(|h| h.short_since);
+        let long = since.is_some_and(|s| now.mono.since(s) >= self.spec.patience.lagging) && self.serves();
+        let news = if far < last { long && said != Some(far) } else { said.is_some_and(|s| s < last) };
+        news.then_some(far)
+    }
+
     fn is_active(&self, roster: &Roster, r: ReplicaIndex) -> bool {
         roster.get(r).is_some_and(|m| m.standing == Standing::Active)
     }
 
-    /// Keeps the times of silence, by our own clock.
+    /// Whether somebody hears the node at this place, as gossip says: one broken link is no silence.
+    fn is_live(&self, r: ReplicaIndex) -> bool {
+        let Some(node) = self.space.roster().get(r).map(|m| m.node) else { return false };
+        self.places.get(&node) == Some(&r) && self.gossip.member(node).is_some_and(|k| k.status.is_live())
+    }
+
+    /// Keeps the times of silence, by our own clock. Of one that lives and is never heard here (most of a large cluster are not)
+    /// silence begins half of the patience before gossip takes it for dead.
     fn note_silence(&mut self, now: Now) {
         let standings: Vec<(ReplicaIndex, Standing)> =
             self.space.roster().iter().map(|(r, m)| (r, m.standing)).collect();
         for (r, standing) in standings {
             let reached = self.space.reaches(r);
-            let new = Heard { at: now.mono, lagging_since: None, reached };
-            let heard = self.heard.entry(r).or_insert(new);
+            let live = self.is_live(r);
+            let heard = self.heard.entry(r).or_insert(Heard::now(now.mono, reached));
             heard.reached = reached;
-            match standing {
-                Standing::Lagging => {
-                    heard.lagging_since.get_or_insert(now.mono);
-                }
-                _ => heard.lagging_since = None,
+            if live {
+                heard.at = heard.at.max(now.mono - self.spec.patience.lagging / 2);
             }
+            let keep = |since: &mut Option<Instant>, so: bool| {
+                *since = since.filter(|_| so).or(so.then_some(now.mono));
+            };
+            keep(&mut heard.lagging_since, standing == Standing::Lagging);
+            keep(&mut heard.closing_since, standing == Standing::Closing);
+            let short =
+                matches!(standing, Standing::Evicted { last, .. } if self.space.version().get(r) < last);
+            keep(&mut heard.short_since, short);
         }
     }
 

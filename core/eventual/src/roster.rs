@@ -3,6 +3,7 @@
 //! ```text
 //! \0dwcp/eventual/<keyspace>/roster                       the roster's canonical bytes
 //! \0dwcp/eventual/<keyspace>/closing/<replica>/<reporter> how far the reporter has come with the replica, decimal
+//! \0dwcp/eventual/<keyspace>/short/<replica>/<last>/<reporter>   the same, of one evicted at `last`, which the reporter has long lacked
 //! ```
 //!
 //! Every change is a compare-and-set on the key's revision; whoever proposes it may be anybody, and a proposal made from
@@ -14,7 +15,8 @@
 //! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
 //! | lagging → active | the same, if it serves | it is heard again, and the log reaches back to what it has: from now on it is kept |
 //! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
-//! | closing → evicted | the same | every active member has reported how far it has come: the most of these counts. From now on the node is awaited at its next place |
+//! | closing → evicted | the same | every active member has reported how far it has come, and each lagging one that is heard (for a quarter of the patience): the most of these counts. From now on the node is awaited at its next place |
+//! | evicted → evicted lower | the same | all who take part are active, and each has reported for the patience of a silence that it lacks some of what counts |
 //! | awaited → active | the node itself | it is back, and has its log. Without it, it is admitted at another place |
 //!
 //! **Only an active member changes another's standing.** The log is kept for active members; so whoever cut an operation from its
@@ -22,7 +24,14 @@
 //! log what they lack. If it could declare *them* lagging first — after an hour alone it has heard nobody for an hour —
 //! it would cut its log as they have cut theirs, and neither could ever take what the other has.
 //!
-//! "Silent" is measured by each member's own monotonic clock; no operation, tombstone or value ever ends by one.
+//! "Silent" is who is not heard here and not live in gossip either: if it were direct hearing alone, one broken link would make a member lag
+//! and return for ever, and in a cluster of a thousand most pairs never speak. It is measured by each member's own
+//! monotonic clock; no operation, tombstone or value ever ends by one.
+//!
+//! **Evicted anew, lower.** Who reported the most may lose its disk before it has passed on what it reported. Then the roster counts
+//! operations that nobody has, and every floor of tombstones waits for them. Who lacks some for so long as a silence is borne
+//! ([`Patience::lagging`]) says so, and takes it back should they come. Once nobody is left who has not said it, nobody has them:
+//! whoever had would have sent them within seconds.
 
 use crate::identity::{read_roster, roster_bytes};
 use bytes::Bytes;
@@ -80,6 +89,8 @@ pub(crate) struct Decided {
     pub(crate) roster: Option<(Roster, i64)>,
     /// How far reporters have come with a closing replica.
     pub(crate) reports: BTreeMap<(u16, u16), (u64, i64)>,
+    /// The same of one evicted at a number, by who lacks some of that.
+    short: BTreeMap<(u16, u64, u16), (u64, i64)>,
 }
 
 impl Decided {
@@ -91,19 +102,28 @@ impl Decided {
             let Some(rest) = k.key.strip_prefix(&prefix[..]) else { continue };
             if rest == b"roster" {
                 out.roster = read_roster(&k.value).map(|r| (r, k.revision));
-            } else if let Some(report) = report(rest, &k.value) {
-                out.reports.insert(report.0, (report.1, k.revision));
+            } else if let Some(([of, by], far)) = report(rest, b"closing/", &k.value) {
+                out.reports.insert((of as u16, by as u16), (far, k.revision));
+            } else if let Some(([of, last, by], far)) = report(rest, b"short/", &k.value) {
+                out.short.insert((of as u16, last, by as u16), (far, k.revision));
             }
         }
         out
     }
+    /// How far a member said it has come with one evicted at `last`.
+    pub(crate) fn short(&self, of: ReplicaIndex, last: u64, by: ReplicaIndex) -> Option<u64> {
+        self.short.get(&(of.0, last, by.0)).map(|(far, _)| *far)
+    }
 }
 
-fn report(rest: &[u8], value: &[u8]) -> Option<((u16, u16), u64)> {
-    let text = core::str::from_utf8(rest).ok()?.strip_prefix("closing/")?;
-    let (of, by) = text.split_once('/')?;
+/// The numbers in a key, places first and last, and in its value.
+fn report<const N: usize>(rest: &[u8], of: &[u8], value: &[u8]) -> Option<([u64; N], u64)> {
+    let text = core::str::from_utf8(rest.strip_prefix(of)?).ok()?;
     let far = core::str::from_utf8(value).ok()?.parse().ok()?;
-    Some(((of.parse().ok()?, by.parse().ok()?), far))
+    let numbers: Option<Vec<u64>> = text.split('/').map(|n| n.parse().ok()).collect();
+    let numbers: [u64; N] = numbers?.try_into().ok()?;
+    let places = [numbers.first()?, numbers.last()?];
+    places.into_iter().all(|p| *p <= u64::from(u16::MAX)).then_some((numbers, far))
 }
 
 /// A wish for another roster.
@@ -125,6 +145,19 @@ pub(crate) fn report_wish(
     Wish { key, seen, value: far.to_string().into() }
 }
 
+/// A report that `by` has come so far, and no further, with `of`, which was evicted at this number.
+pub(crate) fn short_wish(
+    keyspace: &str,
+    decided: &Decided,
+    (of, last): (ReplicaIndex, u64),
+    by: ReplicaIndex,
+    far: u64,
+) -> Wish {
+    let key = [&prefix(keyspace)[..], format!("short/{}/{last}/{}", of.0, by.0).as_bytes()].concat().into();
+    let seen = decided.short.get(&(of.0, last, by.0)).map_or(0, |(_, r)| *r);
+    Wish { key, seen, value: far.to_string().into() }
+}
+
 /// What one member knows about another's silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Heard {
@@ -134,6 +167,17 @@ pub(crate) struct Heard {
     pub(crate) lagging_since: Option<Instant>,
     /// Whether our log holds all that it is not known to have.
     pub(crate) reached: bool,
+    /// When it was first seen to be closing.
+    pub(crate) closing_since: Option<Instant>,
+    /// Since when some of what counts of it is missing here, once it is evicted.
+    pub(crate) short_since: Option<Instant>,
+}
+
+impl Heard {
+    /// One that is heard now for the first time.
+    pub(crate) const fn now(at: Instant, reached: bool) -> Self {
+        Self { at, lagging_since: None, reached, closing_since: None, short_since: None }
+    }
 }
 
 /// The next roster, if one is due. Only one that is `whole` can say of another that it has caught up; the rest any member
@@ -167,24 +211,53 @@ pub(crate) fn due(
                 }
             }
             Standing::Closing => {
-                if let Some(last) = most_of_all(decided, roster, r) {
+                let since = heard.get(&r).and_then(|h| h.closing_since);
+                let waits = since.is_none_or(|s| now.since(s) < patience.lagging / 4);
+                let is_heard = |by| heard.get(&by).is_some_and(|h| now.since(h.at) < patience.lagging / 4);
+                if let Some(last) = most_of_all(decided, roster, r, |by| by != me && waits && is_heard(by)) {
                     let heir = heir(roster, r);
                     return Some(roster.with(r, Standing::Evicted { last, heir }));
                 }
             }
-            Standing::Active | Standing::Evicted { .. } | Standing::Awaited => {}
+            Standing::Evicted { last, heir } => {
+                if let Some(last) = most_of_the_short(decided, roster, r, last) {
+                    return Some(roster.with(r, Standing::Evicted { last, heir }));
+                }
+            }
+            Standing::Active | Standing::Awaited => {}
         }
     }
     None
 }
 
-/// The most that any active member has of a closing one, if all of them have said.
-fn most_of_all(decided: &Decided, roster: &Roster, of: ReplicaIndex) -> Option<u64> {
+/// The most that anybody has of a closing one, if all active members have said, and those lagging that are waited for.
+fn most_of_all(
+    decided: &Decided,
+    roster: &Roster,
+    of: ReplicaIndex,
+    waited: impl Fn(ReplicaIndex) -> bool,
+) -> Option<u64> {
     let mut most = 0;
-    for by in roster.kept_for() {
-        most = most.max(decided.reports.get(&(of.0, by.0))?.0);
+    for (by, m) in roster.iter() {
+        let far = decided.reports.get(&(of.0, by.0)).map(|(far, _)| *far);
+        match m.standing {
+            Standing::Active => most = most.max(far?),
+            Standing::Lagging if waited(by) => most = most.max(far?),
+            Standing::Lagging => most = most.max(far.unwrap_or(0)),
+            _ => {}
+        }
     }
     Some(most)
+}
+
+/// The most that anybody has of one evicted at `last`, if all who take part are active, and each has said that it has less.
+fn most_of_the_short(decided: &Decided, roster: &Roster, of: ReplicaIndex, last: u64) -> Option<u64> {
+    let mut most = None;
+    for (by, m) in roster.iter().filter(|(_, m)| m.takes_part()) {
+        let far = decided.short(of, last, by).filter(|far| *far < last && m.standing == Standing::Active)?;
+        most = most.max(Some(far));
+    }
+    most
 }
 
 /// Who inherits: the node's next life, or the first active member.
@@ -201,12 +274,60 @@ mod tests {
 
     fn decided(roster: Roster, reports: &[(u16, u16, u64)]) -> Decided {
         let reports = reports.iter().map(|(of, by, far)| ((*of, *by), (*far, 5))).collect();
-        Decided { roster: Some((roster, 3)), reports }
+        Decided { roster: Some((roster, 3)), reports, ..Decided::default() }
     }
 
     fn heard(seconds: u64, lagging: Option<u64>, reached: bool) -> Heard {
         let at = |s| Instant::ZERO + Duration::secs(s);
-        Heard { at: at(seconds), lagging_since: lagging.map(at), reached }
+        Heard { lagging_since: lagging.map(at), ..Heard::now(at(seconds), reached) }
+    }
+
+    #[test]
+    fn what_a_lagging_member_that_is_heard_has_counts_in_an_eviction() {
+        let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
+        let (roster, _) = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]).admit(NodeId(3)).unwrap();
+        let (old, lagging) = (ReplicaIndex(2), ReplicaIndex(1));
+        let roster = roster.with(old, Standing::Closing).with(lagging, Standing::Lagging);
+        let closing = |since: u64| Heard {
+            closing_since: Some(Instant::ZERO + Duration::secs(since)),
+            ..heard(0, None, true)
+        };
+        let last = |reports: &[(u16, u16, u64)], since, lagging_heard| {
+            let heard =
+                BTreeMap::from([(old, closing(since)), (lagging, heard(lagging_heard, Some(450), false))]);
+            let now = Instant::ZERO + Duration::secs(500);
+            let next = due(now, p, ReplicaIndex(0), true, &decided(roster.clone(), reports), &heard)?;
+            Some(next.last(old))
+        };
+        let active = [(2, 0, 3), (2, 3, 0)];
+        assert_eq!(last(&active, 490, 499), None, "it is heard: it may have more");
+        assert_eq!(last(&[(2, 0, 3), (2, 3, 0), (2, 1, 9)], 490, 499), Some(9));
+        assert_eq!(last(&active, 490, 410), Some(3), "it is silent");
+        assert_eq!(last(&active, 450, 499), Some(3), "it does not answer");
+        assert_eq!(last(&[(2, 0, 3), (2, 3, 0), (2, 1, 9)], 490, 410), Some(9), "it had answered");
+    }
+
+    #[test]
+    fn what_nobody_has_any_more_is_not_waited_for() {
+        let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
+        let gone = ReplicaIndex(2);
+        let evicted = Standing::Evicted { last: 9, heir: Some(ReplicaIndex(0)) };
+        let roster = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]).with(gone, evicted);
+        let now = Instant::ZERO + Duration::secs(50);
+        let others = BTreeMap::from([(ReplicaIndex(1), heard(49, None, false))]);
+        let last = |roster: &Roster, short: &[(u16, u64, u64)]| {
+            let mut d = decided(roster.clone(), &[]);
+            d.short = short.iter().map(|(by, last, far)| ((2, *last, *by), (*far, 7))).collect();
+            due(now, p, ReplicaIndex(0), true, &d, &others).map(|next| next.last(gone))
+        };
+        assert_eq!(last(&roster, &[(0, 9, 3)]), None, "one has not said that it lacks any");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 9)]), None, "it has come");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 8, 5)]), None, "said of another end");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 5)]), Some(5));
+        let lagging = roster.with(ReplicaIndex(1), Standing::Lagging);
+        assert_eq!(last(&lagging, &[(0, 9, 3), (1, 9, 5)]), None, "one that lags may have it");
+        let lower = roster.with(gone, Standing::Evicted { last: 5, heir: Some(ReplicaIndex(0)) });
+        assert_eq!(roster.check_next(&lower), Ok(()));
     }
 
     #[test]
@@ -256,8 +377,10 @@ mod tests {
         let none = Decided::default();
         let report = report_wish("r", &none, ReplicaIndex(4), ReplicaIndex(1), 77);
         let kept = |w: Wish, revision| Kept { key: w.key, revision, value: w.value };
-        let read = Decided::read("r", &[kept(w, 9), kept(report, 11)]);
+        let short = short_wish("r", &none, (ReplicaIndex(4), 99), ReplicaIndex(1), 77);
+        let read = Decided::read("r", &[kept(w, 9), kept(report, 11), kept(short, 12)]);
         assert_eq!(read.roster, Some((roster, 9)));
+        assert_eq!(read.short(ReplicaIndex(4), 99, ReplicaIndex(1)), Some(77));
         assert_eq!(read.reports.get(&(4, 1)), Some(&(77, 11)));
         assert_eq!(Decided::read("other", &[]).roster, None);
     }

@@ -49,7 +49,7 @@ impl Eventual {
         }
         self.heard_any = now.mono;
         if let Some(place) = self.place_of(from) {
-            let new = Heard { at: now.mono, lagging_since: None, reached: true };
+            let new = Heard::now(now.mono, true);
             self.heard.entry(place).or_insert(new).at = now.mono;
         }
     }

@@ -63,6 +63,7 @@ pub(crate) struct World {
     streams: bool,
     /// Datagrams sent.
     datagrams: u64,
+    job_takes: Duration,
 }
 
 fn b(s: &str) -> Bytes {
@@ -158,6 +159,7 @@ impl World {
             disk_takes: DISK,
             streams,
             datagrams: 0,
+            job_takes: NEAR,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -238,6 +240,18 @@ impl World {
     pub(crate) fn streams(&self, n: usize) -> BTreeMap<usize, StreamStatus> {
         let peers = self.node(n).status(self.clock()).peers;
         peers.into_iter().filter_map(|p| Some((p.node as usize - 1, p.stream?))).collect()
+    }
+    /// From now on a part of the state's file takes so long to write.
+    pub(crate) fn jobs_take(&mut self, span: Duration) {
+        self.job_takes = span;
+    }
+    /// How far places say they have come with one that closes.
+    pub(crate) fn reports(&self, of: u16) -> Vec<(u16, u64)> {
+        let read = |(k, (_, v)): (&Bytes, &(i64, Bytes))| {
+            let key = std::str::from_utf8(k).ok()?.split_once(&format!("/closing/{of}/"))?.1.parse().ok()?;
+            Some((key, std::str::from_utf8(v).ok()?.parse().ok()?))
+        };
+        self.kept.iter().filter_map(read).collect()
     }
     /// The time.
     pub(crate) fn now(&self) -> Instant {
@@ -363,7 +377,7 @@ impl World {
         }
         if let Some(job) = out.job.take() {
             let result = Some((job.run)());
-            self.push(NEAR, Event::Job { node: n, life, result });
+            self.push(self.job_takes, Event::Job { node: n, life, result });
         }
         for (to, lane, body) in out.sends {
             // Five bytes of the node's envelope come on top.

@@ -1,0 +1,105 @@
+//! Places in the roster: given up, reported on, ended.
+
+use crate::world::{add, members, set_all};
+use crate::{secs, three};
+use dwcp_crdt::{ReplicaIndex, Standing};
+use dwcp_env::Duration;
+use dwcp_env::disk::FileName;
+
+#[test]
+fn a_place_that_was_given_up_stays_so_whatever_is_written_and_read_before_there_is_another() {
+    let mut w = three();
+    for i in 0..300 {
+        w.acked(i % 3, add("s", &format!("{i:040}")));
+        w.run(Duration::millis(20));
+    }
+    assert!(w.node(1).counts().checkpoints > 0);
+    w.crash(1);
+    let file = FileName::new("g9-eventual.ckpt").unwrap();
+    w.disk(1).alter(&file, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let before = w.node_place(1);
+    w.strong_down(true);
+    w.boot(1);
+    // Its state comes back, and into its file, which shows no damage any more.
+    for i in 0..300 {
+        w.acked(0, add("s", &format!("again {i:040}")));
+        w.run(Duration::millis(50));
+    }
+    assert_eq!(w.node(1).place(), None);
+    assert!(w.node(1).counts().checkpoints > 0, "{:?}", w.node(1).counts());
+    w.crash(1);
+    w.boot(1);
+    w.run(secs(5));
+    assert_eq!(w.node(1).place(), None, "what was made there is not all known");
+    w.strong_down(false);
+    w.cut(1, false);
+    w.run(secs(30));
+    w.all_serve();
+    assert_ne!(w.node_place(1), before);
+    w.all_equal();
+    assert_eq!(w.ask(1, members("s")).len(), 600);
+}
+
+#[test]
+fn what_a_member_reports_of_one_that_closes_is_on_its_disk() {
+    let mut w = three();
+    for part in 0..5 {
+        w.acked(1, set_all((0..50).map(|i| format!("key {part}.{i}")), &"v".repeat(100)));
+    }
+    w.run(secs(5));
+    let old = w.node_place(1);
+    w.wipe(1);
+    w.boot(1);
+    w.jobs_take(secs(3));
+    for _ in 0..2_000 {
+        w.run(Duration::millis(20));
+        let new = w.node_place(1);
+        if let Some((_, far)) = w.reports(old).into_iter().find(|(by, _)| *by == new) {
+            w.crash(1);
+            w.boot(1);
+            let has = w.node(1).version().get(ReplicaIndex(old));
+            assert!(has >= far, "it reported {far}, and has {has}");
+            return;
+        }
+    }
+    panic!("it never reported: {:?}", w.reports(old));
+}
+
+#[test]
+fn what_only_a_lost_disk_had_is_not_waited_for() {
+    let mut w = three();
+    w.acked(0, add("s", "of all"));
+    w.run(secs(5));
+    let place = |w: &crate::world::World, n| ReplicaIndex(w.node_place(n));
+    let old = place(&w, 2);
+    w.cut(0, true);
+    w.acked(2, add("s", "of two"));
+    w.run(secs(1));
+    assert_eq!(w.node(1).version().get(old), 1);
+    // From now on they can decide, and not speak.
+    w.bad(1_000, 0);
+    w.cut(0, false);
+    w.wipe(2);
+    w.boot(2);
+    w.run(secs(12));
+    let ended = w.node(0).space().roster().get(old).unwrap().standing;
+    assert!(matches!(ended, Standing::Evicted { last: 1, .. }), "{ended:?}");
+    w.wipe(1);
+    w.boot(1);
+    w.run(secs(12));
+    w.bad(0, 0);
+    w.run(secs(90));
+    w.all_serve();
+    w.all_equal();
+    let ended = w.node(0).space().roster().get(old).unwrap().standing;
+    assert!(matches!(ended, Standing::Evicted { last: 0, .. }), "{ended:?}");
+    for n in 0..3 {
+        assert_eq!(w.node(n).space().stable(), *w.node(n).version(), "node {n}: tombstones go");
+    }
+    w.acked(2, add("s", "after"));
+    w.run(secs(5));
+    w.all_equal();
+}
