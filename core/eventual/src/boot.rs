@@ -113,6 +113,7 @@ impl Eventual {
             drained: Vec::new(),
             drained_seen: false,
             leftover: found.leftover,
+            leftover_seen: None,
             salvaged: Vec::new(),
             anew_waits: None,
             writing: None,

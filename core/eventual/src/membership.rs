@@ -272,7 +272,10 @@ impl Eventual {
         let far = self.logged.get(r);
         let said = self.decided.short(r, last, self.place()?);
         let since = self.heard.get(&r).and_then(|h| h.short_since);
-        let long = since.is_some_and(|s| now.mono.since(s) >= self.spec.patience.lagging) && self.serves();
+        // What waits here for the roster to count it is not lacked.
+        let comes = self.leftover.iter().any(|b| b.replica() == r);
+        let long = since.is_some_and(|s| now.mono.since(s) >= self.spec.patience.lagging);
+        let long = long && self.serves() && !comes;
         let news = if far < last { long && said != Some(far) } else { said.is_some_and(|s| s < last) };
         news.then_some(far)
     }
@@ -296,7 +299,7 @@ impl Eventual {
             let reached = self.space.reaches(r);
             let live = self.is_live(r);
             let heard = self.heard.entry(r).or_insert(Heard::now(now.mono, reached));
-            heard.reached = reached;
+            (heard.reached, heard.live) = (reached, live);
             if live {
                 heard.at = heard.at.max(now.mono - self.spec.patience.lagging / 2);
             }

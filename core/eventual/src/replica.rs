@@ -208,6 +208,8 @@ pub struct Eventual {
     pub(crate) drained_seen: bool,
     /// Batches of the log that could not be applied yet, for something before them is lost.
     pub(crate) leftover: Vec<Batch>,
+    /// The roster's epoch when it was looked through last.
+    pub(crate) leftover_seen: Option<u64>,
     /// What was written under a place that ended, to be written anew.
     pub(crate) salvaged: Vec<Tail>,
     /// The roster's epoch under which that could not begin.
@@ -313,6 +315,7 @@ impl Eventual {
     pub fn settle(&mut self, now: Now, out: &mut Outbox) {
         self.watch_clock(now);
         self.tick(now, out);
+        self.take_leftover(now);
         if self.write_anew() {
             out.wake_by(now.mono);
         }

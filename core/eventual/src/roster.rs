@@ -15,8 +15,8 @@
 //! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
 //! | lagging → active | the same, if it serves | it is heard again, and the log reaches back to what it has: from now on it is kept |
 //! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
-//! | closing → evicted | the same | every active member has reported how far it has come, and each lagging one that is heard (for a quarter of the patience): the most of these counts. From now on the node is awaited at its next place |
-//! | evicted → evicted lower | the same | all who take part are active, and each has reported for the patience of a silence that it lacks some of what counts |
+//! | closing → evicted | the same | every active member has reported how far it has come, and each lagging one that is heard or live in gossip (for [`LAGGING_REPORTS`]): the most of these counts. From now on the node is awaited at its next place |
+//! | evicted → evicted lower | the same | all who take part are active, each has reported for the patience of a silence that it lacks some of what counts, and nobody is awaited who made it |
 //! | awaited → active | the node itself | it is back, and has its log. Without it, it is admitted at another place |
 //!
 //! **Only an active member changes another's standing.** The log is kept for active members; so whoever cut an operation from its
@@ -31,13 +31,16 @@
 //! **Evicted anew, lower.** Who reported the most may lose its disk before it has passed on what it reported. Then the roster counts
 //! operations that nobody has, and every floor of tombstones waits for them. Who lacks some for so long as a silence is borne
 //! ([`Patience::lagging`]) says so, and takes it back should they come. Once nobody is left who has not said it, nobody has them:
-//! whoever had would have sent them within seconds.
+//! whoever had would have sent them within seconds. But for their maker: while its next place awaits it, it may come with them.
 
 use crate::identity::{read_roster, roster_bytes};
 use bytes::Bytes;
 use dwcp_crdt::{ReplicaIndex, Roster, Standing};
 use dwcp_env::{Duration, Instant, NodeId};
 use std::collections::BTreeMap;
+
+/// How long a closing place waits for the word of a lagging member; its node's next place serves nobody meanwhile.
+const LAGGING_REPORTS: Duration = Duration::secs(60);
 
 /// How long a silent member is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,6 +166,8 @@ pub(crate) fn short_wish(
 pub(crate) struct Heard {
     /// When it was heard last, or when we began to listen.
     pub(crate) at: Instant,
+    /// Whether gossip takes it for live.
+    pub(crate) live: bool,
     /// When it was first seen to be lagging.
     pub(crate) lagging_since: Option<Instant>,
     /// Whether our log holds all that it is not known to have.
@@ -176,7 +181,7 @@ pub(crate) struct Heard {
 impl Heard {
     /// One that is heard now for the first time.
     pub(crate) const fn now(at: Instant, reached: bool) -> Self {
-        Self { at, lagging_since: None, reached, closing_since: None, short_since: None }
+        Self { at, live: false, lagging_since: None, reached, closing_since: None, short_since: None }
     }
 }
 
@@ -212,8 +217,10 @@ pub(crate) fn due(
             }
             Standing::Closing => {
                 let since = heard.get(&r).and_then(|h| h.closing_since);
-                let waits = since.is_none_or(|s| now.since(s) < patience.lagging / 4);
-                let is_heard = |by| heard.get(&by).is_some_and(|h| now.since(h.at) < patience.lagging / 4);
+                let patient = LAGGING_REPORTS.min(patience.lagging / 4);
+                let waits = since.is_none_or(|s| now.since(s) < patient);
+                let is_heard =
+                    |by| heard.get(&by).is_some_and(|h| h.live || now.since(h.at) < patience.lagging / 4);
                 if let Some(last) = most_of_all(decided, roster, r, |by| by != me && waits && is_heard(by)) {
                     let heir = heir(roster, r);
                     return Some(roster.with(r, Standing::Evicted { last, heir }));
@@ -250,8 +257,12 @@ fn most_of_all(
     Some(most)
 }
 
-/// The most that anybody has of one evicted at `last`, if all who take part are active, and each has said that it has less.
+/// The most that anybody has of one evicted at `last`, if all who take part are active, and each has said that it has less. While its
+/// maker is awaited, it may have what nobody else has; it counts its tail from the end it was told.
 fn most_of_the_short(decided: &Decided, roster: &Roster, of: ReplicaIndex, last: u64) -> Option<u64> {
+    if roster.next_place(of).is_some_and(|m| m.standing == Standing::Awaited) {
+        return None;
+    }
     let mut most = None;
     for (by, m) in roster.iter().filter(|(_, m)| m.takes_part()) {
         let far = decided.short(of, last, by).filter(|far| *far < last && m.standing == Standing::Active)?;
@@ -304,6 +315,11 @@ mod tests {
         assert_eq!(last(&[(2, 0, 3), (2, 3, 0), (2, 1, 9)], 490, 499), Some(9));
         assert_eq!(last(&active, 490, 410), Some(3), "it is silent");
         assert_eq!(last(&active, 450, 499), Some(3), "it does not answer");
+        let live = Heard { live: true, ..heard(410, Some(450), false) };
+        let near = BTreeMap::from([(old, closing(490)), (lagging, live)]);
+        let told = decided(roster.clone(), &active);
+        let now = Instant::ZERO + Duration::secs(500);
+        assert_eq!(due(now, p, ReplicaIndex(0), true, &told, &near), None, "it is heard by others");
         assert_eq!(last(&[(2, 0, 3), (2, 3, 0), (2, 1, 9)], 490, 410), Some(9), "it had answered");
     }
 
@@ -312,7 +328,9 @@ mod tests {
         let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
         let gone = ReplicaIndex(2);
         let evicted = Standing::Evicted { last: 9, heir: Some(ReplicaIndex(0)) };
-        let roster = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]).with(gone, evicted);
+        let founded = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]);
+        // Its node has another place by now.
+        let roster = founded.admit(NodeId(3)).unwrap().0.with(gone, evicted);
         let now = Instant::ZERO + Duration::secs(50);
         let others = BTreeMap::from([(ReplicaIndex(1), heard(49, None, false))]);
         let last = |roster: &Roster, short: &[(u16, u64, u64)]| {
@@ -320,12 +338,16 @@ mod tests {
             d.short = short.iter().map(|(by, last, far)| ((2, *last, *by), (*far, 7))).collect();
             due(now, p, ReplicaIndex(0), true, &d, &others).map(|next| next.last(gone))
         };
-        assert_eq!(last(&roster, &[(0, 9, 3)]), None, "one has not said that it lacks any");
-        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 9)]), None, "it has come");
-        assert_eq!(last(&roster, &[(0, 9, 3), (1, 8, 5)]), None, "said of another end");
-        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 5)]), Some(5));
+        assert_eq!(last(&roster, &[(0, 9, 3), (3, 9, 0)]), None, "one has not said that it lacks any");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 9), (3, 9, 0)]), None, "it has come");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 8, 5), (3, 9, 0)]), None, "said of another end");
+        assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 5), (3, 9, 0)]), Some(5));
         let lagging = roster.with(ReplicaIndex(1), Standing::Lagging);
-        assert_eq!(last(&lagging, &[(0, 9, 3), (1, 9, 5)]), None, "one that lags may have it");
+        assert_eq!(last(&lagging, &[(0, 9, 3), (1, 9, 5), (3, 9, 0)]), None, "one that lags may have it");
+        let awaited = founded.with(gone, evicted);
+        let next = awaited.next_place(gone).map(|m| m.standing);
+        assert_eq!(next, Some(Standing::Awaited), "the next place comes with the eviction");
+        assert_eq!(last(&awaited, &[(0, 9, 3), (1, 9, 5)]), None, "its maker may come with it");
         let lower = roster.with(gone, Standing::Evicted { last: 5, heir: Some(ReplicaIndex(0)) });
         assert_eq!(roster.check_next(&lower), Ok(()));
     }

@@ -5,9 +5,10 @@
 //! Before that the next place makes nothing else: clients' writes are refused with `LOADING`.
 
 use crate::identity::batch_entry;
-use crate::replica::Eventual;
-use dwcp_crdt::space::Tail;
+use crate::replica::{Eventual, millis};
+use dwcp_crdt::space::{Received, Tail};
 use dwcp_crdt::{Batch, Member, ReplicaIndex, Standing};
+use dwcp_env::Now;
 
 /// Operations made anew in one turn, about.
 const A_TURN: usize = 4_096;
@@ -48,6 +49,24 @@ impl Eventual {
         }
     }
 
+    /// Takes in what was kept of others while their places closed, now that the roster says what of it counts.
+    pub(crate) fn take_leftover(&mut self, now: Now) {
+        let epoch = self.space.roster().epoch;
+        if self.leftover.is_empty() || !self.serves() || self.leftover_seen == Some(epoch) {
+            return;
+        }
+        self.leftover_seen = Some(epoch);
+        for batch in std::mem::take(&mut self.leftover) {
+            let maker = self.space.roster().get(batch.replica());
+            let waits = maker.is_some_and(|m| m.node == self.node || m.standing == Standing::Closing);
+            if waits {
+                self.leftover.push(batch);
+            } else if let Ok(Received::Applied(_)) = self.space.receive(&batch, millis(now)) {
+                self.probe.reachable("eventual.leftover_counts");
+            }
+        }
+    }
+
     /// Keeps what is set aside beyond the checkpoint that now begins.
     pub(crate) fn keep_tails(&mut self) {
         let entries: Vec<_> = self.salvaged.iter().flat_map(Tail::batches).map(batch_entry).collect();
@@ -69,6 +88,8 @@ impl Eventual {
         let before = self.place().map(|me| self.space.version().get(me));
         if self.space.write_anew(&tails, A_TURN) == Ok(true) {
             self.probe.reachable("eventual.rewritten");
+            // Out of the log with them: were the end of that place lowered later, they would be counted from another one.
+            self.checkpoint_wanted = true;
         } else {
             self.salvaged = tails;
         }
