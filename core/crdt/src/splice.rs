@@ -56,8 +56,8 @@ impl<'a> Splice<'a> {
         if comes {
             let side = if head & LEFT == 0 { Side::Right } else { Side::Left };
             let origin = if head & ON_ROOT == 0 { Some(read_near(dot, &mut from)?) } else { None };
-            if origin == Some(dot) {
-                return Err(from.malformed("an element that hangs on itself"));
+            if origin.is_some_and(|o| o.replica() == dot.replica() && o.sequence() >= dot.sequence()) {
+                return Err(from.malformed("an element that hangs on itself, or on a later one of its maker"));
             }
             hang = Some(Hang { origin, side });
         }
@@ -167,12 +167,13 @@ mod tests {
     #[test]
     fn lies_are_refused() {
         let own = dot(1, 10);
-        let lies: [(u64, &[u8], &str); 11] = [
+        let lies: [(u64, &[u8], &str); 12] = [
             (1, &[], "nothing at all"),
             (1, &[0], "neither"),
             (1, &[16], "an unknown bit"),
             (1, &[7, 0, 1], "left of the root"),
             (1, &[1, 0, 0, 0], "on itself"),
+            (3, &[1, 2, 11, 0, 0, 0], "on one that it brings itself"),
             (2, &[5, 0], "fewer elements than dots"),
             (1, &[5, 0, 0], "more elements than dots"),
             (2, &[8, 1, 0, 3, 0], "two dots for what goes"),

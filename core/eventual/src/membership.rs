@@ -133,9 +133,10 @@ impl Eventual {
             return;
         }
         self.claim = None;
-        // One that kept its state is as whole as it was.
-        let whole =
-            self.covers_all() || (self.identity.is_some_and(|i| i.whole) && self.place_lost.is_some());
+        // One that kept its state is as whole as it was. One that lost records may have lost removals that it said it had, and that
+        // others have buried since: nothing may hang on what they removed.
+        let kept = self.place_lost.is_some() && !self.records_lost;
+        let whole = self.covers_all() || (self.identity.is_some_and(|i| i.whole) && kept);
         (self.place_lost, self.records_lost) = (None, false);
         self.space.take_place(replica);
         self.space.open();

@@ -144,6 +144,11 @@ pub(crate) enum Message {
     },
     /// A letter of a site stream.
     Site(Bytes),
+    /// What the receiver said, at this place, that it had on its disk.
+    Reminder {
+        place: u16,
+        version: Bytes,
+    },
 }
 
 impl Message {
@@ -162,7 +167,9 @@ impl Message {
         let head = |head: &Option<(Bytes, Bytes)>| head.as_ref().map_or(0, |(a, b)| a.len() + b.len());
         REST + match self {
             Self::Gossip(b) | Self::Site(b) | Self::Roster(b) => b.len(),
-            Self::Version { version, .. } | Self::TailWanted { version } => version.len(),
+            Self::Version { version, .. } | Self::TailWanted { version } | Self::Reminder { version, .. } => {
+                version.len()
+            }
             Self::Operations { batches, .. } | Self::Tail { batches, .. } => all(batches),
             Self::Snapshot { head: h, chunk, .. } => head(h) + chunk.len() + 1_024,
             Self::RangesWanted { question, .. } => question.len(),
@@ -197,9 +204,11 @@ impl Message {
         match self {
             Self::Gossip(_) => Rung::Push,
             Self::Digest { .. } => Rung::Digest,
-            Self::Version { .. } | Self::Roster(_) | Self::Below { .. } | Self::Floors { .. } => {
-                Rung::Version
-            }
+            Self::Version { .. }
+            | Self::Roster(_)
+            | Self::Below { .. }
+            | Self::Floors { .. }
+            | Self::Reminder { .. } => Rung::Version,
             Self::Operations { .. } => Rung::Operations,
             Self::RangesWanted { .. }
             | Self::Ranges { .. }

@@ -208,7 +208,9 @@ pub struct Eventual {
     pub(crate) drained_seen: bool,
     /// Batches of the log that could not be applied yet, for something before them is lost.
     pub(crate) leftover: Vec<Batch>,
-    /// The roster's epoch when it was looked through last.
+    /// When each peer was last reminded of what it said it had.
+    pub(crate) reminded: BTreeMap<NodeId, Instant>,
+    /// The roster's epoch when `leftover` was looked through last.
     pub(crate) leftover_seen: Option<u64>,
     /// What was written under a place that ended, to be written anew.
     pub(crate) salvaged: Vec<Tail>,

@@ -27,6 +27,8 @@ use std::collections::BTreeMap;
 
 /// Between questions after what one peer has, when pushes come with gaps.
 const ASK_AGAIN: Duration = Duration::millis(50);
+/// Between two reminders of one peer.
+const REMIND_AGAIN: Duration = Duration::secs(1);
 /// Names announced of what one message repaired: one a replica.
 const ANNOUNCED: usize = 64;
 /// Bytes of messages that wait for the disk, beyond which nothing is answered that its asker can ask for again.
@@ -141,6 +143,9 @@ impl Eventual {
                     let roster = crate::identity::roster_bytes(self.space.roster());
                     self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
                 }
+                self.remind(now, from, &theirs);
+                // Under an older roster it may not know of places whose removals it lacks.
+                let whole = whole && epoch >= self.space.roster().epoch;
                 self.on_version(from, theirs, durable.then_some(epoch), whole, answer);
                 Ok(())
             }
@@ -188,7 +193,31 @@ impl Eventual {
             }
             Message::Floors { floors, epoch, answer } => self.on_floors(from, &floors, epoch, answer),
             Message::Site(body) => self.on_letter(now, from, &body),
+            Message::Reminder { place, version } => {
+                let said = message::version(from, &version)?;
+                if self.place() == Some(ReplicaIndex(place)) && !self.space.version().covers(&said) {
+                    self.lose_records(
+                        "a peer knows that it had what it has no longer: an older disk was put back",
+                    );
+                }
+                Ok(())
+            }
             Message::Gossip(_) => Err(message::fault(from, "gossip inside of gossip")),
+        }
+    }
+
+    /// Tells a peer what it said it had, if it seems to have less: it may have been given an older disk back. Only it can say:
+    /// its message may have been on the way for long.
+    fn remind(&mut self, now: Now, from: NodeId, theirs: &VersionVector) {
+        let Some(place) = self.place_of(from) else { return };
+        let Some(said) = self.space.acknowledged_by(place).filter(|said| !theirs.covers(said)) else {
+            return;
+        };
+        let again = self.reminded.get(&from).is_none_or(|at| now.mono.since(*at) >= REMIND_AGAIN);
+        if again {
+            let message = Message::Reminder { place: place.0, version: version_bytes(said) };
+            self.reminded.insert(from, now.mono);
+            self.intents.push(Intent::Plain { to: from, message });
         }
     }
 

@@ -45,6 +45,11 @@ impl Log {
     pub(super) const fn base(&self) -> u64 {
         self.base
     }
+    /// When what comes behind operation number `after` was made, or a little earlier; nothing lies there: before all.
+    pub(super) fn time_after(&self, after: u64) -> Hlc {
+        let next = self.chunks.partition_point(|c| c.last().sequence() <= after);
+        self.chunks.get(next).map_or(Hlc::default(), Run::hlc)
+    }
     /// How many operations lie here.
     pub(super) fn len(&self) -> u64 {
         self.chunks.iter().map(Run::count).sum()

@@ -349,7 +349,7 @@ impl Space {
         let maker = batch.replica();
         let have = self.vv.get(maker);
         let waiting = self.pending.len() + self.sequences.waiting();
-        if waiting > self.config.pending_max {
+        if waiting > self.config.pending_max && !self.awaits(maker) {
             return Err(Refused::Pending(waiting, self.config.pending_max));
         }
         if batch.replicas() as usize > self.roster.len() {
@@ -391,6 +391,14 @@ impl Space {
             self.warm(&some);
             some.iter().for_each(|op| one(self, op));
         }
+    }
+    /// Whether what is under way waits for something of this maker: that is taken however much waits, or nothing would ever settle.
+    fn awaits(&self, maker: ReplicaIndex) -> bool {
+        let have = self.vv.get(maker);
+        let (next, end) = (Dot::new(maker, have + 1), Dot::new(maker, SEQUENCE_MAX));
+        self.pending.dots.range(next..=end).next().is_some()
+            || self.pending.clears.iter().any(|c| c.upto.0.get(maker) > have)
+            || self.sequences.waiting() > 0
     }
     fn log(&mut self, replica: ReplicaIndex) -> &mut Log {
         let at = usize::from(replica.0);

@@ -60,6 +60,12 @@ pub(super) struct Sequences {
     hot: Option<(Vec<u8>, u32)>,
     /// Those with dead elements that may be purged some day.
     mourned: BTreeSet<u32>,
+    /// Of these, those in which something died since [`Space::bury`] came by,
+    died: BTreeSet<u32>,
+    /// and those in which it had when it did: where the dead are still coming they are left to gather.
+    revisit: BTreeSet<u32>,
+    /// What was stable when all were visited last.
+    buried_at: VersionVector,
     waiting: usize,
 }
 
@@ -81,6 +87,20 @@ impl Sequences {
     /// Elements that wait for others.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
+    }
+    fn mourn(&mut self, id: u32) {
+        self.mourned.insert(id);
+        self.died.insert(id);
+    }
+    /// Those that may have something to bury now that this is stable: while nothing more is, only those in which something died lately.
+    fn burials(&mut self, stable: &VersionVector) -> BTreeSet<u32> {
+        let died = core::mem::take(&mut self.died);
+        let lately = core::mem::replace(&mut self.revisit, died.clone());
+        if self.buried_at == *stable {
+            return died.union(&lately).copied().collect();
+        }
+        self.buried_at = stable.clone();
+        self.mourned.clone()
     }
     fn add(&mut self, sequence: Sequence) -> u32 {
         let names = sequence.names.clone();
@@ -224,7 +244,7 @@ impl Space {
         if vacant {
             self.sequences.remove(id);
         } else if died {
-            self.sequences.mourned.insert(id);
+            self.sequences.mourn(id);
         }
     }
     /// What a clearing takes of the sequences at and below its place.
@@ -281,7 +301,7 @@ impl Space {
             return;
         }
         let stable = if planted::is(Bug::PurgeEarly) { self.vv.clone() } else { self.stable() };
-        for id in self.sequences.mourned.clone() {
+        for id in self.sequences.burials(&stable) {
             let Some(s) = self.sequences.get_mut(id) else { continue };
             let waited = s.list.waiting();
             if !s.list.bury(&self.vv, &stable) {
@@ -313,7 +333,7 @@ impl Space {
                 tally.add(self.tree.element_hash(s.seed, name, value));
             }
         });
-        self.sequences.mourned.insert(id);
+        self.sequences.mourn(id);
         self.settle_sequence(id, &tally, 0);
     }
     /// All elements of all sequences, in the order of names; the tree then has none.

@@ -135,6 +135,11 @@ impl Space {
             None => drop(self.stability.settled.insert(peer, acked.clone())),
         }
     }
+    /// What a member is known to have had on its disk.
+    #[must_use]
+    pub fn acknowledged_by(&self, peer: ReplicaIndex) -> Option<&VersionVector> {
+        self.stability.acked.get(&peer)
+    }
     /// What those of these members have of whom anything is known; to be passed on.
     #[must_use]
     pub fn floor_of(&self, members: impl Iterator<Item = ReplicaIndex>) -> Floor {

@@ -13,6 +13,7 @@ use super::Space;
 use crate::batch::Batch;
 use crate::code::{Malformed, Reader, Writer};
 use crate::dot::{Dot, ReplicaIndex};
+use crate::hlc::Hlc;
 use crate::version::VersionVector;
 use alloc::vec::Vec;
 use dwcp_env::Probe;
@@ -71,6 +72,9 @@ pub enum Missing {
     BelowLog(ReplicaIndex),
 }
 
+/// Bytes of one maker's operations before it is asked anew whose are the oldest.
+const SLICE: usize = 64 * 1024;
+
 impl Space {
     /// The space in 32 bytes.
     #[must_use]
@@ -108,32 +112,39 @@ impl Space {
         });
         if ours.state == theirs.state { Compared::Same } else { Compared::Broken }
     }
-    /// What a peer of that version lacks, about `budget` bytes of it.
+    /// What a peer of that version lacks, about `budget` bytes of it: the oldest of all makers first. What an operation removes is
+    /// older than it, so little of what is sent speaks of what has not been; one maker after the other, the first
+    /// might have removed more of the second's than a peer keeps in mind ([`super::Config::pending_max`]).
     #[must_use]
     pub fn missing(&self, theirs: &VersionVector, budget: usize) -> Missing {
-        let mut batches: Vec<Batch> = Vec::new();
-        let mut left = budget;
-        let mut more = false;
+        let mut behind: Vec<(Hlc, ReplicaIndex, u64)> = Vec::new();
         for (r, have) in self.vv.iter() {
             let they_have = theirs.get(r);
             if they_have >= have {
                 continue;
             }
-            let base = self.logs.get(usize::from(r.0)).map_or(have, super::log::Log::base);
-            if they_have < base {
+            let Some(log) = self.logs.get(usize::from(r.0)).filter(|l| l.base() <= they_have) else {
                 return Missing::BelowLog(r);
-            }
+            };
+            behind.push((log.time_after(they_have), r, they_have));
+        }
+        let (mut batches, mut left) = (Vec::<Batch>::new(), budget);
+        while let Some(oldest) = (0..behind.len()).min_by_key(|i| behind[*i]) {
             if left == 0 {
-                more = true;
-                break;
+                return Missing::Operations { batches, more: true };
             }
-            let found =
-                self.logs.get(usize::from(r.0)).map(|l| l.after(they_have, have, left)).unwrap_or_default();
+            let (_, r, they_have) = behind[oldest];
+            let (log, have) = (&self.logs[usize::from(r.0)], self.vv.get(r));
+            let slice = if behind.len() == 1 { left } else { left.min(SLICE) };
+            let found = log.after(they_have, have, slice);
             left = left.saturating_sub(found.iter().map(Batch::size).sum());
-            more |= found.last().is_none_or(|b| b.last().sequence() < have);
+            match found.last().map(|b| b.last().sequence()) {
+                Some(upto) if upto < have => behind[oldest] = (log.time_after(upto), r, upto),
+                _ => drop(behind.remove(oldest)),
+            }
             batches.extend(found);
         }
-        Missing::Operations { batches, more }
+        Missing::Operations { batches, more: false }
     }
     /// What a replica made after one of its operations up to another, about `budget` bytes of it; nothing if our log no longer
     /// holds it all.

@@ -7,6 +7,7 @@ mod draw;
 mod histories;
 mod laws;
 mod oracle;
+mod pending;
 mod pieces;
 #[path = "../../examples/histories/rival.rs"]
 mod rival;

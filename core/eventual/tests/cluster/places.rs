@@ -44,6 +44,28 @@ fn a_place_that_was_given_up_stays_so_whatever_is_written_and_read_before_there_
 }
 
 #[test]
+fn a_node_that_only_read_and_was_given_an_older_disk_takes_another_place() {
+    let mut w = three();
+    w.acked(0, add("s", "a"));
+    w.run(secs(5));
+    w.crash(2);
+    let backup = w.disk(2).copy();
+    w.boot(2);
+    w.run(secs(5));
+    let place = w.node_place(2);
+    w.acked(0, add("s", "b"));
+    w.run(secs(5));
+    w.crash(2);
+    w.put_disk(2, backup);
+    w.boot(2);
+    w.run(secs(30));
+    w.all_serve();
+    assert_ne!(w.node_place(2), place, "others may have buried what it said it had");
+    w.all_equal();
+    assert_eq!(w.ask(2, members("s")).len(), 2);
+}
+
+#[test]
 fn what_a_member_reports_of_one_that_closes_is_on_its_disk() {
     let mut w = three();
     for part in 0..5 {

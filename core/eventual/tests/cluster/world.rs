@@ -214,6 +214,11 @@ impl World {
         self.members[n].disk = CrashDisk::default();
     }
     /// Chance from this seed.
+    /// Another disk is put in; the machine is off.
+    pub(crate) fn put_disk(&mut self, n: usize, disk: CrashDisk) {
+        assert!(self.members[n].running.is_none(), "the machine runs");
+        self.members[n].disk = disk;
+    }
     pub(crate) fn dice(&mut self, seed: u64) {
         self.dice = Dice::new(seed + 77);
     }
