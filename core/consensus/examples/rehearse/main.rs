@@ -12,6 +12,7 @@
 
 #[path = "../../tests/double/mod.rs"]
 mod double;
+mod explored;
 mod protocols;
 mod sweep;
 
@@ -51,6 +52,39 @@ pub(crate) struct Args {
     /// Tells what led to the failure (the last lines).
     #[arg(long)]
     story: bool,
+    /// Explores every state of a small group instead of running seeds; the bounds follow.
+    #[arg(long)]
+    explore: bool,
+    /// [explore] Members.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// [explore] Commands.
+    #[arg(long, default_value_t = 2)]
+    commands: u8,
+    /// [explore] Timeouts in all.
+    #[arg(long, default_value_t = 1)]
+    ticks: u8,
+    /// [explore] How many members' timers run at all.
+    #[arg(long, default_value_t = 2)]
+    tickers: usize,
+    /// [explore] Crashes in all.
+    #[arg(long, default_value_t = 0)]
+    crashes: u8,
+    /// [explore] Reads in all.
+    #[arg(long, default_value_t = 0)]
+    reads: u8,
+    /// [explore] A sync is an action of its own.
+    #[arg(long)]
+    late_syncs: bool,
+    /// [explore] The commands touch different keys.
+    #[arg(long)]
+    commute: bool,
+    /// [explore] Depth first.
+    #[arg(long)]
+    depth_first: bool,
+    /// [explore] Where to stop, if not everything was seen before: some 500 bytes each.
+    #[arg(long, default_value_t = 3_000_000)]
+    states: usize,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -59,7 +93,8 @@ pub(crate) struct Args {
 const AFTER: &str = "Examples:
   rehearse --protocol double --seeds 10000 --jobs 2
   rehearse --protocol double --scenario crashes --seeds 1 --from 17 --story
-  rehearse --protocol double --mutant all --output json";
+  rehearse --protocol double --mutant all --output json
+  rehearse --protocol double --explore --ticks 2 --commands 1";
 
 /// How results are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

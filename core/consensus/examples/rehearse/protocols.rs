@@ -1,9 +1,10 @@
 //! The protocols there are, each with its planted bugs.
 
 use crate::double::{ALL_BUGS, Double};
-use crate::sweep::{found, held};
+use crate::explored::explored;
+use crate::sweep;
 use crate::{Args, Format};
-use dwcp_consensus::rehearsal::Scenario;
+use dwcp_consensus::rehearsal::{Scenario, Subject};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
@@ -13,6 +14,24 @@ fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Seeds, or every state of a small group.
+fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Scenario]) -> ExitCode {
+    if args.explore {
+        if explored(subject, None, args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    } else {
+        sweep::held(subject, args, scenarios)
+    }
+}
+
+/// A planted bug must be found, by seeds or by the explorer.
+fn found<S: Subject + Sync>(subject: &S, name: &str, args: &Args, scenarios: &[Scenario]) -> bool {
+    if args.explore {
+        explored(subject, Some(name), args)
+    } else {
+        sweep::found(subject, name, args, scenarios)
     }
 }
 

@@ -25,6 +25,7 @@
 //! | `disk`, `network`, `site` | the parts of a node's world |
 //! | `world`, `carry`, `faults`, `client` | the event loop; outputs carried out; faults; what clients do |
 //! | `invariant/*` | what must hold |
+//! | [`explore`] | every state a small group can reach |
 //! | `tally` | what must have happened at least once |
 //!
 //! **Limits.** At most 16 nodes; 65,535 commands a run; 8 keys.
@@ -37,6 +38,7 @@ mod carry;
 mod client;
 pub mod command;
 mod disk;
+pub mod explore;
 mod fact;
 mod faults;
 pub mod invariant;

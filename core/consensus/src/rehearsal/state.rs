@@ -15,7 +15,7 @@ pub(crate) const fn fold(chain: u64, value: u64) -> u64 {
 }
 
 /// A set of numbers from 0 upwards.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Numbers(Vec<u64>);
 
 impl Numbers {
@@ -50,7 +50,7 @@ impl Numbers {
 }
 
 /// What one node has applied.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct State {
     /// The last index applied.
     pub applied: u64,

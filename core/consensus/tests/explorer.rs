@@ -1,0 +1,42 @@
+//! The explorer on the harness' double: small spaces whole, planted bugs with their shortest stories.
+#![cfg(feature = "rehearsal")]
+
+mod double;
+
+use double::{ALL_BUGS, Bug, Double};
+use dwcp_consensus::rehearsal::explore::{Bounds, explore};
+
+#[test]
+fn the_double_holds_in_every_state_of_small_worlds() {
+    let small = Bounds { commands: 1, ticks: 1, ..Bounds::default() };
+    for bounds in
+        [small, Bounds { late_syncs: true, ..small }, Bounds { nodes: 2, ticks: 2, reads: 1, ..small }]
+    {
+        let explored = explore(&Double { bug: None }, bounds);
+        assert_eq!(explored.violation, None, "{:#?}", explored.violation);
+        assert!(explored.complete && explored.finished > 0, "{explored:?}");
+        // The same again: the same states.
+        assert_eq!(explored, explore(&Double { bug: None }, bounds));
+    }
+}
+
+#[test]
+fn planted_bugs_are_found_with_a_story() {
+    let late = Bounds { commands: 1, ticks: 1, late_syncs: true, ..Bounds::default() };
+    let rival = Bounds { commands: 1, ticks: 2, ..Bounds::default() };
+    let cases = [
+        (Bug::CountOwnBeforeSync, late, "durability"),
+        (Bug::AnswerBeforeSync, late, "durability"),
+        (Bug::SmallQuorum, rival, "durability"),
+        // Its own disk no longer holds what it decides: seen before others decide otherwise.
+        (Bug::IgnoreAccepted, rival, "durability"),
+        (Bug::StaleRead, Bounds { reads: 1, ..rival }, "linearizable reads"),
+    ];
+    for (bug, bounds, invariant) in cases {
+        assert!(ALL_BUGS.contains(&bug));
+        let explored = explore(&Double { bug: Some(bug) }, bounds);
+        let (broken, story) = explored.violation.unwrap_or_else(|| panic!("{bug:?} was not found"));
+        assert_eq!(broken.invariant, invariant, "{bug:?}: {}", broken.what);
+        assert!(!story.is_empty() && story.len() < 25, "{bug:?}: {story:#?}");
+    }
+}
