@@ -4,15 +4,18 @@ use crate::double::{ALL_BUGS, Double};
 use crate::explored::explored;
 use crate::sweep;
 use crate::{Args, Format};
+use dwcp_consensus::paxos;
 use dwcp_consensus::rehearsal::{Scenario, Subject};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
-const NAMES: &[&str] = &["double"];
+const NAMES: &[&str] = &["double", "paxos"];
 
 fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
+        #[cfg(feature = "planted-bugs")]
+        "paxos" => paxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),
         _ => Vec::new(),
     }
 }
@@ -47,6 +50,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     let Some(wanted) = &args.mutant else {
         return match protocol {
             "double" => held(&Double { bug: None }, args, scenarios),
+            "paxos" => held(&paxos::Rehearsed, args, scenarios),
             other => unreachable!("{other} is in NAMES"),
         };
     };
@@ -62,6 +66,15 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
             "double" => {
                 let bug = ALL_BUGS.iter().copied().find(|b| format!("{b:?}") == *name);
                 found(&Double { bug }, name, args, scenarios)
+            }
+            #[cfg(feature = "planted-bugs")]
+            "paxos" => {
+                paxos::planted::plant(
+                    paxos::planted::Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name),
+                );
+                let is_found = found(&paxos::Rehearsed, name, args, scenarios);
+                paxos::planted::plant(None);
+                is_found
             }
             other => unreachable!("{other} has planted bugs"),
         };

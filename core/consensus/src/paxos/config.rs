@@ -103,6 +103,8 @@ pub struct Config {
     first_leader: Option<NodeId>,
     keep_slots: u64,
     log_bytes_max: usize,
+    window_batches: usize,
+    piece_slots: usize,
 }
 
 impl Config {
@@ -137,7 +139,19 @@ impl Config {
         }
         let (seed, first_leader) = (Seed(seed), None);
         let (keep_slots, log_bytes_max) = (4_096, 256 << 20);
-        Ok(Self { node, members, quorums, seed, times, first_leader, keep_slots, log_bytes_max })
+        let (window_batches, piece_slots) = (WINDOW_BATCHES, PIECE_SLOTS_MAX);
+        Ok(Self {
+            node,
+            members,
+            quorums,
+            seed,
+            times,
+            first_leader,
+            keep_slots,
+            log_bytes_max,
+            window_batches,
+            piece_slots,
+        })
     }
     /// This member stands for leader at once when the epoch begins; the others wait as always.
     #[must_use]
@@ -159,6 +173,25 @@ impl Config {
         self
     }
 
+    /// Batches in flight, from 1 to [`WINDOW_BATCHES`], which it is unless told.
+    #[must_use]
+    pub fn window_batches(mut self, batches: usize) -> Self {
+        self.window_batches = batches.clamp(1, WINDOW_BATCHES);
+        self
+    }
+    /// Payloads in one piece, from 1 to [`PIECE_SLOTS_MAX`], which it is unless told.
+    #[must_use]
+    pub fn piece_slots(mut self, slots: usize) -> Self {
+        self.piece_slots = slots.clamp(1, PIECE_SLOTS_MAX);
+        self
+    }
+
+    pub(super) const fn window(&self) -> usize {
+        self.window_batches
+    }
+    pub(super) const fn piece(&self) -> usize {
+        self.piece_slots
+    }
     pub(super) const fn node(&self) -> NodeId {
         self.node
     }

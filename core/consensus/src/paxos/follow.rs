@@ -1,6 +1,6 @@
 //! Following: accepting, knowing what is decided, finding and filling gaps.
 
-use super::config::{BATCH_BYTES_MAX, PIECE_BYTES_MAX, PIECE_SLOTS_MAX, PIECES_MAX, SPAN_MAX};
+use super::config::{BATCH_BYTES_MAX, PIECE_BYTES_MAX, PIECES_MAX, SPAN_MAX};
 use super::log::Run;
 use super::message::Message;
 use super::planted::{self, Bug};
@@ -89,7 +89,7 @@ impl Paxos {
         let mut from = Some(first).filter(|f| *f <= upto);
         for _ in 0..PIECES_MAX {
             let Some(first) = from else { break };
-            let (runs, next) = self.log.piece(first..=upto, PIECE_BYTES_MAX, PIECE_SLOTS_MAX);
+            let (runs, next) = self.log.piece(first..=upto, PIECE_BYTES_MAX, self.config.piece());
             Self::send(to, Message::Learn { runs, decided: self.decided }, None, out);
             from = next;
         }

@@ -1,8 +1,7 @@
 //! Leading: batches in flight, votes, deciding, heartbeats, handing over.
 
 use super::config::{
-    BATCH_BYTES_MAX, BATCH_SLOTS_MAX, PIECES_MAX, WAITING_BYTES_MAX, WAITING_MAX, WINDOW_BATCHES,
-    WINDOW_BYTES,
+    BATCH_BYTES_MAX, BATCH_SLOTS_MAX, PIECES_MAX, WAITING_BYTES_MAX, WAITING_MAX, WINDOW_BYTES,
 };
 use super::log::{Batch, Run};
 use super::message::{Ballot, Message};
@@ -100,7 +99,7 @@ impl Paxos {
         }
         let bytes: usize = list.iter().map(|(_, p)| p.len()).sum();
         let one_batch = list.len() <= BATCH_SLOTS_MAX && bytes <= BATCH_BYTES_MAX && !list.is_empty();
-        if one_batch && lead.waiting.is_empty() && lead.has_room() {
+        if one_batch && lead.waiting.is_empty() && lead.has_room(self.config.window()) {
             let (tokens, payloads) = list.into_iter().unzip();
             return self.launch(Batch::new(payloads), tokens, out);
         }
@@ -125,7 +124,7 @@ impl Paxos {
     /// Sends what waits, as far as the window has room.
     fn pump(&mut self, out: &mut Out) {
         while let Seat::Leading(lead) = &mut self.seat
-            && lead.has_room()
+            && lead.has_room(self.config.window())
             && !lead.waiting.is_empty()
         {
             let (mut tokens, mut payloads, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -342,8 +341,8 @@ impl Paxos {
 }
 
 impl Lead {
-    fn has_room(&self) -> bool {
-        self.flights.len() < WINDOW_BATCHES && self.flying_bytes < WINDOW_BYTES
+    fn has_room(&self, batches: usize) -> bool {
+        self.flights.len() < batches && self.flying_bytes < WINDOW_BYTES
     }
     /// Who was heard at or after a time, this member included.
     pub(super) fn heard_since(&self, since: Instant, me: usize) -> NodeSet {

@@ -80,6 +80,8 @@ mod reads;
 pub mod record;
 mod recover;
 mod seat;
+#[cfg(feature = "rehearsal")]
+mod subject;
 mod takeover;
 #[cfg(test)]
 mod tests;
@@ -88,6 +90,8 @@ pub use config::{Config, ConfigError, Times};
 pub use counts::Counts;
 pub use message::{Ballot, Message};
 pub use record::{Mark, Record};
+#[cfg(feature = "rehearsal")]
+pub use subject::Rehearsed;
 
 use crate::engine::{EngineError, Role, Token};
 use crate::step::{Corrupt, Fault, Input, Output, Outputs, Payload, Protocol, Standing, Ticket};

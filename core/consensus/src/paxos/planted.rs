@@ -9,14 +9,14 @@ pub enum Bug {
     OwnVoteBeforeSync = 1,
     /// `AcceptOk` does not wait for the disk.
     AcceptOkBeforeSync = 2,
-    /// A promise leaves no record.
+    /// A promise is not on disk: after a crash anything is accepted again.
     PromiseNotPersisted = 3,
     /// A promise says nothing of what was accepted.
     PromiseWithoutValues = 4,
-    /// A takeover takes the value heard last instead of that of the highest ballot.
-    TakeoverLastWins = 5,
-    /// A takeover stops at the first slot of which it heard nothing.
-    TakeoverStopsAtGap = 6,
+    /// A takeover takes what it accepted itself before what others accepted in higher ballots.
+    TakeoverOwnWins = 5,
+    /// A takeover begins to lead on its own promise and one answer.
+    TakeoverUnderQuorum = 6,
     /// One acceptance decides.
     MinorityDecides = 7,
     /// An acceptor accepts below its promise.
@@ -42,8 +42,8 @@ impl Bug {
         Self::AcceptOkBeforeSync,
         Self::PromiseNotPersisted,
         Self::PromiseWithoutValues,
-        Self::TakeoverLastWins,
-        Self::TakeoverStopsAtGap,
+        Self::TakeoverOwnWins,
+        Self::TakeoverUnderQuorum,
         Self::MinorityDecides,
         Self::AcceptBelowPromise,
         Self::CompactForgetsUndecided,

@@ -1,6 +1,6 @@
 //! What a crash leaves, and what a checkpoint lets go.
 
-use super::config::{PIECE_BYTES_MAX, PIECE_SLOTS_MAX};
+use super::config::PIECE_BYTES_MAX;
 use super::log::{Log, Run};
 use super::planted::{self, Bug};
 use super::{Ballot, Config, Mark, Out, Paxos, Record, Tip, counts::Counts, seat::Seat};
@@ -85,7 +85,9 @@ impl Paxos {
         let Replay { promised, log, base, decided, any } = told;
         let stands = !any && config.stands_first();
         let patience = config.patience(promised, 0, 0);
-        let promised = if planted::is(Bug::BallotReused) {
+        let promised = if planted::is(Bug::PromiseNotPersisted) {
+            Ballot::default()
+        } else if planted::is(Bug::BallotReused) {
             Ballot {
                 round: promised.round.saturating_sub(u64::from(promised.node == config.node())),
                 ..promised
@@ -126,13 +128,6 @@ impl Paxos {
             self.base = upto;
             self.log.forget(upto);
         }
-        if planted::is(Bug::CompactForgetsUndecided) {
-            self.log =
-                core::mem::take(&mut self.log).within(0..=self.decided).fold(Log::default(), |mut l, r| {
-                    l.put(r);
-                    l
-                });
-        }
     }
 
     /// A peer's checkpoint is durable here.
@@ -161,9 +156,12 @@ impl Paxos {
         records.push(Record::Promised(self.promised));
         let mut from = Some(self.base + 1).filter(|f| *f <= self.decided);
         while let Some(first) = from {
-            let (runs, next) = self.log.piece(first..=self.decided, PIECE_BYTES_MAX, PIECE_SLOTS_MAX);
+            let (runs, next) = self.log.piece(first..=self.decided, PIECE_BYTES_MAX, self.config.piece());
             records.push(Record::Chosen(runs));
             from = next;
+        }
+        if planted::is(Bug::CompactForgetsUndecided) {
+            return records;
         }
         let open = self.log.within(self.decided + 1..=u64::MAX);
         records.extend(open.map(|run| Record::Accepted { run, decided: self.decided }));

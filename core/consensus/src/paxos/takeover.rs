@@ -1,12 +1,12 @@
 //! Taking over: promises, in pieces, and what they mean for each slot.
 
-use super::config::{BATCH_BYTES_MAX, BATCH_SLOTS_MAX, PIECE_BYTES_MAX, PIECE_SLOTS_MAX, SPAN_MAX};
+use super::config::{BATCH_BYTES_MAX, BATCH_SLOTS_MAX, PIECE_BYTES_MAX, SPAN_MAX};
 use super::log::{Log, Run};
 use super::message::{Ballot, Message};
 use super::planted::{self, Bug};
 use super::seat::{Seat, Takeover};
 use super::{Out, Paxos, Record};
-use crate::quorum::Phase;
+use crate::quorum::{NodeSet, Phase};
 use crate::step::{Fault, Payload};
 use alloc::vec::Vec;
 use dwcp_env::{Instant, NodeId};
@@ -35,7 +35,7 @@ impl Paxos {
             self.is_behind(from, out);
         }
         let slot = slot.max(self.base + 1);
-        let (mut runs, next) = self.log.piece(slot..=u64::MAX, PIECE_BYTES_MAX, PIECE_SLOTS_MAX);
+        let (mut runs, next) = self.log.piece(slot..=u64::MAX, PIECE_BYTES_MAX, self.config.piece());
         if planted::is(Bug::PromiseWithoutValues) {
             runs.retain(|r| r.last() <= self.decided);
         }
@@ -72,11 +72,7 @@ impl Paxos {
         takeover.until = now + self.config.times().election * 2;
         for run in &runs {
             if let Some(open) = run.within(decided + 1..=u64::MAX) {
-                if planted::is(Bug::TakeoverLastWins) {
-                    takeover.heard.put(open);
-                } else {
-                    takeover.heard.raise(&open);
-                }
+                takeover.heard.raise(&open);
             }
         }
         if let Some(next) = next {
@@ -132,13 +128,21 @@ impl Paxos {
 
     /// Leads, once a quorum has told all.
     pub(super) fn conclude(&mut self, now: Instant, out: &mut Out) {
-        if !matches!(&self.seat, Seat::Preparing(t) if self.config.is_quorum(Phase::Prepare, t.told)) {
+        let enough = |told: NodeSet| {
+            self.config.is_quorum(Phase::Prepare, told)
+                || (planted::is(Bug::TakeoverUnderQuorum) && told.len() == 2)
+        };
+        if !matches!(&self.seat, Seat::Preparing(t) if enough(t.told)) {
             return;
         }
         let Seat::Preparing(takeover) = core::mem::replace(&mut self.seat, Seat::Following) else { return };
         let Takeover { ballot, told, mut heard, .. } = *takeover;
         for run in self.log.within(self.decided + 1..=u64::MAX) {
-            heard.raise(&run);
+            if planted::is(Bug::TakeoverOwnWins) {
+                heard.put(run);
+            } else {
+                heard.raise(&run);
+            }
         }
         let open = self.open_slots(&heard);
         self.lead(now, ballot, told, open, out);
@@ -149,9 +153,6 @@ impl Paxos {
         let mut batches = Batches::default();
         let mut next = self.decided + 1;
         for run in heard.within(self.decided + 1..=u64::MAX) {
-            if run.first > next && planted::is(Bug::TakeoverStopsAtGap) {
-                break;
-            }
             self.counts.blanks += run.first - next;
             self.counts.recovered += run.batch.len() as u64;
             (next..run.first).for_each(|_| batches.push(Payload::Blank));

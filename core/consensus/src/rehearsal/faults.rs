@@ -6,6 +6,7 @@ use super::plan::{Fault, Shape};
 use super::subject::{Order, Subject};
 use super::tally::Seen;
 use super::world::{Event, World};
+use crate::step::Input;
 use alloc::format;
 use dwcp_env::{Duration, Instant, NodeId, Purpose};
 
@@ -37,6 +38,10 @@ impl<S: Subject> World<'_, S> {
                 // A stall ends with its window, whatever was begun within it.
                 let longest = lasts.as_nanos() / (self.plan.sync.0 + self.plan.sync.1).as_nanos() / 4;
                 self.sites[node].slow = factor.min(longest.max(1));
+            }
+            Fault::Transfer { to } => {
+                let (leader, to) = (self.leading(), self.members[to]);
+                self.step(leader, Input::Transfer(to))?;
             }
             Fault::Cut { shape, lasts } => {
                 self.tally.add(Seen::Cut);

@@ -55,6 +55,9 @@ scenarios! {
     Liars = "liars";
     /// Everything together.
     Storm = "storm";
+    /// One short fault after the other, mostly at the leader, over bad links: many leaders in a row, each
+    /// of whom leaves something half done.
+    Upheaval = "upheaval";
 }
 
 /// A way to cut links.
@@ -105,6 +108,11 @@ pub enum Fault {
         lasts: Duration,
         /// How many times.
         factor: u64,
+    },
+    /// The leader is told to hand over ([`crate::step::Input::Transfer`]).
+    Transfer {
+        /// The place of the successor.
+        to: usize,
     },
     /// Links are cut.
     Cut {
@@ -200,7 +208,8 @@ impl Plan {
         let batch = dice.pick(2, &[1, 2, 2, 4, 8]);
         let turns = u64::from(COMMANDS) / batch as u64;
         let storm = scenario == Scenario::Storm;
-        let rough = storm || scenario == Scenario::Links;
+        let upheaval = scenario == Scenario::Upheaval;
+        let rough = storm || upheaval || scenario == Scenario::Links;
         let mut plan = Self {
             seed,
             scenario,
@@ -231,9 +240,40 @@ impl Plan {
         if scenario == Scenario::Liars || (storm && dice.below(11, 2) == 0) {
             plan.traitors = subject.traitors(plan.nodes);
         }
+        if upheaval {
+            plan.loss = dice.pick(12, &[650, 3_300, 13_000]);
+            plan.checkpoint_every = dice.pick(13, &[0, 20, 100]);
+            plan.upheave(&dice, timeout);
+        }
         plan.fill(subject, &dice, timeout);
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// Short faults in a row: some three to a timeout.
+    fn upheave(&mut self, dice: &Dice, timeout: Duration) {
+        for k in 0..20 + dice.below(30, 20) {
+            let at = Instant::from_nanos(dice.below(1_000 + k, self.calm.as_nanos()));
+            let node =
+                (dice.below(2_000 + k, 3) > 0).then(|| dice.below(3_000 + k, self.nodes as u64) as usize);
+            let short = Duration::nanos(dice.below(4_000 + k, (timeout / 4).as_nanos()) + 1_000_000);
+            let fault = match dice.below(5_000 + k, 9) {
+                0 => Fault::Transfer { to: node.unwrap_or(0) },
+                1..4 => Fault::Crash { node, down: short, wipe: false },
+                4 => Fault::Pause { node, lasts: short * 4 },
+                5 => Fault::Slow {
+                    node: node.unwrap_or(0),
+                    lasts: short * 4,
+                    factor: dice.pick(6_000 + k, &[10, 100]),
+                },
+                _ => {
+                    let shape = dice
+                        .pick(7_000 + k, &[Shape::OneWay, Shape::Partial, Shape::Partial, Shape::Isolate]);
+                    Fault::Cut { shape, lasts: short * 4 }
+                }
+            };
+            self.faults.push((at, fault));
+        }
     }
 
     fn fill<S: Subject>(&mut self, subject: &S, dice: &Dice, timeout: Duration) {
@@ -242,7 +282,7 @@ impl Plan {
         let node = |k: u64| dice.below(300 + k, self.nodes as u64) as usize;
         let lasts = |k: u64| Duration::nanos(dice.below(400 + k, (timeout * 3).as_nanos()) + 1_000_000);
         let leader_or = |k: u64| (dice.below(500 + k, 3) > 0).then(|| node(k));
-        let mut faults = Vec::new();
+        let mut faults = core::mem::take(&mut self.faults);
         let is = |s: Scenario| self.scenario == s || self.scenario == Scenario::Storm;
         if is(Scenario::Crashes) || self.scenario == Scenario::Checkpoints {
             for k in 0..1 + dice.below(20, 6) {

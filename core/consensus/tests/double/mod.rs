@@ -401,8 +401,8 @@ impl Paxos {
                     out.push(Output::Behind { peer: from });
                     return;
                 }
-                let values: Vec<Payload> =
-                    self.chosen.range(first..=self.decided).take(RESEND).map(|(_, p)| p.clone()).collect();
+                let known = self.chosen.range(first..).take_while(|(slot, _)| **slot <= self.decided);
+                let values: Vec<Payload> = known.take(RESEND).map(|(_, p)| p.clone()).collect();
                 if !values.is_empty() {
                     self.send(out, from, Message::Chosen { first, values }, None);
                 }
