@@ -25,6 +25,7 @@
 //! | `Shard` | sender | a piece of batch n | parity, then the whole batch again |
 //! | `Ack` | receiver | come to here, durable to here, so many pieces lost | the next one says it too |
 //! | `Unknown` | receiver | I do not know that session | said at the next piece |
+//! | `Shard` of a batch that has come | sender | what is on disk? are you still there? | asked again |
 //!
 //! Whoever restarts, loses its memory or becomes a relay begins so: a receiver that crashed answers `Unknown`, a sender that
 //! crashed has another session, and after six tries without an answer the sender asks again each second. What flew is
@@ -36,8 +37,16 @@
 //! ([`SiteSettings::datagram`] = 0) batches go whole, and the lag under loss is the carrier's. When more is lost than the
 //! parity covers, the batch is sent again: 480 ms is then the least possible, whatever the protocol.
 //!
-//! **Back-pressure.** Per peer: bytes in flight, halved when a batch has to be sent again and growing with what lands; and
-//! a rate, for nobody paces datagrams. Oldest first, always: a replica's version advances only in its order, so that newer
+//! **Asking.** A batch that has come is never sent again: while it is not on disk there, and when nothing has been said for
+//! 20 s, the sender asks with one small piece. So a slow disk there costs nothing here, no receiver forgets a quiet sender
+//! (the first write after a pause takes one way, not five), and a receiver that restarted is found before there is something to send.
+//!
+//! **Timeouts** follow the round trip of batches sent once (Karn's rule; RFC 6298, section 2). When the way becomes longer than the
+//! timeout, all are sent twice: then first sends wait as long as those seemed to take, until one is sent once again.
+//!
+//! **Back-pressure.** Per peer: bytes in flight, halved when a batch has to be sent again and growing with what lands; what the
+//! receiver keeps before its turn, [`AHEAD_MAX`] batches; and a rate, for nobody paces datagrams: what is sent again stands under it,
+//! too. Oldest first, always: a replica's version advances only in its order, so that newer
 //! operations that overtake older ones would lie there and count for nothing.
 //!
 //! **Coalescing.** What gathered while there was no room leaves as few large batches, cut from the log. No operation is left
@@ -51,7 +60,7 @@
 //! | `letter` | the bytes between them |
 //!
 //! **Invariants.** (1) A replica's items leave in order, without gaps but for what was passed over. (2) Bytes in flight never
-//! exceed the window, but for one batch; bytes queued never the bound, but for one item. (3) Batches are applied in order, each
+//! exceed the window, but for one batch, nor a batch what the receiver keeps; bytes queued never the bound, but for one item. (3) Batches are applied in order, each
 //! once a session. (4) A batch is forgotten when it is durable there, or with its session.
 //!
 //! **Rejected.** Acknowledgements by version vectors: at a thousand replicas one outgrows a datagram, and one that is sent in

@@ -66,10 +66,13 @@ fn a_link_that_loses_a_tenth_brings_all_in_order() {
     assert!(quantile(&came.lag, 99) < 700_000, "{}", quantile(&came.lag, 99));
     // Without parity by sending again.
     let none = SiteSettings { parity_max: 0, ..SiteSettings::default() };
-    let came = run(Link { settings: none, per_second: 200, ..link }, Seed(2));
-    in_order_and_whole(&came.applied, 2_000);
-    assert!(came.again > 5);
-    assert!(quantile(&came.lag, 100) < 8_000_000, "{}", quantile(&came.lag, 100));
+    for seed in 2..6 {
+        let came = run(Link { settings: none, per_second: 200, ..link }, Seed(seed));
+        in_order_and_whole(&came.applied, 2_000);
+        // A tenth of 500, and little in vain; the worst is lost three times.
+        assert!((20..100).contains(&came.again), "{}", came.again);
+        assert!(quantile(&came.lag, 100) < 5_000_000, "{}", quantile(&came.lag, 100));
+    }
 }
 
 #[test]
@@ -92,6 +95,40 @@ fn a_receiver_that_dies_is_given_again_what_it_had_not_on_disk() {
     assert_eq!(came.begun, 2);
     // A way to notice, a way there and back to say where it stands, a way with what it lacks.
     assert!(quantile(&came.lag, 100) < 900_000, "{}", quantile(&came.lag, 100));
+}
+
+#[test]
+fn a_slow_disk_there_is_asked_and_nothing_is_sent_twice() {
+    let link = Link { one_way: Duration::millis(1), per_second: 2_000, seconds: 4, ..Link::default() };
+    let quick = run(link, Seed(5));
+    let slow = run(Link { sync: Duration::millis(150), ..link }, Seed(5));
+    in_order_and_whole(&slow.applied, 8_000);
+    assert!(slow.again <= 2, "{} batches twice", slow.again);
+    assert!(slow.bytes * 5 <= quick.bytes * 6, "{} bytes, {} over a quick disk", slow.bytes, quick.bytes);
+    let p99 = quantile(&slow.lag, 99);
+    assert!(p99 <= 350_000, "{p99} us: one sync to wait for, and one");
+    // Nor does one that stands still end the session.
+    let still = run(Link { sync: Duration::secs(30), seconds: 1, ..link }, Seed(5));
+    in_order_and_whole(&still.applied, 2_000);
+    assert_eq!((still.begun, still.again), (1, 0));
+}
+
+#[test]
+fn a_way_that_becomes_longer_is_learned() {
+    let way = (5, Duration::millis(200));
+    let link = Link {
+        one_way: Duration::millis(25),
+        longer: Some(way),
+        per_second: 5_000,
+        seconds: 25,
+        ..Link::default()
+    };
+    let came = run(link, Seed(6));
+    in_order_and_whole(&came.applied, 125_000);
+    assert!(came.again > 0 && came.again_at <= 7, "{} twice, to second {}", came.again, came.again_at);
+    // The two seconds in which it was learned are a twelfth of all.
+    let p90 = quantile(&came.lag, 90);
+    assert!(p90 < 250_000, "p90 {p90} us");
 }
 
 fn item(sequence: u64) -> Item {
@@ -143,6 +180,28 @@ fn bytes_in_flight_never_exceed_the_window_and_what_does_not_fit_waits_in_the_lo
     assert!(out.iter().any(|o| matches!(o, Sent::Letter(Letter::Batch { .. }))));
     assert_eq!(out.iter().filter(|o| matches!(o, Sent::Durable { .. })).count(), 3);
     assert!(s.has_room());
+}
+
+#[test]
+fn no_batch_leaves_that_the_receiver_would_not_keep() {
+    let mut s = standing(SiteSettings::default(), Vector::new());
+    let mut r = Inbound::new(at(0));
+    receive(&mut r, 0, Letter::Begin { session: 7 });
+    let (mut out, mut heard) = (Vec::new(), Vec::new());
+    // A lone batch is lost, and many come after it before that is noticed.
+    for n in 1..=100 {
+        s.offer(at(n * 21), n, item(n), at(n * 21), &mut out);
+        let sent = numbers(&out);
+        assert!(sent.iter().all(|n| *n <= 64), "{sent:?}");
+        for said in out.drain(..) {
+            let Sent::Letter(letter) = said else { continue };
+            if !matches!(&letter, Letter::Shard(x) if x.number == 0) {
+                heard.extend(receive(&mut r, n * 21, letter));
+            }
+        }
+    }
+    assert_eq!(heard.len(), 64, "each is acknowledged");
+    assert!(s.has_room() && s.bytes().0 == 35 * 116, "the others wait");
 }
 
 #[test]
@@ -221,6 +280,103 @@ fn letters_of_another_session_and_letters_said_twice_change_nothing() {
     let other = Letter::Ack { session: 9, next: 3, beyond: 0, durable: 0, held_us: 0, lost: None };
     s.receive(at(3), &other, &mut out);
     assert!(out.is_empty() && s.is_connected() && s.offered(1) == 0);
+}
+
+/// Offers large items until no more are taken, as a caller that reads its log.
+fn fill(s: &mut Outbound, now: Instant, out: &mut Vec<Sent>) {
+    loop {
+        let n = s.offered(1) + 1;
+        let item = Item { id: RumourId { origin: 1, sequence: n }, bytes: vec![0; 60_000].into() };
+        if s.offer(now, n, item, now, out) == Offer::Later {
+            return s.wake(now, out);
+        }
+    }
+}
+/// The batches of which pieces are sent here.
+fn numbers(out: &[Sent]) -> Vec<u64> {
+    let number = |s: &Sent| if let Sent::Letter(Letter::Shard(x)) = s { Some(x.number) } else { None };
+    let mut all: Vec<u64> = out.iter().filter_map(number).collect();
+    all.dedup();
+    all
+}
+
+#[test]
+fn what_a_cut_left_unanswered_leaves_again_at_the_rate_and_oldest_first() {
+    let settings = SiteSettings { again_after: Duration::secs(2), ..SiteSettings::default() };
+    let mut s = standing(settings, Vector::new());
+    let (mut out, mut ms, mut came) = (Vec::new(), 0, 0);
+    while s.bytes().1 < 7 << 20 {
+        // Until the window is open all lands, a while later.
+        ms += 50;
+        if ms < 2_000 {
+            s.receive(at(ms), &ack(came, came), &mut out);
+        }
+        fill(&mut s, at(ms), &mut out);
+        came = numbers(&out).last().map_or(came, |n| n + 1);
+        out.clear();
+        assert!(ms < 4_000, "{:?}", s.bytes());
+    }
+    assert_eq!(s.again(), 0);
+    // Nothing is heard for a while.
+    ms += 5_000;
+    let (mut again, mut wakes, begin) = (Vec::new(), 0, at(ms));
+    let mut now = begin;
+    while again.len() < 56 {
+        s.wake(now, &mut out);
+        assert!(out.len() < dwcp_env::bound::SEND_QUEUE, "{} pieces in one turn", out.len());
+        again.extend(numbers(&out));
+        out.clear();
+        now = s.wake_at();
+        wakes += 1;
+        assert!(wakes <= 200 && now < begin + Duration::secs(2), "{} after {wakes} wakes", again.len());
+    }
+    assert!(again.is_sorted(), "{again:?}");
+    // The bucket's 2 MiB, then 16 MiB a second.
+    let took = now.since(begin);
+    assert!(took >= Duration::millis(250) && took <= Duration::millis(500), "{took:?}");
+}
+
+/// Two ends that hear each other at once; for so long, from then on.
+fn quiet(s: &mut Outbound, r: &mut Inbound, from: Instant, long: Duration) -> (Instant, usize) {
+    let (mut now, mut said) = (from, 0);
+    while s.wake_at() <= from + long {
+        now = now.max(s.wake_at());
+        let (mut out, mut got) = (Vec::new(), Vec::new());
+        s.wake(now, &mut out);
+        while let Some(letter) = out.pop() {
+            let Sent::Letter(letter) = letter else { continue };
+            said += 1;
+            r.receive(now, Letter::read(NodeId(1), &letter.write()).unwrap(), Vector::new, &mut got);
+            for letter in got.drain(..) {
+                let Received::Letter(letter) = letter else { panic!("{letter:?}") };
+                s.receive(now, &letter, &mut out);
+            }
+        }
+    }
+    (from + long, said)
+}
+
+#[test]
+fn a_quiet_stream_asks_now_and_then_and_finds_who_has_died() {
+    for written in [false, true] {
+        let (mut s, mut r) = (standing(SiteSettings::default(), Vector::new()), Inbound::new(at(0)));
+        receive(&mut r, 0, Letter::Begin { session: 7 });
+        if written {
+            let mut out = Vec::new();
+            s.offer(at(1), 1, item(1), at(1), &mut out);
+            let Some(Sent::Letter(piece)) = out.into_iter().next() else { panic!("it goes at once") };
+            assert!(receive(&mut r, 1, piece).len() == 2);
+            s.receive(at(1), &ack(1, 1), &mut Vec::new());
+        }
+        let (now, said) = quiet(&mut s, &mut r, at(1), Duration::secs(300));
+        assert!((10..=20).contains(&said), "{said} letters in five minutes");
+        assert!(now.since(r.heard_at()) <= Duration::secs(21), "it would be forgotten");
+        assert!(s.is_connected() && r.session() == Some(7));
+        // It dies, and is found so before there is anything to write.
+        r = Inbound::new(now);
+        quiet(&mut s, &mut r, now, Duration::secs(22));
+        assert!(s.is_connected() && r.session() == Some(if written { 8 } else { 7 }));
+    }
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn what_one_region_writes_the_others_have_in_one_way() {
 }
 
 #[test]
+fn the_first_write_after_a_pause_takes_one_way() {
+    let mut w = five();
+    w.acked(0, add("s", "before"));
+    w.run(secs(90));
+    for n in 0..5 {
+        w.acked(n, add("s", &format!("from {n}")));
+    }
+    w.run(Duration::millis(120));
+    w.all_equal();
+}
+
+#[test]
 fn any_one_relay_may_fail_and_its_streams_begin_again_when_it_is_back() {
     for victim in 0..4 {
         let mut w = five();

@@ -2,7 +2,7 @@
 
 use super::letter::write_items;
 use super::shards::{DATA_MAX, PARITY_MAX, cut, protect};
-use super::{Item, Letter, Shard, SiteSettings, Vector};
+use super::{AHEAD_MAX, Item, Letter, Shard, SiteSettings, Vector};
 use crate::budget::Budget;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,8 +15,18 @@ const ENVELOPE: usize = 16;
 const UNKNOWN: (usize, usize) = (10, 3);
 /// Between two questions where the receiver stands.
 const BEGIN_EVERY: Duration = Duration::secs(1);
-/// A batch is sent again at most so many times without any answer; then the receiver is asked where it stands.
+/// A batch is sent again, and the receiver is asked what it has, at most so many times without any answer; then the sender
+/// begins anew.
 const AGAIN_MAX: u32 = 6;
+/// A receiver that said nothing for so long is asked whether it is there: it forgets who is silent, and one that restarted
+/// meanwhile is found before there is something to send.
+const QUIET: Duration = Duration::secs(20);
+/// Of what may leave in a second so large a part may leave at once.
+const BURST: u64 = 8;
+/// The round trip before one has been measured.
+const FIRST_TRIP: Duration = Duration::millis(400);
+/// The most that a round trip seems to take.
+const SEEMED_MAX: Duration = Duration::secs(4);
 
 /// What the sender wants done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +82,22 @@ struct Flight {
     held: bool,
 }
 
+/// What an acknowledgement says.
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    next: u64,
+    beyond: u64,
+    durable: u64,
+}
+
+impl Acknowledged {
+    /// Whether a batch has come.
+    const fn has(self, n: u64) -> bool {
+        let Self { next, beyond, .. } = self;
+        n < next || (n > next && n - next <= 64 && beyond & (1 << (n - next - 1)) != 0)
+    }
+}
+
 /// The sender. [`Outbound::offer`] what is durable, hand in letters, wake at [`Outbound::wake_at`].
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -93,7 +119,15 @@ pub struct Outbound {
     /// When the last batch left.
     sent_at: Option<Instant>,
     next_number: u64,
+    /// Of batches sent once (Karn's rule).
     round_trip: Option<Duration>,
+    /// How much it varies.
+    variance: Duration,
+    /// What batches took that were sent again, since one was sent once.
+    seemed: Duration,
+    /// When the receiver was heard or asked last, and how often it has been asked since it was heard.
+    asked_at: Instant,
+    asked: u32,
     /// When the latest batch that is known to have come was sent.
     came: Instant,
     /// The most pieces one of the last blocks lost.
@@ -118,10 +152,14 @@ impl Outbound {
             flying: 0,
             window: settings.in_flight / 8,
             slowed_at: None,
-            budget: Budget::new(now, settings.rate, settings.rate / 8),
+            budget: Budget::new(now, settings.rate, settings.rate / BURST),
             sent_at: None,
             next_number: 0,
             round_trip: None,
+            variance: Duration::ZERO,
+            seemed: Duration::ZERO,
+            asked_at: now,
+            asked: 0,
             came: Instant::ZERO,
             worst: None,
             again: 0,
@@ -172,6 +210,11 @@ impl Outbound {
 
     /// Takes a letter of the receiver.
     pub fn receive(&mut self, now: Instant, letter: &Letter, out: &mut Vec<Sent>) {
+        if let Letter::Hello { session, .. } | Letter::Ack { session, .. } = letter
+            && *session == self.session
+        {
+            (self.asked_at, self.asked) = (now, 0);
+        }
         match letter {
             Letter::Hello { session, held } if *session == self.session && !self.connected => {
                 self.connected = true;
@@ -184,8 +227,10 @@ impl Outbound {
             }
             Letter::Ack { session, next, beyond, durable, held_us, lost } if *session == self.session => {
                 self.worst = lost.or(self.worst);
-                self.landed(now, *durable, Duration::micros(*held_us), out);
-                self.held(now, *next, *beyond, out);
+                let came = Acknowledged { next: *next, beyond: *beyond, durable: *durable };
+                self.came(now, came, Duration::micros(*held_us));
+                self.landed(now, *durable, out);
+                self.send_overtaken(now, out);
                 self.send_due(now, out);
             }
             _ => {}
@@ -202,19 +247,55 @@ impl Outbound {
         self.flights.clear();
         (self.queued, self.flying, self.next_number) = (0, 0, 0);
         (self.window, self.slowed_at) = (self.settings.in_flight / 8, None);
-        self.came = Instant::ZERO;
+        (self.round_trip, self.seemed) = (None, Duration::ZERO);
+        (self.came, self.asked) = (Instant::ZERO, 0);
+    }
+
+    /// Notes which batches have come. The newest of them measures the round trip.
+    fn came(&mut self, now: Instant, said: Acknowledged, held: Duration) {
+        let mut newest = None;
+        for f in self.flights.iter_mut().filter(|f| !f.held && said.has(f.number)) {
+            f.held = true;
+            // One that was sent again tells nothing about those sent before that.
+            if f.tries == 0 {
+                self.came = self.came.max(f.sent_at);
+            }
+            newest = Some((f.number, f.sent_at, f.tries));
+        }
+        if let Some((number, sent_at, tries)) = newest {
+            // One that is durable already was told of when it had been there for a while.
+            let held = if number + 1 == said.durable { held } else { Duration::ZERO };
+            self.measure(now.since(sent_at).saturating_sub(held), tries);
+        }
+    }
+
+    /// RFC 6298, section 2, with Karn's rule: what was sent twice tells nothing of the round trip. But once the way is longer than the
+    /// timeout all is sent twice, and nothing would measure it any more. So until a batch comes that was sent once, the
+    /// timeout is as long as the others took (in place of 5.5 to 5.7).
+    fn measure(&mut self, trip: Duration, tries: u32) {
+        if tries > 0 {
+            self.seemed = self.seemed.max(trip.min(SEEMED_MAX));
+            return;
+        }
+        self.seemed = Duration::ZERO;
+        let Some(old) = self.round_trip else {
+            self.round_trip = Some(trip);
+            return;
+        };
+        let off = trip.saturating_sub(old).max(old.saturating_sub(trip));
+        self.variance = (self.variance * 3 + off) / 4;
+        self.round_trip = Some((old * 7 + trip) / 8);
+    }
+
+    /// How long an acknowledgement is waited for.
+    fn timeout(&self) -> Duration {
+        let trip = self.round_trip.unwrap_or(FIRST_TRIP);
+        self.settings.again_after + trip + (trip / 4).max(self.variance * 4)
     }
 
     /// Forgets what is durable there.
-    fn landed(&mut self, now: Instant, durable: u64, held: Duration, out: &mut Vec<Sent>) {
+    fn landed(&mut self, now: Instant, durable: u64, out: &mut Vec<Sent>) {
         let landed = self.flights.partition_point(|f| f.number < durable);
-        let Some(newest) = landed.checked_sub(1).map(|i| &self.flights[i]) else { return };
-        // Karn's rule: only batches sent once measure the round trip.
-        if newest.tries == 0 {
-            let trip = now.since(newest.sent_at).saturating_sub(held);
-            self.round_trip = Some(self.round_trip.map_or(trip, |old| (old * 7 + trip) / 8));
-            self.came = self.came.max(newest.sent_at);
-        }
         let way = self.round_trip.unwrap_or(Duration::ZERO) / 2;
         for f in self.flights.drain(..landed) {
             let at_most = now.since(f.durable_at);
@@ -226,39 +307,38 @@ impl Outbound {
         }
     }
 
-    /// Notes which batches have come; sends again what later ones overtook.
-    fn held(&mut self, now: Instant, next: u64, beyond: u64, out: &mut Vec<Sent>) {
-        let came = |n: u64| n < next || (n > next && n - next <= 64 && beyond & (1 << (n - next - 1)) != 0);
-        for f in &mut self.flights {
-            f.held |= came(f.number);
-            // One that was sent again tells nothing about those sent before that.
-            if f.held && f.tries == 0 {
-                self.came = self.came.max(f.sent_at);
-            }
-        }
+    /// Sends again what later ones overtook.
+    fn send_overtaken(&mut self, now: Instant, out: &mut Vec<Sent>) {
         // Once for each later batch that comes is once too often: the timeout has to pass between two.
         let overtaken =
             |f: &&Flight| !f.held && f.tries == 0 && self.came.since(f.sent_at) >= self.settings.overtaken;
         let again: Vec<u64> = self.flights.iter().filter(overtaken).map(|f| f.number).collect();
-        for number in again {
-            self.send_again(now, number, out);
+        self.send_again(now, &again, out);
+    }
+
+    /// Sends these again, the oldest first, as far as the rate allows; the others when it does. What a cut left unanswered may be
+    /// all that may fly: at once it would be dropped before it has left, and counted as lost on the way.
+    fn send_again(&mut self, now: Instant, numbers: &[u64], out: &mut Vec<Sent>) {
+        for number in numbers {
+            let Some(at) = self.flights.iter().position(|f| f.number == *number) else { return };
+            if self.flights[at].tries >= AGAIN_MAX {
+                return self.begin_anew(now);
+            }
+            let cost = (self.flights[at].bytes as u64).min(self.settings.rate / BURST);
+            if self.budget.take(now, cost) {
+                self.send_one_again(now, at, out);
+            } else {
+                self.flights[at].again_at = self.budget.room_at(cost);
+            }
         }
     }
 
-    fn timeout(&self) -> Duration {
-        let trip = self.round_trip.unwrap_or(Duration::millis(400));
-        self.settings.again_after + trip + trip / 4
-    }
-
-    fn send_again(&mut self, now: Instant, number: u64, out: &mut Vec<Sent>) {
+    fn send_one_again(&mut self, now: Instant, at: usize, out: &mut Vec<Sent>) {
         let wait = self.timeout();
-        let Some(f) = self.flights.iter_mut().find(|f| f.number == number) else { return };
-        if f.tries >= AGAIN_MAX {
-            return self.begin_anew(now);
-        }
+        let f = &mut self.flights[at];
         f.tries += 1;
         f.again_at = now + wait * u64::from(f.tries + 1);
-        let (tries, items) = (f.tries, f.items.clone());
+        let (number, tries, items) = (f.number, f.tries, f.items.clone());
         self.again += 1;
         // What is lost beyond its parity may be lost to a queue that is full: at most once in a round trip it counts.
         if self.slowed_at.is_none_or(|at| now.since(at) >= self.round_trip.unwrap_or(wait)) {
@@ -266,6 +346,42 @@ impl Outbound {
             self.window = (self.window / 2).max(2 * self.settings.batch_bytes);
         }
         self.post(number, tries, items, out);
+    }
+
+    /// Asks the receiver what it has. It answers to a piece of a batch that has come; what this one holds is nothing.
+    fn ask(&mut self, now: Instant, out: &mut Vec<Sent>) {
+        if self.asked >= AGAIN_MAX {
+            return self.begin_anew(now);
+        }
+        (self.asked_at, self.asked) = (now, self.asked + 1);
+        let session = self.session;
+        let held = self.flights.iter().find(|f| f.held).map(|f| f.number);
+        out.push(Sent::Letter(match held.or_else(|| self.next_number.checked_sub(1)) {
+            None => Letter::Begin { session },
+            Some(number) => Letter::Shard(Shard {
+                session,
+                number,
+                attempt: 1,
+                block: 0,
+                blocks: 1,
+                data: 2,
+                parity: 0,
+                index: 0,
+                length: 1,
+                bytes: Bytes::from_static(&[0]),
+            }),
+        }));
+    }
+
+    /// When to ask: soon if what has come there is not known to be durable, now and then if there is nothing to wait for. What
+    /// is not known to have come is asked after by sending it again.
+    fn ask_at(&self) -> Instant {
+        let held = self.flights.iter().any(|f| f.held);
+        if !held && !self.flights.is_empty() {
+            return Instant::FAR;
+        }
+        let soon = held || self.asked > 0;
+        self.asked_at + if soon { self.timeout() * u64::from(self.asked + 1) } else { QUIET }
     }
 
     /// Sends a batch, whole or in pieces.
@@ -326,7 +442,10 @@ impl Outbound {
 
     fn fits(&self) -> bool {
         let next = self.queued.min(self.settings.batch_bytes);
-        self.connected && (self.flying == 0 || self.flying + next <= self.window)
+        // Beyond that the receiver keeps none before its turn: it would be sent in vain.
+        let kept =
+            self.flights.iter().find(|f| !f.held).is_none_or(|f| self.next_number - f.number <= AHEAD_MAX);
+        self.connected && kept && (self.flying == 0 || self.flying + next <= self.window)
     }
 
     /// The first after a pause leaves at once; those behind it gather.
@@ -362,7 +481,7 @@ impl Outbound {
             bytes,
             durable_at,
             sent_at: now,
-            again_at: now + self.timeout(),
+            again_at: now + self.timeout().max(self.settings.again_after + self.seemed),
             tries: 0,
             held: false,
         });
@@ -371,9 +490,11 @@ impl Outbound {
 
     /// Does what is due: asks where the receiver stands, sends batches whose time is up, and those not answered.
     pub fn wake(&mut self, now: Instant, out: &mut Vec<Sent>) {
-        let late: Vec<u64> = self.flights.iter().filter(|f| f.again_at <= now).map(|f| f.number).collect();
-        for number in late {
-            self.send_again(now, number, out);
+        let late = |f: &&Flight| !f.held && f.again_at <= now;
+        let late: Vec<u64> = self.flights.iter().filter(late).map(|f| f.number).collect();
+        self.send_again(now, &late, out);
+        if self.connected && self.ask_at() <= now {
+            self.ask(now, out);
         }
         if !self.connected && now >= self.begin_at {
             self.begin_at = now + BEGIN_EVERY;
@@ -388,9 +509,9 @@ impl Outbound {
         if !self.connected {
             return self.begin_at;
         }
-        let again = self.flights.iter().map(|f| f.again_at).min();
+        let again = self.flights.iter().filter(|f| !f.held).map(|f| f.again_at).min();
         let due = self.due_at().filter(|_| self.fits()).map(|at| at.max(self.paid_at()));
-        [again, due].into_iter().flatten().min().unwrap_or(Instant::FAR)
+        [again, due].into_iter().flatten().fold(self.ask_at(), Instant::min)
     }
 
     /// When the budget will have room for the next batch.

@@ -38,6 +38,8 @@ pub struct Link {
     pub crash: Option<u64>,
     /// The link is cut from here to here, in seconds.
     pub cut: Option<(u64, u64)>,
+    /// From this second on the way takes so long.
+    pub longer: Option<(u64, Duration)>,
     pub settings: SiteSettings,
 }
 
@@ -55,6 +57,7 @@ impl Default for Link {
             seconds: 10,
             crash: None,
             cut: None,
+            longer: None,
             settings: SiteSettings::default(),
         }
     }
@@ -70,6 +73,8 @@ pub struct Came {
     pub letters: u64,
     pub bytes: u64,
     pub again: u64,
+    /// When the last of them was, in seconds.
+    pub again_at: u64,
     /// Times that the receiver said where it stands.
     pub begun: u64,
     /// Sequences in the order they were applied, each once in a life of the receiver.
@@ -130,7 +135,8 @@ impl Run {
         }
         let now = Instant::from_nanos(self.now);
         let jitter = self.seed.below(self.link.jitter.as_nanos().max(1), LOSS, 9, now, self.seq);
-        let mut at = self.now + self.link.one_way.as_nanos() + jitter;
+        let longer = self.link.longer.filter(|(from, _)| second >= *from).map(|(_, way)| way);
+        let mut at = self.now + longer.unwrap_or(self.link.one_way).as_nanos() + jitter;
         let packets = bytes.len().div_ceil(PACKET).max(1);
         let mut worst = 0;
         for _ in 0..packets {
@@ -244,6 +250,9 @@ pub fn run(link: Link, seed: Seed) -> Came {
             What::Synced { .. } => {}
         }
         offer(&mut sender, now, &durable_here, link.bytes, &mut sent);
+        if sender.again() > r.came.again {
+            (r.came.again, r.came.again_at) = (sender.again(), at / 1_000_000_000);
+        }
         r.came.queued_most = r.came.queued_most.max(sender.bytes().0);
         r.sent(sent);
         for x in received {
@@ -271,7 +280,6 @@ pub fn run(link: Link, seed: Seed) -> Came {
     for (s, t) in &durable_there {
         came.lag.push((t - durable_here[*s as usize]) / 1_000);
     }
-    came.again = sender.again();
     came.lag.sort_unstable();
     came
 }
