@@ -8,6 +8,7 @@
 //! | [`engine`] | the contract between an engine and the node it lives in |
 //! | [`step`] | the contract of a protocol as a step function, with the order of durability in its outputs |
 //! | [`paxos`] | Multi-Paxos |
+//! | [`pbft`] | PBFT: members may lie |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
 //! | `rehearsal` | (feature `rehearsal`) the seeded world protocols are tried in, invariants from outside, the explorer |
 //!
@@ -20,6 +21,7 @@ extern crate std;
 
 pub mod engine;
 pub mod paxos;
+pub mod pbft;
 pub mod quorum;
 #[cfg(feature = "rehearsal")]
 pub mod rehearsal;

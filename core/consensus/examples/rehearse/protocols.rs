@@ -5,17 +5,20 @@ use crate::explored::explored;
 use crate::sweep;
 use crate::{Args, Format};
 use dwcp_consensus::paxos;
+use dwcp_consensus::pbft::rehearsed::Rehearsed as Pbft;
 use dwcp_consensus::rehearsal::{Scenario, Subject};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
-const NAMES: &[&str] = &["double", "paxos"];
+const NAMES: &[&str] = &["double", "paxos", "pbft", "pbft-signed"];
 
 fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
         #[cfg(feature = "planted-bugs")]
         "paxos" => paxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),
+        #[cfg(feature = "planted-bugs")]
+        "pbft" => dwcp_consensus::pbft::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),
         _ => Vec::new(),
     }
 }
@@ -51,6 +54,8 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
         return match protocol {
             "double" => held(&Double { bug: None }, args, scenarios),
             "paxos" => held(&paxos::Rehearsed, args, scenarios),
+            "pbft" => held(&Pbft::default(), args, scenarios),
+            "pbft-signed" => held(&Pbft { signed: true, ..Pbft::default() }, args, scenarios),
             other => unreachable!("{other} is in NAMES"),
         };
     };
@@ -74,6 +79,14 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
                 );
                 let is_found = found(&paxos::Rehearsed, name, args, scenarios);
                 paxos::planted::plant(None);
+                is_found
+            }
+            #[cfg(feature = "planted-bugs")]
+            "pbft" => {
+                use dwcp_consensus::pbft::{Bug, plant};
+                plant(Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name));
+                let is_found = found(&Pbft::default(), name, args, scenarios);
+                plant(None);
                 is_found
             }
             other => unreachable!("{other} has planted bugs"),

@@ -67,7 +67,8 @@ impl<S: Subject> World<'_, S> {
             }
             Output::Blame { peer, fault } => {
                 let place = self.members.binary_search(&peer).unwrap_or(usize::MAX);
-                let guilty = self.sites.get(place).is_some_and(|s| s.liar.is_some() || s.wiped);
+                let guilty =
+                    self.sites.get(place).is_some_and(|s| s.liar.is_some() || s.wiped) || self.forged;
                 self.tell(|| format!("{} blames {peer}: {fault}", NodeId(node as u64 + 1)));
                 self.see(node, Fact::Blamed { node: self.members[node], peer, guilty })
             }
@@ -293,6 +294,8 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn bring(&mut self, from: usize, to: usize, what: &Rc<Snapshot>) -> Result<(), Broken> {
         let site = &mut self.sites[to];
         let useful = match self.order {
+            // A protocol that names checkpoints may go on without indices (places without effect).
+            Order::Total if self.subject.names_checkpoints() => what.state.applied >= site.state.applied,
             Order::Total => what.state.applied > site.state.applied,
             Order::ByKey => {
                 let own = site.checkpoint.as_ref();

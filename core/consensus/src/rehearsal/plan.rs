@@ -51,7 +51,7 @@ scenarios! {
     Checkpoints = "checkpoints";
     /// A member loses its disk (protocols that bear it).
     Wipes = "wipes";
-    /// Members lie (protocols that bear it).
+    /// Members lie, and others crash (protocols that bear it).
     Liars = "liars";
     /// Everything together.
     Storm = "storm";
@@ -171,8 +171,6 @@ pub struct Plan {
 }
 
 const PLAN: Purpose = Purpose::named("rehearsal plan");
-/// Commands a run acknowledges.
-const COMMANDS: u32 = 1_000;
 /// A round trip without faults, at most.
 pub(super) const ROUND_TRIP: Duration = Duration::millis(4);
 
@@ -206,7 +204,7 @@ impl Plan {
         }
         let span = timeout * if partial { 40 } else { 12 };
         let batch = dice.pick(2, &[1, 2, 2, 4, 8]);
-        let turns = u64::from(COMMANDS) / batch as u64;
+        let turns = u64::from(subject.commands()) / batch as u64;
         let storm = scenario == Scenario::Storm;
         let upheaval = scenario == Scenario::Upheaval;
         let rough = storm || upheaval || scenario == Scenario::Links;
@@ -214,7 +212,7 @@ impl Plan {
             seed,
             scenario,
             nodes,
-            commands: COMMANDS,
+            commands: subject.commands(),
             calm: Instant::ZERO + span,
             patience: timeout * 40,
             delay: (Duration::micros(200), Duration::micros(dice.pick(3, &[50, 400, 1_500]))),
@@ -284,7 +282,7 @@ impl Plan {
         let leader_or = |k: u64| (dice.below(500 + k, 3) > 0).then(|| node(k));
         let mut faults = core::mem::take(&mut self.faults);
         let is = |s: Scenario| self.scenario == s || self.scenario == Scenario::Storm;
-        if is(Scenario::Crashes) || self.scenario == Scenario::Checkpoints {
+        if is(Scenario::Crashes) || matches!(self.scenario, Scenario::Checkpoints | Scenario::Liars) {
             for k in 0..1 + dice.below(20, 6) {
                 faults.push((at(k), Fault::Crash { node: leader_or(k), down: lasts(k), wipe: false }));
             }

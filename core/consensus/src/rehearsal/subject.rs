@@ -4,6 +4,7 @@ use super::command;
 use crate::quorum::NodeSet;
 use crate::step::{Outputs, Payload, Protocol};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt::Debug;
 use dwcp_env::{Duration, Instant, NodeId};
@@ -45,6 +46,11 @@ pub trait Liar<P: Protocol> {
     fn hear(&mut self, _now: Instant, _from: NodeId, _message: &P::Message) {}
     /// What an honest node in its place would do; change, add and remove at will.
     fn speak(&mut self, now: Instant, me: NodeId, members: &[NodeId], out: &mut Outputs<P>);
+    /// Words put on the wire in another's name, to get past who trusts the link: (as whom, to whom, what).
+    /// A protocol with codes of its own must refuse them, whomever it blames then.
+    fn forge(&mut self) -> Vec<(NodeId, NodeId, P::Message)> {
+        Vec::new()
+    }
 }
 
 /// A protocol to be rehearsed, with the settings it is to have.
@@ -63,6 +69,10 @@ pub trait Subject: Clone + Debug {
     /// Group sizes to draw from; also the place of `f` for those that count traitors.
     fn sizes(&self) -> &'static [usize] {
         &[3, 3, 5]
+    }
+    /// How many commands a run acknowledges.
+    fn commands(&self) -> u32 {
+        1_000
     }
     /// What is ordered.
     fn order(&self) -> Order {

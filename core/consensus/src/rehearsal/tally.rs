@@ -73,6 +73,8 @@ seen! {
     Coded = "messages through the codec";
     /// A value's disks were counted.
     Weighed = "decisions weighed on disks";
+    /// A message in another's name was put on the wire.
+    Forged = "messages in another's name";
     /// A traitor stepped.
     Lied = "steps of traitors";
 }

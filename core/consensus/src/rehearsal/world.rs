@@ -36,6 +36,12 @@ pub(super) enum Event<M> {
         to: u8,
         message: M,
     },
+    /// A message in another's name.
+    Forged {
+        from: u8,
+        to: u8,
+        message: M,
+    },
     Tick {
         node: u8,
         life: u32,
@@ -168,6 +174,8 @@ pub struct World<'a, S: Subject> {
     pub(super) cut: Option<(u32, bool, u64)>,
     pub(super) calm: bool,
     leader: Option<NodeId>,
+    /// The message being heard is not from whom it says: blame for it is nobody's.
+    pub(super) forged: bool,
     pub(super) story: Option<Vec<String>>,
 }
 
@@ -203,6 +211,7 @@ impl<'a, S: Subject> World<'a, S> {
             cut: None,
             calm: false,
             leader: None,
+            forged: false,
             story: None,
             plan,
         }
@@ -332,6 +341,7 @@ impl<'a, S: Subject> World<'a, S> {
 
     fn happen(&mut self, event: Event<<S::P as Protocol>::Message>) -> Result<Option<Duration>, Broken> {
         if let Event::Message { to: node, .. }
+        | Event::Forged { to: node, .. }
         | Event::Tick { node, .. }
         | Event::Synced { node, .. }
         | Event::Checkpointed { node, .. }
@@ -345,6 +355,12 @@ impl<'a, S: Subject> World<'a, S> {
         }
         match event {
             Event::Message { from, to, message } => self.deliver(from, to, message)?,
+            Event::Forged { from, to, message } => {
+                self.forged = true;
+                let delivered = self.deliver(from, to, message);
+                self.forged = false;
+                delivered?;
+            }
             Event::Tick { node, life } if self.alive(node, life) => self.tick(usize::from(node))?,
             Event::Synced { node, life } if self.alive(node, life) => {
                 self.tally.add(Seen::Synced);
@@ -408,7 +424,15 @@ impl<'a, S: Subject> World<'a, S> {
         }
         site.armed = Instant::FAR;
         let due = site.protocol.as_ref().is_some_and(|p| p.wake_at() <= site.clock.local(self.now));
-        if due { self.step(node, Input::Tick) } else { self.arm(node) }
+        if !due {
+            return self.arm(node);
+        }
+        // Ticks are counted, not wishes: after a pause a thousand messages come at one moment.
+        site.spins += 1;
+        if site.spins > SPINS_MAX {
+            return Err(Self::odd(format!("{} wants {SPINS_MAX} ticks at one moment", site.id)));
+        }
+        self.step(node, Input::Tick)
     }
 
     /// Sees to it that the tick the protocol wants will come.
@@ -417,12 +441,7 @@ impl<'a, S: Subject> World<'a, S> {
         let site = &mut self.sites[node];
         let Some(protocol) = &site.protocol else { return Ok(()) };
         let at = site.clock.truth(protocol.wake_at()).max(now);
-        if at == now {
-            site.spins += 1;
-            if site.spins > SPINS_MAX {
-                return Err(Self::odd(format!("{} wants {SPINS_MAX} ticks at one moment", site.id)));
-            }
-        } else {
+        if at > now {
             site.spins = 0;
         }
         if at < site.armed {
@@ -446,6 +465,9 @@ impl<'a, S: Subject> World<'a, S> {
         if let Some(mut liar) = self.sites[node].liar.take() {
             self.tally.add(Seen::Lied);
             liar.speak(local, self.members[node], &self.members, &mut out);
+            for (from, to, message) in liar.forge() {
+                self.put_on_the_wire(from, to, message);
+            }
             self.sites[node].liar = Some(liar);
         }
         let carried = out.drain(..).try_for_each(|output| self.carry(node, output));
@@ -454,6 +476,17 @@ impl<'a, S: Subject> World<'a, S> {
         self.sync(node);
         self.checkpoint(node);
         self.arm(node)
+    }
+
+    fn put_on_the_wire(&mut self, from: NodeId, to: NodeId, message: <S::P as Protocol>::Message) {
+        if let (Ok(from), Ok(to)) = (self.members.binary_search(&from), self.members.binary_search(&to))
+            && from != to
+            && self.sites[to].liar.is_none()
+        {
+            self.tally.add(Seen::Forged);
+            let (from, to) = (from as u8, to as u8);
+            self.push(self.now + self.plan.delay.0, Event::Forged { from, to, message });
+        }
     }
 
     pub(super) fn persisted(&mut self, node: usize, news: Option<u64>) -> Result<(), Broken> {

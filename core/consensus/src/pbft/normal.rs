@@ -1,0 +1,303 @@
+//! The normal case: pre-prepare, prepare, commit, apply.
+
+use super::bundle::{Batch, Bundle};
+use super::crypto::{Digest, Kind, Tag};
+use super::message::covered;
+use super::slot::{Counted, Slot};
+use super::{Bug, Held, Message, Out, Own, Pbft, Record, planted};
+use crate::engine::EngineError;
+use crate::step::{Fault, Output};
+use alloc::sync::Arc;
+use dwcp_env::Instant;
+
+/// Votes of views to come that are kept for each sender: both phases of a window.
+const AHEAD_MAX: usize = 2 * super::config::WINDOW_MAX as usize;
+
+impl Pbft {
+    pub(super) fn slot(&mut self, seq: u64) -> &mut Slot {
+        self.slots.entry(seq).or_default()
+    }
+
+    /// What the current view's begin says this place carries.
+    pub(super) fn chosen(&self, seq: u64) -> Option<Digest> {
+        let chosen = &self.entered.as_ref()?.chosen;
+        chosen.get(usize::try_from(seq.checked_sub(self.base + 1)?).ok()?).copied()
+    }
+
+    pub(super) fn hold(&mut self, digest: Digest, batch: Arc<Batch>) {
+        self.fetches.remove(&digest);
+        self.batches.entry(digest).or_insert(Held { batch, logged: false });
+    }
+
+    /// The batch, if no record has it yet: to go into the next.
+    pub(super) fn unlogged(&mut self, digest: Digest) -> Option<Batch> {
+        let held = self.batches.get_mut(&digest).filter(|held| !held.logged)?;
+        held.logged = true;
+        Some((*held.batch).clone())
+    }
+
+    /// Gives batches places, while the window and the pipeline have room.
+    pub(super) fn order(&mut self, out: &mut Out) {
+        while self.leads()
+            && self.open(self.next)
+            && self.next.saturating_sub(self.point.seq) <= self.config.pipeline
+            && let Some(batch) = self.next_batch()
+        {
+            let seq = self.next;
+            self.next += 1;
+            let digest = batch.digest(&self.config.realm);
+            self.hold(digest, Arc::new(batch));
+            let ticket = self.note(seq, digest, out);
+            let batch = (*self.batches[&digest].batch).clone();
+            let view = self.view;
+            let what = covered(view, seq, digest);
+            let with = |tag| Message::PrePrepare { view, seq, batch: batch.clone(), tag };
+            self.say_all(Kind::PrePrepare, &what, with, Some(ticket), out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the message's fields")]
+    pub(super) fn on_pre_prepare(
+        &mut self,
+        now: Instant,
+        from: usize,
+        view: u64,
+        seq: u64,
+        batch: Batch,
+        tag: &Tag,
+        out: &mut Out,
+    ) -> Result<(), Fault> {
+        if !batch.bounded() {
+            return Err(Fault::Bound);
+        }
+        let digest = batch.digest(&self.config.realm);
+        self.check(Kind::PrePrepare, from, &covered(view, seq, digest), tag)?;
+        if from != self.config.primary(view) {
+            return Err(Fault::Sender);
+        }
+        if view != self.view || !self.active {
+            return Ok(());
+        }
+        if seq <= self.base && !planted::is(Bug::WatermarkUnchecked) {
+            return Err(Fault::Bound);
+        }
+        if !self.open(seq) {
+            return Ok(());
+        }
+        let noted = self.slots.get(&seq).and_then(|slot| slot.noted);
+        if let Some(expected) = noted.or(self.chosen(seq)).filter(|_| !planted::is(Bug::SecondPrePrepare))
+            && expected != digest
+        {
+            return Err(Fault::Contradiction);
+        }
+        if noted == Some(digest) || !self.slot(seq).has_room_for(digest) {
+            return Ok(());
+        }
+        for bundle in &batch.bundles {
+            self.check_bundle(bundle)?;
+        }
+        for bundle in &batch.bundles {
+            self.know(now, bundle.clone(), true);
+        }
+        self.hold(digest, Arc::new(batch));
+        self.note(seq, digest, out);
+        Ok(())
+    }
+
+    /// Takes note that this place carries this batch in this view, and says so once it is on disk.
+    pub(super) fn note(&mut self, seq: u64, digest: Digest, out: &mut Out) -> crate::step::Ticket {
+        let (me, view, primary) = (self.me(), self.view, self.config.primary(self.view));
+        let batch = self.unlogged(digest);
+        let slot = self.slot(seq);
+        slot.note(view, digest);
+        if primary != me {
+            slot.prepares.add(primary, digest);
+        }
+        let ticket = self.persist(Record::Noted { view, seq, digest, batch }, out);
+        self.pending.push_back((ticket, Own::Prepare { view, seq, digest }));
+        let after = (!planted::is(Bug::VoteBeforeSync)).then_some(ticket);
+        if primary != me {
+            let with = |tag| Message::Prepare { view, seq, digest, tag };
+            self.say_all(Kind::Prepare, &covered(view, seq, digest), with, after, out);
+        }
+        if planted::is(Bug::CommitUnprepared) {
+            self.prepare(seq, digest, out);
+        }
+        self.try_prepare(seq, out);
+        ticket
+    }
+
+    pub(super) fn on_prepare(
+        &mut self,
+        from: usize,
+        view: u64,
+        seq: u64,
+        digest: Digest,
+        tag: Tag,
+        out: &mut Out,
+    ) -> Result<(), Fault> {
+        if from == self.config.primary(view) {
+            return Err(Fault::Contradiction);
+        }
+        if !self.of_this_view(from, view, Message::Prepare { view, seq, digest, tag }) || !self.open(seq) {
+            return Ok(());
+        }
+        if self.slot(seq).prepares.add(from, digest) == Counted::Otherwise {
+            return Err(Fault::Contradiction);
+        }
+        self.try_prepare(seq, out);
+        Ok(())
+    }
+
+    pub(super) fn on_commit(
+        &mut self,
+        from: usize,
+        view: u64,
+        seq: u64,
+        digest: Digest,
+        tag: Tag,
+        out: &mut Out,
+    ) -> Result<(), Fault> {
+        if !self.of_this_view(from, view, Message::Commit { view, seq, digest, tag }) || !self.open(seq) {
+            return Ok(());
+        }
+        if self.slot(seq).commits.add(from, digest) == Counted::Otherwise {
+            return Err(Fault::Contradiction);
+        }
+        self.try_decide(seq, out);
+        Ok(())
+    }
+
+    /// Whether a vote belongs to the view this member is in; one of a view to come is kept.
+    fn of_this_view(&mut self, from: usize, view: u64, message: Message) -> bool {
+        if view > self.view || (view == self.view && !self.active) {
+            let kept = self.ahead.entry(from as u8).or_default();
+            kept.push_back(message);
+            if kept.len() > AHEAD_MAX {
+                kept.pop_front();
+            }
+        }
+        view == self.view && self.active
+    }
+
+    pub(super) fn count_own_prepare(&mut self, view: u64, seq: u64, digest: Digest, out: &mut Out) {
+        let me = self.me();
+        if view == self.view
+            && self.active
+            && let Some(slot) = self.slots.get_mut(&seq)
+        {
+            slot.prepares.add(me, digest);
+            self.try_prepare(seq, out);
+        }
+    }
+
+    pub(super) fn count_own_commit(&mut self, view: u64, seq: u64, digest: Digest, out: &mut Out) {
+        let me = self.me();
+        if view == self.view
+            && self.active
+            && let Some(slot) = self.slots.get_mut(&seq)
+        {
+            slot.commits.add(me, digest);
+            self.try_decide(seq, out);
+        }
+    }
+
+    fn try_prepare(&mut self, seq: u64, out: &mut Out) {
+        let Some(slot) = self.slots.get(&seq) else { return };
+        let Some(digest) = slot.noted.filter(|_| !slot.prepared) else { return };
+        if self.config.is_quorum(slot.prepares.of(digest)) {
+            self.prepare(seq, digest, out);
+        }
+    }
+
+    fn prepare(&mut self, seq: u64, digest: Digest, out: &mut Out) {
+        let view = self.view;
+        let slot = self.slot(seq);
+        slot.prepared = true;
+        slot.last_prepared = Some((view, digest));
+        let ticket = self.persist(Record::Prepared { view, seq, digest }, out);
+        self.pending.push_back((ticket, Own::Commit { view, seq, digest }));
+        let after = (!planted::is(Bug::VoteBeforeSync)).then_some(ticket);
+        let with = |tag| Message::Commit { view, seq, digest, tag };
+        self.say_all(Kind::Commit, &covered(view, seq, digest), with, after, out);
+    }
+
+    /// Decides by a quorum's commits, or by f + 1 who know it decided; fetches the batch if it is lacking.
+    pub(super) fn try_decide(&mut self, seq: u64, out: &mut Out) {
+        let Some(slot) = self.slots.get(&seq).filter(|slot| slot.decided.is_none()) else { return };
+        if seq <= self.point.seq {
+            return;
+        }
+        let committed = slot.commits.all().find(|(_, who)| self.config.is_quorum(*who));
+        let enough = |who| self.config.has_correct(who) || planted::is(Bug::DecisionOfOne);
+        let told = slot.decisions.all().find(|(_, who)| enough(*who));
+        let Some((digest, _)) = committed.or(told) else { return };
+        if !self.batches.contains_key(&digest) {
+            self.fetch(digest, out);
+            return;
+        }
+        self.counts.told += u64::from(committed.is_none());
+        let batch = self.unlogged(digest);
+        self.slot(seq).decided = Some(digest);
+        self.persist(Record::Decided { seq, digest, batch }, out);
+    }
+
+    /// Applies what is decided next, as far as there is no gap.
+    pub(super) fn execute(&mut self, out: &mut Out) {
+        if core::mem::take(&mut self.ask_again) {
+            out.push(Output::Checkpoint { mark: self.point.mark() });
+        }
+        while let Some(digest) = self.slots.get(&(self.point.seq + 1)).and_then(|slot| slot.decided) {
+            let batch = self.batches[&digest].batch.clone();
+            self.point.advance(digest, &self.config.realm);
+            for bundle in &batch.bundles {
+                self.take_effect(bundle, out);
+            }
+            if self.point.seq.is_multiple_of(self.config.interval) {
+                out.push(Output::Checkpoint { mark: self.point.mark() });
+            }
+        }
+    }
+
+    fn take_effect(&mut self, bundle: &Bundle, out: &mut Out) {
+        let name = bundle.name;
+        let Some(seen) = self.point.seen.get_mut(usize::from(name.origin)) else { return };
+        if !seen.fresh(name.lifetime, name.number) {
+            self.counts.repeated += 1;
+            if !planted::is(Bug::EffectTwice) {
+                return;
+            }
+        } else {
+            seen.note(name.lifetime, name.number);
+        }
+        let mine =
+            (usize::from(name.origin) == self.me() && name.lifetime == self.lifetime && self.born.is_some())
+                .then(|| self.mine.remove(&name.number))
+                .flatten();
+        let (tokens, reads) = mine.map_or_else(Default::default, |m| (m.tokens, m.reads));
+        // A malformed body has no effect; f + 1 correct members never take note of one.
+        for (i, payload) in bundle.payloads().unwrap_or_default().into_iter().enumerate() {
+            self.point.index += 1;
+            let token = tokens.get(i).copied();
+            out.push(Output::Decided { index: self.point.index, payload, token });
+        }
+        out.extend(reads.into_iter().map(|token| Output::Readable { token }));
+        if self.active {
+            self.failed = 0;
+        }
+        self.forget(name);
+    }
+
+    /// Answers own bundles whose effect came with a peer's state.
+    pub(super) fn answer_past(&mut self, out: &mut Out) {
+        let seen = self.point.seen[self.me()];
+        let past: alloc::vec::Vec<u64> =
+            self.mine.keys().copied().filter(|number| seen.past(self.lifetime, *number)).collect();
+        for number in past {
+            let Some(mine) = self.mine.remove(&number) else { continue };
+            out.extend(mine.reads.into_iter().map(|token| Output::Readable { token }));
+            let refused = |token| Output::Refused { token, error: EngineError::Unknown };
+            out.extend(mine.tokens.into_iter().map(refused));
+        }
+    }
+}
