@@ -9,10 +9,13 @@
 //! quinn has it fills the link and loses up to half of what it sends there (shared/research/transport.md, 2.2).
 //!
 //! **Model.** Slow start and additive increase, by what is acknowledged while the window was the limit (RFC 9002, 7.3).
-//! The queue is what the smoothed round trip has over the least of the last ten to twenty seconds. The share of loss is
-//! that of the last rounds, each counting half of the one after.
+//! The queue is what the smoothed round trip has over the least since the window was halved last, for halving it empties a queue
+//! that is no deeper than the path. A span of seconds would not do: the window grows by a packet a round trip, so on a
+//! fast and long path a queue takes minutes to fill, and all of the last seconds would show it (BBR, which remembers ten
+//! seconds, empties the queue to look). The share of loss is that of the last rounds, each counting half of the one after; of a
+//! window so small that a share is chance, a quarter of it and eight packets are no chance.
 //!
-//! **Limits.** Beside flows that fill a deep queue it is what Reno is. On a path that loses more than one in twenty all the
+//! **Limits.** A way that becomes longer costs one halving at the next loss. Beside flows that fill a deep queue it is what Reno is. On a path that loses more than one in twenty all the
 //! time, too.
 //!
 //! [s]: ../../../core/gossip/src/site.rs
@@ -27,12 +30,12 @@ use std::time::{Duration, Instant};
 const FIRST_WINDOW: u64 = 32 * 1_200;
 /// The most: what three lanes and the datagrams of a second may need.
 const MOST: u64 = 32 * 1024 * 1024;
-/// The least of the round trips is remembered for one to two of these.
-const REMEMBERED: Duration = Duration::from_secs(10);
 /// Loss of one packet in so many is the path's.
 const TOLERATED: u64 = 20;
-/// With fewer bytes than these in the last rounds a share of loss is chance.
+/// With fewer bytes than these in the last rounds a share of loss is chance,
 const ENOUGH: u64 = 64 * 1_200;
+/// unless so many packets were lost, and one in so many.
+const MANY: (u64, u64) = (8, 4);
 /// A queue of less is jitter.
 const JITTER: Duration = Duration::from_millis(10);
 
@@ -58,9 +61,8 @@ struct Window {
     /// Bytes acknowledged towards the next increase.
     credit: u64,
     round_trip: Duration,
-    /// The least round trip of this span and of the one before.
-    least: [Duration; 2],
-    least_since: Instant,
+    /// The least since the window was halved last.
+    least: Duration,
     round_since: Instant,
     /// Bytes acknowledged and lost in the last rounds.
     acked: u64,
@@ -76,8 +78,7 @@ impl Window {
             slowed_at: now,
             credit: 0,
             round_trip: Duration::ZERO,
-            least: [Duration::MAX; 2],
-            least_since: now,
+            least: Duration::MAX,
             round_since: now,
             acked: 0,
             lost: 0,
@@ -90,11 +91,7 @@ impl Window {
 
     fn measure(&mut self, now: Instant, round_trip: Duration) {
         self.round_trip = round_trip;
-        if now.saturating_duration_since(self.least_since) >= REMEMBERED {
-            self.least = [round_trip, self.least[0]];
-            self.least_since = now;
-        }
-        self.least[0] = self.least[0].min(round_trip);
+        self.least = self.least.min(round_trip);
         if now.saturating_duration_since(self.round_since) >= round_trip {
             self.round_since = now;
             (self.acked, self.lost) = (self.acked / 2, self.lost / 2);
@@ -103,14 +100,23 @@ impl Window {
 
     /// Whether the round trip shows a queue.
     fn is_queueing(&self) -> bool {
-        let least = self.least[0].min(self.least[1]);
-        self.round_trip > least.saturating_add((least / 8).max(JITTER))
+        self.round_trip > self.least.saturating_add((self.least / 8).max(JITTER))
     }
 
     /// Whether so much is lost that it can't be the path alone.
     fn is_flooding(&self) -> bool {
         let all = self.acked + self.lost;
-        all >= ENOUGH && self.lost * TOLERATED > all
+        let many = self.lost >= MANY.0 * self.mtu && self.lost * MANY.1 > all;
+        many || (all >= ENOUGH && self.lost * TOLERATED > all)
+    }
+
+    /// The losses of all that was sent so far are answered; what the queue was is seen anew.
+    fn slow_down(&mut self, now: Instant, window: u64) {
+        self.threshold = (self.window / 2).max(self.floor());
+        (self.window, self.slowed_at, self.credit) = (window.max(self.floor()), now, 0);
+        if !self.round_trip.is_zero() {
+            self.least = self.round_trip;
+        }
     }
 
     fn acknowledged(&mut self, now: Instant, sent: Instant, bytes: u64, limited_by_us: bool, trip: Duration) {
@@ -139,14 +145,11 @@ impl Window {
     fn lost(&mut self, now: Instant, sent: Instant, everything: bool, bytes: u64) {
         self.lost += bytes;
         if everything {
-            (self.threshold, self.window) = ((self.window / 2).max(self.floor()), self.floor());
-            self.slowed_at = now;
-            return;
+            return self.slow_down(now, 0);
         }
         let marked = bytes == 0;
         if sent > self.slowed_at && (marked || self.is_queueing() || self.is_flooding()) {
-            self.window = (self.window / 2).max(self.floor());
-            (self.threshold, self.slowed_at, self.credit) = (self.window, now, 0);
+            self.slow_down(now, self.window / 2);
         }
     }
 }
@@ -208,6 +211,14 @@ mod tests {
             }
             self.window.window
         }
+        /// A round trip in which so many packets are acknowledged, and then so many lost.
+        fn round(&mut self, trip_ms: u64, acknowledged: u64, lost: u64) {
+            let sent = self.now + Duration::from_millis(1);
+            let trip = Duration::from_millis(trip_ms);
+            self.now += trip;
+            (0..acknowledged).for_each(|_| self.window.acknowledged(self.now, sent, 1_200, false, trip));
+            (0..lost).for_each(|_| self.window.lost(self.now, sent, false, 1_200));
+        }
     }
 
     #[test]
@@ -219,6 +230,29 @@ mod tests {
         assert!(lossy >= grown, "2 %: {grown} became {lossy}");
         let flooded = path.rounds(20, 320, 10);
         assert!(flooded < grown / 8, "10 %: {grown} became {flooded}");
+    }
+
+    #[test]
+    fn a_small_window_is_no_excuse_for_losing_half() {
+        // A path that takes no more than so much and has no queue: its round trip stays what it is.
+        let mut path = Path::new();
+        assert!(path.rounds(200, 20, 2) <= 8 * 1_200, "{}", path.window.window);
+    }
+
+    /// 100 Mbit/s, 100 ms, and a buffer for as much as is on its way: 2,080 packets fit, and the queue grows by one a trip.
+    #[test]
+    fn a_queue_that_grows_slowly_is_seen_when_it_overflows() {
+        let (mut path, mut lost, mut all) = (Path::new(), 0, 0);
+        for round in 0..5_000 {
+            let packets = path.window.window / 1_200;
+            let trip = 100 + packets.saturating_sub(1_040) * 96 / 1_000;
+            let over = packets.saturating_sub(2_080);
+            path.round(trip, packets - over, over);
+            if round > 100 {
+                (all, lost) = (all + packets, lost + over);
+            }
+        }
+        assert!(lost * 2_000 <= all, "{lost} of {all} lost");
     }
 
     #[test]
@@ -238,13 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_way_is_a_queue_until_the_shorter_is_forgotten() {
+    fn a_longer_way_is_a_queue_until_it_has_cost_one_halving() {
         let mut path = Path::new();
         path.rounds(8, 50, 0);
-        path.rounds(1, 100, 0);
+        let grown = path.rounds(20, 100, 0);
         assert!(path.window.is_queueing());
-        path.rounds(250, 100, 0);
+        let halved = path.rounds(1, 100, 50);
+        assert!((grown / 2 - 3_600..grown / 2 + 3_600).contains(&halved), "{grown} became {halved}");
         assert!(!path.window.is_queueing());
+        assert!(path.rounds(50, 100, 50) >= halved, "and then it is the path's again");
     }
 
     #[test]

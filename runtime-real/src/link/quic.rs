@@ -3,7 +3,11 @@
 //! Streams share congestion control but neither order nor flow control: a bulk stream that its
 //! reader holds back fills its own window of [`STREAM_WINDOW`], and the connection's windows are
 //! larger than all three together, so it can't take a heartbeat's room. Datagrams stand in no window but that of congestion
-//! control; what finds [`DATAGRAMS`] of them waiting pushes out the oldest. They are heard once a lane's hello has been believed.
+//! control. They are heard once a lane's hello has been believed.
+//!
+//! QUIC puts datagrams into a packet first, so streams would starve as long as one waits. So only [`HANDED_OVER`] are
+//! given to it, the others wait in our outbox, and when congestion control makes them wait they leave the connection to
+//! the streams every now and then ([`Turns`]). What the streams do not need then is not lost: the window keeps it.
 
 use super::accept::{Door, full};
 use super::dial::{LinkEnd, attempt, drive, resolve};
@@ -19,6 +23,7 @@ use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,8 +32,15 @@ pub const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// More than three lanes' windows.
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 const LANES: u32 = 3;
-/// Bytes of datagrams that wait to leave, and that wait to be heard: half a second at what a stream may send.
+/// Bytes of datagrams that wait to be heard: half a second at what a stream may send.
 const DATAGRAMS: usize = 8 * 1024 * 1024;
+/// Bytes of datagrams that QUIC has and has not sent: three of the largest.
+const HANDED_OVER: usize = 4 * 1024;
+/// Bytes of datagrams taken out of the outbox at once; the others may still find it full.
+const TAKEN: usize = 64 * 1024;
+/// After so many datagrams, if they waited so long, it is the streams' turn for a third of that time: those handed over leave in half
+/// of it, and in the other half a sixth of what the path carries is the streams'.
+const TURN: (u32, Duration) = (24, Duration::from_millis(6));
 /// All that one connection carries.
 pub(crate) const CARRIED: [Lane; 4] = [Lane::Control, Lane::Data, Lane::Bulk, Lane::Datagram];
 
@@ -39,7 +51,7 @@ fn transport() -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(LANES))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(Some(DATAGRAMS))
-        .datagram_send_buffer_size(DATAGRAMS)
+        .datagram_send_buffer_size(HANDED_OVER)
         .congestion_controller_factory(Arc::new(congestion::Tolerant))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
@@ -115,18 +127,43 @@ pub(crate) async fn link(shared: &Shared, remote: &Remote, endpoint: &Endpoint) 
     end
 }
 
+/// Whose turn it is, when congestion control holds datagrams back.
+#[derive(Debug, Default)]
+struct Turns {
+    sent: u32,
+    waited: Duration,
+}
+
+impl Turns {
+    /// A datagram was handed over after so long; for how long no other may be.
+    fn sent(&mut self, waited: Duration) -> Option<Duration> {
+        self.sent += 1;
+        self.waited += waited;
+        if self.sent < TURN.0 || self.waited < TURN.1 {
+            return None;
+        }
+        Some(std::mem::take(self).waited / 3)
+    }
+}
+
 /// Sends datagrams as long as the connection's lanes last. One that the connection does not take is dropped.
 async fn datagrams(remote: &Remote, connection: &Connection) -> Infallible {
     let outbox = remote.outbox(Lane::Datagram);
-    let mut batch = Vec::new();
+    let (mut batch, mut turns) = (Vec::new(), Turns::default());
     loop {
-        let due = outbox.take(&mut batch, DATAGRAMS);
+        let due = outbox.take(&mut batch, TAKEN);
+        let idle = batch.is_empty();
         for body in batch.drain(..) {
-            if connection.send_datagram(body).is_err() {
+            let begin = Instant::now();
+            if connection.send_datagram_wait(body).await.is_err() {
                 remote.dropped.count();
+            }
+            if let Some(pause) = turns.sent(begin.elapsed()) {
+                tokio::time::sleep(pause).await;
             }
         }
         match due {
+            None if !idle => {}
             Some(due) => tokio::select! {
                 () = outbox.ready() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
