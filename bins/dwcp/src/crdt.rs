@@ -2,17 +2,22 @@
 //!
 //! All is asked at the Redis door, with `DWCP.EXPLAIN` and `DWCP.STATUS`: what this shows any Redis client can ask for.
 
+use crate::config::duration;
 use crate::dev::layout::Layout;
 use crate::redis::client::{Client, Value};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Between two looks at whether a node is evicted.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Eventual keyspaces from inside: a key's concurrent values, who wrote them, why one won, who lags.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  dwcp crdt get cart --siblings\n  dwcp crdt why visits\n  dwcp crdt status\n  dwcp --output json crdt history cart"
+    after_help = "Examples:\n  dwcp crdt get cart --siblings\n  dwcp crdt why visits\n  dwcp crdt status\n  dwcp crdt evict 3\n  dwcp --output json crdt history cart"
 )]
 pub struct Crdt {
     /// Redis doors of the nodes; without them, those of the development cluster in `--dir`.
@@ -56,6 +61,16 @@ pub enum CrdtCommand {
     },
     /// Tells of each node how its replica fares: who lags, what is not yet everywhere, the state's fingerprint.
     Status,
+    /// Closes the place of a node that will not come back soon, now instead of after a day of silence: logs are no longer kept for it,
+    /// tombstones wait for it no longer. What the others have of it counts. Should it come back after all, it loses nothing: what
+    /// it had that nobody received is made anew under its next place.
+    Evict {
+        /// The node's number, as `status` shows it.
+        node: u64,
+        /// How long to wait for the others to agree.
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        within: dwcp_env::Duration,
+    },
 }
 
 impl Crdt {
@@ -102,6 +117,7 @@ impl Crdt {
 pub async fn run(args: Crdt, json: bool) -> Result<(), String> {
     match &args.command {
         CrdtCommand::Status => status(&args, json).await,
+        CrdtCommand::Evict { node, within } => evict(&args, *node, *within, json).await,
         CrdtCommand::Get { key, siblings } => get(&mut args.connect().await?, key, *siblings, json).await,
         CrdtCommand::History { key } => {
             let explained = explain(&mut args.connect().await?, key).await?;
@@ -275,6 +291,42 @@ async fn status(args: &Crdt, json: bool) -> Result<(), String> {
         return Err("no node answers; is the cluster running? (`dwcp dev`)".into());
     }
     Ok(())
+}
+
+/// Asks each node in turn to see to it, and waits until one says that the place is gone.
+async fn evict(args: &Crdt, node: u64, within: dwcp_env::Duration, json: bool) -> Result<(), String> {
+    let until = Instant::now() + within.to_std();
+    let mut refused = Vec::new();
+    for door in args.doors()? {
+        let mut client = match args.open(door).await {
+            Ok(client) => client,
+            Err(why) => {
+                refused.push(why);
+                continue;
+            }
+        };
+        if let Err(why) = ask(&mut client, &[b"DWCP.EVICT", node.to_string().as_bytes()]).await {
+            refused.push(format!("{door}: {why}"));
+            continue;
+        }
+        while Instant::now() < until {
+            let status = asked_json(&mut client, &[b"DWCP.STATUS"]).await?;
+            let peers = status["peers"].as_array().map_or(&[][..], |p| p);
+            if !peers.iter().any(|p| p["node"] == node) {
+                match json {
+                    true => println!("{}", json!({ "evicted": node, "roster_epoch": status["epoch"] })),
+                    false => println!("node {node} is evicted; if it comes back it takes another place"),
+                }
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        return Err(format!(
+            "node {node} was not evicted within {within}: every active node has to say what it has of it, and the strong keyspace that \
+             holds the roster needs a quorum. The request stands for a minute: look with `dwcp crdt status`"
+        ));
+    }
+    Err(format!("no node sees to it: {}", refused.join("; ")))
 }
 
 fn print(door: &SocketAddr, s: &Json) {

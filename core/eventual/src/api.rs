@@ -38,6 +38,7 @@
 
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use dwcp_env::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Commands of one transaction.
@@ -84,6 +85,12 @@ pub enum Query {
     },
     /// How the replica fares.
     Status,
+    /// An operator knows that a node will not come back soon: its place is closed now, instead of after a day of silence. What
+    /// the others have of it counts; should it come back after all, it makes anew what nobody had, at its next place.
+    Evict {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 /// A step of a pipeline.

@@ -114,6 +114,7 @@ impl Eventual {
             drained_seen: false,
             leftover: found.leftover,
             leftover_seen: None,
+            evict_asked: None,
             reminded: BTreeMap::new(),
             salvaged: Vec::new(),
             anew_waits: None,

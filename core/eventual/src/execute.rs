@@ -40,6 +40,7 @@ impl Eventual {
                 }
             }
             Query::Status => Ok(Answer::Status(Box::new(self.status(now)))),
+            Query::Evict { node } => self.evict(now, node).map(|()| Answer::Reply(Reply::Done)),
         };
         out.replies.push((id, answer, true));
     }

@@ -2,6 +2,7 @@
 
 use crate::identity::Identity;
 use crate::message::Message;
+use crate::refusal::Refusal;
 use crate::replica::{Eventual, Intent, Outbox};
 use crate::roster::{self, Decided, Heard, Kept};
 use dwcp_crdt::{Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Between wishes; a wish that was lost is made again then.
 const WISH_AGAIN: Duration = Duration::secs(2);
+/// An operator's word that a node will not come back is good for so long.
+const EVICT_WITHIN: Duration = Duration::secs(60);
 /// So long the next in line is waited for, if it does nothing.
 const TURN: Duration = Duration::millis(400);
 /// Peers that one that is not whole asks in a second.
@@ -258,8 +261,43 @@ impl Eventual {
         if !self.is_active(roster, me) {
             return None;
         }
+        if let Some(next) = self.asked_to_evict(now, roster) {
+            return Some(roster::wish(&keyspace, &self.decided, &next));
+        }
         let next = roster::due(now.mono, self.spec.patience, me, self.serves(), &self.decided, &self.heard)?;
         Some(roster::wish(&keyspace, &self.decided, &next))
+    }
+
+    /// Takes an operator's word that a node will not come back soon.
+    ///
+    /// # Errors
+    /// If it has no place that could be closed, or this replica can't see to it.
+    pub(crate) fn evict(&mut self, now: Now, node: NodeId) -> Result<(), Refusal> {
+        let roster = self.space.roster();
+        if node == self.node {
+            return Err(Refusal::Argument(format!("{node} is this node: ask another one to evict it")));
+        }
+        let Some(place) =
+            self.places.get(&node).copied().filter(|r| roster.get(*r).is_some_and(Member::takes_part))
+        else {
+            return Err(Refusal::Argument(format!(
+                "{node} has no place in this keyspace: `dwcp crdt status` lists those that have"
+            )));
+        };
+        if !self.place().is_some_and(|me| self.is_active(roster, me)) {
+            return Err(Refusal::NotReady("it is no active member itself: ask one that is".into()));
+        }
+        self.evict_asked = Some((place, now.mono + EVICT_WITHIN));
+        self.next_wish = now.mono;
+        Ok(())
+    }
+
+    /// The roster an operator asked for, until it is decided.
+    fn asked_to_evict(&self, now: Now, roster: &Roster) -> Option<Roster> {
+        let (place, _) = self.evict_asked.filter(|(_, until)| now.mono < *until)?;
+        let standing = roster.get(place)?.standing;
+        matches!(standing, Standing::Active | Standing::Lagging)
+            .then(|| roster.with(place, Standing::Closing))
     }
 
     /// Whether this replica says how far it has come with one that closes: a lagging one, too, may have what no other has.

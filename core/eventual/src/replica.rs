@@ -208,6 +208,8 @@ pub struct Eventual {
     pub(crate) drained_seen: bool,
     /// Batches of the log that could not be applied yet, for something before them is lost.
     pub(crate) leftover: Vec<Batch>,
+    /// The place an operator asked to be closed, and until when that is sought.
+    pub(crate) evict_asked: Option<(ReplicaIndex, Instant)>,
     /// When each peer was last reminded of what it said it had.
     pub(crate) reminded: BTreeMap<NodeId, Instant>,
     /// The roster's epoch when `leftover` was looked through last.

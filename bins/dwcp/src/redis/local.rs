@@ -7,6 +7,7 @@ use super::session::{Session, mishap};
 use super::table::{self, Local};
 use super::words::{self, Fault, arity, is};
 use bytes::Bytes;
+use dwcp_env::NodeId;
 use dwcp_eventual::{Answer, Query};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -88,6 +89,7 @@ impl<B: Backend> Session<B> {
             Local::Memory => self.memory(w).await,
             Local::Explain => self.explain(&w[1]).await,
             Local::Status => self.status().await,
+            Local::Evict => self.evict(&w[1]).await,
             Local::Subscribe | Local::PSubscribe => {
                 self.subscribe(&w[1..], local == Local::PSubscribe).await;
             }
@@ -271,6 +273,17 @@ impl<B: Backend> Session<B> {
     async fn status(&mut self) {
         match self.ask(Query::Status).await {
             Ok(Answer::Status(status)) => self.out.bulk(info::status_json(&status).to_string().as_bytes()),
+            other => mishap(&mut self.out, Some(other)),
+        }
+    }
+
+    async fn evict(&mut self, node: &Bytes) {
+        let number = std::str::from_utf8(node).ok().and_then(|n| n.parse().ok());
+        let Some(number) = number else {
+            return self.out.error("ERR DWCP.EVICT takes a node's number, as DWCP.STATUS and INFO show it");
+        };
+        match self.ask(Query::Evict { node: NodeId(number) }).await {
+            Ok(Answer::Reply(_)) => self.out.ok(),
             other => mishap(&mut self.out, Some(other)),
         }
     }

@@ -174,6 +174,7 @@ impl Inside {
                 keys: self.keys.len() as u64,
                 ..Status::default()
             }))),
+            Query::Evict { .. } => Ok(Answer::Reply(Reply::Done)),
             Query::Subscribe(_) => Err(Refusal::Argument("a subscription has many answers".into())),
         }
     }

@@ -18,6 +18,7 @@ pub(super) enum Local {
     Debug,
     Discard,
     Echo,
+    Evict,
     Exec,
     Explain,
     Hello,
@@ -161,11 +162,25 @@ pub(super) const TABLE: &[Entry] = &[
         words::bspend,
     )),
     session(
+        "dwcp.evict",
+        2,
+        "dwcp",
+        "Closes the place of a node that will not come back soon.",
+        Local::Evict,
+    ),
+    session(
         "dwcp.explain",
         2,
         "dwcp",
         "Tells a key's parts, siblings, dots, and why a value won, as JSON.",
         Local::Explain,
+    ),
+    session(
+        "dwcp.evict",
+        2,
+        "dwcp",
+        "Closes the place of a node that will not come back soon.",
+        Local::Evict,
     ),
     replica((
         "dwcp.mvset",

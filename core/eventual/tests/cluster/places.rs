@@ -44,6 +44,32 @@ fn a_place_that_was_given_up_stays_so_whatever_is_written_and_read_before_there_
 }
 
 #[test]
+fn an_operator_may_say_that_a_node_will_not_come_back_and_nothing_is_lost_if_it_does() {
+    let mut w = crate::world::World::patient(&[0, 1]);
+    w.run(secs(15));
+    w.all_serve();
+    let place = ReplicaIndex(w.node_place(1));
+    w.cut(1, true);
+    w.acked(1, add("s", "alone"));
+    w.acked(0, add("s", "here"));
+    w.run(secs(60));
+    let standing = |w: &crate::world::World| w.node(0).space().roster().get(place).unwrap().standing;
+    assert_eq!(standing(&w), Standing::Active, "it would be waited for, a day");
+    assert!(w.evict(0, 0).is_err(), "nobody evicts itself");
+    assert!(w.evict(0, 7).is_err(), "a stranger has no place");
+    assert_eq!(w.evict(0, 1), Ok(()));
+    w.run(secs(10));
+    assert!(matches!(standing(&w), Standing::Evicted { .. }), "{:?}", standing(&w));
+    assert_eq!(w.node(0).space().stable(), *w.node(0).version(), "nothing waits for it");
+    w.cut(1, false);
+    w.run(secs(30));
+    w.all_serve();
+    w.all_equal();
+    assert_ne!(ReplicaIndex(w.node_place(1)), place);
+    assert_eq!(w.ask(0, members("s")).len(), 2);
+}
+
+#[test]
 fn a_node_that_only_read_and_was_given_an_older_disk_takes_another_place() {
     let mut w = three();
     w.acked(0, add("s", "a"));

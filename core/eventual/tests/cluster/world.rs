@@ -416,12 +416,20 @@ impl World {
     // --- clients --------------------------------------------------------------------------
 
     fn send(&mut self, n: usize, command: Command) -> u64 {
+        self.query(n, Query::Command(command))
+    }
+    /// An operator asks a node to evict another.
+    pub(crate) fn evict(&mut self, n: usize, other: usize) -> Result<(), Refusal> {
+        let id = self.query(n, Query::Evict { node: NodeId(other as u64 + 1) });
+        self.answers.remove(&id).expect("it is answered at once").map(|_| ())
+    }
+    fn query(&mut self, n: usize, query: Query) -> u64 {
         self.asked += 1;
         let (id, now) = (self.asked, self.clock());
         let mut out = Outbox::default();
         if let Some((replica, _)) = &mut self.members[n].running {
             let deadline = self.now + Duration::secs(5);
-            replica.on_query(now, RequestId(id), deadline, Query::Command(command), &mut out);
+            replica.on_query(now, RequestId(id), deadline, query, &mut out);
         }
         for (id, answer, _) in out.replies {
             self.answers.insert(id.0, answer);
