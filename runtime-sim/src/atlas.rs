@@ -164,4 +164,36 @@ mod tests {
         assert_eq!(a.candidates(FaultKind::Byzantine).len(), 1);
         assert_eq!(a.candidates(FaultKind::BitRot), &[]);
     }
+
+    #[test]
+    fn each_kind_is_of_the_class_that_its_damage_has() {
+        use FaultKind as K;
+        let class_of = |kinds: &[K], want| kinds.iter().all(|k| class(*k) == want);
+        assert!(class_of(&[K::LatentSectorError, K::BitRot, K::MisdirectedRead], Class::Decay));
+        assert!(class_of(&[K::PhantomWrite, K::MisdirectedWrite, K::Wipe], Class::Amnesia));
+        assert!(class_of(&[K::Byzantine], Class::Lies));
+        assert!(class_of(&[K::Crash, K::TornWrite, K::Pause, K::DiskFull, K::DiskError], Class::Harmless));
+    }
+
+    #[test]
+    fn tails_are_spared_unless_amnesia_is_survived() {
+        let spares = |amnesia| {
+            let tolerates = Tolerates { amnesia, ..Tolerates::default() };
+            Atlas::draw(Seed(1), &nodes(3), &[], tolerates).spares_tails()
+        };
+        assert!(spares(false) && !spares(true));
+    }
+
+    #[test]
+    fn every_node_is_somebodys_victim_and_a_full_set_protects_only_its_own() {
+        // The sets don't overlap: each loses its minority, whatever the other lost.
+        let groups = vec![nodes(3), [4, 5, 6, 7, 8].map(NodeId).to_vec()];
+        let mut hit = BTreeSet::new();
+        for seed in 0..40 {
+            let a = Atlas::draw(Seed(seed), &nodes(8), &groups, Tolerates::default());
+            assert_eq!(a.candidates(FaultKind::BitRot).len(), 3, "seed {seed}: one of three and two of five");
+            hit.extend(a.candidates(FaultKind::BitRot).iter().copied());
+        }
+        assert_eq!(hit.len(), 8, "who is hit is drawn from the seed: {hit:?}");
+    }
 }

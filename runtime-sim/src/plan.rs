@@ -518,4 +518,77 @@ mod tests {
         assert!(text(Box::new(fault(Effect::Clog {}, Target::Node(NodeId(1))))).contains("name links"));
         assert!(text(Box::new(fault(Effect::Pause {}, Target::all_links()))).contains("name one"));
     }
+
+    #[test]
+    fn settings_out_of_range_are_refused_each_by_its_name() {
+        let text = |change: &dyn Fn(&mut Plan)| {
+            let mut p = plan();
+            change(&mut p);
+            p.check().unwrap_err().to_string()
+        };
+        let node = |id, effect| Fault::node(NodeId(id), at(1), at(2), effect);
+        let links = |from: u64, to: u64, effect| {
+            let target = Target::between(&[NodeId(from)], &[NodeId(to)]);
+            Fault { at: at(1), until: at(2), target, effect }
+        };
+        let mut early = node(1, Effect::Pause {});
+        early.until = at(0);
+        let rate = |bytes_per_s| Effect::Bandwidth { rate: Rate { bytes_per_s }, queue: ByteCount::kib(1) };
+        let table: &[(&str, &dyn Fn(&mut Plan))] = &[
+            ("ends before it begins", &|p| p.faults.push(early.clone())),
+            ("names a node that is not", &|p| p.faults.push(node(9, Effect::Pause {}))),
+            ("names a node that is not", &|p| p.faults.push(links(9, 1, Effect::Clog {}))),
+            ("names a node that is not", &|p| p.faults.push(links(1, 9, Effect::Clog {}))),
+            ("more than a tenth", &|p| p.faults.push(node(1, Effect::ClockDrift { ppm: -100_001 }))),
+            ("means no limit", &|p| p.faults.push(links(1, 2, rate(0)))),
+            ("rekey", &|p| p.rekey = [2, 1].map(|s| Rekey { at: at(s), salt: 0 }).to_vec()),
+            ("disk.sync_min", &|p| p.disk.sync_min = p.disk.sync_max + Duration::nanos(1)),
+            ("turn_inputs", &|p| p.process.turn_inputs = 0),
+            ("drift_ppm", &|p| p.process.drift_ppm = 100_001),
+            ("latency", &|p| {
+                p.latency = Latency::Uniform { min: Duration::millis(2), max: Duration::millis(1) };
+            }),
+            ("1 to 1024", &|p| {
+                p.nodes = (1..=NODES_MAX as u64 + 1).map(|i| NodePlan::new(i, "eu-west-1")).collect();
+            }),
+        ];
+        for (want, change) in table {
+            assert!(text(change).contains(want), "{want}: {}", text(change));
+        }
+        // The bounds themselves are in.
+        let mut p = plan();
+        p.faults = vec![node(1, Effect::ClockDrift { ppm: 100_000 }), links(1, 2, rate(1))];
+        p.rekey = [1, 1].map(|s| Rekey { at: at(s), salt: 0 }).to_vec();
+        p.process.drift_ppm = 100_000;
+        p.check().unwrap();
+    }
+
+    #[test]
+    fn draws_are_made_anew_from_each_rekeying_on_and_not_before() {
+        let mut p = plan();
+        p.rekey = vec![Rekey { at: at(5), salt: 1 }, Rekey { at: at(9), salt: 2 }];
+        let before = Instant::from_nanos(at(5).as_nanos() - 1);
+        assert_eq!(p.seed_at(before), p.seed);
+        let seeds = [p.seed, p.seed_at(at(5)), p.seed_at(at(9))];
+        assert_eq!(p.seed_at(Instant::from_nanos(at(9).as_nanos() - 1)), seeds[1]);
+        let mut other = p.clone();
+        other.rekey[0].salt = 7;
+        let all = [seeds[0], seeds[1], seeds[2], other.seed_at(at(5)), other.seed_at(at(9))];
+        let different: BTreeSet<u64> = all.iter().map(|s| s.0).collect();
+        assert_eq!(different.len(), 5, "each future has its own draws: {all:?}");
+    }
+
+    #[test]
+    fn what_begins_with_the_heal_never_begins_and_a_moments_fault_is_none_to_cut_short() {
+        let mut p = plan();
+        p.core = Vec::new();
+        assert_eq!(p.core_ids(), p.node_ids(), "nobody named is everybody");
+        p.faults = vec![
+            Fault::node(NodeId(1), at(60), at(61), Effect::Pause {}),
+            Fault::node(NodeId(1), at(10), at(80), Effect::BitRot { bits: 1, spare_tail: true }),
+        ];
+        let windows = p.windows();
+        assert_eq!(windows.len(), 1, "{windows:?}");
+        assert_eq!(windows[0].until, at(80), "it acts at a moment, as it was planned");
+    }
 }

@@ -85,6 +85,12 @@ mod tests {
                 assert_eq!(s, Schedule::draw(Seed(seed), &nemeses, &nemeses, time));
                 assert!(s.windows.iter().all(|w| w.begin < w.end && w.end <= time));
                 assert!(s.windows.windows(2).all(|w| w[0].end < w[1].begin));
+                assert!(s.windows[0].begin >= SETTLE.min(SHORTEST), "operations run first");
+                for (w, next) in s.windows.iter().zip(s.windows.iter().skip(1)) {
+                    let (long, rest) = (w.end.saturating_sub(w.begin), next.begin.saturating_sub(w.end));
+                    assert!((SHORTEST..=LONGEST).contains(&long), "{long}");
+                    assert!(long / 2 <= rest && rest <= long, "{rest} after {long}");
+                }
                 for n in nemeses {
                     let turns: Vec<u64> =
                         s.windows.iter().filter(|w| w.strikers.contains(&n)).map(|w| w.nth).collect();
@@ -99,6 +105,8 @@ mod tests {
     fn a_mix_is_two_of_the_others() {
         let allowed = [Nemesis::Kill, Nemesis::Pause, Nemesis::Mix];
         let s = Schedule::draw(Seed(3), &[Nemesis::Mix], &allowed, Duration::secs(60));
-        assert!(s.windows.iter().all(|w| w.strikers.len() == 2 && !w.strikers.contains(&Nemesis::Mix)));
+        let fits = |n: &Nemesis| *n != Nemesis::Mix && allowed.contains(n);
+        assert!(s.windows.iter().all(|w| w.strikers.len() == 2 && w.strikers.iter().all(fits)));
+        assert!(s.windows.iter().all(|w| w.strikers[0] != w.strikers[1]), "two, and different ones");
     }
 }

@@ -112,3 +112,73 @@ fn cuts_have_the_shapes_that_are_promised() {
         }
     }
 }
+
+#[test]
+fn each_card_keeps_its_word() {
+    let regions = |nodes: &[NodeId]| nodes.iter().map(|n| n.0 % 3).collect::<BTreeSet<_>>();
+    let (mut offsets, mut delays, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+    for (seed, nth) in (0..20).flat_map(|seed| (0..8).map(move |nth| (Seed(seed), nth))) {
+        let seen = seen(9, Some(4));
+        match Nemesis::RegionLoss.draw(seed, nth, &seen) {
+            Act::Kill { nodes, lose_unsynced: false } => {
+                assert!(nodes.len() == 3 && regions(&nodes).len() == 1, "a whole region, no more: {nodes:?}");
+                assert!(
+                    nth % 2 == 1 || nodes.contains(&NodeId(4)),
+                    "the leader's every other time: {nodes:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        match Nemesis::LoseUnsynced.draw(seed, nth, &seen) {
+            Act::Kill { nodes, lose_unsynced: true } => {
+                assert_eq!(nodes.len(), if nth % 2 == 0 { 9 } else { 5 }, "all, or a majority");
+            }
+            other => panic!("{other:?}"),
+        }
+        let restarted: BTreeSet<NodeId> =
+            whom(&Nemesis::Restart.draw(seed, nth, &seen)).unwrap().into_iter().collect();
+        assert_eq!(restarted.len(), 9, "everybody in turn");
+        let paused = whom(&Nemesis::Pause.draw(seed, 3, &seen)).unwrap();
+        assert_eq!(paused.len(), 5, "a majority, too");
+        if let Act::Clock { offsets: by } = Nemesis::Clock.draw(seed, nth, &seen) {
+            assert!(nth % 2 == 0 || by.len() == 9, "everybody every other time");
+            offsets.extend(by.into_iter().map(|(_, by)| by));
+        }
+        if let Act::Delay { millis, jitter_millis } = Nemesis::Delay.draw(seed, nth, &seen) {
+            assert!(jitter_millis < millis);
+            delays.push(millis);
+        }
+        if let Act::Loss { per_mille } = Nemesis::Loss.draw(seed, nth, &seen) {
+            losses.push(per_mille);
+        }
+    }
+    assert!(offsets.iter().all(|by| *by != 0 && by.abs() <= 60_000), "{offsets:?}");
+    assert!(offsets.iter().any(|by| *by > 20_000) && offsets.iter().any(|by| *by < -20_000), "{offsets:?}");
+    assert!(delays.iter().all(|ms| (20..=120).contains(ms)), "{delays:?}");
+    assert!(losses.iter().all(|of| (10..=100).contains(of)), "{losses:?}");
+    let drawn: BTreeSet<u64> = delays.into_iter().collect();
+    assert!(drawn.len() > 20, "each window draws anew: {drawn:?}");
+}
+
+#[test]
+fn an_act_says_what_it_does_and_whose_processes_end() {
+    let nodes = vec![NodeId(1), NodeId(2)];
+    let table = [
+        (Act::Kill { nodes: nodes.clone(), lose_unsynced: true }, vec!["crash n1,n2"], 2),
+        (Act::Pause { nodes: nodes.clone() }, vec!["pause n1,n2"], 0),
+        (Act::Restart { nodes: nodes.clone() }, vec!["restart n1", "restart n2"], 2),
+        (Act::Cut { pairs: vec![(NodeId(1), NodeId(2))] }, vec!["cut n1 to n2"], 0),
+        (Act::DiskFull { nodes: nodes.clone() }, vec!["disk.full n1,n2"], 0),
+        (Act::FsyncFail { nodes }, vec!["disk.fail n1,n2"], 2),
+        (
+            Act::Clock { offsets: vec![(NodeId(1), -7), (NodeId(2), 8)] },
+            vec!["clock.jump n1 by -7ms", "clock.jump n2 by +8ms"],
+            0,
+        ),
+    ];
+    for (act, words, ends) in table {
+        assert_eq!(act.scenario(), words, "{act:?}");
+        assert_eq!(act.ends().len(), ends, "{act:?}");
+    }
+    assert_eq!(Nemesis::named("region.lose"), Ok(Nemesis::RegionLoss), "a scenario's word is a name, too");
+}

@@ -1,8 +1,10 @@
 //! Hints that a leader's process is gone, right and wrong ones.
 
-use crate::harness::{G, World, n};
+use crate::harness::{G, World, members, n};
+use dwcp_consensus::MemberChange;
 use dwcp_env::{Duration, NodeId};
 use dwcp_raft::GroupConfig;
+use std::collections::BTreeMap;
 
 fn others(of: NodeId) -> Vec<NodeId> {
     [1, 2, 3].map(n).into_iter().filter(|id| *id != of).collect()
@@ -71,7 +73,83 @@ fn one_that_alone_is_cut_off_from_its_leader_deposes_it_not() {
         w.run(Duration::secs(4));
         assert_eq!(w.leader(G), Some(leader), "seed {seed}: what the others hear is what counts");
         w.cut.clear();
+        w.run(Duration::secs(2));
+        assert_eq!(w.leader(G), Some(leader), "seed {seed}: it asked before it raised its term");
         w.write(G, "b");
         assert_eq!(w.agree(G), ["a", "b"]);
     }
+}
+
+#[test]
+fn a_lease_that_was_void_protects_the_leader_again_once_it_is_heard() {
+    for seed in 0..8 {
+        let mut w = World::cluster(seed, 3);
+        let leader = w.elect();
+        w.write(G, "a");
+        let beat = GroupConfig::lan(leader).heartbeat;
+        let [helper, apart] = others(leader)[..] else { panic!("three nodes") };
+        // It finds its leader silent, gives up the lease, and hears the leader again.
+        w.cut.insert((leader, helper));
+        w.hint(helper, leader);
+        w.run(beat + beat / 8);
+        w.cut.clear();
+        w.run(beat * 4);
+        assert_eq!(w.leader(G), Some(leader), "seed {seed}");
+        w.cut.insert((leader, apart));
+        w.hint(apart, leader);
+        w.run(Duration::secs(4));
+        assert_eq!(w.leader(G), Some(leader), "seed {seed}: {helper} hears it and must not help {apart}");
+        assert!(w.marked("raft.vote_refused_for_a_living_leader"), "seed {seed}");
+    }
+}
+
+#[test]
+fn hints_that_come_again_and_again_are_one() {
+    let sent = |hints: u32| {
+        let mut w = World::cluster(3, 3);
+        let old = w.elect();
+        w.write(G, "a");
+        w.crash(old);
+        let before = w.messages;
+        for _ in 0..hints {
+            others(old).into_iter().for_each(|id| w.hint(id, old));
+        }
+        until_replaced(&mut w, old);
+        w.messages - before
+    };
+    assert_eq!(sent(1), sent(50));
+}
+
+#[test]
+fn a_pre_vote_that_is_lost_is_asked_for_again_before_the_lease_ends() {
+    for seed in 0..8 {
+        let mut w = World::cluster(seed, 3);
+        let old = w.elect();
+        w.write(G, "a");
+        let beat = GroupConfig::lan(old).heartbeat;
+        let [a, b] = others(old)[..] else { panic!("three nodes") };
+        w.crash(old);
+        w.cut.extend([(a, b), (b, a)]);
+        for id in [a, b] {
+            w.hint(id, old);
+        }
+        w.run(beat * 2);
+        w.cut.clear();
+        let waited = until_replaced(&mut w, old);
+        assert!(waited < beat * 5, "seed {seed}: {waited} after the cut, a heartbeat is {beat}");
+    }
+}
+
+#[test]
+fn who_has_no_vote_does_not_look_for_another_leader() {
+    let mut w = World::cluster(5, 3);
+    let leader = w.elect();
+    w.add(n(4), BTreeMap::from([(G, GroupConfig::lan(n(4)))]));
+    let token = w.change(leader, MemberChange::AddLearner(n(4), members(&[4])[&n(4)].clone()));
+    w.answer(token);
+    w.write(G, "a");
+    w.agree(G);
+    w.hint(n(4), leader);
+    w.run(Duration::secs(2));
+    assert!(!w.marked("raft.leader_gone"));
 }
