@@ -126,7 +126,7 @@ const GATED: [(&[&str], &str); 4] = [
     ),
 ];
 
-/// Six workloads under six nemeses on real processes, some twelve minutes; docs/jepsen.md has the hour.
+/// Seven workloads under six nemeses on real processes, some fourteen minutes; docs/jepsen.md has the hour.
 fn jepsen() -> Result<(), String> {
     need::debian(&[("ip", "iproute2"), ("nft", "nftables")])?;
     sh(&["cargo", "build", "-p", "dwcp", "--profile", PROFILE, "--locked"])?;

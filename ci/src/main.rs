@@ -22,7 +22,7 @@ Usage: cargo run -p dwcp-ci [-- LANE...]      (no lane: all of them, in this ord
   second  the second opinions: madsim under our node, turmoil under our sockets
   docs    the documentation builds; every page and scenario is listed
 
-  jepsen  (only by name) six workloads under six nemeses on real processes, twelve minutes
+  jepsen  (only by name) seven workloads under six nemeses on real processes, fourteen minutes
   mutants (only by name) planted bugs and leaks are found
   web     (only by name) the simulator as WebAssembly, its page, and its test in Chromium
 

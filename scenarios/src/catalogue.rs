@@ -33,6 +33,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/answers_ahead",
     "eventual/bit_rot",
     "eventual/clock_hour",
+    "eventual/collections",
     "eventual/crash_before_sync",
     "eventual/disk_lost",
     "eventual/evicted",

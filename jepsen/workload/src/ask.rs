@@ -19,6 +19,8 @@ pub enum Ask {
     KeepAlive(LeaseId),
     /// A command of an eventual keyspace.
     Eventual(dwcp_eventual::Command),
+    /// Commands of an eventual keyspace, as one.
+    Together(Vec<dwcp_eventual::Command>),
     /// The changes of all keys with a prefix, from a revision on. Answered many times.
     Watch {
         /// First key.
@@ -40,10 +42,11 @@ impl Ask {
     }
     /// Whether it can change anything.
     #[must_use]
-    pub const fn is_write(&self) -> bool {
+    pub fn is_write(&self) -> bool {
         match self {
             Self::Do { .. } => true,
             Self::Eventual(command) => command.writes(),
+            Self::Together(commands) => commands.iter().any(dwcp_eventual::Command::writes),
             _ => false,
         }
     }
@@ -58,6 +61,8 @@ pub enum Answer {
     Alive(i64),
     /// To a command of an eventual keyspace.
     Replied(dwcp_eventual::Reply),
+    /// To commands that were asked as one, each; nothing to one that was refused and did nothing.
+    Replies(Vec<Option<dwcp_eventual::Reply>>),
     /// To a watch: changes, complete up to a revision.
     Changes {
         /// In the order of their revisions.

@@ -9,6 +9,9 @@
 //! | lists | `txn` | `[["append", k, e], ["r", k, null or list], …]` |
 //! | transfer | `transfer` | `{from, to, amount}` |
 //! | audit | `audit` | null, the total |
+//! | convergent types | `sadd`, `srem`, `hset`, `hdel`, `rpush`, `lpush`, `lrem`, `set`, `incrby`, `get` | the element, how much, the total |
+//! | emptying one | `del` | null, all that was seen where it was done |
+//! | several as one | `multi` | `[[f, k, v], …]` |
 //! | locks | `acquire`, `fenced`, `release` | the token |
 //! | a watcher's change | `saw` | what the key holds now |
 //!
@@ -108,6 +111,7 @@ fn named(what: &What) -> (&'static str, Option<u64>) {
         What::Store { write: true } => ("command", None),
         What::Store { write: false } => ("query", None),
         What::Eventual(deed) => (deed.name(), Some(deed.key())),
+        What::Together(_) => ("multi", None),
         What::Saw { key, .. } => ("saw", Some(*key)),
     }
 }
@@ -120,6 +124,8 @@ fn asked(what: &What) -> Value {
         | What::Acquire { .. }
         | What::Saw { .. } => Value::Null,
         What::Lists(micros) => micros.iter().map(|m| micro(m, false)).collect(),
+        What::Eventual(deed) => done(deed, false),
+        What::Together(deeds) => together(deeds, false),
         other => told(other),
     }
 }
@@ -138,14 +144,26 @@ fn told(what: &What) -> Value {
         }
         What::Saw { value, .. } => json!(value),
         What::Store { .. } => Value::Null,
-        What::Eventual(deed) => match deed {
-            Deed::Add { element, .. } | Deed::Remove { element, .. } => json!(element),
-            Deed::Count { by, .. } => json!(by),
-            Deed::Write { value, .. } => json!(value),
-            Deed::Field { field, .. } => json!(field),
-            Deed::Read { total, .. } => json!(total),
-        },
+        What::Eventual(deed) => done(deed, true),
+        What::Together(deeds) => together(deeds, true),
     }
+}
+
+fn done(deed: &Deed, known: bool) -> Value {
+    match deed {
+        Deed::Add { element, .. } | Deed::Remove { element, .. } => json!(element),
+        Deed::Count { by, .. } => json!(by),
+        Deed::Write { value, .. } => json!(value),
+        Deed::Field { field, .. } => json!(field),
+        Deed::Push { element, many, .. } => (0..*many).map(|i| json!(element + i)).collect(),
+        Deed::Empty { of, .. } if !known => json!([of.name(), null]),
+        Deed::Empty { of, seen, .. } => json!([of.name(), seen]),
+        Deed::Read { total, .. } => json!(total),
+    }
+}
+
+fn together(deeds: &[Deed], known: bool) -> Value {
+    deeds.iter().map(|d| json!([d.name(), d.key(), done(d, known)])).collect()
 }
 
 fn micro(m: &Micro, known: bool) -> Value {

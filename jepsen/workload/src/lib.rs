@@ -19,6 +19,7 @@
 //! | `lock` | leases and locks; work fenced by the lock's revision | tokens rise, no two holders, no fenced write after its token |
 //! | `watch` | half write, half watch from their last revision on | every change once, in order, without a gap |
 //! | `eventual` | sets, counters, registers and maps of an eventual keyspace, in all regions at once; elements unique | nothing acknowledged lost, nothing removed returns, counters exact ([`converged`]) |
+//! | `collections` | the same and lists; elements go again, registers and whole collections are emptied, several things are done as one | the same, and the order of lists, of one node's writes to a register, and that a transaction is there as a whole |
 //! | `store` | all that the store can do, its past, leases, compaction and watches included | each answer against a reference model of the log ([`oracle`]) |
 //!
 //! **Invariants.** 1. A process has at most one operation open. 2. `fail` is recorded only
@@ -63,17 +64,34 @@ pub enum Use {
     Store,
     /// Convergent types.
     Eventual,
+    /// Convergent types with all that empties them.
+    Collections,
 }
 
 impl Use {
     /// Every workload that the clients' logs alone can judge, so that it runs in both worlds.
     pub const ALL: [Self; 5] = [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch];
-    /// These, and the one that what real nodes hold at the end judges: all that run on real processes.
-    pub const LIVE: [Self; 6] =
-        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Eventual];
-    /// These, the one that needs the oracle, which sees the decided log, and the one that needs the replicas' state.
-    pub const SIMULATED: [Self; 7] =
-        [Self::Register, Self::ListAppend, Self::Bank, Self::Lock, Self::Watch, Self::Store, Self::Eventual];
+    /// These, and those that what real nodes hold at the end judges: all that run on real processes.
+    pub const LIVE: [Self; 7] = [
+        Self::Register,
+        Self::ListAppend,
+        Self::Bank,
+        Self::Lock,
+        Self::Watch,
+        Self::Eventual,
+        Self::Collections,
+    ];
+    /// These, the one that needs the oracle, which sees the decided log, and those that need the replicas' state.
+    pub const SIMULATED: [Self; 8] = [
+        Self::Register,
+        Self::ListAppend,
+        Self::Bank,
+        Self::Lock,
+        Self::Watch,
+        Self::Store,
+        Self::Eventual,
+        Self::Collections,
+    ];
 
     /// Its name in scenario files.
     #[must_use]
@@ -86,7 +104,13 @@ impl Use {
             Self::Watch => "watch",
             Self::Store => "store",
             Self::Eventual => "eventual",
+            Self::Collections => "collections",
         }
+    }
+    /// Whether it lives in an eventual keyspace.
+    #[must_use]
+    pub const fn is_eventual(self) -> bool {
+        matches!(self, Self::Eventual | Self::Collections)
     }
     /// The workload of this name that runs on real processes.
     #[must_use]
@@ -103,7 +127,7 @@ impl Use {
             Self::Lock => "k/",
             Self::Watch => "w/",
             Self::Store => "s/",
-            Self::Eventual => "e/",
+            Self::Eventual | Self::Collections => "e/",
         }
     }
     /// The key of this number: the prefix and eight bytes.

@@ -37,8 +37,43 @@ pub enum Micro {
     },
 }
 
+/// A convergent value that elements are put into and can be emptied.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Of {
+    /// Elements are members.
+    Set,
+    /// Elements are fields.
+    Map,
+    /// Elements have places.
+    List,
+    /// Its one element is its value.
+    Register,
+}
+
+impl Of {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Map => "map",
+            Self::List => "list",
+            Self::Register => "register",
+        }
+    }
+    /// What is put into it.
+    #[must_use]
+    pub const fn holds(self) -> &'static str {
+        match self {
+            Self::Map => "field",
+            Self::Register => "value",
+            Self::Set | Self::List => "element",
+        }
+    }
+}
+
 /// Something done to a convergent value. Elements, fields and register values are unique over the run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Deed {
     /// An element goes into a set.
     Add {
@@ -46,15 +81,6 @@ pub enum Deed {
         key: u64,
         /// Added once in the run.
         element: u64,
-    },
-    /// An element goes out of a set, by the client that added it.
-    Remove {
-        /// Which set.
-        key: u64,
-        /// Which element.
-        element: u64,
-        /// Whether it was seen where it was removed.
-        seen: bool,
     },
     /// A counter rises.
     Count {
@@ -77,6 +103,37 @@ pub enum Deed {
         /// Written once in the run.
         field: u64,
     },
+    /// Elements go to an end of a list, in one push.
+    Push {
+        /// Which list.
+        key: u64,
+        /// The first of them; the others follow it by number.
+        element: u64,
+        /// How many.
+        many: u64,
+        /// To the left end, each before the one pushed before it.
+        left: bool,
+    },
+    /// An element goes out of a set, a map or a list, by the client that put it there.
+    Remove {
+        /// Of what.
+        of: Of,
+        /// Which.
+        key: u64,
+        /// Which element.
+        element: u64,
+        /// How often it was seen where it was removed.
+        seen: u64,
+    },
+    /// Everything goes, by whomever.
+    Empty {
+        /// Of what.
+        of: Of,
+        /// Which.
+        key: u64,
+        /// All that was seen where it was emptied; of a register what was shown.
+        seen: Vec<u64>,
+    },
     /// A counter is read.
     Read {
         /// Which counter.
@@ -92,10 +149,15 @@ impl Deed {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Add { .. } => "sadd",
-            Self::Remove { .. } => "srem",
+            Self::Remove { of: Of::Set, .. } => "srem",
+            Self::Remove { of: Of::Map, .. } => "hdel",
+            Self::Remove { .. } => "lrem",
             Self::Count { .. } => "incrby",
             Self::Write { .. } => "set",
             Self::Field { .. } => "hset",
+            Self::Push { left: false, .. } => "rpush",
+            Self::Push { left: true, .. } => "lpush",
+            Self::Empty { .. } => "del",
             Self::Read { .. } => "get",
         }
     }
@@ -108,6 +170,8 @@ impl Deed {
             | Self::Count { key, .. }
             | Self::Write { key, .. }
             | Self::Field { key, .. }
+            | Self::Push { key, .. }
+            | Self::Empty { key, .. }
             | Self::Read { key, .. } => *key,
         }
     }
@@ -196,6 +260,8 @@ pub enum What {
     },
     /// Something done to a convergent value.
     Eventual(Deed),
+    /// Several such things in one transaction.
+    Together(Vec<Deed>),
     /// A change seen by a watcher.
     Saw {
         /// Which key.
@@ -218,6 +284,15 @@ impl What {
             _ => true,
         }
     }
+    /// What it does to convergent values.
+    #[must_use]
+    pub fn deeds(&self) -> &[Deed] {
+        match self {
+            Self::Eventual(deed) => std::slice::from_ref(deed),
+            Self::Together(deeds) => deeds,
+            _ => &[],
+        }
+    }
     /// Its name, for reports and histories.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -235,6 +310,7 @@ impl What {
             Self::Store { write: true } => "command",
             Self::Store { write: false } => "read",
             Self::Eventual(deed) => deed.name(),
+            Self::Together(_) => "multi",
             Self::Saw { .. } => "saw",
         }
     }

@@ -2,6 +2,7 @@
 //! for them. No time and no network here; [`crate::client`] has both.
 
 mod bank;
+mod collections;
 mod eventual;
 mod lists;
 mod lock;
@@ -11,7 +12,7 @@ mod watch;
 
 pub use bank::OPENING;
 pub(crate) use eventual::written;
-pub use eventual::{counter_key, map_key, register_key, set_key};
+pub use eventual::{counter_key, list_key, map_key, register_key, set_key};
 pub(crate) use lists::elements;
 pub(crate) use lock::WORK;
 pub(crate) use register::WATCHED;
@@ -89,6 +90,8 @@ pub enum Script {
     StoreWatch(store::StoreWatch),
     /// Convergent types.
     Eventual(eventual::Eventual),
+    /// Convergent types with all that empties them.
+    Collections(collections::Collections),
 }
 
 impl Script {
@@ -106,6 +109,7 @@ impl Script {
             Use::Store if store::Store::watches(nth) => Self::StoreWatch(store::StoreWatch::new(nth, keys)),
             Use::Store => Self::Store(store::Store::new(nth, keys)),
             Use::Eventual => Self::Eventual(eventual::Eventual::new(keys)),
+            Use::Collections => Self::Collections(collections::Collections::new(keys)),
         }
     }
     /// The same, whose writes carry so much. Only eventual keyspaces' registers do.
@@ -128,6 +132,7 @@ impl Script {
             Self::Watch(s) => Begun { what: None, ask: s.open() },
             Self::Store(s) => s.begin(draw),
             Self::Eventual(s) => s.begin(draw),
+            Self::Collections(s) => s.begin(draw),
             Self::StoreWatch(s) => Begun { what: None, ask: s.open() },
         }
     }
@@ -141,6 +146,7 @@ impl Script {
             Self::Watch(s) => s.refused(answer),
             Self::Store(s) => s.answered(&answer),
             Self::Eventual(s) => s.answered(what, answer),
+            Self::Collections(s) => s.answered(what, answer),
             Self::StoreWatch(s) => s.refused(&answer),
         }
     }
@@ -160,7 +166,7 @@ impl Script {
     pub const fn is_plain(&self) -> bool {
         match self {
             Self::Store(s) => s.is_plain(),
-            Self::Eventual(_) => true,
+            Self::Eventual(_) | Self::Collections(_) => true,
             _ => false,
         }
     }

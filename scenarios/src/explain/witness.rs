@@ -63,14 +63,20 @@ fn values(what: &What) -> Vec<u64> {
         What::Acquire { token, .. } | What::Fenced { token, .. } | What::Release { token, .. } => {
             vec![token.unsigned_abs()]
         }
-        What::Eventual(deed) => match deed {
-            Deed::Add { element: n, .. }
-            | Deed::Remove { element: n, .. }
-            | Deed::Write { value: n, .. }
-            | Deed::Field { field: n, .. } => vec![*n],
-            Deed::Count { .. } | Deed::Read { .. } => Vec::new(),
-        },
+        What::Eventual(_) | What::Together(_) => what.deeds().iter().flat_map(elements).collect(),
         What::Delete { .. } | What::Transfer { .. } | What::Audit { .. } | What::Store { .. } => Vec::new(),
+    }
+}
+
+fn elements(deed: &Deed) -> Vec<u64> {
+    match deed {
+        Deed::Add { element: n, .. }
+        | Deed::Remove { element: n, .. }
+        | Deed::Write { value: n, .. }
+        | Deed::Field { field: n, .. } => vec![*n],
+        Deed::Push { element, many, .. } => (*element..element + many).collect(),
+        Deed::Empty { seen, .. } => seen.clone(),
+        Deed::Count { .. } | Deed::Read { .. } => Vec::new(),
     }
 }
 
@@ -127,20 +133,34 @@ pub fn action(what: &What) -> String {
             format!("writes under lock {key} with token {token}, {went}")
         }
         What::Release { key, token } => format!("gives lock {key} back, token {token}"),
-        What::Eventual(deed) => match deed {
-            Deed::Add { key, element } => format!("adds {element} to set {key}"),
-            Deed::Remove { key, element, seen } => {
-                format!(
-                    "removes {element} from set {key}, {}",
-                    if *seen { "where it was" } else { "where it was not" }
-                )
-            }
-            Deed::Count { key, by } => format!("adds {by} to counter {key}"),
-            Deed::Write { key, value } => format!("writes {value} to register {key}"),
-            Deed::Field { key, field } => format!("writes field {field} of map {key}"),
-            Deed::Read { key, total } => format!("reads counter {key}, sees {}", held(total)),
-        },
+        What::Eventual(_) | What::Together(_) => {
+            let each: Vec<String> = what.deeds().iter().map(done).collect();
+            each.join(", and at once ")
+        }
         What::Saw { key, value } => format!("is told that key {key} is {}", held(value)),
+    }
+}
+
+fn done(deed: &Deed) -> String {
+    match deed {
+        Deed::Add { key, element } => format!("adds {element} to set {key}"),
+        Deed::Remove { of, key, element, seen } => {
+            let was = if *seen > 0 { "where it was" } else { "where it was not" };
+            format!("removes {element} from {} {key}, {was}", of.name())
+        }
+        Deed::Count { key, by } => format!("adds {by} to counter {key}"),
+        Deed::Write { key, value } => format!("writes {value} to register {key}"),
+        Deed::Field { key, field } => format!("writes field {field} of map {key}"),
+        Deed::Push { key, element, many, left } => {
+            let end = if *left { "left" } else { "right" };
+            let more = many.checked_sub(2).map_or_else(String::new, |n| format!(" and {} more", n + 1));
+            format!("pushes {element}{more} to the {end} end of list {key}")
+        }
+        Deed::Empty { of, key, seen } => format!("empties {} {key}, where {} were", of.name(), seen.len()),
+        Deed::Read { key, total } => {
+            let total = total.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
+            format!("reads counter {key}, sees {total}")
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn near(plan: &RunPlan) -> bool {
 /// Whether a run has an eventual keyspace: one without pays nothing for it.
 #[must_use]
 pub fn has_eventual(plan: &RunPlan) -> bool {
-    plan.loads.iter().any(|l| l.kind == dwcp_workload::Use::Eventual)
+    plan.loads.iter().any(|l| l.kind.is_eventual())
 }
 
 /// The eventual keyspace of a run. Its times are short, so that a run sees lagging, eviction and checkpoints.

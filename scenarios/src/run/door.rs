@@ -12,11 +12,10 @@ pub(crate) const EVENTUAL: GroupId = GroupId(1_000);
 
 /// A question in the node's words.
 pub(super) fn question(ask: Ask) -> node::Request {
+    let eventual = |query| node::Request { group: EVENTUAL, ask: node::Ask::Eventual(query) };
     let ask = match ask {
-        Ask::Eventual(command) => {
-            let ask = node::Ask::Eventual(dwcp_eventual::Query::Command(command));
-            return node::Request { group: EVENTUAL, ask };
-        }
+        Ask::Eventual(command) => return eventual(dwcp_eventual::Query::Command(command)),
+        Ask::Together(commands) => return eventual(dwcp_eventual::Query::Transaction(commands)),
         Ask::Range(range) => node::Ask::Range { range, serializable: false },
         Ask::Do { stamp, op } => node::Ask::Write { session: stamp, op },
         Ask::KeepAlive(lease) => node::Ask::LeaseKeepAlive(lease),
@@ -41,6 +40,9 @@ pub(super) fn answer(response: node::Response) -> Result<Answer, Refusal> {
         Ok(node::Answer::KeptAlive { ttl_s, .. }) => Ok(Answer::Alive(ttl_s)),
         Ok(node::Answer::Watched { revision, events }) => Ok(Answer::Changes { events, revision }),
         Ok(node::Answer::Eventual(dwcp_eventual::Answer::Reply(reply))) => Ok(Answer::Replied(reply)),
+        Ok(node::Answer::Eventual(dwcp_eventual::Answer::Replies(replies))) => {
+            Ok(Answer::Replies(replies.into_iter().map(Result::ok).collect()))
+        }
         // No question of ours is answered so; a node that does has answered nothing.
         Ok(_) => Err(Refusal::Unknown),
         Err(node::AskError::Op(error)) => Err(Refusal::Op(error)),

@@ -13,7 +13,7 @@ use dwcp_runtime_sim::trace::Violation;
 use dwcp_store::api::RangeRequest;
 use dwcp_workload::converged::{self, Holds};
 use dwcp_workload::judge::{self, Held};
-use dwcp_workload::script::{counter_key, map_key, register_key, set_key};
+use dwcp_workload::script::{counter_key, list_key, map_key, register_key, set_key};
 use dwcp_workload::{Log, Outcome, Record};
 use std::collections::BTreeMap;
 
@@ -47,6 +47,10 @@ impl Holds for Convergent<'_> {
     fn field(&self, map: u64, field: u64) -> bool {
         let at = Address::key(Kind::Map, map_key(map)).field(Kind::Lww, field.to_be_bytes());
         self.0.value(&at).is_some()
+    }
+    fn list(&self, list: u64) -> Vec<Vec<u8>> {
+        let at = Address::key(Kind::Sequence, list_key(list));
+        self.0.range(&at, 0, self.0.length(&at))
     }
 }
 

@@ -270,12 +270,17 @@ async fn once(
 ) -> Result<Answer, Refusal> {
     let known = connections.lock().await.remove(&node);
     let (answer, connection) = match ask {
-        Ask::Eventual(command) => {
+        Ask::Eventual(_) | Ask::Together(_) => {
             let mut connection = match known {
                 Some(Connection::Redis(connection)) => connection,
                 _ => Redis::connect(address, None).await.map_err(|e| eventual::refusal(&e))?,
             };
-            (eventual::ask(&mut connection, command).await, Connection::Redis(connection))
+            let answer = match ask {
+                Ask::Together(commands) => eventual::ask_together(&mut connection, commands).await,
+                Ask::Eventual(command) => eventual::ask(&mut connection, command).await,
+                _ => Err(Refusal::NotDone { hint: None }),
+            };
+            (answer, Connection::Redis(connection))
         }
         ask => {
             let connection = match known {

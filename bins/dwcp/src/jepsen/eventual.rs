@@ -5,19 +5,19 @@
 //! | answer | the client is told |
 //! |---|---|
 //! | a reply | it was done, with this result |
-//! | no connection; `BUSY`; `CLOCK`; `LOADING`, unless the node is stopping | it was not done |
+//! | no connection; `BUSY`; `CLOCK`; `EXECABORT`; `LOADING`, unless the node is stopping | it was not done |
 //! | anything else: an outcome unknown, a connection lost, a node that stops | nobody knows |
 //!
 //! **The end.** Healed and left alone, all nodes are to show one version and one fingerprint within [`CONVERGE_WITHIN`]. Then
 //! each is asked for all that clients may have written, and what they say is compared: a fingerprint is a node's
 //! own word, what clients are shown is not.
 
-use crate::redis::client::{Client, ClientError, Value};
+use crate::redis::client::{Client, ClientError, Value, encoded};
 use bytes::Bytes;
 use dwcp_env::NodeId;
 use dwcp_eventual::{Command, Expiry, Reply};
 use dwcp_workload::converged::Holds;
-use dwcp_workload::script::{counter_key, map_key, register_key, set_key};
+use dwcp_workload::script::{counter_key, list_key, map_key, register_key, set_key};
 use dwcp_workload::{Answer, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -40,6 +40,35 @@ pub(super) async fn ask(client: &mut Client, command: &Command) -> Result<Answer
     reply(value).map(Answer::Replied).ok_or(Refusal::Unknown)
 }
 
+/// Asks several commands as one.
+///
+/// # Errors
+/// What is known of their fate.
+pub(super) async fn ask_together(client: &mut Client, commands: &[Command]) -> Result<Answer, Refusal> {
+    let all: Option<Vec<Vec<Bytes>>> = commands.iter().map(words).collect();
+    let Some(all) = all else { return Err(Refusal::NotDone { hint: None }) };
+    // Only once it has said that it queues: else each would be done by itself.
+    client.ask(&[b"MULTI"]).await.map_err(|e| refusal(&e))?;
+    let mut bytes = Vec::new();
+    for words in &all {
+        let words: Vec<&[u8]> = words.iter().map(|w| &w[..]).collect();
+        bytes.extend(encoded(&words));
+    }
+    bytes.extend(encoded(&[b"EXEC"]));
+    client.send(&bytes).await.map_err(|e| refusal(&e))?;
+    for _ in &all {
+        // A command that can't be queued spoils the transaction, and `EXEC` says so.
+        client.next().await.map_err(|e| refusal(&e))?;
+    }
+    match client.next().await.map_err(|e| refusal(&e))? {
+        Value::Array(replies) if replies.len() == all.len() => {
+            Ok(Answer::Replies(replies.into_iter().map(reply).collect()))
+        }
+        Value::Error(why) => Err(refusal(&ClientError::Refused(why))),
+        _ => Err(Refusal::Unknown),
+    }
+}
+
 fn words(command: &Command) -> Option<Vec<Bytes>> {
     let with = |name: &'static str, rest: Vec<Bytes>| {
         let mut words = vec![Bytes::from_static(name.as_bytes())];
@@ -56,6 +85,18 @@ fn words(command: &Command) -> Option<Vec<Bytes>> {
             let pairs: Vec<Bytes> = pairs.iter().flat_map(|(f, v)| [f.clone(), v.clone()]).collect();
             with("HSET", key_and(key, &pairs))
         }
+        Command::HDel { key, fields } => with("HDEL", key_and(key, fields)),
+        Command::HKeys { key } => with("HKEYS", vec![key.clone()]),
+        Command::SMembers { key } => with("SMEMBERS", vec![key.clone()]),
+        Command::RPush { key, values } => with("RPUSH", key_and(key, values)),
+        Command::LPush { key, values } => with("LPUSH", key_and(key, values)),
+        Command::LRem { key, count, value } => {
+            with("LREM", vec![key.clone(), count.to_string().into(), value.clone()])
+        }
+        Command::LRange { key, start, stop } => {
+            with("LRANGE", vec![key.clone(), start.to_string().into(), stop.to_string().into()])
+        }
+        Command::Del { keys } => with("DEL", keys.clone()),
         Command::Get { key } => with("GET", vec![key.clone()]),
         _ => None,
     }
@@ -67,6 +108,9 @@ fn reply(value: Value) -> Option<Reply> {
         Value::Number(n) => Reply::Number(n),
         Value::Bulk(bytes) => Reply::Value(Some(bytes)),
         Value::Null => Reply::Value(None),
+        Value::Array(all) => {
+            Reply::Elements(all.iter().map(|v| v.bytes().map(Bytes::copy_from_slice)).collect::<Option<_>>()?)
+        }
         _ => return None,
     })
 }
@@ -77,7 +121,7 @@ pub(super) fn refusal(error: &ClientError) -> Refusal {
         ClientError::Connect { .. } => true,
         ClientError::Refused(text) => {
             let stops = text.contains("stopping");
-            ["BUSY ", "CLOCK ", "LOADING "].iter().any(|code| text.starts_with(code)) && !stops
+            ["BUSY ", "CLOCK ", "LOADING ", "EXECABORT "].iter().any(|code| text.starts_with(code)) && !stops
         }
         ClientError::Lost(_) | ClientError::Nonsense(_) => false,
     };
@@ -91,6 +135,7 @@ pub(super) struct Contents {
     counters: BTreeMap<u64, i128>,
     registers: BTreeMap<u64, Bytes>,
     maps: BTreeMap<u64, BTreeSet<Bytes>>,
+    lists: BTreeMap<u64, Vec<Bytes>>,
 }
 
 impl Holds for Contents {
@@ -105,6 +150,9 @@ impl Holds for Contents {
     }
     fn field(&self, map: u64, field: u64) -> bool {
         self.maps.get(&map).is_some_and(|m| m.contains(&field.to_be_bytes()[..]))
+    }
+    fn list(&self, list: u64) -> Vec<Vec<u8>> {
+        self.lists.get(&list).into_iter().flatten().map(|e| e.to_vec()).collect()
     }
 }
 
@@ -163,6 +211,8 @@ async fn contents(address: SocketAddr, keys: u64) -> Result<Contents, String> {
     let mut client = Client::connect(address, None).await.map_err(|e| e.to_string())?;
     let mut held = Contents::default();
     for n in 0..keys {
+        let lists = client.ask(&[b"LRANGE", &list_key(n), b"0", b"-1"]).await.map_err(|e| e.to_string())?;
+        held.lists.insert(n, names(lists));
         let mut asked =
             async |command: &[u8], key: Bytes| client.ask(&[command, &key]).await.map_err(|e| e.to_string());
         held.sets.insert(n, names(asked(b"SMEMBERS", set_key(n)).await?));
@@ -178,8 +228,8 @@ async fn contents(address: SocketAddr, keys: u64) -> Result<Contents, String> {
     Ok(held)
 }
 
-fn names(value: Value) -> BTreeSet<Bytes> {
-    let Value::Array(all) = value else { return BTreeSet::new() };
+fn names<All: Default + FromIterator<Bytes>>(value: Value) -> All {
+    let Value::Array(all) = value else { return All::default() };
     all.into_iter()
         .filter_map(|v| match v {
             Value::Bulk(bytes) => Some(bytes),
@@ -201,6 +251,14 @@ fn difference((a, one): (NodeId, &Contents), (b, other): (NodeId, &Contents)) ->
         .or_else(|| {
             let (n, total) = one.counters.iter().find(|(n, t)| other.counters.get(n) != Some(t))?;
             Some(format!("counter {n} is {total} on n{a}, {:?} on n{b}", other.counters.get(n)))
+        })
+        .or_else(|| {
+            let (n, list) = one.lists.iter().find(|(n, l)| other.lists.get(n) != Some(l))?;
+            let theirs = other.lists.get(n).map_or(0, Vec::len);
+            Some(format!(
+                "list {n} has {} elements on n{a}, {theirs} on n{b}, not the same in one order",
+                list.len()
+            ))
         })
         .or_else(|| (one != other).then(|| format!("n{a} and n{b} show different registers")))
 }
@@ -227,11 +285,15 @@ mod tests {
         one.sets.insert(1, [Bytes::from_static(b"a")].into());
         one.counters.insert(2, 7);
         let mut other = one.clone();
-        let difference = |other: &Contents| difference((NodeId(1), &one), (NodeId(2), other));
-        assert_eq!(difference(&other), None);
+        let difference = |one: &Contents, other: &Contents| difference((NodeId(1), one), (NodeId(2), other));
+        assert_eq!(difference(&one, &other), None);
         other.counters.insert(2, 8);
-        assert!(difference(&other).unwrap().contains("counter 2 is 7 on n1"));
+        assert!(difference(&one, &other).unwrap().contains("counter 2 is 7 on n1"));
         other.sets.insert(1, BTreeSet::new());
-        assert!(difference(&other).unwrap().contains("set 1"));
+        assert!(difference(&one, &other).unwrap().contains("set 1"));
+        let mut other = one.clone();
+        one.lists.insert(3, vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]);
+        other.lists.insert(3, vec![Bytes::from_static(b"b"), Bytes::from_static(b"a")]);
+        assert!(difference(&one, &other).unwrap().contains("list 3 has 2 elements on n1, 2 on n2"));
     }
 }

@@ -98,7 +98,7 @@ struct Shape {
 
 #[derive(Args, Debug)]
 struct RunArgs {
-    /// What clients do: register, list-append, bank, lock, watch or eventual.
+    /// What clients do: register, list-append, bank, lock, watch, eventual or collections.
     #[arg(value_parser = workload)]
     workload: Use,
     /// Who strikes, in turn: names of `dwcp jepsen list` with commas between; nobody if left out.

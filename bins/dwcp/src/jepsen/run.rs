@@ -138,7 +138,7 @@ pub(super) async fn run(
     };
     let tally = Arc::new(Tally::default());
     let (stop_clients, clients_stop) = watch::channel(false);
-    let doors = if order.kind == Use::Eventual { cluster.redis_doors() } else { cluster.doors() };
+    let doors = if order.kind.is_eventual() { cluster.redis_doors() } else { cluster.doors() };
     let clients = tokio::spawn(drive(load, doors, origin, clients_stop, tally.clone()));
     let mut run =
         Run { order, cluster, origin, stop, struck: Vec::new(), remarks: Vec::new(), doubts: Vec::new() };
@@ -185,7 +185,7 @@ impl Run<'_> {
     }
     /// What the nodes hold, and where they differ.
     async fn read_all(&self) -> Result<(Option<last::Kept>, Vec<String>), String> {
-        if self.order.kind == Use::Eventual {
+        if self.order.kind.is_eventual() {
             let read = eventual::read(&self.cluster.redis_doors(), u64::from(self.order.keys)).await;
             return read.map(|(contents, differ)| (Some(last::Kept::Eventual(contents)), differ));
         }

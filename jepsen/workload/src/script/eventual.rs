@@ -9,7 +9,7 @@
 
 use super::{Begun, Draw, Sizes, Then, number_of};
 use crate::ask::{Answer, Ask};
-use crate::record::{Deed, What};
+use crate::record::{Deed, Of, What};
 use bytes::Bytes;
 use dwcp_env::Purpose;
 use dwcp_eventual::{Command, Expiry, Reply};
@@ -46,6 +46,12 @@ pub fn map_key(n: u64) -> Bytes {
     format!("e/h/{n}").into()
 }
 
+/// The key of a list.
+#[must_use]
+pub fn list_key(n: u64) -> Bytes {
+    format!("e/l/{n}").into()
+}
+
 /// A client of convergent types.
 #[derive(Debug)]
 pub struct Eventual {
@@ -73,7 +79,7 @@ fn filled(begin: Bytes, size: usize) -> Bytes {
     out.into()
 }
 
-fn bytes(n: u64) -> Bytes {
+pub(super) fn bytes(n: u64) -> Bytes {
     Bytes::copy_from_slice(&n.to_be_bytes())
 }
 
@@ -106,7 +112,10 @@ impl Eventual {
             0..12 if !self.own.is_empty() => {
                 let (key, element) = self.own.swap_remove(draw.below(self.own.len() as u64, KEY, 1) as usize);
                 let members = vec![bytes(element)];
-                (Deed::Remove { key, element, seen: false }, Command::SRem { key: set_key(key), members })
+                (
+                    Deed::Remove { of: Of::Set, key, element, seen: 0 },
+                    Command::SRem { key: set_key(key), members },
+                )
             }
             0..40 => {
                 let members = vec![bytes(unique)];
@@ -136,7 +145,7 @@ impl Eventual {
                     self.own.push((*key, *element));
                 }
             }
-            (Deed::Remove { seen, .. }, Reply::Number(n)) => *seen = n == 1,
+            (Deed::Remove { seen, .. }, Reply::Number(n)) => *seen = n.unsigned_abs(),
             (Deed::Count { .. } | Deed::Field { .. }, Reply::Number(_))
             | (Deed::Write { .. }, Reply::Done) => {}
             (Deed::Read { total, .. }, Reply::Value(value)) => {
