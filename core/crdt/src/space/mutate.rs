@@ -6,7 +6,9 @@
 //! G-Set what is) makes no operation.
 //!
 //! Deleting a subtree names its dots one by one if they are few; else it carries the own version vector: "all
-//! below here that I know", which costs the same for a set of ten elements and one of ten million.
+//! below here that I know", which costs the same for a set of ten elements and one of ten million. A sequence that holds elements it
+//! can't show yet ([`super::sequence`]) is emptied by name, of what it shows: who reads a list and deletes it in one transaction has
+//! read all that goes. Sequences within a map that is deleted go as a whole.
 
 use super::apply::{handed, totals};
 use super::leaf::{Name, RETIRED};
@@ -505,6 +507,9 @@ impl Space {
                 self.emit(&op, out);
             }
             return;
+        }
+        if let Some(shown) = self.shown_beside_others(at) {
+            return self.take_out(at, shown, hlc, out);
         }
         let Some(top) = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice)) else { return };
         debug_assert_ne!(top, ROOT, "the root is not deleted");

@@ -16,7 +16,7 @@ use crate::dot::Dot;
 use crate::edit::{Change, Edit, EditFault};
 use crate::hlc::Hlc;
 use crate::op::{Action, Op};
-use crate::rga::{Hang, List, Span};
+use crate::rga::{Hang, List, Side, Span};
 use crate::splice::{Splice, encode};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -92,7 +92,7 @@ impl Space {
             _ => {}
         }
     }
-    fn take_out(&mut self, at: &Address, mut names: Vec<u64>, hlc: Hlc, out: &mut Run) {
+    pub(super) fn take_out(&mut self, at: &Address, mut names: Vec<u64>, hlc: Hlc, out: &mut Run) {
         names.sort_unstable();
         names.dedup();
         for part in names.chunks(GO_MAX) {
@@ -115,8 +115,14 @@ impl Space {
         let op = place.op(dot, hlc, Vec::new(), action);
         self.emit(&op, out);
     }
+    /// The names of all that a sequence shows, if it also holds what it can't show yet. A deletion names them one by one then: the version that
+    /// covers them covers the others too, which nobody was shown.
+    pub(super) fn shown_beside_others(&self, at: &Address) -> Option<Vec<u64>> {
+        self.list(at).filter(|l| l.waiting() > 0).map(|l| l.names(0, l.len()))
+    }
     /// The bytes of an operation on a sequence that is made anew under another dot; `now` says what names stand for. What it hung on is
-    /// named again only if it lives: else it hangs on what stands there.
+    /// named again only if it lives: else it hangs on what stands there. Where that was nobody may know any more, if it was purged, or not yet, if
+    /// it is to be made anew by another: then it goes to the end of the list on whose side it hung, for pushes are what most lists are made of.
     pub(super) fn splice_anew(&self, op: &Op<'_>, dot: Dot, now: impl Fn(Dot) -> Dot) -> Option<Vec<u8>> {
         let Action::Splice { width, bytes } = op.action else { return None };
         let old = Splice::decode(op.dot, width, bytes).ok()?;
@@ -129,7 +135,10 @@ impl Space {
                 (_, None) => Hang::ROOT,
                 (Some(list), Some(name)) if list.is_live(name) => Hang { origin, ..old },
                 (None, Some(_)) => Hang::ROOT,
-                (Some(list), Some(name)) => list.hang_at(dot, list.position(name).unwrap_or(list.len())),
+                (Some(list), Some(name)) => {
+                    let end = if old.side == Side::Left { 0 } else { list.len() };
+                    list.hang_at(dot, list.position(name).unwrap_or(end))
+                }
             }
         });
         let mut gone: Vec<u64> = old.spans.iter().flat_map(Span::names).map(|d| now(d).bits()).collect();

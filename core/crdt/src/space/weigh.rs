@@ -41,6 +41,7 @@ impl Space {
     fn names_at_most(&self, edit: &Edit) -> usize {
         let places = self.roster.len();
         match edit.change {
+            Change::Delete if edit.at.kind == Kind::Sequence => self.names_bytes(edit),
             Change::Delete if edit.at.kind.is_container() => DOT_BYTES * (NAMED_MAX + places) + LENGTH_BYTES,
             _ if edit.at.kind == Kind::Sequence => 0,
             _ if edit.at.kind == Kind::Bounded => HANDED_BYTES * places,
@@ -50,6 +51,9 @@ impl Space {
     /// The same, counted.
     fn names_bytes(&self, edit: &Edit) -> usize {
         let at = &edit.at;
+        if let (Change::Delete, Some(shown)) = (&edit.change, self.shown_beside_others(at)) {
+            return SPAN_BYTES * rows(shown) + LENGTH_BYTES;
+        }
         let dots = match &edit.change {
             Change::Delete if at.kind.is_container() => {
                 let Some(top) = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice)) else {
@@ -92,7 +96,10 @@ fn carries(edit: &Edit) -> usize {
 
 /// In how many rows these names lie.
 fn spans(names: &[Dot]) -> usize {
-    let mut names: Vec<u64> = names.iter().map(|n| n.bits()).collect();
+    rows(names.iter().map(|n| n.bits()).collect())
+}
+
+fn rows(mut names: Vec<u64>) -> usize {
     names.sort_unstable();
     names.chunk_by(|a, b| a + 1 == *b).count()
 }

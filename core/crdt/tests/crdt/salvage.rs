@@ -81,6 +81,37 @@ fn a_removal_takes_no_more_than_it_took() {
 }
 
 #[test]
+fn what_was_pushed_beside_what_is_purged_comes_to_its_end_of_the_list() {
+    let list = key(Kind::Sequence);
+    let push = |at, v: &str| Change::Insert { at, values: vec![v.into()] };
+    let mut c = cluster(3);
+    // Nothing hangs on `a` and `c`.
+    for (n, v) in [(0, "b"), (0, "a"), (2, "c")] {
+        does(&mut c[0], &list, push(n, v));
+    }
+    let all = c[0].clone();
+    c[1..].iter_mut().for_each(|s| pull(s, &all));
+    // Alone the third pushes at both ends; the others take out what it pushed beside, and forget it after the eviction.
+    does(&mut c[2], &list, push(0, "left"));
+    does(&mut c[2], &list, push(4, "right"));
+    does(&mut c[0], &list, Change::Erase { from: 2, count: 1 });
+    does(&mut c[0], &list, Change::Erase { from: 0, count: 1 });
+    let next = evict(&mut c, r(2), 0);
+    let all = c[0].clone();
+    pull(&mut c[1], &all);
+    let (version, epoch) = (c[0].version().clone(), c[0].roster().epoch);
+    for who in [r(1), next] {
+        c[0].acknowledged(who, &version, epoch);
+    }
+    c[0].trim();
+    assert_eq!(c[0].tombstones(), (0, 0), "nothing is left of what they stood beside");
+    let (mut back, tail) = return_with(&c, &c[2], next);
+    assert_eq!(back.write_anew(&[tail], usize::MAX), Ok(true));
+    let values: Vec<Vec<u8>> = back.range(&list, 0, 9);
+    assert_eq!(values, [&b"left"[..], b"b", b"right"]);
+}
+
+#[test]
 fn an_older_write_does_not_win_over_a_younger_one() {
     let register = key(Kind::Lww);
     let s = story(

@@ -285,6 +285,34 @@ fn a_removal_that_comes_first_kills_on_arrival_whatever_removed_it() {
 }
 
 #[test]
+fn a_deletion_takes_what_was_shown_and_not_what_waits() {
+    let mut all = spaces(3);
+    let root = make(&mut all[0], insert(0, &["a"]));
+    all[1].receive(&root, NOW).unwrap();
+    let waits = make(&mut all[1], insert(1, &["b"]));
+    let shown: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    for values in [&shown[..1], &shown] {
+        let mut all = all.clone();
+        let mine = make(&mut all[2], insert(0, values));
+        all[2].receive(&waits, NOW).unwrap();
+        assert_eq!((read(&all[2]), all[2].waiting().0), (values.join(" "), 1));
+        let delete = [Edit::new(list(), Change::Delete)];
+        let weight = all[2].weigh(&delete, 0);
+        let gone = all[2].transact(NOW, &delete).unwrap().unwrap();
+        assert!(gone.to_bytes().len() <= weight, "{} bytes, not over {weight}", gone.to_bytes().len());
+        assert_eq!((read(&all[2]), all[2].waiting().0), (String::new(), 1));
+        all[2].receive(&root, NOW).unwrap();
+        for batch in [&mine, &gone] {
+            all[0].receive(batch, NOW).unwrap();
+        }
+        all[0].receive(&waits, NOW).unwrap();
+        assert_eq!((read(&all[2]), read(&all[0])), ("a b".to_owned(), "a b".to_owned()));
+        assert_eq!(all[2].digest(), all[0].digest());
+    }
+}
+
+#[test]
 fn purging_shows_in_no_fingerprint_and_leaves_nothing() {
     let mut all = spaces(3);
     for n in 0..50 {
