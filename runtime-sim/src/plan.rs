@@ -534,7 +534,8 @@ mod tests {
         let mut early = node(1, Effect::Pause {});
         early.until = at(0);
         let rate = |bytes_per_s| Effect::Bandwidth { rate: Rate { bytes_per_s }, queue: ByteCount::kib(1) };
-        let table: &[(&str, &dyn Fn(&mut Plan))] = &[
+        type Break<'a> = &'a dyn Fn(&mut Plan);
+        let table: &[(&str, Break<'_>)] = &[
             ("ends before it begins", &|p| p.faults.push(early.clone())),
             ("names a node that is not", &|p| p.faults.push(node(9, Effect::Pause {}))),
             ("names a node that is not", &|p| p.faults.push(links(9, 1, Effect::Clog {}))),

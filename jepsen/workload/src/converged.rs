@@ -5,8 +5,9 @@
 //! | sets, maps, lists | an element that was acknowledged and that nobody can have taken out is there; one that was seen where it was taken out, or certainly was not put, is not | [`elements`] |
 //! | their emptying | who empties something at a node has seen what that node had acknowledged before | [`elements`] |
 //! | a transaction | if anything that it put is or was there, all of it | [`elements`] |
-//! | lists | each element once; those of one push together and in order; what a node pushed later is beyond what it had pushed before | [`lists`] |
-//! | a counter | at least the sum of what was acknowledged, at most that and what may have been done | here |
+//! | lists | each element once; those of one push together and in order; what a node pushed later is beyond what it had pushed before, unless it was evicted | [`lists`] |
+//! | a counter | at least the sum of what was acknowledged, at most that and what may have been done | [`counters`] |
+//! | a read of one | at least what its node had acknowledged or shown before; at most what was asked for by then | [`counters`] |
 //! | a register | a value that somebody wrote; some value, if any write was acknowledged and nobody can have removed it; none that the node that acknowledged it wrote over or removed | [`registers`] |
 //!
 //! **What an emptying proves.** `DEL` takes out what its node had seen, and no more. It is asked in one transaction with a
@@ -19,6 +20,7 @@
 //!
 //! That replicas agree is for `eventual_converged` to say; one of them stands for all here.
 
+mod counters;
 mod elements;
 mod lists;
 mod registers;
@@ -27,7 +29,7 @@ mod tests;
 
 use crate::judge::Broken;
 use crate::record::{Deed, Log, Of, Outcome, Record};
-use std::collections::BTreeMap;
+use dwcp_env::NodeId;
 
 /// What a replica holds.
 pub trait Holds {
@@ -43,19 +45,31 @@ pub trait Holds {
     fn list(&self, list: u64) -> Vec<Vec<u8>>;
 }
 
+/// What the world did that takes the force from a promise.
+pub struct Excuses<'a> {
+    /// Acknowledged writes that were no promise, for they were answered ahead of the disk right before a crash. They count as
+    /// writes of which nobody knows.
+    pub may_be_lost: &'a dyn Fn(&Record) -> bool,
+    /// Nodes that were evicted. What they had pushed alone was made anew, beside what stood there by then: each push together, but not
+    /// always beyond those before it.
+    pub was_evicted: &'a dyn Fn(NodeId) -> bool,
+}
+
+impl Excuses<'_> {
+    /// Nothing of that kind.
+    pub const NONE: Self = Self { may_be_lost: &|_| false, was_evicted: &|_| false };
+}
+
 /// Judges a log against a replica: how many acknowledged writes are lost, and the first thing that is wrong.
-///
-/// `may_be_lost`: acknowledged writes that were no promise, for they were answered ahead of the disk right before a
-/// crash. They count as writes of which nobody knows.
 #[must_use]
-pub fn eventual(log: &Log, held: &dyn Holds, may_be_lost: &dyn Fn(&Record) -> bool) -> (u64, Option<Broken>) {
-    let done: Vec<Done<'_>> = done(log, may_be_lost);
+pub fn eventual(log: &Log, held: &dyn Holds, excuses: &Excuses<'_>) -> (u64, Option<Broken>) {
+    let done: Vec<Done<'_>> = done(log, excuses.may_be_lost);
     let mut wrong = Wrong::default();
     let lists = lists::all(&done, held);
     elements::judge(&done, held, &lists, &mut wrong);
-    counters(&done, held, &mut wrong);
+    counters::judge(&done, held, &mut wrong);
     registers::judge(&done, held, &mut wrong);
-    lists::judge(&done, &lists, &mut wrong);
+    lists::judge(&done, &lists, excuses.was_evicted, &mut wrong);
     (wrong.lost, wrong.first)
 }
 
@@ -99,24 +113,6 @@ impl Wrong {
     fn say(&mut self, record: &Record, promised: bool, detail: String) {
         self.lost += u64::from(promised);
         self.first.get_or_insert_with(|| Broken::by(record, detail));
-    }
-}
-
-fn counters(done: &[Done<'_>], held: &dyn Holds, wrong: &mut Wrong) {
-    let mut sums: BTreeMap<u64, (u128, u128, &Record)> = BTreeMap::new();
-    for one in done {
-        if let Deed::Count { key, by } = one.deed {
-            let (least, most, _) = sums.entry(*key).or_insert((0, 0, one.record));
-            *least += u128::from(*by) * u128::from(one.promised);
-            *most += u128::from(*by) * u128::from(!one.failed);
-        }
-    }
-    for (key, (least, most, record)) in sums {
-        let total = u128::try_from(held.total(key).unwrap_or(0)).unwrap_or(0);
-        if total < least || total > most {
-            let told = format!("counter {key} is {total}; {least} were acknowledged, {most} asked for");
-            wrong.say(record, total < least, told);
-        }
     }
 }
 

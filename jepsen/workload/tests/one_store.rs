@@ -155,7 +155,7 @@ impl Store {
                 }
                 Answer::Said(response)
             }
-            Ask::Eventual(_) => unreachable!("this workload needs replicas"),
+            Ask::Eventual(_) | Ask::Together(_) => unreachable!("this workload needs replicas"),
             Ask::KeepAlive(_) => Answer::Alive(4),
             Ask::Watch { from, .. } => {
                 let told = self.changes.iter().filter(|e| e.kv.mod_revision >= *from);

@@ -5,13 +5,13 @@ use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
 use crate::file::Figure;
 use crate::invariant::Property;
-use dwcp_crdt::{Address, Kind, Space};
+use dwcp_crdt::{Address, Kind, Member, Space, Standing};
 use dwcp_env::{Duration, Instant, NodeId};
 use dwcp_eventual::SyncPolicy;
 use dwcp_node::Node;
 use dwcp_runtime_sim::trace::Violation;
 use dwcp_store::api::RangeRequest;
-use dwcp_workload::converged::{self, Holds};
+use dwcp_workload::converged::{self, Excuses, Holds};
 use dwcp_workload::judge::{self, Held};
 use dwcp_workload::script::{counter_key, list_key, map_key, register_key, set_key};
 use dwcp_workload::{Log, Outcome, Record};
@@ -88,7 +88,12 @@ pub(super) fn judge(
                     let soon = |at: Instant| at >= r.call && at.since(r.ret) <= SyncPolicy::LOST_MAX;
                     ahead && ends.iter().any(|(at, node)| r.node == Some(*node) && soon(*at))
                 };
-                let (lost, first) = converged::eventual(log, &held, &may_be_lost);
+                let was_evicted = |node: NodeId| {
+                    let ended = |m: &Member| m.node == node && matches!(m.standing, Standing::Evicted { .. });
+                    held.0.roster().iter().any(|(_, m)| ended(m))
+                };
+                let excuses = Excuses { may_be_lost: &may_be_lost, was_evicted: &was_evicted };
+                let (lost, first) = converged::eventual(log, &held, &excuses);
                 figures.insert(Figure::Rpo, lost);
                 first
             }),

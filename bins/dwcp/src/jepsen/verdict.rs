@@ -138,7 +138,7 @@ pub(super) fn judge(order: &Order, ran: &Ran, history: &History) -> Verdict {
             say("what is there was written once", judge::exactly_once(&ran.log, past).err());
         }
         Some(Kept::Eventual(contents)) => {
-            let (n, first) = converged::eventual(&ran.log, contents, &|_| false);
+            let (n, first) = converged::eventual(&ran.log, contents, &converged::Excuses::NONE);
             lost = n;
             let promise =
                 "what was acknowledged is there, what was removed is gone, every increment counts once";

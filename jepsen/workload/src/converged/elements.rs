@@ -15,7 +15,7 @@ struct Fate<'a> {
     gone: Option<&'a Record>,
     /// Where the first of all began, as a place in the log; those of which nobody knows, too.
     tried: Option<u64>,
-    /// Who emptied what it was in and saw it.
+    /// Who emptied what it was in saw it, and that was a promise.
     shown: bool,
 }
 
@@ -102,8 +102,8 @@ fn fates<'a>(done: &[Done<'a>], wrong: &mut Wrong) -> Fates<'a> {
         for element in seen {
             let fate = fates.of.entry((of, key, *element)).or_default();
             fate.tried_at(began);
-            fate.shown = true;
             if one.promised {
+                fate.shown = true;
                 fate.gone = Some(one.record);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Done, Holds, Wrong, at};
 use crate::record::{Deed, Outcome, Record};
+use dwcp_env::NodeId;
 use std::collections::BTreeMap;
 
 /// Lists at the end of a run, and where each element stands.
@@ -40,7 +41,7 @@ fn number(element: &[u8]) -> Option<u64> {
 
 /// A push of which something is left: where its first and its last stand.
 struct Pushed<'a> {
-    record: &'a Record,
+    done: Done<'a>,
     list: u64,
     /// Its first element, whether it is left or not.
     element: u64,
@@ -49,7 +50,12 @@ struct Pushed<'a> {
     last: usize,
 }
 
-pub(super) fn judge(done: &[Done<'_>], lists: &Lists, wrong: &mut Wrong) {
+pub(super) fn judge(
+    done: &[Done<'_>],
+    lists: &Lists,
+    was_evicted: &dyn Fn(NodeId) -> bool,
+    wrong: &mut Wrong,
+) {
     let mut known: BTreeMap<(u64, u64), &Record> = BTreeMap::new();
     let mut left: Vec<Pushed<'_>> = Vec::new();
     for one in done {
@@ -74,6 +80,7 @@ pub(super) fn judge(done: &[Done<'_>], lists: &Lists, wrong: &mut Wrong) {
             }
         }
     }
+    left.retain(|p| p.done.record.outcome == Outcome::Ok && !p.done.record.node.is_some_and(was_evicted));
     sessions(left, wrong);
 }
 
@@ -91,27 +98,27 @@ fn together<'a>(one: &Done<'a>, lists: &Lists, wrong: &mut Wrong) -> Option<Push
             format!("elements {element} and after of list {key} were pushed as one, and stand at {places:?}");
         wrong.say(one.record, false, told);
     }
-    Some(Pushed { record: one.record, list: key, element, left, first, last })
+    Some(Pushed { done: *one, list: key, element, left, first, last })
 }
 
 /// Whether each push is beyond all that its node had acknowledged before.
 fn sessions(left: Vec<Pushed<'_>>, wrong: &mut Wrong) {
     let mut of_one: BTreeMap<_, Vec<Pushed<'_>>> = BTreeMap::new();
-    for pushed in left.into_iter().filter(|p| p.record.outcome == Outcome::Ok) {
-        of_one.entry((pushed.list, pushed.record.node)).or_default().push(pushed);
+    for pushed in left {
+        of_one.entry((pushed.list, pushed.done.record.node)).or_default().push(pushed);
     }
     for ((list, _), pushes) in &of_one {
         for later in pushes {
             let passed =
                 |p: &&Pushed<'_>| if later.left { p.first < later.last } else { p.last > later.first };
-            let before = |p: &&Pushed<'_>| p.record.ret_place < later.record.call_place;
+            let before = |p: &&Pushed<'_>| p.done.is_known_to(later.done.record);
             if let Some(p) = pushes.iter().filter(before).find(passed) {
-                let (end, node) = (if later.left { "left" } else { "right" }, at(later.record));
+                let (end, node) = (if later.left { "left" } else { "right" }, at(later.done.record));
                 let told = format!(
                     "list {list} holds {} at {}, which {node} pushed to the {end} end when it had {}, which is at {}",
                     later.element, later.first, p.element, p.first
                 );
-                wrong.say(later.record, false, told);
+                wrong.say(later.done.record, false, told);
                 break;
             }
         }

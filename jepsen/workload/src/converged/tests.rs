@@ -109,10 +109,11 @@ fn each_kind_of_loss_is_seen() {
         (&[(field(8), OK)], Some(1)),
     ];
     for (deeds, want) in table {
-        let (lost, broken) = eventual(&log(deeds), &state, &|_| false);
+        let (lost, broken) = eventual(&log(deeds), &state, &Excuses::NONE);
         assert_eq!(broken.is_some().then_some(lost), *want, "{deeds:?}: {broken:?}");
         // What was no promise can't be broken; what was refused must not be there all the same.
-        let (lost, broken) = eventual(&log(deeds), &state, &|_| true);
+        let (lost, broken) =
+            eventual(&log(deeds), &state, &Excuses { may_be_lost: &|_| true, ..Excuses::NONE });
         let false_whatever = deeds.contains(&(add(10), FAIL)) || deeds.contains(&(count(4), OK));
         assert_eq!((lost, broken.is_some()), (0, false_whatever), "{deeds:?}: {broken:?}");
     }
@@ -128,7 +129,7 @@ fn judged(rows: &[Row<'_>]) {
             several => What::Together(several.to_vec()),
         };
         let log = told(deeds.iter().map(|(node, deeds, outcome)| (*node, what(deeds), *outcome)));
-        let (_, broken) = eventual(&log, state, &|_| false);
+        let (_, broken) = eventual(&log, state, &Excuses::NONE);
         let said = broken.map(|b| b.detail).unwrap_or_default();
         assert!(
             if want.is_empty() { said.is_empty() } else { said.contains(want) },
@@ -259,6 +260,48 @@ fn a_register_shows_nothing_that_its_own_node_wrote_over() {
 }
 
 #[test]
+fn what_a_node_shows_of_a_counter_never_falls_and_is_no_more_than_was_asked_for() {
+    let reads = |total| [Deed::Read { key: 1, total: Some(total) }];
+    let nothing = [Deed::Read { key: 1, total: None }];
+    let all = |total: i128| State { totals: BTreeMap::from([(1, total)]), ..State::default() };
+    judged(&[
+        (&[(1, &[count(3)], OK), (1, &reads(3), OK), (2, &reads(0), OK), (2, &reads(3), OK)], all(3), ""),
+        (&[(1, &[count(3)], OK), (1, &reads(2), OK)], all(3), "was 2 at n1, which had acknowledged 3"),
+        (&[(1, &[count(3)], OK), (1, &nothing, OK)], all(3), "was 0 at n1"),
+        (&[(1, &[count(3)], INFO), (1, &reads(0), OK)], all(3), ""),
+        (&[(1, &[count(3)], OK), (2, &reads(3), OK), (2, &reads(0), OK)], all(3), "which had shown 3"),
+        (&[(1, &[count(3)], OK), (2, &reads(3), OK), (3, &reads(0), OK)], all(3), ""),
+        (&[(1, &reads(3), OK), (1, &[count(3)], OK)], all(3), "was 3 at n1 when 0 had been asked for"),
+        (
+            &[(1, &[count(3)], FAIL), (1, &[count(1)], OK), (2, &reads(4), OK)],
+            all(1),
+            "when 1 had been asked",
+        ),
+    ]);
+}
+
+#[test]
+fn what_was_no_promise_proves_nothing_of_what_came_after_it() {
+    let both = What::Together(vec![add(20), field(30)]);
+    let one = |deed: Deed| What::Eventual(deed);
+    let half = State { fields: fields(&[]).fields, ..elements(&[]) };
+    // The first of each was answered ahead of the disk, and so, where it says so, was the second.
+    let table: [(What, What, bool, &State, bool); 5] = [
+        (one(push(20, 1)), one(push(30, 1)), false, &list(&[30, 20]), false),
+        (one(write(1)), one(write(2)), false, &shows(1), false),
+        (one(count(3)), one(Deed::Read { key: 1, total: Some(0) }), false, &State::default(), false),
+        (both.clone(), one(empty(Of::Map, &[30])), true, &half, false),
+        (both, one(empty(Of::Map, &[30])), false, &half, true),
+    ];
+    for (first, second, both, state, wrong) in table {
+        let log = told([(1, first, OK), (1, second, OK)].into_iter());
+        let may_be_lost = |r: &Record| both || r.call_place == 1;
+        let (_, broken) = eventual(&log, state, &Excuses { may_be_lost: &may_be_lost, ..Excuses::NONE });
+        assert_eq!(broken.is_some(), wrong, "{log:?}: {broken:?}");
+    }
+}
+
+#[test]
 fn a_list_holds_each_element_once_and_in_an_order_that_its_pushers_knew() {
     let two: &[(u64, &[Deed], Outcome)] = &[(1, &[push(20, 1)], OK), (1, &[push(30, 1)], OK)];
     let left: &[(u64, &[Deed], Outcome)] = &[(1, &[push(20, 1)], OK), (1, &[push_left(30, 1)], OK)];
@@ -287,4 +330,14 @@ fn a_list_holds_each_element_once_and_in_an_order_that_its_pushers_knew() {
         (without, list(&[20, 22, 30]), ""),
         (without, list(&[20, 30, 22]), "were pushed as one"),
     ]);
+}
+
+#[test]
+fn what_an_evicted_node_pushed_stands_together_if_not_in_its_order() {
+    let pushes = |node| [push(20, 2), push(30, 1)].map(|deed| (node, What::Eventual(deed), OK)).into_iter();
+    let excuses = Excuses { was_evicted: &|n| n == NodeId(1), ..Excuses::NONE };
+    let broken = |node, at_end: &[u64]| eventual(&told(pushes(node)), &list(at_end), &excuses).1.is_some();
+    assert!(!broken(1, &[30, 20, 21]), "the order of its pushes is not known");
+    assert!(broken(2, &[30, 20, 21]), "of another's it is");
+    assert!(broken(1, &[20, 30, 21]) && broken(1, &[20, 21]), "all of each push is there, together");
 }

@@ -5,13 +5,14 @@
 //! | one to three elements to an end of a list | `RPUSH`, `LPUSH` | each is there once, together, in their order |
 //! | an own element goes | `SREM`, `HDEL`, `LREM` | if it was seen it is gone |
 //! | everything goes, by anybody | `MULTI`, what is there, `DEL`, `EXEC` | what was seen is gone, all else stays |
+//! | a counter is read | `GET` | it shows what its node had acknowledged and shown before |
 //! | two to four writes as one | `MULTI` … `EXEC` | all are there, or none |
 //!
 //! `DEL` takes out what its node had seen, no more; so it is asked together with a read of all that. Only every third
 //! key is emptied: where it is not known whether a `DEL` was done, nothing can be said of its key any more, and of the others
 //! much shall be said. What is put is unique over the run, as in [`super::eventual`], and nothing is asked twice.
 
-use super::eventual::{bytes, counter_key, list_key, map_key, register_key, set_key};
+use super::eventual::{bytes, counter_key, list_key, map_key, register_key, set_key, total_of};
 use super::{Begun, Draw, Then, number_of};
 use crate::ask::{Answer, Ask};
 use crate::record::{Deed, Of, What};
@@ -57,6 +58,7 @@ impl Collections {
                 let ask = Ask::Together(deeds.iter().flat_map(commands).collect());
                 Begun { what: Some(What::Together(deeds)), ask }
             }
+            33..40 => one(Deed::Read { key: draw.below(self.keys, KEY, 0), total: None }),
             _ => one(self.put(draw, 0)),
         }
     }
@@ -107,6 +109,9 @@ impl Collections {
             (Deed::Field { key, field }, [Some(Reply::Number(_))]) => self.remember(Of::Map, *key, *field),
             (Deed::Push { key, element, many, .. }, [Some(Reply::Number(_))]) => {
                 self.remember(Of::List, *key, *element + (*element >> 4) % *many);
+            }
+            (Deed::Read { total, .. }, [Some(Reply::Value(value))]) => {
+                *total = value.as_deref().and_then(total_of)
             }
             (Deed::Remove { seen, .. }, [Some(Reply::Number(n))]) => *seen = n.unsigned_abs(),
             (Deed::Count { .. }, [Some(Reply::Number(_))]) | (Deed::Write { .. }, [Some(Reply::Done)]) => {}

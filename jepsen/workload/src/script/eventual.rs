@@ -79,6 +79,11 @@ fn filled(begin: Bytes, size: usize) -> Bytes {
     out.into()
 }
 
+/// A counter's total, as it is shown.
+pub(super) fn total_of(value: &[u8]) -> Option<u64> {
+    core::str::from_utf8(value).ok()?.parse().ok()
+}
+
 pub(super) fn bytes(n: u64) -> Bytes {
     Bytes::copy_from_slice(&n.to_be_bytes())
 }
@@ -149,7 +154,7 @@ impl Eventual {
             (Deed::Count { .. } | Deed::Field { .. }, Reply::Number(_))
             | (Deed::Write { .. }, Reply::Done) => {}
             (Deed::Read { total, .. }, Reply::Value(value)) => {
-                *total = value.and_then(|v| core::str::from_utf8(&v).ok()?.parse().ok());
+                *total = value.as_deref().and_then(total_of);
             }
             _ => return Then::fail(),
         }
