@@ -1,6 +1,6 @@
 //! Hints that a leader's process is gone, right and wrong ones.
 
-use crate::harness::{G, World, members, n};
+use crate::harness::{Answered, G, World, members, n};
 use dwcp_consensus::MemberChange;
 use dwcp_env::{Duration, NodeId};
 use dwcp_raft::GroupConfig;
@@ -144,11 +144,11 @@ fn a_pre_vote_that_is_lost_is_asked_for_again_before_the_lease_ends() {
 fn who_has_no_vote_does_not_look_for_another_leader() {
     let mut w = World::cluster(5, 3);
     let leader = w.elect();
+    w.write(G, "a");
     w.add(n(4), BTreeMap::from([(G, GroupConfig::lan(n(4)))]));
     let token = w.change(leader, MemberChange::AddLearner(n(4), members(&[4])[&n(4)].clone()));
-    w.answer(token);
-    w.write(G, "a");
-    w.agree(G);
+    assert_eq!(w.answer(token), Answered::Done(Ok(())));
+    assert_eq!(w.agree(G), ["a"]);
     w.hint(n(4), leader);
     w.run(Duration::secs(2));
     assert!(!w.marked("raft.leader_gone"));
