@@ -9,9 +9,15 @@ use dwcp_consensus::rehearsal::explore::{Bounds, explore};
 #[test]
 fn the_double_holds_in_every_state_of_small_worlds() {
     let small = Bounds { commands: 1, ticks: 1, ..Bounds::default() };
-    for bounds in
-        [small, Bounds { late_syncs: true, ..small }, Bounds { nodes: 2, ticks: 2, reads: 1, ..small }]
-    {
+    let in_order = Bounds { fifo: true, commands: 2, ..small };
+    for bounds in [
+        small,
+        Bounds { late_syncs: true, ..small },
+        Bounds { nodes: 2, ticks: 2, reads: 1, ..small },
+        in_order,
+        Bounds { losses: 1, ..in_order },
+        Bounds { crashes: 1, late_syncs: true, commands: 1, ..in_order },
+    ] {
         let explored = explore(&Double { bug: None }, bounds);
         assert_eq!(explored.violation, None, "{:#?}", explored.violation);
         assert!(explored.complete && explored.finished > 0, "{explored:?}");

@@ -16,6 +16,8 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
         tickers: args.tickers,
         crashes: args.crashes,
         reads: args.reads,
+        fifo: args.fifo,
+        losses: args.losses,
         late_syncs: args.late_syncs,
         depth_first: args.depth_first,
         states_max: args.states,
@@ -30,7 +32,7 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
     bar.finish_and_clear();
     let seconds = begin.elapsed().as_secs_f64();
     if args.output == Format::Json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({
                 "protocol": subject.name(), "mutant": mutant, "states": explored.states,
@@ -41,7 +43,7 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
             })
         );
     } else {
-        println!(
+        say!(
             "{} {}: {} states, {} transitions, depth {}, {} with all commands acknowledged, {}, {seconds:.1} s",
             subject.name(),
             mutant.unwrap_or(""),
@@ -52,9 +54,9 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
             if explored.complete { "all of them" } else { "not all" },
         );
         if let Some((broken, story)) = &explored.violation {
-            println!("BROKEN {}: {}", broken.invariant, broken.what);
+            say!("BROKEN {}: {}", broken.invariant, broken.what);
             for line in story {
-                println!("{line}");
+                say!("{line}");
             }
         }
     }

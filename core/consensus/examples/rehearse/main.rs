@@ -10,6 +10,16 @@
     reason = "a command line reads a clock, starts threads and prints"
 )]
 
+/// Prints a line; who closed the pipe does not want the rest.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        if writeln!(std::io::stdout(), $($words)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+
 #[path = "../../tests/double/mod.rs"]
 mod double;
 mod explored;
@@ -73,6 +83,12 @@ pub(crate) struct Args {
     /// [explore] Reads in all.
     #[arg(long, default_value_t = 0)]
     reads: u8,
+    /// [explore] Links keep order.
+    #[arg(long)]
+    fifo: bool,
+    /// [explore] With links that keep order: messages lost while later ones arrive.
+    #[arg(long, default_value_t = 0)]
+    losses: u8,
     /// [explore] A sync is an action of its own.
     #[arg(long)]
     late_syncs: bool,

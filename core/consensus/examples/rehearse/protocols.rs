@@ -102,10 +102,10 @@ fn list(output: Format) -> ExitCode {
     if output == Format::Json {
         let all: Vec<_> =
             NAMES.iter().map(|n| serde_json::json!({ "protocol": n, "mutants": mutants(n) })).collect();
-        println!("{}", serde_json::json!(all));
+        say!("{}", serde_json::json!(all));
     } else {
         for name in NAMES {
-            println!("{name}: planted bugs: {}", mutants(name).join(", "));
+            say!("{name}: planted bugs: {}", mutants(name).join(", "));
         }
     }
     ExitCode::SUCCESS

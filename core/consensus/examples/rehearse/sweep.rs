@@ -110,7 +110,7 @@ pub(crate) fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Sce
             sum.worst_heal.1,
         );
         if args.output == Format::Text {
-            bar.suspend(|| println!("{line}"));
+            bar.suspend(|| say!("{line}"));
         }
         rows.push(serde_json::json!({
             "scenario": scenario.name(), "held": sum.held, "events": sum.events,
@@ -134,27 +134,27 @@ pub(crate) fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Sce
             })
         });
         let digest = format!("{:016x}", all.digest);
-        println!(
+        say!(
             "{}",
             serde_json::json!({ "protocol": subject.name(), "held": all.held, "digest": digest,
                 "scenarios": rows, "tally": tally, "failure": failure })
         );
     } else {
         for (name, count) in all.tally.each() {
-            println!("{count:>14} {name}");
+            say!("{count:>14} {name}");
         }
-        println!(
+        say!(
             "{:016x} digest of {} runs, {:.0} simulated seconds",
             all.digest,
             all.held,
             all.simulated.as_secs_f64()
         );
         for line in story.iter().flatten() {
-            println!("{line}");
+            say!("{line}");
         }
         if let Some(failure) = &all.failure {
-            println!("BROKEN {failure}");
-            println!(
+            say!("BROKEN {failure}");
+            say!(
                 "again: --protocol {} --scenario {} --seeds 1 --from {} --story",
                 subject.name(),
                 failure.scenario.name(),
@@ -188,11 +188,11 @@ pub(crate) fn found<S: Subject + Sync>(subject: &S, name: &str, args: &Args, sce
         let failure = first.as_ref().map(|f| {
             serde_json::json!({ "scenario": f.scenario.name(), "seed": f.seed, "invariant": f.broken.invariant })
         });
-        println!("{}", serde_json::json!({ "mutant": name, "found": found, "failure": failure }));
+        say!("{}", serde_json::json!({ "mutant": name, "found": found, "failure": failure }));
     } else {
         match first {
-            Some(failure) => println!("{name:<22} found: {failure}"),
-            None => println!("{name:<22} NOT FOUND in {} seeds of each scenario", args.seeds),
+            Some(failure) => say!("{name:<22} found: {failure}"),
+            None => say!("{name:<22} NOT FOUND in {} seeds of each scenario", args.seeds),
         }
     }
     found

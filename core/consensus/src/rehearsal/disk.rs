@@ -101,3 +101,71 @@ impl<R> Disk<R> {
         torn
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Disk;
+
+    fn filled(upto: u64) -> Disk<u64> {
+        let mut disk = Disk::new();
+        for ticket in 1..=upto {
+            assert!(disk.append(ticket, ticket));
+        }
+        disk
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_there_when_it_began() {
+        let mut disk = filled(2);
+        assert!(disk.begin_sync() && !disk.begin_sync(), "one at a time");
+        assert!(disk.append(3, 3));
+        assert_eq!(disk.end_sync(), Some(2));
+        assert_eq!((disk.safe(), disk.unsafe_count()), (&[1, 2][..], 1));
+        assert!(disk.begin_sync());
+        assert_eq!(disk.end_sync(), Some(3));
+        assert!(!disk.begin_sync(), "nothing left");
+    }
+
+    #[test]
+    fn a_ticket_out_of_order_is_seen() {
+        assert!(!filled(2).append(4, 4));
+    }
+
+    #[test]
+    fn a_crash_keeps_what_is_safe_and_what_was_drawn() {
+        for more in 0..=3 {
+            let mut disk = filled(2);
+            disk.begin_sync();
+            disk.end_sync();
+            (3..=5).for_each(|t| assert!(disk.append(t, t)));
+            let torn = disk.crash(more);
+            assert_eq!((torn.lost, torn.unreported, torn.compacting), (3 - more, more, false));
+            assert_eq!(disk.records.len(), 2 + more);
+            // A new lifetime counts its own tickets; all that was kept is safe.
+            assert!(disk.append(1, 9) && disk.begin_sync());
+            assert_eq!((disk.end_sync(), disk.safe().len()), (Some(1), 3 + more));
+        }
+    }
+
+    #[test]
+    fn a_compaction_replaces_what_came_before_it_as_a_whole() {
+        let mut disk = filled(3);
+        disk.begin_compaction([100].into());
+        (4..=5).for_each(|t| assert!(disk.append(t, t)));
+        // It holds the effect of tickets 1 to 3, synced or not.
+        assert_eq!(disk.end_compaction(), Some(3));
+        assert_eq!((&disk.records[..], disk.safe()), (&[100, 4, 5][..], &[100][..]));
+        assert!(disk.begin_sync());
+        assert_eq!(disk.end_sync(), Some(5));
+        assert_eq!(disk.safe(), [100, 4, 5]);
+        // A later one, when more than it covers is safe already.
+        disk.begin_compaction([200].into());
+        assert!(disk.append(6, 6) && disk.begin_sync());
+        assert_eq!((disk.end_sync(), disk.end_compaction()), (Some(6), None));
+        assert_eq!(disk.safe(), [200, 6]);
+        // A crash in the middle leaves the old log.
+        disk.begin_compaction([300].into());
+        assert!(disk.crash(0).compacting);
+        assert_eq!((disk.end_compaction(), &disk.records[..]), (None, &[200, 6][..]));
+    }
+}

@@ -174,3 +174,88 @@ impl Network {
         connected
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::Scenario;
+
+    fn plan(nodes: usize) -> Plan {
+        Plan {
+            seed: 3,
+            scenario: Scenario::Steady,
+            nodes,
+            commands: 0,
+            calm: Instant::FAR,
+            patience: Duration::ZERO,
+            delay: (Duration::micros(100), Duration::micros(400)),
+            loss: 0,
+            double: 0,
+            overtake: 0,
+            fifo: true,
+            sync: (Duration::ZERO, Duration::ZERO),
+            drift: 0,
+            checkpoint_every: 0,
+            window: 1,
+            batch: 1,
+            gap: Duration::ZERO,
+            reads: 0,
+            conflict: 0,
+            traitors: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Whom each node hears and is heard by.
+    fn links(shape: Shape, nodes: usize, leader: usize, at: u64) -> (Vec<usize>, bool) {
+        let mut network = Network::new(&plan(nodes));
+        let connected = network.shape(shape, leader, Instant::from_nanos(at));
+        let degree = |a: usize| {
+            (0..nodes).filter(|b| *b != a && network.reaches(a, *b) && network.reaches(*b, a)).count()
+        };
+        ((0..nodes).map(degree).collect(), connected)
+    }
+
+    #[test]
+    fn shapes_are_what_their_papers_draw() {
+        for at in 0..50 {
+            let leader = at as usize % 5;
+            let (degree, _) = links(Shape::QuorumLoss, 5, leader, at);
+            let mut sorted = degree.clone();
+            sorted.sort_unstable();
+            assert_eq!(
+                (sorted, degree[leader]),
+                (alloc::vec![1, 1, 1, 1, 4], 1),
+                "all reach one that is not the leader"
+            );
+            let (degree, _) = links(Shape::Constrained, 5, leader, at);
+            assert_eq!((degree[leader], degree.iter().max()), (0, Some(&3)));
+            let (degree, connected) = links(Shape::Chained, 5, leader, at);
+            assert_eq!((degree[leader], degree.iter().sum::<usize>(), connected), (1, 8, false), "a line");
+            assert!(degree.iter().all(|d| *d <= 2));
+            let (degree, connected) = links(Shape::OldLeader, 5, leader, at);
+            let mut sorted = degree.clone();
+            sorted.sort_unstable();
+            assert_eq!((sorted, degree[leader], connected), (alloc::vec![0, 1, 2, 2, 3], 1, true));
+            let (degree, connected) = links(Shape::Isolate, 3, leader % 3, at);
+            assert_eq!((degree[leader % 3], degree.iter().sum::<usize>(), connected), (0, 2, true));
+        }
+    }
+
+    #[test]
+    fn a_link_that_keeps_order_keeps_it_and_others_do_not() {
+        let mut tally = Tally::default();
+        let arrivals = |plan: &Plan, tally: &mut Tally| -> Vec<Instant> {
+            let mut network = Network::new(plan);
+            let send = |n: u64| network.send(plan, Instant::from_nanos(n * 10_000), 0, 1, 0, tally).first;
+            (0..200).filter_map(send).collect()
+        };
+        let ordered = plan(2);
+        assert!(arrivals(&ordered, &mut tally).is_sorted());
+        let rough = Plan { fifo: false, overtake: 20_000, loss: 6_554, double: 6_554, ..ordered };
+        let came = arrivals(&rough, &mut tally);
+        assert!(!came.is_sorted());
+        assert!((160..200).contains(&came.len()) && tally.of(Seen::Lost) == 200 - came.len() as u64);
+        assert!(tally.of(Seen::Doubled) > 5 && tally.of(Seen::Overtook) > 20);
+    }
+}

@@ -29,6 +29,8 @@ pub(super) enum Action {
     Start,
     /// The message at this place of the list arrives.
     Deliver(u16),
+    /// It is lost, and does not hold up those behind it any more.
+    Lose(u16),
     /// A sync of all that was appended ends.
     Sync(u8),
     /// The clock jumps to the next tick.
@@ -82,6 +84,7 @@ struct Seen {
     ticks: u8,
     crashes: u8,
     reads: u8,
+    losses: u8,
 }
 
 /// A group, its messages and its past.
@@ -163,16 +166,27 @@ impl<P: Protocol> Cosmos<P> {
                 .wrapping_add(digest.rotate_left(place as u32 * 11 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
         // Letters are a set: their order says nothing.
-        let letters = self.letters.iter().fold(0_u128, |sum, l| sum.wrapping_add(l.digest));
+        let letters = self.letters.iter().enumerate().fold(0_u128, |sum, (at, l)| {
+            let digest =
+                if self.bounds.fifo { Digest::of(&(l.digest, self.before(at).count())) } else { l.digest };
+            sum.wrapping_add(digest)
+        });
         Digest::of(&(sum, letters))
     }
 
     /// Whether all that happened since `before` is that one letter is no longer on its way. Whatever can
     /// follow could also follow in `before`, where that letter need never arrive.
     pub(super) fn only_lost_a_letter(&self, before: &Self) -> bool {
-        self.letters.len() + 1 == before.letters.len()
+        !self.bounds.fifo
+            && self.letters.len() + 1 == before.letters.len()
             && self.cells.iter().zip(&before.cells).all(|((_, a), (_, b))| a == b)
             && self.seen == before.seen
+    }
+
+    /// Letters sent earlier on the same link.
+    fn before(&self, at: usize) -> impl Iterator<Item = &Rc<Letter<P::Message>>> {
+        let letter = &self.letters[at];
+        self.letters[..at].iter().filter(move |l| (l.from, l.to) == (letter.from, letter.to))
     }
 
     pub(super) fn finished(&self) -> bool {
@@ -181,7 +195,13 @@ impl<P: Protocol> Cosmos<P> {
 
     /// All that may happen next.
     pub(super) fn actions<S: Subject<P = P>>(&self, subject: &S, out: &mut Vec<Action>) {
-        out.extend((0..self.letters.len()).map(|i| Action::Deliver(i as u16)));
+        for at in (0..self.letters.len()).filter(|at| !self.bounds.fifo || self.before(*at).next().is_none())
+        {
+            out.push(Action::Deliver(at as u16));
+            if self.bounds.fifo && self.seen.losses < self.bounds.losses {
+                out.push(Action::Lose(at as u16));
+            }
+        }
         let leads = |cell: &Cell<P>| subject.leaderless() || cell.protocol.standing().role == Role::Leader;
         for (node, (cell, _)) in self.cells.iter().enumerate() {
             let n = node as u8;
@@ -209,9 +229,10 @@ impl<P: Protocol> Cosmos<P> {
 
     pub(super) fn tell(&self, action: &Action) -> String {
         match action {
-            Action::Deliver(at) => {
+            Action::Deliver(at) | Action::Lose(at) => {
+                let verb = if matches!(action, Action::Lose(_)) { "lose" } else { "deliver" };
                 let letter = &self.letters[usize::from(*at)];
-                format!("deliver {} to {}: {:?}", letter.from + 1, letter.to + 1, letter.message)
+                format!("{verb} {} to {}: {:?}", letter.from + 1, letter.to + 1, letter.message)
             }
             Action::Crash(node, keep) => {
                 format!("crash {}, keeping {keep} records that were not safe", node + 1)
@@ -229,10 +250,15 @@ impl<P: Protocol> Cosmos<P> {
         match action {
             Action::Start => Ok(()),
             Action::Deliver(at) => {
-                let letter = self.letters.swap_remove(usize::from(at));
+                let letter = self.letters.remove(usize::from(at));
                 let from = NodeId(u64::from(letter.from) + 1);
                 let message = Rc::try_unwrap(letter).unwrap_or_else(|l| (*l).clone());
                 self.input(subject, message.to, Input::Message { from, message: message.message })
+            }
+            Action::Lose(at) => {
+                self.seen.losses += 1;
+                self.letters.remove(usize::from(at));
+                Ok(())
             }
             Action::Sync(node) => {
                 self.sync(subject, node)?;
@@ -312,7 +338,14 @@ impl<P: Protocol> Cosmos<P> {
 
     fn send(&mut self, from: u8, to: u8, message: P::Message) {
         let digest = Digest::of(&(from, to, &message));
-        if !self.letters.iter().any(|l| l.digest == digest) {
+        // On a link that keeps order only the message right before can be its equal.
+        let equal = if self.bounds.fifo {
+            let last = self.letters.iter().rev().find(|l| (l.from, l.to) == (from, to));
+            last.is_some_and(|l| l.digest == digest)
+        } else {
+            self.letters.iter().any(|l| l.digest == digest)
+        };
+        if !equal {
             self.letters.push(Rc::new(Letter { from, to, message, digest }));
         }
     }

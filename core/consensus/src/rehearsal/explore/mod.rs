@@ -11,7 +11,10 @@
 //! absence is a node to which nothing is delivered). With [`Bounds::late_syncs`] a sync is an action of its
 //! own; without it everything is on disk at once, which is far fewer states.
 //!
-//! **Reduction.** A delivery that changes nothing but that the message is gone leads to a state whose
+//! With [`Bounds::fifo`] links keep order: only the oldest message of a link arrives, or is lost, of which
+//! there are [`Bounds::losses`]. That is what talkative protocols can be explored under.
+//!
+//! **Reduction.** Where messages overtake, a delivery that changes nothing but that the message is gone leads to a state whose
 //! futures are all futures of the state before: it is not kept. Nothing else is left out.
 //!
 //! **Invariants** are those of [`super::invariant`], restated over states: agreement, order, only what was
@@ -52,6 +55,10 @@ pub struct Bounds {
     pub crashes: u8,
     /// Reads in all.
     pub reads: u8,
+    /// Links keep order, as those of production do within a lane; otherwise messages overtake freely.
+    pub fifo: bool,
+    /// With links that keep order: messages lost in all while later ones arrive.
+    pub losses: u8,
     /// Whether a sync is an action of its own.
     pub late_syncs: bool,
     /// Depth first finds deep violations with little memory; breadth first finds shortest ones.
@@ -70,6 +77,8 @@ impl Default for Bounds {
             tickers: 2,
             crashes: 0,
             reads: 0,
+            fifo: false,
+            losses: 0,
             late_syncs: false,
             depth_first: false,
             states_max: 2_000_000,
