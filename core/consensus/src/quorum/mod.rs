@@ -6,6 +6,30 @@
 //!
 //! **Model.** Members of an epoch are numbered by their place in its sorted list; a [`NodeSet`] is a
 //! set of places, at most [`MEMBERS_MAX`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `system` | [`System`]: the six systems and PBFT's, as data that travels with an epoch |
+//! | `minimal` | the smallest quorums, by enumeration |
+//! | `admission` | [`admit`]: whether a system keeps what a protocol [`Needs`], and which sets break it |
+//! | `rank` | what a system bears, how it spreads load, how far its nearest quorum is |
+//!
+//! **Sources.** Majority, Thomas (TODS 1979). Fast Paxos, Lamport (Distributed Computing 2006), §2.2. Flexible
+//! Paxos, Howard, Malkhi, Spiegelman (OPODIS 2016), §4 (also the grid). Weights, Gifford (SOSP 1979).
+//! Regions: Kumar, *Hierarchical quorum consensus* (IEEE TC 1991); FlexiRaft, Yadav, Rahut (CIDR 2023), §4. Witnesses, Pâris
+//! (ICDCS 1986). Byzantine, Malkhi, Reiter (1998); PBFT, Castro, Liskov (OSDI 1999).
+
+mod admission;
+mod minimal;
+mod rank;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{EXHAUSTIVE_MAX, Named, Needs, Refusal, admit};
+pub use minimal::{minimal, minimise};
+pub use rank::{Load, blocking, load, nearest, survives};
+pub use system::{Malformed, RegionRule, System};
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -101,40 +125,44 @@ pub enum Phase {
     Fast,
 }
 
-/// Which sets of members may decide.
+/// What a count of answers says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Enough said yes.
+    Won,
+    /// So many said no that the rest is not enough.
+    Lost,
+    /// Neither yet.
+    Pending,
+}
+
+/// Which sets of members may decide. Whatever covers a quorum is a quorum.
 pub trait Quorums {
     /// How many members there are.
     fn members(&self) -> usize;
     /// Whether these members are enough in this phase.
     fn is_quorum(&self, phase: Phase, set: NodeSet) -> bool;
-}
 
-/// The quorum systems there are, as data that travels with an epoch.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum System {
-    /// More than half, in both classic phases; a fast path needs all but a minority of a majority:
-    /// `F + ⌊(F + 1) / 2⌋` with `F = ⌊n / 2⌋`, the proposer included (EPaxos, SOSP 2013, §4.3).
-    Majority {
-        /// How many members.
-        members: u8,
-    },
-}
-
-impl Quorums for System {
-    fn members(&self) -> usize {
-        match self {
-            Self::Majority { members } => usize::from(*members),
+    /// What these answers come to.
+    fn outcome(&self, phase: Phase, yes: NodeSet, no: NodeSet) -> Outcome {
+        if self.is_quorum(phase, yes) {
+            Outcome::Won
+        } else if self.is_quorum(phase, NodeSet::first(self.members()).without(no)) {
+            Outcome::Pending
+        } else {
+            Outcome::Lost
         }
     }
 
-    fn is_quorum(&self, phase: Phase, set: NodeSet) -> bool {
-        let set = set.and(NodeSet::first(self.members()));
-        match self {
-            Self::Majority { members } => {
-                let n = usize::from(*members);
-                let f = n / 2;
-                set.len() >= if phase == Phase::Fast { (f + f.div_ceil(2)).max(f + 1) } else { f + 1 }
+    /// The highest mark that a quorum has reached, by place; 0 if none has.
+    fn reached(&self, phase: Phase, marks: &[u64]) -> u64 {
+        let held = |mark: u64| {
+            let mut set = NodeSet::EMPTY;
+            for (place, _) in marks.iter().enumerate().take(MEMBERS_MAX).filter(|(_, m)| **m >= mark) {
+                set.insert(place);
             }
-        }
+            self.is_quorum(phase, set)
+        };
+        marks.iter().copied().filter(|m| held(*m)).max().unwrap_or(0)
     }
 }
