@@ -16,17 +16,23 @@ pub enum Bug {
     SkipSuperseded = 5,
     /// Dead elements of sequences are purged as soon as they are dead here.
     PurgeEarly = 6,
+    /// What was cut off by an eviction goes by its old name for ever.
+    OldNames = 7,
+    /// An increment that is made anew brings the whole totals of the place that ended.
+    WholeTotals = 8,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::DropPending,
         Self::DropTieBreak,
         Self::TrimEarly,
         Self::ReuseDot,
         Self::SkipSuperseded,
         Self::PurgeEarly,
+        Self::OldNames,
+        Self::WholeTotals,
     ];
 }
 

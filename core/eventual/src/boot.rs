@@ -96,6 +96,7 @@ impl Eventual {
             heard: BTreeMap::new(),
             heard_any: now,
             next_wish: now,
+            promoting: None,
             covered: BTreeSet::new(),
             logged: found.space.version().clone(),
             next_entry: log.last.max(log.purged.map(|(_, i)| i)).map_or(1, |i| i + 1),

@@ -40,7 +40,7 @@ use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::space::{Cursor, Digest, Received, Refused, Restore, RestoreFault, SnapshotHeader};
-use dwcp_crdt::{Batch, Member, Roster, Standing, VersionVector};
+use dwcp_crdt::{Batch, Member, Roster, Space, Standing, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
 /// A holder that is silent for so long is given up.
@@ -309,6 +309,21 @@ impl Eventual {
         }
     }
 
+    /// Whether a fetched state has operations that an eviction cut off, of which its holder does not know; or, of a member whose end is being
+    /// decided, more than we have and may have reported, and its holder is not asked how far it has come. With either we would have to
+    /// give up our state again, and if that happened to all who are active nobody had any.
+    fn has_what_ends(&self, holder: NodeId, fetched: &Space) -> bool {
+        let roster = self.space.roster();
+        let version = fetched.version();
+        let asked =
+            self.place_of(holder).and_then(|r| roster.get(r)).map(|m| m.standing) == Some(Standing::Active);
+        let gains = |r| version.get(r) > self.space.version().get(r);
+        let ends = |(r, m): (_, &Member)| {
+            version.get(r) > roster.last(r) || (m.standing == Standing::Closing && !asked && gains(r))
+        };
+        roster.iter().any(ends)
+    }
+
     /// Puts the fetched state in the place of ours, with what only we have.
     fn install(&mut self, now: Now, from: NodeId, digest: Digest) -> Result<(), PeerFault> {
         let Some(mut fetch) = self.fetch.take() else { return Ok(()) };
@@ -333,6 +348,12 @@ impl Eventual {
             }
             Err(e) => return Err(message::fault(from, &e.to_string())),
         };
+        if self.has_what_ends(from, &space) {
+            self.probe.reachable("eventual.fetched_what_ends");
+            let roster = crate::identity::roster_bytes(self.space.roster());
+            self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
+            return Ok(());
+        }
         if space.digest() != digest {
             // The holder came back from a crash with less than it had, or an answer was lost to chance.
             self.probe.reachable("eventual.fetched_another_state");

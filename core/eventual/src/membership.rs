@@ -16,6 +16,8 @@ const WISH_AGAIN: Duration = Duration::secs(2);
 const EVICT_WITHIN: Duration = Duration::secs(60);
 /// So long the next in line is waited for, if it does nothing.
 const TURN: Duration = Duration::millis(400);
+/// So long a proposal may be under way.
+const PROPOSAL: Duration = Duration::secs(60);
 /// Peers that one that is not whole asks in a second.
 const ASKED_AT_ONCE: usize = 3;
 
@@ -243,7 +245,9 @@ impl Eventual {
         let me = self.place()?;
         let (roster, _) = self.decided.roster.as_ref()?;
         for (r, m) in roster.iter() {
-            let reported = self.decided.reports.contains_key(&(r.0, me.0));
+            // A state that was fetched since, from one who is asked too, may have brought more.
+            let reported =
+                self.decided.reports.get(&(r.0, me.0)).is_some_and(|said| said.0 >= self.logged.get(r));
             // What a crash could take back is not reported, nor is less than what is about to be taken from our own log.
             let durable = self.wal.lock().durable() >= self.last_lsn && !self.unacknowledged;
             let more = !self.serves() && self.leftover.iter().any(|b| b.replica() == r);
@@ -265,6 +269,11 @@ impl Eventual {
             return Some(roster::wish(&keyspace, &self.decided, &next));
         }
         let next = roster::due(now.mono, self.spec.patience, me, self.serves(), &self.decided, &self.heard)?;
+        let standing = |roster: &Roster, r| roster.get(r).map(|m| m.standing);
+        let back = |r| standing(roster, r) == Some(Standing::Lagging) && self.is_active(&next, r);
+        if next.iter().any(|(r, _)| back(r)) {
+            self.promoting = Some((roster.epoch, now.mono));
+        }
         Some(roster::wish(&keyspace, &self.decided, &next))
     }
 
@@ -317,6 +326,14 @@ impl Eventual {
         let long = long && self.serves() && !comes;
         let news = if far < last { long && said != Some(far) } else { said.is_some_and(|s| s < last) };
         news.then_some(far)
+    }
+
+    /// Whether it may have been decided that one who lagged is active again, because our log reaches back to what it has: so it must do
+    /// then. Else what we alone had besides would be in no log, and if our own end were decided next, nobody could make it anew. A proposal
+    /// is decided, or fails for good with the next epoch, or is given up.
+    pub(crate) fn is_promoting(&self, now: Now) -> bool {
+        self.promoting
+            .is_some_and(|(epoch, at)| self.space.roster().epoch == epoch && now.mono.since(at) < PROPOSAL)
     }
 
     fn is_active(&self, roster: &Roster, r: ReplicaIndex) -> bool {

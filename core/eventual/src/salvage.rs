@@ -27,9 +27,14 @@ impl Eventual {
     }
 
     fn set_aside(&mut self, of: ReplicaIndex, last: u64) {
-        let (own, others): (Vec<Batch>, Vec<Batch>) =
-            std::mem::take(&mut self.leftover).into_iter().partition(|b| b.replica() == of);
-        self.leftover = others;
+        let made = self.space.made(of, last, u64::MAX, 1);
+        // All who were active had it once, and each was evicted before one who came back had caught up. What is made at the awaited place would
+        // go by the names of what is lost.
+        self.records_lost |= made.is_none();
+        let beyond = |b: &&Batch| b.replica() == of && b.last().sequence() > last;
+        let own: Vec<Batch> = self.leftover.iter().filter(beyond).cloned().collect();
+        // What counts is passed on under the old place: the only one who had it besides us may have lost its disk since it said so.
+        self.leftover.retain(|b| b.replica() != of || b.first().sequence() <= last);
         let here = self.space.tail_of(of, last);
         let at = self.salvaged.iter().position(|t| t.of() == of);
         if own.is_empty() && (here.is_empty() || at.is_some()) {

@@ -4,7 +4,8 @@
 //! cargo run --profile sim -p dwcp-crdt --example histories -- --count 10000000
 //! ```
 //!
-//! Exit codes: 0 all held, 1 a history was violated (its seed and story are printed), 2 wrong arguments.
+//! Exit codes: 0 all held, 1 a history was violated (its seed and story are printed), 2 wrong arguments, 130 stopped (Ctrl-C, SIGTERM): how
+//! many had held by then is printed; a second Ctrl-C ends it at once.
 #![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "a tool: it prints")]
 
 mod draw;
@@ -14,15 +15,28 @@ mod world;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The exit code of one that was stopped.
+const STOPPED: u8 = 130;
+/// Histories between two movements of the bar, and between two lines of a log.
+const TOLD: u64 = 100;
+const LOGGED: u64 = 100_000;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Random histories of a convergent space, each step compared with the specification.
 ///
-/// A history is two to five replicas with loss, duplicates, reordering, partitions, crashes that take unsynced operations
-/// back, lost disks, snapshots read while operations go on, trimming, lagging and evicted members, and clocks an hour apart.
-/// The same seed is the same history everywhere: `--seed 123 --count 1 --story` tells what happened.
+/// A history is two to five nodes with loss, duplicates, reordering, partitions, crashes that take unsynced operations
+/// back, lost disks, states read while operations go on, trimming, clocks an hour apart; members that lag, are evicted, some together and without
+/// knowing, and return with what nobody had taken; and rosters that come late, or after later ones. The same seed is the same history everywhere: `--seed 123 --count 1 --story` tells what happened.
+///
+/// Exit codes: 0 all held, 1 one was violated, 2 wrong arguments, 130 stopped by Ctrl-C.
 #[derive(Parser)]
 struct Args {
     /// How many histories.
@@ -52,12 +66,13 @@ fn main() -> ExitCode {
         println!("crdts::Map: {found} of {} histories read differently by the order of merging", args.count);
         return ExitCode::SUCCESS;
     }
-    let bar = ProgressBar::new(args.count);
-    bar.set_style(
-        ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} {per_sec} {eta} left")
-            .expect("a template"),
-    );
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (bar, stop) = (bar(args.count), Arc::new(AtomicBool::new(false)));
+    // The second Ctrl-C ends it at once.
+    for signal in [SIGINT, SIGTERM] {
+        let ends = flag::register_conditional_shutdown(signal, STOPPED.into(), stop.clone());
+        ends.and(flag::register(signal, stop.clone())).expect("a handler of signals");
+    }
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let total = Mutex::new(world::Counts::default());
     let broken = Mutex::new(None::<u64>);
     std::thread::scope(|threads| {
@@ -65,30 +80,34 @@ fn main() -> ExitCode {
             threads.spawn(|| {
                 let mut counts = world::Counts::default();
                 while !stop.load(Ordering::Relaxed) {
-                    let from = next.fetch_add(1000, Ordering::Relaxed);
-                    let to = (from + 1000).min(args.count);
-                    if from >= to {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= args.count {
                         break;
                     }
-                    for n in from..to {
-                        let (result, c, story) = world::run(args.seed + n, args.story);
-                        counts.add(&c);
-                        if args.story {
-                            println!("{story}");
-                        }
-                        if result.is_err() {
-                            stop.store(true, Ordering::Relaxed);
-                            broken.lock().expect("a lock").get_or_insert(args.seed + n);
-                            break;
+                    let (result, c, story) = world::run(args.seed + n, args.story);
+                    counts.add(&c);
+                    if args.story {
+                        println!("{story}");
+                    }
+                    if result.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                        broken.lock().expect("a lock").get_or_insert(args.seed + n);
+                        break;
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(TOLD) {
+                        bar.set_position(done);
+                        if bar.is_hidden() && done.is_multiple_of(LOGGED) {
+                            eprintln!("{done} of {} histories, 0 violations so far", args.count);
                         }
                     }
-                    bar.inc(to - from);
                 }
                 total.lock().expect("a lock").add(&counts);
             });
         }
     });
     bar.finish_and_clear();
+    let done = done.into_inner();
     let (counts, broken) = (*total.lock().expect("a lock"), *broken.lock().expect("a lock"));
     if let Some(seed) = broken {
         let (result, _, story) = world::run(seed, true);
@@ -98,9 +117,16 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     }
     if args.output == "json" {
-        println!("{{\"histories\":{},\"checks\":{},\"violations\":0}}", args.count, counts.checks);
+        println!("{{\"histories\":{done},\"checks\":{},\"violations\":0}}", counts.checks);
     } else {
-        println!("{} histories, 0 violations: {counts:#?}", args.count);
+        let stopped =
+            if done < args.count { format!(" of {}, then stopped", args.count) } else { String::new() };
+        println!("{done} histories{stopped}, 0 violations: {counts:#?}");
     }
-    ExitCode::SUCCESS
+    if done < args.count { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS }
+}
+
+fn bar(count: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} {per_sec} {eta} left");
+    ProgressBar::new(count).with_style(style.expect("a template"))
 }

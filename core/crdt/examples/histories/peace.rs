@@ -1,56 +1,67 @@
 //! Judgement: a replica against the specification after each step; all of them against each other once everything is mended.
 
-use super::{Violation, World, fail};
-use crate::spec::{Seen, View};
+use super::{Node, Violation, World, fail};
+use crate::spec::drop_empty;
 use dwcp_crdt::address::{Address, Kind};
-use dwcp_crdt::space::{Compared, Restore, Value};
-use dwcp_crdt::{ReplicaIndex, Space};
+use dwcp_crdt::space::{Compared, Field, Restore, Value};
+use dwcp_crdt::{Member, Standing};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// Views that are kept: those of the versions that were looked at last.
+const WANTED: usize = 4;
 
 impl World {
-    /// Works out what a replica must show, if that was not what was asked for last.
-    fn want(&mut self, n: usize) {
-        let (version, epoch) = (self.nodes[n].space.version(), self.roster.epoch);
-        if !self.wanted.as_ref().is_some_and(|(v, e, _)| (v, *e) == (version, epoch)) {
-            let view = self.spec.view(version, &self.roster);
-            self.wanted = Some((version.clone(), epoch, view));
+    /// Works out what a replica must show, if that was not asked for lately.
+    fn want(&mut self, n: usize) -> usize {
+        let space = &self.nodes[n].space;
+        let (version, epoch) = (space.version(), space.roster().epoch);
+        if let Some(at) = self.wanted.iter().position(|(v, e, _)| (v, *e) == (version, epoch)) {
+            return at;
         }
+        let view = self.spec.view(version, space.roster());
+        if self.wanted.len() == WANTED {
+            self.wanted.remove(0);
+        }
+        self.wanted.push((version.clone(), epoch, view));
+        self.wanted.len() - 1
     }
     /// What a replica shows is what the specification says of its version. One that is as it was when that was asked last is not asked again.
     pub(super) fn check(&mut self, n: usize) -> Result<(), Violation> {
         let digest = self.nodes[n].space.digest();
-        let now = Some((digest, self.roster.epoch));
+        let now = Some((digest, self.nodes[n].space.roster().epoch));
         if self.nodes[n].checked == now {
             return Ok(());
         }
         self.nodes[n].checked = now;
         self.counts.checks += 1;
-        self.want(n);
-        let Some((_, _, want)) = &self.wanted else { return fail("nothing to compare with") };
-        let space = &self.nodes[n].space;
-        let mut got = View::new();
-        let root = Address::root();
-        if let Some(Value::Map(fields)) = space.get(&root) {
-            for (f, v) in fields {
-                flatten(space, &root.field(f.kind, &f.name), v, &mut got);
+        let at = self.want(n);
+        let (space, want) = (&self.nodes[n].space, &self.wanted[at].2);
+        let mut got = space.get(&Address::root()).unwrap_or(Value::Map(Vec::new()));
+        if let Value::Map(fields) = &mut got {
+            drop_empty(fields);
+        }
+        if got != want.value {
+            let mut lines = String::new();
+            tell_apart("", Some(&got), Some(&want.value), &mut lines);
+            return fail(format!("{n} at {} shows{lines}", space.version()));
+        }
+        for (at, names) in &want.lists {
+            let all = space.placed(at, 0, usize::MAX);
+            if !all.iter().map(|e| e.dot).eq(names.iter().copied()) {
+                return fail(format!(
+                    "{n} at {} shows {at} as\n  {all:?}\nnot\n  {names:?}",
+                    space.version()
+                ));
             }
         }
-        if got != *want {
-            return fail(format!("{n} at {} shows\n  {got:?}\nnot\n  {want:?}", space.version()));
-        }
-        self.counts.lists += got.values().filter(|seen| matches!(seen, Seen::List(_))).count() as u64;
+        self.counts.lists += want.lists.len() as u64;
         for other in &self.nodes {
-            let theirs = other.space.digest();
-            if theirs.version == digest.version && theirs.state != digest.state {
+            if other.space.version() == space.version() && other.space.fingerprint() != digest.state {
                 return fail(format!("{n}: two states of version {}", space.version()));
             }
         }
         Ok(())
-    }
-    pub(super) fn trim(&mut self, n: usize) {
-        self.nodes[n].space.trim();
-        self.nodes[n].checked = None;
-        self.counts.trims += 1;
-        self.tell(|| format!("{n} trims"));
     }
     /// For a moment everyone who can hears of everything and says so; some write again; and some forget what all have, but not what
     /// was written last.
@@ -91,35 +102,63 @@ impl World {
         }
         Ok(())
     }
-    /// Everything is mended; everyone exchanges until nothing is missing.
+    /// Everything is mended; everyone exchanges until nothing is missing, nobody lacks a place and nothing is left to be decided.
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.tell(|| "all is healed".into());
         for n in 0..self.nodes.len() {
             self.nodes[n].group = 0;
             self.sync(n);
         }
-        for n in 0..self.nodes.len() {
-            if self.nodes[n].lagging {
-                self.rejoin(n, (n + 1) % self.nodes.len())?;
-            }
-        }
-        for _ in 0..200 {
-            let equal = self.nodes.iter().all(|n| n.space.version() == self.nodes[0].space.version());
-            if equal {
+        for _ in 0..60 {
+            if self.is_at_rest() {
                 return self.peace();
             }
-            for a in 0..self.nodes.len() {
-                for b in 0..self.nodes.len() {
-                    if a != b {
-                        self.ask(a, b)?;
-                    }
+            self.report_and_decide(true)?;
+            for n in 0..self.nodes.len() {
+                self.learn(n, self.latest().clone())?;
+                self.go_on(n)?;
+                for b in (0..self.nodes.len()).filter(|b| *b != n) {
+                    self.ask(n, b)?;
+                }
+                self.sync(n);
+                for b in (0..self.nodes.len()).filter(|b| *b != n) {
+                    self.acknowledge(n, b);
+                }
+                if self.latest().iter().any(|(_, m)| m.standing == Standing::Lagging) {
+                    self.reactivate(n)?;
                 }
             }
         }
-        fail("healed, and still apart after 200 rounds")
+        fail(format!("healed, and still apart after 60 rounds: {:?}", self.latest()))
+    }
+    fn is_at_rest(&self) -> bool {
+        let (first, roster) = (&self.nodes[0].space, self.latest());
+        let settled = |m: &Member| !m.takes_part() || m.standing == Standing::Active;
+        let here = |n: &Node| n.space.roster().epoch == roster.epoch && n.space.version() == first.version();
+        let superseded = |r| self.nodes.iter().all(|n| n.space.me() != r);
+        (0..self.nodes.len()).all(|n| self.may_write(n))
+            && self.nodes.iter().all(here)
+            && roster.iter().all(|(_, m)| settled(m))
+            && !roster.kept_for().any(superseded)
+    }
+    /// Consensus names anew the last operations of the evicted, as far as anybody still holds them.
+    fn restate(&mut self) -> Result<(), Violation> {
+        let mut roster = self.latest().clone();
+        for (r, m) in self.latest().iter() {
+            let held = self.nodes[0].space.version().get(r);
+            if let Standing::Evicted { last, heir } = m.standing
+                && held < last
+            {
+                roster = roster.with(r, Standing::Evicted { last: held, heir });
+            }
+        }
+        if roster == *self.latest() {
+            return Ok(());
+        }
+        self.rosters.push(roster);
+        (0..self.nodes.len()).try_for_each(|n| self.learn(n, self.latest().clone()))
     }
     fn peace(&mut self) -> Result<(), Violation> {
-        self.restate()?;
         let digest = self.nodes[0].space.digest();
         for n in 0..self.nodes.len() {
             self.sync(n);
@@ -127,85 +166,95 @@ impl World {
                 return fail(format!("healed, and {n} differs from 0"));
             }
             self.check(n)?;
+            let (lost, twice) = self.spec.amiss(self.nodes[n].space.version(), &self.nodes[n].promised);
+            if !lost.is_empty() || !twice.is_empty() {
+                return fail(format!("{n}: lost {lost:?}, had twice {twice:?}"));
+            }
         }
-        // Whoever's old incarnation was not evicted yet is now: then everything is stable and nothing is kept.
-        let living: Vec<ReplicaIndex> = self.nodes.iter().map(|n| n.space.me()).collect();
-        let gone: Vec<ReplicaIndex> =
-            self.roster.iter().map(|(r, _)| r).filter(|r| !living.contains(r)).collect();
-        for r in gone {
-            self.evict(r, None)?;
-        }
+        self.nonnegative(0)?;
         self.restate()?;
         for a in 0..self.nodes.len() {
             for b in 0..self.nodes.len() {
                 self.acknowledge(a, b);
             }
         }
+        let mut whole = Vec::new();
         for n in 0..self.nodes.len() {
             // A list in which something has died since the last time is buried the time after.
             self.trim(n);
             self.trim(n);
             // Only now: operations of an old incarnation may be lost with whoever had received them.
-            let waiting = self.nodes[n].space.waiting().0;
+            let space = &self.nodes[n].space;
+            let waiting = space.waiting().0;
             if waiting != 0 {
                 return fail(format!("{n}: {waiting} removals or elements wait for what nobody will send"));
             }
-            let (ops, _) = self.nodes[n].space.logged();
-            if ops != 0 || self.nodes[n].space.stable() != *self.nodes[n].space.version() {
+            let (ops, _) = space.logged();
+            if ops != 0 || space.stable() != *space.version() {
                 return fail(format!("{n} keeps {ops} operations that everyone has"));
             }
-            self.nonnegative(n)?;
             // Nothing is buried later than now, and what stays is the same everywhere: the dead that live elements hang on.
-            let (kept, mourned) = self.nodes[n].space.tombstones();
+            let (kept, mourned) = space.tombstones();
             self.counts.tombstones += kept;
-            if mourned != 0 || self.nodes[n].space.to_bytes() != self.nodes[0].space.to_bytes() {
-                return fail(format!(
-                    "everyone has everything, and {n} differs from 0 or mourns {mourned} lists"
-                ));
+            let bytes = space.to_bytes();
+            if n == 0 {
+                whole = bytes;
+                self.is_restored_from(&whole)?;
+            } else if bytes != whole {
+                return fail(format!("everyone has everything, and {n} differs from 0"));
             }
-            let header = self.nodes[n].space.snapshot();
-            let mut again = Restore::new(self.config, self.roster.clone(), self.nodes[n].space.me(), header);
-            again.absorb(&self.nodes[n].space.chunk(None, usize::MAX).bytes).expect("its own state");
-            let again = again.finish(&[], self.now).map_err(|e| Violation(format!("its own state: {e}")))?;
-            if again.to_bytes() != self.nodes[n].space.to_bytes()
-                || again.digest() != self.nodes[n].space.digest()
-                || again.len() != self.nodes[n].space.len()
-            {
-                return fail(format!("{n} is another when it is restored from its own state"));
+            if mourned != 0 {
+                return fail(format!("everyone has everything, and {n} mourns {mourned} lists"));
             }
             self.check(n)?;
         }
         Ok(())
     }
-    /// Nobody overspent.
+    /// The first replica is the same when it is restored from its own state, whose bytes these are; everyone has the same.
+    fn is_restored_from(&self, bytes: &[u8]) -> Result<(), Violation> {
+        let space = &self.nodes[0].space;
+        let mut again = Restore::new(self.config, space.roster().clone(), space.me(), space.snapshot());
+        again.absorb(&space.chunk(None, usize::MAX).bytes).expect("its own state");
+        let again = again.finish(&[], self.now).map_err(|e| Violation(format!("its own state: {e}")))?;
+        if again.to_bytes() != bytes || again.digest() != space.digest() || again.len() != space.len() {
+            return fail("0 is another when it is restored from its own state");
+        }
+        Ok(())
+    }
+    /// Nobody overspent, but who did while it did not know that its rights were its heir's.
     fn nonnegative(&mut self, n: usize) -> Result<(), Violation> {
-        self.want(n);
-        for ((names, kind), seen) in self.wanted.iter().flat_map(|(.., view)| view) {
-            if *kind == Kind::Bounded && matches!(seen, Seen::Total(t) if *t < 0) {
-                return fail(format!("bounded counter {names:?} stands at {seen:?}"));
-            }
+        let at = self.want(n);
+        if !self.spec.spent_anew
+            && let Value::Map(fields) = &self.wanted[at].2.value
+            && let Some(overspent) = overspent(fields)
+        {
+            return fail(format!("bounded counter {overspent:?} is below zero"));
         }
         Ok(())
     }
 }
 
-fn flatten(space: &Space, at: &Address, value: Value, out: &mut View) {
-    let seen = match value {
-        Value::Register(all) => Seen::Values(all.into_iter().map(|s| (s.hlc.0, s.dot, s.value)).collect()),
-        Value::Counter(t) => Seen::Total(t),
-        Value::Set(all) if all.is_empty() => return,
-        Value::Set(all) => Seen::Elements(all),
-        Value::Map(fields) => {
-            for (f, v) in fields {
-                flatten(space, &at.field(f.kind, &f.name), v, out);
-            }
-            return;
-        }
-        Value::Sequence(values) => {
-            let all = space.placed(at, 0, usize::MAX);
-            assert!(all.iter().map(|e| &e.value).eq(&values) && !values.is_empty(), "two reads of one list");
-            Seen::List(all.into_iter().map(|e| (e.dot, e.value)).collect())
-        }
+/// Where two values differ.
+pub(super) fn tell_apart(at: &str, got: Option<&Value>, want: Option<&Value>, out: &mut String) {
+    if got == want {
+        return;
+    }
+    let (Some(Value::Map(got)), Some(Value::Map(want))) = (got, want) else {
+        let _ = write!(out, "\n  {at}: {got:?}\n  {at} should be {want:?}");
+        return;
     };
-    out.insert((at.names.clone(), at.kind), seen);
+    let fields: BTreeSet<&Field> = got.iter().chain(want).map(|(f, _)| f).collect();
+    for f in fields {
+        let of = |all: &'_ [(Field, Value)]| all.iter().position(|(g, _)| g == f);
+        let at = format!("{at}/{} ({})", String::from_utf8_lossy(&f.name), f.kind);
+        tell_apart(&at, of(got).map(|i| &got[i].1), of(want).map(|i| &want[i].1), out);
+    }
+}
+
+fn overspent(fields: &[(Field, Value)]) -> Option<&Field> {
+    fields.iter().find_map(|(f, v)| match v {
+        Value::Counter(t) if f.kind == Kind::Bounded && *t < 0 => Some(f),
+        Value::Map(below) => overspent(below),
+        _ => None,
+    })
 }

@@ -304,6 +304,10 @@ impl List {
         }
         self.epochs.any()
     }
+    /// Whether there are dead that may be forgotten some day.
+    pub(crate) const fn mourns(&self) -> bool {
+        self.epochs.any()
+    }
     /// Elements that wait for others.
     pub(crate) const fn waiting(&self) -> usize {
         self.parked.elements()

@@ -154,7 +154,8 @@ impl Space {
         let here = table.entry_of(at, &new.name);
         match (op.supersedes.as_slice(), here) {
             ([], None) => self.tree.put_at(id, at, new),
-            ([old], Some(e)) if e.dot == old.bits() && e.tag == new.tag => {
+            // A state that was read while it moved may show what is not received yet, and comes again: that is to be remembered.
+            ([old], Some(e)) if e.dot == old.bits() && e.tag == new.tag && self.vv.contains(*old) => {
                 if table.entry_of(table.next(at), &new.name).is_some() {
                     return false;
                 }
@@ -177,6 +178,7 @@ impl Space {
         let table = &self.tree.container(id).table;
         if let ([one], Some(e)) = (dots, table.entry_of(at, &name))
             && e.dot == one.bits()
+            && self.vv.contains(*one)
             && (e.tag == ELEMENT || e.tag == tag && !op.kind.is_counter() && op.kind != Kind::Deadline)
             && table.entry_of(table.next(at), &name).is_none()
         {

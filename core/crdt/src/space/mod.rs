@@ -67,6 +67,7 @@ use crate::edit::EditFault;
 use crate::fingerprint::Secret;
 use crate::hlc::{self, Clock, Drift};
 use crate::op::Op;
+use crate::planted::{self, Bug};
 use crate::roster::{Roster, RosterFault, Standing};
 use crate::version::VersionVector;
 use alloc::collections::BTreeMap;
@@ -174,6 +175,11 @@ pub enum Rejected {
     Large(usize),
 }
 
+/// Whether operations have other names by this roster than they had.
+fn renames(roster: &Roster) -> bool {
+    roster.renames() && !planted::is(Bug::OldNames)
+}
+
 /// One replica of one space.
 #[derive(Clone, Debug)]
 pub struct Space {
@@ -203,7 +209,7 @@ impl Space {
     pub fn new(config: Config, roster: Roster, me: ReplicaIndex) -> Self {
         Self {
             me,
-            renames: roster.renames(),
+            renames: renames(&roster),
             roster,
             vv: VersionVector::new(),
             clock: Clock::new(config.clocks),
@@ -258,7 +264,7 @@ impl Space {
             }
         }
         self.early_bytes = self.early.values().map(Batch::size).sum();
-        (self.renames, self.roster) = (next.renames(), next);
+        (self.renames, self.roster) = (renames(&next), next);
         self.rename_pending();
         self.adopt_elements();
         Ok(())

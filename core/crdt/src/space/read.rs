@@ -102,6 +102,9 @@ impl Space {
     pub fn siblings(&self, at: &Address) -> Vec<Sibling> {
         let Some((table, depth)) = self.parent(&at.names) else { return Vec::new() };
         let entries = table.named(Name::new(&at.names[depth])).filter(|e| e.tag == at.kind as u8);
+        self.by_what_wins(entries)
+    }
+    fn by_what_wins<'e>(&self, entries: impl Iterator<Item = Entry<'e>>) -> Vec<Sibling> {
         let mut out: Vec<Sibling> = entries
             .map(|e| Sibling { dot: Dot::from_bits(e.dot), hlc: Hlc(e.hlc), value: e.body.to_vec() })
             .collect();
@@ -183,30 +186,7 @@ impl Space {
     #[must_use]
     pub fn elements(&self, at: &Address, after: Option<&[u8]>, limit: usize) -> Vec<Element> {
         let Some(table) = self.table(at).filter(|_| at.kind.is_set()) else { return Vec::new() };
-        let mut out: Vec<Element> = Vec::new();
-        let mut dead: Option<Vec<u8>> = None;
-        let start = after.map_or(Table::start(), |a| table.locate(&Name::new(a)));
-        for e in table.from(start) {
-            let bytes = e.name();
-            if after == Some(bytes.as_slice()) || dead.as_ref() == Some(&bytes) {
-                continue;
-            }
-            if e.tag == RETIRED {
-                if out.last().is_some_and(|l| l.bytes == bytes) {
-                    out.pop();
-                }
-                dead = Some(bytes);
-                continue;
-            }
-            let dot = Dot::from_bits(e.dot);
-            let full = out.len() == limit;
-            match out.last_mut().filter(|l| l.bytes == bytes) {
-                Some(last) => last.dots.push(dot),
-                None if full => break,
-                None => out.push(Element { bytes, dots: [dot].into() }),
-            }
-        }
-        out
+        elements_after(table, after, limit)
     }
     /// How many names a map shows: fields, or at the root keys. At once.
     #[must_use]
@@ -315,33 +295,50 @@ impl Space {
     /// What lies at an address, with everything below. For tools and tests: its size has no bound.
     #[must_use]
     pub fn get(&self, at: &Address) -> Option<Value> {
-        if at.kind.is_register() {
-            let siblings = self.siblings(at);
+        if at.kind.is_container() {
+            let id = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice))?;
+            return self.get_container(id);
+        }
+        let (table, depth) = self.parent(&at.names)?;
+        let entries = table.named(Name::new(&at.names[depth])).filter(|e| e.tag == at.kind as u8);
+        self.get_leaf(at.kind, entries)
+    }
+    fn get_leaf<'e>(&self, kind: Kind, entries: impl Iterator<Item = Entry<'e>>) -> Option<Value> {
+        if kind.is_register() {
+            let siblings = self.by_what_wins(entries);
             return (!siblings.is_empty()).then_some(Value::Register(siblings));
         }
-        if at.kind.is_counter() {
-            return self.counter(at).map(Value::Counter);
-        }
-        let table = self.table(at)?;
-        if at.kind.is_set() {
-            let all = self.elements(at, None, usize::MAX).into_iter().map(|e| e.bytes);
+        let totals =
+            entries.map(|e| totals(e.body)).map(|(plus, minus)| i128::from(plus) - i128::from(minus));
+        totals.reduce(|a, b| a + b).map(Value::Counter)
+    }
+    fn get_container(&self, id: u32) -> Option<Value> {
+        let container = self.tree.container(id);
+        if container.kind.is_set() {
+            let all = elements_after(&container.table, None, usize::MAX).into_iter().map(|e| e.bytes);
             return Some(Value::Set(all.collect()));
         }
-        if at.kind == Kind::Sequence {
-            return Some(Value::Sequence(self.range(at, 0, usize::MAX)));
+        if container.kind == Kind::Sequence {
+            let list = self.sequences.get(container.sequence).map(|s| s.list.slice(0..usize::MAX));
+            return Some(Value::Sequence(list.unwrap_or_default().into_iter().map(Vec::from).collect()));
         }
-        let mut fields: Vec<Field> = Vec::new();
-        for e in table.iter() {
-            let Some(kind) = Kind::from_number(e.tag & !CHILD) else { continue };
-            fields.push(Field { name: e.name(), kind });
+        let (mut fields, mut at) = (Vec::new(), Table::start());
+        while let Some(e) = container.table.entry(at) {
+            let here = (e.head, e.len, e.rest, e.tag);
+            let alike = |e: &Entry<'_>| (e.head, e.len, e.rest, e.tag) == here;
+            let value = match (e.child(), Kind::from_number(e.tag)) {
+                (Some(child), _) => self.get_container(child),
+                (None, Some(kind)) => self.get_leaf(kind, container.table.from(at).take_while(alike)),
+                (None, None) => None,
+            };
+            let kind = Kind::from_number(e.tag & !CHILD);
+            fields.extend(kind.zip(value).map(|(kind, v)| (Field { name: e.name(), kind }, v)));
+            while container.table.entry(at).as_ref().is_some_and(alike) {
+                at = container.table.next(at);
+            }
         }
-        fields.sort();
-        fields.dedup();
-        let all = fields.into_iter().filter_map(|f| {
-            let below = at.field(f.kind, &f.name);
-            self.get(&below).map(|v| (f, v))
-        });
-        Some(Value::Map(all.collect()))
+        fields.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Some(Value::Map(fields))
     }
     /// When the values of these names are to go, and by whose operation.
     #[must_use]
@@ -389,6 +386,34 @@ pub(super) fn has_element(table: &Table, element: &[u8]) -> bool {
         any = true;
     }
     any
+}
+
+/// A set's elements after one, `limit` at most.
+fn elements_after(table: &Table, after: Option<&[u8]>, limit: usize) -> Vec<Element> {
+    let mut out: Vec<Element> = Vec::new();
+    let mut dead: Option<Vec<u8>> = None;
+    let start = after.map_or(Table::start(), |a| table.locate(&Name::new(a)));
+    for e in table.from(start) {
+        let bytes = e.name();
+        if after == Some(bytes.as_slice()) || dead.as_ref() == Some(&bytes) {
+            continue;
+        }
+        if e.tag == RETIRED {
+            if out.last().is_some_and(|l| l.bytes == bytes) {
+                out.pop();
+            }
+            dead = Some(bytes);
+            continue;
+        }
+        let dot = Dot::from_bits(e.dot);
+        let full = out.len() == limit;
+        match out.last_mut().filter(|l| l.bytes == bytes) {
+            Some(last) => last.dots.push(dot),
+            None if full => break,
+            None => out.push(Element { bytes, dots: [dot].into() }),
+        }
+    }
+    out
 }
 
 /// The order in which kinds of one name lie in a table.

@@ -28,6 +28,7 @@ use crate::code::Writer;
 use crate::dot::{Dot, ReplicaIndex};
 use crate::hlc::Hlc;
 use crate::op::{Action, Dots, Op};
+use crate::planted::{self, Bug};
 use crate::roster::{Begins, Standing};
 use crate::splice::Splice;
 use alloc::collections::VecDeque;
@@ -49,6 +50,12 @@ impl Tail {
         let beyond = |b: &Batch| b.replica() == of && b.last().sequence() > last;
         let mut batches: Vec<Batch> = batches.into_iter().filter(beyond).collect();
         batches.sort_by_key(|b| (b.first(), core::cmp::Reverse(b.last())));
+        let mut end = 0;
+        batches.retain(|b| {
+            let adds = b.last().sequence() > end;
+            end = end.max(b.last().sequence());
+            adds
+        });
         Self { of, last, batches }
     }
     /// Whose it is.
@@ -233,10 +240,10 @@ impl Space {
         op.dot = dot;
         match &mut op.action {
             Action::Count { instance, plus, minus } => {
-                (*plus, *minus) = self.beyond_shares(old, *instance, (*plus, *minus));
+                (*plus, *minus) = self.beyond_shares(old, dot, *instance, (*plus, *minus));
             }
             Action::Escrow { instance, granted, spent, transfers } => {
-                (*granted, *spent) = self.beyond_shares(old, *instance, (*granted, *spent));
+                (*granted, *spent) = self.beyond_shares(old, dot, *instance, (*granted, *spent));
                 transfers.clear();
             }
             _ => {}
@@ -244,22 +251,27 @@ impl Space {
         op
     }
 
-    /// A counter's running totals without what the shares of this node's ended places hold of them.
-    fn beyond_shares(&self, op: &Op<'_>, of: Dot, all: (u64, u64)) -> (u64, u64) {
-        let Some(id) = self.tree.find(op.container) else { return all };
+    /// A counter's running totals without what the shares of this node's ended places hold of them. Nothing if the counter was removed: what these
+    /// shares held is gone with it, and where the removal has not come the whole totals would count again.
+    fn beyond_shares(&self, op: &Op<'_>, dot: Dot, of: Dot, all: (u64, u64)) -> (u64, u64) {
         let name = Name::new(op.name);
         let node = self.roster.get(self.me).map(|m| m.node);
         let ended = |r: ReplicaIndex| {
             (op.dot.replica()..self.me).contains(&r) && self.roster.get(r).map(|m| m.node) == node
         };
-        let shares = self.tree.container(id).table.named(name).filter(|e| {
-            let by = Dot::from_bits(e.dot).replica();
-            e.tag == op.kind as u8 && self.instance(e.body) == Some(of) && ended(by)
-        });
-        shares.fold(all, |sum, e| {
-            let (plus, minus) = totals(e.body);
-            (sum.0.saturating_sub(plus), sum.1.saturating_sub(minus))
-        })
+        let id = self.tree.find(op.container);
+        let named = id.into_iter().flat_map(|id| self.tree.container(id).table.named(name));
+        let shares = named.filter(|e| e.tag == op.kind as u8 && self.instance(e.body) == Some(of));
+        let (mut left, mut known) = (all, false);
+        for e in shares {
+            known = true;
+            if ended(Dot::from_bits(e.dot).replica()) && !planted::is(Bug::WholeTotals) {
+                let (plus, minus) = totals(e.body);
+                left = (left.0.saturating_sub(plus), left.1.saturating_sub(minus));
+            }
+        }
+        let lives = !self.is_removed(op, of) && (known || of == dot || !self.vv.contains(of));
+        if lives { left } else { (0, 0) }
     }
 }
 

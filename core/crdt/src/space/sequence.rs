@@ -224,9 +224,13 @@ impl Space {
     }
     /// After a change: the sums, the place in the tree, and whether anything is left.
     fn settle_sequence(&mut self, id: u32, tally: &Tally, waited: usize) {
-        let Some(s) = self.sequences.get_mut(id) else { return };
+        let Some(s) = self.sequences.slots.get_mut(id as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
         self.tree.count_elements(s.shard, tally.plus, tally.minus);
-        let (waits, vacant, died) = (s.list.waiting(), s.list.is_vacant(), tally.minus.1 > 0);
+        // One that died while it waited is dead in its place once it stands there, and nothing else may have died by then.
+        let died = tally.minus.1 > 0 || (s.list.mourns() && !self.sequences.mourned.contains(&id));
+        let (waits, vacant) = (s.list.waiting(), s.list.is_vacant());
         match s.container {
             None if !s.list.is_empty() => {
                 let place = self.tree.find_or_new(&s.path());

@@ -6,6 +6,7 @@ mod anomalies;
 mod draw;
 mod histories;
 mod laws;
+mod moving;
 mod oracle;
 mod pending;
 mod pieces;

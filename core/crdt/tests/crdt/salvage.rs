@@ -166,6 +166,39 @@ fn a_counter_that_was_made_and_deleted_alone_stays_so() {
 }
 
 #[test]
+fn an_increment_of_a_counter_that_is_gone_by_then_counts_nowhere_else() {
+    let counter = key(Kind::PnCounter);
+    let mut c = cluster(3);
+    let three = does(&mut c[2], &counter, Change::Increase(3));
+    for s in &mut c[..2] {
+        s.receive(&three, NOW).expect("sound");
+    }
+    does(&mut c[2], &counter, Change::Increase(1));
+    does(&mut c[1], &counter, Change::Delete);
+    let next = evict(&mut c, r(2), 1);
+    // It comes back with the state of one who knows of the deletion; another does not yet.
+    let tail = c[2].tail_of(r(2), 1);
+    let mut back = c[1].clone();
+    back.take_place(next);
+    assert_eq!(back.write_anew(&[tail], usize::MAX), Ok(true));
+    let anew = back.made(next, 0, 1, usize::MAX).expect("in the log");
+    c[0].receive(&anew[0], NOW).expect("sound");
+    assert_eq!(c[0].counter(&counter), Some(3), "what the place that ended had added is here already");
+    c[2] = back;
+    assert_eq!(all_equal(c).counter(&counter), None);
+}
+
+#[test]
+fn a_tail_holds_nothing_twice() {
+    let mut c = cluster(2);
+    (0..6).for_each(|n| drop(does(&mut c[1], &key(Kind::OrSet), Change::Add(vec![n]))));
+    let piece = |after, upto| c[1].made(r(1), after, upto, usize::MAX).expect("in the log");
+    let pieces = [piece(0, 6), piece(0, 2), piece(3, 5), piece(0, 6)].concat();
+    let tail = Tail::new(r(1), 1, pieces);
+    assert_eq!((tail.batches().len(), tail.count()), (1, 5));
+}
+
+#[test]
 fn a_deleted_subtree_takes_what_its_deleter_knew() {
     let (map, inner) =
         (key(Kind::Map), Address { names: vec![b"k".to_vec(), b"f".to_vec()], kind: Kind::OrSet });

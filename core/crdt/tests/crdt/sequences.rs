@@ -516,3 +516,23 @@ fn bytes_from_outside_are_refused() {
         assert!(restore.absorb(bytes).is_err(), "{what}");
     }
 }
+
+#[test]
+fn what_died_while_it_waited_is_buried_like_others() {
+    let mut all = spaces(3);
+    let first = make(&mut all[0], insert(0, &["a"]));
+    all[1].receive(&first, NOW).unwrap();
+    let hangs = make(&mut all[1], insert(1, &["b"]));
+    let goes = make(&mut all[1], erase(1, 1));
+    all[2].receive(&hangs, NOW).unwrap();
+    all[2].receive(&goes, NOW).unwrap();
+    assert_eq!(all[2].waiting().0, 1);
+    all[2].trim();
+    all[2].receive(&first, NOW).unwrap();
+    let from = all[1].clone();
+    send(&from, &mut all[0]);
+    acknowledge(&mut all);
+    for s in &all {
+        assert_eq!((read(s).as_str(), s.tombstones()), ("a", (0, 0)), "{}", s.me());
+    }
+}
