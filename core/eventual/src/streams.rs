@@ -14,7 +14,8 @@
 //! **What is shipped** is read from the log: of this node's own place what is durable, of other nodes of the region all there is
 //! (it left its maker, so it is durable there). What a turn takes in is offered at once; what a stream can't take then (it has
 //! no room, it just begins, something came by repair) it takes later, from the log, and from where it stands. Operations that
-//! the log no longer holds, and those over 256 KiB at once, are passed over: the ladder brings them.
+//! the log no longer holds, and those over 256 KiB at once, are passed over: the ladder brings them. Places take turns of
+//! 64 KiB, so that the backlog of one does not hold up the others.
 //!
 //! **What waits for the disk.** Own operations, as for every copy of them; at the receiver the acknowledgement of a batch, which
 //! says when what could be taken of it is on disk. It counts for the stream and its lag alone: what peers have
@@ -37,26 +38,38 @@ use dwcp_gossip::RumourId;
 use dwcp_gossip::site::{
     ITEM_MAX, Inbound, Item, Letter, Offer, Outbound, Received, Sent, SiteSettings, Vector,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A stream to one that is no partner any more goes on for so long.
 pub(crate) const LINGER: Duration = Duration::secs(10);
-/// A sender that is silent for so long is forgotten.
+/// A sender that is silent for so long is forgotten; one that is there asks three times as often.
 const FORGET: Duration = Duration::secs(60);
 /// Senders listened to at once; beyond, the one heard longest ago is forgotten.
 const SENDERS_MAX: usize = 64;
-/// Bytes read from the log at once for one stream.
+/// Bytes read from the log at once, of one place for one stream.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A stream to a relay of another region.
 #[derive(Debug)]
 struct Shipping {
     to: Outbound,
-    /// It has to read from the log.
+    /// It has to read from the log,
     behind: bool,
+    /// from this place on; the others are after it.
+    turn: ReplicaIndex,
     /// When its receiver was a partner last.
     partner_at: Instant,
     lag: Lagged,
+}
+
+/// What came of reading on at one place.
+enum Read {
+    /// It is through.
+    All,
+    /// Some was taken, and there may be more.
+    More,
+    /// The next was not taken.
+    Later,
 }
 
 /// How far one receiver was behind.
@@ -185,7 +198,13 @@ impl Eventual {
             // Of all sessions there ever were: 48 bits drawn.
             let session = self.draw(now) >> 16;
             let to = Outbound::new(SiteSettings::default(), session, now.mono);
-            let new = Shipping { to, behind: true, partner_at: now.mono, lag: Lagged::default() };
+            let new = Shipping {
+                to,
+                behind: true,
+                turn: ReplicaIndex(0),
+                partner_at: now.mono,
+                lag: Lagged::default(),
+            };
             self.streams.shipping.insert(partner, new);
         }
         self.streams.shipping.retain(|_, s| now.mono.since(s.partner_at) < LINGER);
@@ -198,50 +217,61 @@ impl Eventual {
         if self.streams.shipping.get(&peer).filter(ready).is_none() {
             return;
         }
-        let replicas: Vec<ReplicaIndex> = self.space.roster().iter().map(|(r, _)| r).collect();
-        let mut behind = false;
-        for replica in replicas {
-            let upto = self.shippable(replica);
-            behind |= upto > 0 && !self.read_replica(now, peer, replica, upto);
+        let places = self.space.roster().iter().map(|(r, _)| (r, self.shippable(r)));
+        let mut waiting: VecDeque<_> = places.filter(|(_, upto)| *upto > 0).collect();
+        let Some(s) = self.streams.shipping.get_mut(&peer) else { return };
+        let turn = waiting.partition_point(|(r, _)| *r < s.turn);
+        waiting.rotate_left(turn % waiting.len().max(1));
+        s.behind = false;
+        while let Some((replica, upto)) = waiting.pop_front() {
+            let read = self.read_place(now, peer, replica, upto);
+            let Some(s) = self.streams.shipping.get_mut(&peer) else { return };
+            match read {
+                Read::All => {}
+                Read::More => waiting.push_back((replica, upto)),
+                Read::Later => s.behind = true,
+            }
+            if let Some((next, _)) = waiting.front().filter(|_| !s.to.has_room()) {
+                (s.behind, s.turn) = (true, *next);
+                break;
+            }
         }
         let streams = &mut self.streams;
         if let Some(s) = streams.shipping.get_mut(&peer) {
-            s.behind = behind;
             post(peer, s, &mut streams.sent, &mut streams.sends);
         }
     }
 
-    /// Offers what one replica made, up to here; whether all of it was taken.
-    fn read_replica(&mut self, now: Now, peer: NodeId, replica: ReplicaIndex, upto: u64) -> bool {
+    /// Offers the next of what one place made, up to here.
+    fn read_place(&mut self, now: Now, peer: NodeId, replica: ReplicaIndex, upto: u64) -> Read {
         let streams = &mut self.streams;
-        let Some(s) = streams.shipping.get_mut(&peer) else { return true };
-        while s.to.offered(replica.0) < upto {
-            if !s.to.has_room() {
-                return false;
+        let Some(s) = streams.shipping.get_mut(&peer) else { return Read::All };
+        let offered = s.to.offered(replica.0);
+        if offered >= upto {
+            return Read::All;
+        }
+        let Some(batches) = self.space.made(replica, offered, upto, READ_BYTES) else {
+            self.probe.reachable("eventual.stream_below_log");
+            s.to.pass_over(replica.0, upto);
+            return Read::All;
+        };
+        if batches.is_empty() {
+            return Read::All;
+        }
+        for batch in batches {
+            let id = RumourId::from_dot(batch.last().bits());
+            let bytes: Bytes = batch.to_bytes().into();
+            if bytes.len() > ITEM_MAX {
+                s.to.pass_over(id.origin, id.sequence);
+                continue;
             }
-            let Some(batches) = self.space.made(replica, s.to.offered(replica.0), upto, READ_BYTES) else {
-                self.probe.reachable("eventual.stream_below_log");
-                s.to.pass_over(replica.0, upto);
-                return true;
-            };
-            if batches.is_empty() {
-                return true;
-            }
-            for batch in batches {
-                let id = RumourId::from_dot(batch.last().bits());
-                let bytes: Bytes = batch.to_bytes().into();
-                if bytes.len() > ITEM_MAX {
-                    s.to.pass_over(id.origin, id.sequence);
-                    continue;
-                }
-                self.probe.reachable("eventual.stream_read_on");
-                let (first, item) = (batch.first().sequence(), Item { id, bytes });
-                if s.to.offer(now.mono, first, item, now.mono, &mut streams.sent) == Offer::Later {
-                    return false;
-                }
+            self.probe.reachable("eventual.stream_read_on");
+            let (first, item) = (batch.first().sequence(), Item { id, bytes });
+            if s.to.offer(now.mono, first, item, now.mono, &mut streams.sent) == Offer::Later {
+                return Read::Later;
             }
         }
-        true
+        Read::More
     }
 
     // --- what comes ------------------------------------------------------------------------
@@ -291,6 +321,7 @@ impl Eventual {
         theirs
             .filter(|(_, m)| m.node == sender || (region.is_some() && self.gossip.region(m.node) == region))
             .map(|(r, _)| (r.0, version.get(r)))
+            .filter(|(_, sequence)| *sequence > 0)
             .collect()
     }
 

@@ -396,6 +396,15 @@ fn a_sender_that_nobody_answers_asks_each_second_and_floods_nobody() {
     assert!((30..=60).contains(&asked), "{asked}");
 }
 
+#[test]
+fn a_receiver_may_hold_of_every_place_there_can_be() {
+    let held: Vector = (0..=u16::MAX).map(|place| (place, (1 << 48) - 1)).collect();
+    let hello = Letter::Hello { session: 7, held };
+    let body = hello.write();
+    assert!(body.len() < dwcp_env::bound::FRAME_BODY_MAX.as_usize() / 4, "{} bytes", body.len());
+    assert_eq!(Letter::read(NodeId(1), &body), Ok(hello));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// Whatever is lost, whenever it is cut and the receiver dies: all arrives, in order, each once a life.

@@ -1,7 +1,8 @@
 //! Regions that ship to each other over site streams.
 
 use crate::secs;
-use crate::world::{World, add, count, members, total};
+use crate::world::{World, add, count, members, set_all, total};
+use dwcp_crdt::ReplicaIndex;
 use dwcp_env::Duration;
 use dwcp_eventual::Rung;
 
@@ -99,6 +100,35 @@ fn a_region_that_was_cut_off_gets_what_it_missed_and_is_heard_again() {
     assert_eq!(w.ask(4, total("c")), ["200"]);
     assert!(w.streams(4).values().all(|s| s.connected));
     assert!((0..4).all(|n| w.streams(n)[&4].connected));
+}
+
+#[test]
+fn the_backlog_of_one_place_does_not_hold_up_another() {
+    let mut w = five();
+    let places = [w.node_place(0), w.node_place(1)].map(ReplicaIndex);
+    let has = |w: &World, n: usize| places.map(|p| w.node(n).version().get(p));
+    assert!(places[0] < places[1]);
+    let before = has(&w, 4);
+    // More than the window takes, at once; and then a lone one in the same region.
+    let value = "v".repeat(40_000);
+    for i in 0..120 {
+        w.begin(0, set_all(std::iter::once(i.to_string()), &value));
+    }
+    w.run(Duration::millis(10));
+    w.acked(1, add("s", "a lone one"));
+    let whole = has(&w, 1)[1];
+    for _ in 0..1_000 {
+        if has(&w, 4)[1] == whole {
+            break;
+        }
+        w.run(Duration::millis(2));
+    }
+    assert_eq!(has(&w, 4)[1], whole);
+    let (came, all) = (has(&w, 4)[0] - before[0], has(&w, 0)[0] - before[0]);
+    assert_eq!(all, 120);
+    assert!(came * 2 < all, "{came} of {all} came first");
+    w.run(secs(10));
+    w.all_equal();
 }
 
 #[test]

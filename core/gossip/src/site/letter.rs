@@ -1,7 +1,7 @@
 //! The bytes between two sites, and what of them is believed.
 
 use super::shards::{DATA_MAX, PARITY_MAX};
-use super::{AHEAD_MAX, BLOCKS_MAX, ITEM_MAX, ITEMS_MAX, Item, REPLICAS_MAX, Vector};
+use super::{AHEAD_MAX, BLOCKS_MAX, ITEM_MAX, ITEMS_MAX, Item, Vector};
 use crate::message::named;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -145,9 +145,6 @@ impl Letter {
             Err(e) => return fault(e.to_string()),
         };
         match &letter {
-            Self::Hello { held, .. } if held.len() > REPLICAS_MAX => {
-                fault(alloc::format!("a vector of {} replicas, at most {REPLICAS_MAX}", held.len()))
-            }
             Self::Batch { number, .. } if *number > u64::MAX - AHEAD_MAX - 1 => {
                 fault("a batch number without successor".into())
             }
