@@ -18,11 +18,11 @@ fn the_double_holds_in_every_state_of_small_worlds() {
         Bounds { losses: 1, ..in_order },
         Bounds { crashes: 1, late_syncs: true, commands: 1, ..in_order },
     ] {
-        let explored = explore(&Double { bug: None }, bounds);
+        let explored = explore(&Double::new(None), bounds);
         assert_eq!(explored.violation, None, "{:#?}", explored.violation);
         assert!(explored.complete && explored.finished > 0, "{explored:?}");
         // The same again: the same states.
-        assert_eq!(explored, explore(&Double { bug: None }, bounds));
+        assert_eq!(explored, explore(&Double::new(None), bounds));
     }
 }
 
@@ -40,7 +40,7 @@ fn planted_bugs_are_found_with_a_story() {
     ];
     for (bug, bounds, invariant) in cases {
         assert!(ALL_BUGS.contains(&bug));
-        let explored = explore(&Double { bug: Some(bug) }, bounds);
+        let explored = explore(&Double::new(Some(bug)), bounds);
         let (broken, story) = explored.violation.unwrap_or_else(|| panic!("{bug:?} was not found"));
         assert_eq!(broken.invariant, invariant, "{bug:?}: {}", broken.what);
         assert!(!story.is_empty() && story.len() < 25, "{bug:?}: {story:#?}");

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     }
     let Some(wanted) = &args.mutant else {
         return match protocol {
-            "double" => held(&Double { bug: None }, args, scenarios),
+            "double" => held(&Double::new(None), args, scenarios),
             "paxos" => held(&paxos::Rehearsed, args, scenarios),
             "pbft" => held(&Pbft::default(), args, scenarios),
             "pbft-signed" => held(&Pbft { signed: true, ..Pbft::default() }, args, scenarios),
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
         let is_found = match protocol {
             "double" => {
                 let bug = ALL_BUGS.iter().copied().find(|b| format!("{b:?}") == *name);
-                found(&Double { bug }, name, args, scenarios)
+                found(&Double::new(bug), name, args, scenarios)
             }
             #[cfg(feature = "planted-bugs")]
             "paxos" => {

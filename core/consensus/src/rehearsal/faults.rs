@@ -140,7 +140,7 @@ impl<S: Subject> World<'_, S> {
         let Some(first) = honest.next() else { return true };
         honest.all(|s| match self.order {
             Order::Total => s.applied == first.applied,
-            Order::ByKey => s.numbers == first.numbers,
+            Order::ByKey => s.keys == first.keys && s.numbers == first.numbers,
         })
     }
 

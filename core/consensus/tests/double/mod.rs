@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use dwcp_consensus::engine::{EngineError, Role, Token};
 use dwcp_consensus::quorum::NodeSet;
-use dwcp_consensus::rehearsal::{Evidence, Place, Subject};
+use dwcp_consensus::rehearsal::{Evidence, Order, Place, Subject};
 use dwcp_consensus::step::{Corrupt, Fault, Input, Output, Outputs, Payload, Protocol, Standing, Ticket};
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use serde::{Deserialize, Serialize};
@@ -613,7 +613,19 @@ impl Protocol for Paxos {
 /// The double as a subject.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Double {
-    pub bug: Option<Bug>,
+    bug: Option<Bug>,
+    /// Judged by key, as a protocol would be that orders only what conflicts.
+    by_key: bool,
+}
+
+impl Double {
+    pub(crate) const fn new(bug: Option<Bug>) -> Self {
+        Self { bug, by_key: false }
+    }
+    #[allow(dead_code, reason = "not all programs that include this file judge by key")]
+    pub(crate) const fn by_key(self) -> Self {
+        Self { by_key: true, ..self }
+    }
 }
 
 impl Subject for Double {
@@ -630,6 +642,9 @@ impl Subject for Double {
             beat: place.round_trip,
             bug: self.bug,
         }
+    }
+    fn order(&self) -> Order {
+        if self.by_key { Order::ByKey } else { Order::Total }
     }
     fn timeout(&self, round_trip: Duration) -> Duration {
         round_trip * 12
