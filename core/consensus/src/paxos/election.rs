@@ -138,7 +138,11 @@ impl Paxos {
     /// one ends, and values of that leader count from here on.
     pub(super) fn follow(&mut self, now: Instant, ballot: Ballot, out: &mut Out) {
         self.see(ballot);
-        if self.leader != Some(ballot) {
+        if self.leader.is_none_or(|b| b < ballot) {
+            // A quorum has just promised: this once, values tell as much as a heartbeat.
+            self.heard_until = now + self.config.times().election;
+            self.leader = Some(ballot);
+        } else if self.leader != Some(ballot) {
             self.leader = Some(ballot);
             self.heard_until = Instant::ZERO;
         }

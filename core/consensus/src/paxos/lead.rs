@@ -47,14 +47,13 @@ impl Paxos {
             asked: Vec::new(),
             round: None,
             handover: None,
-            ping_at: now,
+            ping_at: now + times.heartbeat,
             retry_at: now + times.retry,
             stuck: self.decided + 1,
         }));
         for payloads in open {
             self.launch(Batch::new(payloads), Vec::new(), out);
         }
-        self.beat(now, out);
     }
 
     /// Accepts a batch here, and asks everybody to.

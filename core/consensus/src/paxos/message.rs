@@ -194,6 +194,11 @@ impl Message {
                 ballot(b).and(from_one(*from)).and(slot(*decided))?;
                 next.iter().try_for_each(|s| slot(*s))?;
                 check_runs(runs, *from, *next, ballot)?;
+                // What is said to be decided must be there, as far as the piece goes.
+                let told = runs.iter().fold(*from, |at, r| if r.first == at { r.last() + 1 } else { at });
+                if told <= next.map_or(*decided, |n| (n - 1).min(*decided)) {
+                    return Err(Fault::Contradiction);
+                }
             }
             Self::Accept { ballot: b, first, batch, decided } => {
                 ballot(b).and(from_one(*first)).and(slot(*decided))?;

@@ -62,7 +62,7 @@ impl Paxos {
             return Self::blame(from, Fault::Contradiction, out);
         }
         let last = runs.last().map_or(0, Run::last);
-        if last > self.decided.max(decided) + 2 * SPAN_MAX {
+        if last > self.decided.max(decided.min(last)) + 2 * SPAN_MAX {
             return Self::blame(from, Fault::Bound, out);
         }
         if slot > takeover.next[place] {

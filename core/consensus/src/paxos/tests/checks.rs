@@ -4,7 +4,7 @@ use crate::paxos::log::{Batch, Run};
 use crate::paxos::{Ballot, Config, ConfigError, Mark, Message, Paxos, Record, Times};
 use crate::quorum::System;
 use crate::step::{Corrupt, Fault, Input, Output, Payload, Protocol};
-use dwcp_env::{Duration, Instant, NodeId};
+use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use std::vec;
 use std::vec::Vec;
 
@@ -154,4 +154,110 @@ fn a_state_is_a_value() {
     assert_ne!(hash(&core), hash(&twin));
     twin.step(at, Input::Tick, &mut b);
     assert_eq!((a, hash(&core)), (b, hash(&twin)));
+}
+
+/// Messages with every part drawn: small, at a bound, absurd.
+struct Forger {
+    seed: Seed,
+    step: u64,
+    draws: u64,
+}
+
+impl Forger {
+    fn below(&mut self, n: u64) -> u64 {
+        const P: Purpose = Purpose::named("forger");
+        self.draws += 1;
+        self.seed.below(n, P, self.step, Instant::ZERO, self.draws)
+    }
+    fn slot(&mut self) -> u64 {
+        match self.below(24) {
+            0 => u64::MAX,
+            1 => 1 << 62,
+            2 => (1 << 62) - 1,
+            3 => 1 << 21,
+            n => n / 2,
+        }
+    }
+    fn ballot(&mut self) -> Ballot {
+        let round = if self.below(40) == 0 { u64::MAX } else { self.below(12) };
+        ballot(round, self.below(5))
+    }
+    fn batch(&mut self) -> Batch {
+        let n = self.below(4);
+        Batch::new((0..n).map(|_| Payload::Command(vec![self.below(3) as u8].into())).collect())
+    }
+    fn runs(&mut self) -> Vec<Run> {
+        let mut first = self.slot();
+        let n = self.below(4);
+        (0..n)
+            .map(|_| {
+                let run = Run { first, ballot: self.ballot(), batch: self.batch() };
+                let gap = if self.below(4) == 0 { self.slot() } else { 0 };
+                first = first.wrapping_add(run.batch.len() as u64).wrapping_add(gap);
+                run
+            })
+            .collect()
+    }
+    fn message(&mut self) -> Message {
+        match self.below(12) {
+            0 => Message::Canvass { round: self.below(9) },
+            1 => {
+                let hears = (self.below(2) == 0).then(|| self.ballot());
+                let (promised, decided, base) = (self.ballot(), self.slot(), self.slot());
+                Message::Opinion { round: self.below(9), hears, promised, decided, base }
+            }
+            2 => Message::Prepare { ballot: self.ballot(), from: self.slot() },
+            3 => {
+                let next = (self.below(2) == 0).then(|| self.slot());
+                let (ballot, from, decided) = (self.ballot(), self.slot(), self.slot());
+                Message::Promise { ballot, from, next, decided, runs: self.runs() }
+            }
+            4 => {
+                let (ballot, first, decided) = (self.ballot(), self.slot(), self.slot());
+                Message::Accept { ballot, first, batch: self.batch(), decided }
+            }
+            5 => Message::AcceptOk { ballot: self.ballot(), first: self.slot(), last: self.slot() },
+            6 => Message::Reject { ballot: self.ballot(), promised: self.ballot() },
+            7 => {
+                let (ballot, seq, connected) = (self.ballot(), self.below(9), self.below(2) == 0);
+                Message::Ping { ballot, seq, connected, decided: self.slot(), proposed: self.slot() }
+            }
+            8 => Message::Pong { ballot: self.ballot(), seq: self.below(9) },
+            9 => Message::Need { from: self.slot(), to: self.slot() },
+            10 => Message::Learn { runs: self.runs(), decided: self.slot() },
+            _ => Message::Yield { ballot: self.ballot() },
+        }
+    }
+}
+
+/// Liars are not what this protocol is for: it may be made to decide nonsense, but not to stop.
+#[test]
+fn forged_messages_stop_nobody() {
+    for seed in 0..60 {
+        let mut forger = Forger { seed: Seed(seed), step: 0, draws: 0 };
+        let mut core = Paxos::recover(config(), None, [], Instant::ZERO).unwrap();
+        let (mut now, mut ticket, mut blamed, mut out) = (Instant::ZERO, 0, 0, Vec::new());
+        for step in 0..2_000 {
+            (forger.step, forger.draws) = (step, 0);
+            let input = match forger.below(16) {
+                0 => {
+                    now = now.max(core.wake_at());
+                    Input::Tick
+                }
+                1 => Input::Persisted(crate::step::Ticket(ticket)),
+                2 => Input::Propose(vec![(crate::Token(step), Payload::Blank)]),
+                3 => Input::Read(crate::Token(step)),
+                _ => Input::Message { from: NodeId(1 + forger.below(3)), message: forger.message() },
+            };
+            core.step(now, input, &mut out);
+            for output in out.drain(..) {
+                match output {
+                    Output::Persist { ticket: t, .. } => ticket = t.0,
+                    Output::Blame { .. } => blamed += 1,
+                    _ => {}
+                }
+            }
+        }
+        assert!(blamed > 500, "{blamed}");
+    }
 }
