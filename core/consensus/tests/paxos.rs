@@ -1,18 +1,20 @@
 //! Multi-Paxos in the rehearsal: every scenario holds, hard paths are taken, planted bugs are found.
 #![cfg(feature = "rehearsal")]
 
-use dwcp_consensus::paxos::Rehearsed;
+use dwcp_consensus::paxos::{Quorum, Rehearsed};
 use dwcp_consensus::rehearsal::{self, Scenario, Tally};
 
 /// Longer sweeps: `docs/protocols/consensus.md`.
 const SEEDS: u64 = 24;
+const MAJORITY: Rehearsed = Rehearsed { quorum: Quorum::Majority };
+const UNEVEN: Rehearsed = Rehearsed { quorum: Quorum::Uneven };
 
 #[test]
 fn multi_paxos_holds_in_every_scenario_and_takes_its_hard_paths() {
     let mut tally = Tally::default();
     let runs = Scenario::ALL.iter().flat_map(|s| (0..SEEDS).map(move |seed| (*s, seed)));
     for (scenario, seed) in runs.chain((SEEDS..SEEDS * 8).map(|seed| (Scenario::Upheaval, seed))) {
-        match rehearsal::run(&Rehearsed, scenario, seed) {
+        match rehearsal::run(&MAJORITY, scenario, seed) {
             Ok(report) => tally.merge(&report.tally),
             Err(failure) => panic!("{failure}"),
         }
@@ -23,10 +25,22 @@ fn multi_paxos_holds_in_every_scenario_and_takes_its_hard_paths() {
     assert_eq!(tally.of(rehearsal::Seen::Twice), 0);
 }
 
+/// Weighted, grid, flexible and regional quorums: who elects is not who decides.
+#[test]
+fn uneven_quorums_hold() {
+    for seed in 0..SEEDS * 4 {
+        for scenario in [Scenario::Upheaval, Scenario::Storm] {
+            if let Err(failure) = rehearsal::run(&UNEVEN, scenario, seed) {
+                panic!("{failure}");
+            }
+        }
+    }
+}
+
 #[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
-        let run = || rehearsal::run(&Rehearsed, Scenario::Upheaval, seed).unwrap();
+        let run = || rehearsal::run(&MAJORITY, Scenario::Upheaval, seed).unwrap();
         assert_eq!(run(), run());
     }
 }
@@ -42,8 +56,7 @@ mod planted {
     fn every_planted_bug_is_found_within_a_thousand_seeds() {
         for bug in Bug::ALL {
             plant(Some(bug));
-            let found =
-                (0..1_000).find(|seed| rehearsal::run(&Rehearsed, Scenario::Upheaval, *seed).is_err());
+            let found = (0..1_000).find(|seed| rehearsal::run(&MAJORITY, Scenario::Upheaval, *seed).is_err());
             plant(None);
             assert!(found.is_some(), "{bug:?}");
         }

@@ -10,7 +10,10 @@ use dwcp_consensus::rehearsal::{Scenario, Subject};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
-const NAMES: &[&str] = &["double", "paxos", "pbft", "pbft-signed"];
+const NAMES: &[&str] = &["double", "paxos", "paxos-uneven", "pbft", "pbft-signed"];
+
+const MAJORITY: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Majority };
+const UNEVEN: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Uneven };
 
 fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
@@ -53,7 +56,8 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     let Some(wanted) = &args.mutant else {
         return match protocol {
             "double" => held(&Double::new(None), args, scenarios),
-            "paxos" => held(&paxos::Rehearsed, args, scenarios),
+            "paxos" => held(&MAJORITY, args, scenarios),
+            "paxos-uneven" => held(&UNEVEN, args, scenarios),
             "pbft" => held(&Pbft::default(), args, scenarios),
             "pbft-signed" => held(&Pbft { signed: true, ..Pbft::default() }, args, scenarios),
             other => unreachable!("{other} is in NAMES"),
@@ -77,7 +81,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
                 paxos::planted::plant(
                     paxos::planted::Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name),
                 );
-                let is_found = found(&paxos::Rehearsed, name, args, scenarios);
+                let is_found = found(&MAJORITY, name, args, scenarios);
                 paxos::planted::plant(None);
                 is_found
             }

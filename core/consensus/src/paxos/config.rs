@@ -1,7 +1,7 @@
 //! Who takes part, under which quorums, and how long it waits: checked when built.
 
 use super::message::Ballot;
-use crate::quorum::{MEMBERS_MAX, NodeSet, Phase, Quorums, System};
+use crate::quorum::{MEMBERS_MAX, Needs, NodeSet, Phase, Quorums, Refusal, System, admit};
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use thiserror::Error;
@@ -76,17 +76,9 @@ pub enum ConfigError {
     /// This node must be one of them.
     #[error("{0} is not among the members: only members run the protocol")]
     Stranger(NodeId),
-    /// The quorum system is made for another number of members.
-    #[error("the quorum system is for {system} members and there are {members}")]
-    Count {
-        /// Members it is for.
-        system: usize,
-        /// Members there are.
-        members: usize,
-    },
-    /// All members together must be a quorum of both phases.
-    #[error("even all members together are no quorum for {0:?}: nothing could ever be decided")]
-    Never(Phase),
+    /// Quorums of the two phases must meet, and fit the members.
+    #[error(transparent)]
+    Quorums(#[from] Refusal),
     /// An election must outlast some heartbeats.
     #[error("`election` must be at least three times `heartbeat`, and no time zero")]
     Times,
@@ -125,14 +117,7 @@ impl Config {
         if !members.contains(&node) {
             return Err(ConfigError::Stranger(node));
         }
-        if quorums.members() != members.len() {
-            return Err(ConfigError::Count { system: quorums.members(), members: members.len() });
-        }
-        for phase in [Phase::Prepare, Phase::Accept] {
-            if !quorums.is_quorum(phase, NodeSet::first(members.len())) {
-                return Err(ConfigError::Never(phase));
-            }
-        }
+        admit(&quorums, &members, Needs::Paxos)?;
         let zero = [times.heartbeat, times.retry, times.announce].contains(&Duration::ZERO);
         if zero || times.election < times.heartbeat * 3 {
             return Err(ConfigError::Times);
@@ -216,7 +201,7 @@ impl Config {
     pub(super) fn is_quorum(&self, phase: Phase, set: NodeSet) -> bool {
         self.quorums.is_quorum(phase, set)
     }
-    /// Whether these can both elect and decide.
+    /// Whether who hears these can be elected and decide.
     pub(super) fn connects(&self, set: NodeSet) -> bool {
         self.is_quorum(Phase::Prepare, set) && self.is_quorum(Phase::Accept, set)
     }

@@ -240,7 +240,8 @@ impl Paxos {
         let times = self.config.times();
         lead.seq += 1;
         // One lost heartbeat makes nobody look for another leader: three do.
-        lead.connected = self.config.connects(lead.heard_since(now - times.heartbeat * 3, self.place));
+        let heard = lead.heard_since(now - times.heartbeat * 3, self.place);
+        lead.connected = self.config.is_quorum(Phase::Accept, heard);
         lead.ping_at = now + times.heartbeat;
         let ping = Message::Ping {
             ballot: lead.ballot,
@@ -259,7 +260,8 @@ impl Paxos {
             lead.handover = None;
         }
         if now >= lead.ping_at {
-            if !self.config.connects(lead.heard_since(now - election, self.place)) {
+            let heard = lead.heard_since(now - election, self.place);
+            if !self.config.is_quorum(Phase::Accept, heard) {
                 self.counts.unconnected += 1;
                 self.leader = None;
                 return self.stand_down(now, out);

@@ -19,14 +19,15 @@
 //! of the highest ballot, blanks for gaps, then one blank of its own → **lead**: batches are accepted side
 //! by side, in a window, and decided in order.
 //!
-//! **Leaders are quorum-connected.** A heartbeat says whether a quorum answered the last ones. Only a
+//! **Leaders are quorum-connected.** A heartbeat says whether a quorum of phase Accept answered lately. Only a
 //! connected leader is *heard*; one that is not is replaced, and ends by itself after one election
 //! timeout. Whoever hears a connected leader says so to those who canvass, and they give way. So one
 //! that comes back, or sees the leader only through a peer (chain), deposes nobody, while one hub that
 //! is the only connected member (quorum loss), or a majority with a bridge to a lost leader, gets
 //! a leader within two timeouts. Omni-Paxos lets such a member take over by a higher ballot without
 //! asking; we ask, because one more round trip in an election is cheap and a change of leaders is not.
-//! As the quorums of the two phases meet, one question reaches somebody who hears the leader.
+//! As the quorums of the two phases meet, one question reaches somebody who hears the leader. To go on, a
+//! leader needs a quorum of phase Accept only; to begin, quorums of both.
 //!
 //! **What must be on disk before what** (records: [`Record`], messages: [`Message`]):
 //!
@@ -91,7 +92,7 @@ pub use counts::Counts;
 pub use message::{Ballot, Message};
 pub use record::{Mark, Record};
 #[cfg(feature = "rehearsal")]
-pub use subject::Rehearsed;
+pub use subject::{Quorum, Rehearsed};
 
 use crate::engine::{EngineError, Role, Token};
 use crate::step::{Corrupt, Fault, Input, Output, Outputs, Payload, Protocol, Standing, Ticket};

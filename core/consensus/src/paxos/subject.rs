@@ -1,14 +1,44 @@
 //! Multi-Paxos as the rehearsal sees it.
 
 use super::{Config, Paxos, Record, Times};
-use crate::quorum::System;
+use crate::quorum::{NodeSet, Phase, Quorums, RegionRule, System};
 use crate::rehearsal::{Evidence, Place, Subject};
 use crate::step::Payload;
 use dwcp_env::Duration;
 
-/// Multi-Paxos with majorities, tight timeouts and small logs.
+/// Which quorums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Quorum {
+    /// More than half.
+    #[default]
+    Majority,
+    /// Three members with votes 2, 1, 1; a grid of four; five of which two decide and four elect; two
+    /// regions of three, one of which decides.
+    Uneven,
+}
+
+/// Multi-Paxos with tight timeouts and small logs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rehearsed;
+pub struct Rehearsed {
+    /// Under these quorums.
+    pub quorum: Quorum,
+}
+
+impl Rehearsed {
+    fn system(self, members: usize) -> System {
+        match (self.quorum, members) {
+            (Quorum::Uneven, 3) => {
+                System::Weighted { weights: [2, 1, 1].into(), prepare: 3, accept: 2, fast: 4 }
+            }
+            (Quorum::Uneven, 4) => System::Grid { rows: 2, columns: 2 },
+            (Quorum::Uneven, 5) => System::flexible(5, 4, 2),
+            (Quorum::Uneven, 6) => {
+                System::Regional { regions: [0, 0, 0, 1, 1, 1].into(), rule: RegionRule::InRegion }
+            }
+            _ => System::Majority { members: members as u8 },
+        }
+    }
+}
 
 /// An election timeout in round trips.
 const ELECTION: u64 = 4;
@@ -17,7 +47,19 @@ impl Subject for Rehearsed {
     type P = Paxos;
 
     fn name(&self) -> &'static str {
-        "paxos"
+        match self.quorum {
+            Quorum::Majority => "paxos",
+            Quorum::Uneven => "paxos-uneven",
+        }
+    }
+    fn sizes(&self) -> &'static [usize] {
+        match self.quorum {
+            Quorum::Majority => &[3, 3, 5],
+            Quorum::Uneven => &[3, 4, 5, 6],
+        }
+    }
+    fn enough(&self, members: usize, disks: NodeSet) -> bool {
+        self.system(members).is_quorum(Phase::Accept, disks)
     }
     fn config(&self, place: &Place<'_>) -> Config {
         let times = Times {
@@ -26,7 +68,7 @@ impl Subject for Rehearsed {
             retry: place.round_trip * 2,
             announce: place.round_trip / 4,
         };
-        let system = System::Majority { members: place.members.len() as u8 };
+        let system = self.system(place.members.len());
         let config = Config::new(place.me, place.members.to_vec(), system, place.seed, times);
         // Small, so that hard paths are taken: proposals wait for the window, promises and lessons come in
         // pieces, those a little late are taught and those later are brought checkpoints.
@@ -37,7 +79,7 @@ impl Subject for Rehearsed {
         round_trip * ELECTION * 4
     }
     fn lives_through_partial_cuts(&self) -> bool {
-        true
+        self.quorum == Quorum::Majority
     }
     fn holds(&self, disk: Evidence<'_, Record>, index: u64, payload: &Payload) -> Option<bool> {
         let held = disk.records.iter().rev().find_map(|record| match record {

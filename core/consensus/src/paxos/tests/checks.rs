@@ -2,7 +2,7 @@
 
 use crate::paxos::log::{Batch, Run};
 use crate::paxos::{Ballot, Config, ConfigError, Mark, Message, Paxos, Record, Times};
-use crate::quorum::System;
+use crate::quorum::{Refusal, System};
 use crate::step::{Corrupt, Fault, Input, Output, Payload, Protocol};
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use std::vec;
@@ -121,7 +121,10 @@ fn configurations_are_checked_when_built() {
     assert_eq!(build(1, &[1, 1], 2, times), Err(ConfigError::Members));
     assert_eq!(build(1, &[2, 1], 2, times), Err(ConfigError::Members));
     assert_eq!(build(4, &[1, 2, 3], 3, times), Err(ConfigError::Stranger(NodeId(4))));
-    assert_eq!(build(1, &[1, 2, 3], 5, times), Err(ConfigError::Count { system: 5, members: 3 }));
+    let refusal = Refusal::Members { system: 5, given: 3 };
+    assert_eq!(build(1, &[1, 2, 3], 5, times), Err(ConfigError::Quorums(refusal)));
+    let apart = Config::new(NodeId(1), n(&[1, 2, 3]), System::flexible(3, 1, 2), 1, times).map(drop);
+    assert!(matches!(apart, Err(ConfigError::Quorums(Refusal::Apart { .. }))), "{apart:?}");
     let hasty = Times { election: times.heartbeat * 2, ..times };
     assert_eq!(build(1, &[1], 1, hasty), Err(ConfigError::Times));
     assert_eq!(build(1, &[1], 1, Times { retry: Duration::ZERO, ..times }), Err(ConfigError::Times));
