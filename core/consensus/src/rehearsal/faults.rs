@@ -158,7 +158,12 @@ impl<S: Subject> World<'_, S> {
         let honest =
             |world: &Self| (0..world.sites.len()).filter(|n| world.sites[*n].liar.is_none()).collect();
         let honest: alloc::vec::Vec<usize> = honest(self);
-        if !late && (!alike || honest.iter().any(|n| open(self, *n).is_some())) {
+        // All may be alike and lack what was acknowledged, as long as nobody leads after a crash of all.
+        let waits = |n: &usize| {
+            open(self, *n).is_some()
+                || self.sites[*n].state.numbers.lacks(&self.clients.acknowledged).is_some()
+        };
+        if !late && (!alike || honest.iter().any(waits)) {
             self.push(self.now + self.pause(), Event::Poll);
             return Ok(None);
         }
