@@ -116,7 +116,8 @@ pub enum Input<M> {
         /// The digest of the state: equal wherever the same commands were applied.
         digest: [u8; 32],
     },
-    /// Local state was replaced by a peer's checkpoint, which is durable; `mark` came with it.
+    /// Local state was replaced by a peer's checkpoint, which is durable; `mark` came with it. It is ahead of all that was given
+    /// out as decided: the driver looks when it swaps it in, not when it begins to fetch it, and else lets it be.
     Installed {
         /// As the peer's [`Protocol::mark`] gave it.
         mark: Bytes,

@@ -18,6 +18,10 @@ struct Replay {
     base: u64,
     decided: u64,
     any: bool,
+    /// The checkpoint that local state begins from.
+    mark: u64,
+    /// Some of what it holds is not in the log.
+    holed: bool,
 }
 
 impl Replay {
@@ -56,7 +60,11 @@ impl Replay {
     fn decide(&mut self, decided: u64) -> Result<(), Corrupt> {
         if decided > self.decided {
             if self.log.unbroken(self.decided + 1) < decided {
-                return Err(Corrupt("a decided slot holds no value"));
+                // What the checkpoint holds need not be in the log: it may have come from a peer, its record lost in a crash.
+                if decided > self.mark && self.log.unbroken(self.decided.max(self.mark) + 1) < decided {
+                    return Err(Corrupt("a decided slot holds no value"));
+                }
+                self.holed = true;
             }
             self.decided = decided;
         }
@@ -71,18 +79,19 @@ impl Paxos {
         records: impl IntoIterator<Item = Record>,
         now: Instant,
     ) -> Result<Self, Corrupt> {
-        let mut told = Replay { any: mark.is_some(), ..Replay::default() };
+        let any = mark.is_some();
         let mark = mark.map(|m| Mark::decode(m)).transpose()?.unwrap_or_default();
+        let mut told = Replay { any, mark: mark.index, ..Replay::default() };
         records.into_iter().try_for_each(|r| told.tell(r))?;
         if mark.index < told.base {
             return Err(Corrupt("the log begins behind the checkpoint"));
         }
-        if mark.index > told.decided {
+        if mark.index > told.decided || told.holed {
             // It may be a peer's: nothing says that what was accepted up to there is what was decided.
             told.log.forget(mark.index);
-            (told.base, told.decided) = (mark.index, mark.index);
+            (told.base, told.decided) = (mark.index, told.decided.max(mark.index));
         }
-        let Replay { promised, log, base, decided, any } = told;
+        let Replay { promised, log, base, decided, any, .. } = told;
         let stands = !any && config.stands_first();
         let patience = config.patience(promised, 0, 0);
         let promised = if planted::is(Bug::PromiseNotPersisted) {
@@ -123,7 +132,9 @@ impl Paxos {
     /// A durable checkpoint of this node: what lies behind it by more than is kept for late peers goes.
     pub(super) fn checkpointed(&mut self, mark: &Bytes) {
         let Ok(mark) = Mark::decode(mark) else { return };
-        let upto = mark.index.min(self.given).saturating_sub(self.config.kept());
+        // What is kept for late peers is not worth refusing clients for.
+        let kept = if self.log.bytes() > self.config.log_max() / 2 { 0 } else { self.config.kept() };
+        let upto = mark.index.min(self.given).saturating_sub(kept);
         if upto > self.base {
             self.base = upto;
             self.log.forget(upto);

@@ -1,6 +1,7 @@
 //! Interactions told as text, and tables of the small parts.
 
 mod checks;
+mod kept;
 mod runs;
 mod script;
 
