@@ -13,6 +13,7 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
         commands: args.commands,
         conflict: !args.commute,
         ticks: args.ticks,
+        ticks_each: args.ticks_each,
         tickers: args.tickers,
         crashes: args.crashes,
         reads: args.reads,

@@ -74,6 +74,9 @@ pub(crate) struct Args {
     /// [explore] Timeouts in all.
     #[arg(long, default_value_t = 1)]
     ticks: u8,
+    /// [explore] Timeouts of one member.
+    #[arg(long, default_value_t = 15)]
+    ticks_each: u8,
     /// [explore] How many members' timers run at all.
     #[arg(long, default_value_t = 2)]
     tickers: usize,

@@ -82,6 +82,8 @@ struct Seen {
     /// The highest index acknowledged or read; by key: how many commands.
     floor: u64,
     ticks: u8,
+    /// Ticks by node, four bits each.
+    ticked: u64,
     crashes: u8,
     reads: u8,
     losses: u8,
@@ -210,6 +212,7 @@ impl<P: Protocol> Cosmos<P> {
             }
             if self.seen.ticks < self.bounds.ticks
                 && node < self.bounds.tickers
+                && self.seen.ticked >> (4 * node) & 15 < u64::from(self.bounds.ticks_each.min(15))
                 && cell.protocol.wake_at() != Instant::FAR
             {
                 out.push(Action::Tick(n));
@@ -267,6 +270,7 @@ impl<P: Protocol> Cosmos<P> {
             }
             Action::Tick(node) => {
                 self.seen.ticks += 1;
+                self.seen.ticked += 1 << (4 * node);
                 let cell = Rc::make_mut(&mut self.cells[usize::from(node)].0);
                 cell.now = cell.now.max(cell.protocol.wake_at());
                 self.input(subject, node, Input::Tick)

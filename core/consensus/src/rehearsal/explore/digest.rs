@@ -9,6 +9,7 @@ use core::hash::{Hash, Hasher};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Digest(u64, u64);
 
+#[inline]
 const fn folded(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
@@ -22,6 +23,7 @@ impl Digest {
         let b = folded(digest.1 ^ 0x082e_fa98_ec4e_6c89, 0xd6e8_feb8_6659_fd93);
         u128::from(a) << 64 | u128::from(b)
     }
+    #[inline]
     fn word(&mut self, w: u64) {
         self.0 = folded(self.0 ^ w, 0x9fb2_1c65_1e98_df25).wrapping_add(w.rotate_left(32));
         self.1 = folded(self.1.wrapping_add(w), 0xa076_1d64_78bd_642f) ^ w.rotate_left(17);
@@ -44,21 +46,27 @@ impl Hasher for Digest {
             self.word(u64::from_le_bytes(last) ^ (rest.len() as u64) << 56);
         }
     }
+    #[inline]
     fn write_u8(&mut self, n: u8) {
         self.word(u64::from(n));
     }
+    #[inline]
     fn write_u16(&mut self, n: u16) {
         self.word(u64::from(n));
     }
+    #[inline]
     fn write_u32(&mut self, n: u32) {
         self.word(u64::from(n));
     }
+    #[inline]
     fn write_u64(&mut self, n: u64) {
         self.word(n);
     }
+    #[inline]
     fn write_usize(&mut self, n: usize) {
         self.word(n as u64);
     }
+    #[inline]
     fn write_u128(&mut self, n: u128) {
         self.word(n as u64);
         self.word((n >> 64) as u64);

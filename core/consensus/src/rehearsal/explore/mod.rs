@@ -49,6 +49,8 @@ pub struct Bounds {
     pub conflict: bool,
     /// Ticks in all.
     pub ticks: u8,
+    /// Ticks of one member (at most 15).
+    pub ticks_each: u8,
     /// How many members' timers run, from the first on.
     pub tickers: usize,
     /// Crashes in all.
@@ -74,6 +76,7 @@ impl Default for Bounds {
             commands: 2,
             conflict: true,
             ticks: 2,
+            ticks_each: 15,
             tickers: 2,
             crashes: 0,
             reads: 0,
