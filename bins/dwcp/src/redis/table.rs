@@ -175,13 +175,6 @@ pub(super) const TABLE: &[Entry] = &[
         "Tells a key's parts, siblings, dots, and why a value won, as JSON.",
         Local::Explain,
     ),
-    session(
-        "dwcp.evict",
-        2,
-        "dwcp",
-        "Closes the place of a node that will not come back soon.",
-        Local::Evict,
-    ),
     replica((
         "dwcp.mvset",
         3,
