@@ -65,10 +65,9 @@
 //! a round of heartbeats serves any number of reads.
 //!
 //! **Not yet.** Witnesses that keep digests only: a witness of the quorum system keeps whole values here,
-//! and may lead; so may a member without votes. How often a peer may ask for missing slots is left to
-//! the link: each question is answered by 4 MiB at most, but any number of them.
+//! and may lead.
 //!
-//! **Read** [`log`], [`message`], `seat`, `recover`, `takeover`, `lead`, `follow`, `election`, `reads`.
+//! **Read** [`log`], [`message`], `recover`, `takeover`, `lead`, `follow`, `election`.
 
 pub mod config;
 mod counts;

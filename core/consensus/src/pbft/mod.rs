@@ -197,6 +197,8 @@ pub struct Pbft {
     asked_at: Option<Instant>,
     /// Views in a row that brought nothing.
     failed: u32,
+    /// Lies of this view's primary to this member.
+    lies: u32,
     changes: BTreeMap<u8, Arc<ViewChange>>,
     /// Votes of views to come, by sender.
     ahead: BTreeMap<u8, VecDeque<Message>>,
@@ -261,6 +263,7 @@ impl Pbft {
             entered_at: now,
             asked_at: None,
             failed: 0,
+            lies: 0,
             changes: BTreeMap::new(),
             ahead: BTreeMap::new(),
             slots: BTreeMap::new(),

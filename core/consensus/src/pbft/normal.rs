@@ -10,6 +10,9 @@ use crate::step::{Fault, Output};
 use alloc::sync::Arc;
 use dwcp_env::Instant;
 
+/// After so many lies of its own to this member a primary is left at once: there is no patience with who is
+/// caught. (Lies to one member only cost the group one member's votes in this view, as silence towards it would.)
+const LIES_MAX: u32 = 3;
 /// Votes of views to come that are kept for each sender: both phases of a window.
 const AHEAD_MAX: usize = 2 * super::config::WINDOW_MAX as usize;
 
@@ -78,6 +81,25 @@ impl Pbft {
         if view != self.view || !self.active {
             return Ok(());
         }
+        let taken = self.take(now, seq, digest, batch, out);
+        if taken.is_err() {
+            self.lies += 1;
+            if self.lies >= LIES_MAX {
+                self.leave(self.view + 1, out);
+            }
+        }
+        taken
+    }
+
+    /// Takes a batch of the primary's of this view, in its own words.
+    fn take(
+        &mut self,
+        now: Instant,
+        seq: u64,
+        digest: Digest,
+        batch: Batch,
+        out: &mut Out,
+    ) -> Result<(), Fault> {
         if seq <= self.base && !planted::is(Bug::WatermarkUnchecked) {
             return Err(Fault::Bound);
         }

@@ -1,7 +1,7 @@
 //! Leaving a view and entering the next.
 //!
 //! A member that leaves says so to all and takes part in no view until it has the proof of a new one. It
-//! leaves when a bundle has waited for its patience; when f + 1 others ask for later views, for the
+//! leaves when a bundle has waited for its patience; when the primary was caught lying to it; when f + 1 others ask for later views, for the
 //! (f + 1)-th latest of these, which a correct one asks for; and when a quorum has asked for its view
 //! and the view has not begun within a patience, which has doubled meanwhile (OSDI 1999, §4.5.2).
 //!
@@ -24,6 +24,7 @@ impl Pbft {
         self.active = false;
         self.entered = None;
         self.asked_at = None;
+        self.lies = 0;
         self.failed = self.failed.saturating_add(1);
         self.ahead.values_mut().for_each(|kept| kept.retain(|m| view_of(m) >= view));
         let ticket = self.persist(Record::Asked(view), out);
@@ -190,6 +191,7 @@ impl Pbft {
         self.view = view.view;
         self.active = true;
         self.asked_at = None;
+        self.lies = 0;
         self.base = base;
         self.next = base + view.chosen.len() as u64 + 1;
         self.changes.retain(|_, c| c.view > view.view);

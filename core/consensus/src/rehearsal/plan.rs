@@ -235,7 +235,7 @@ impl Plan {
             traitors: 0,
             faults: Vec::new(),
         };
-        if scenario == Scenario::Liars || (storm && dice.below(11, 2) == 0) {
+        if scenario == Scenario::Liars || ((storm || upheaval) && dice.below(11, 2) == 0) {
             plan.traitors = subject.traitors(plan.nodes);
         }
         if upheaval {

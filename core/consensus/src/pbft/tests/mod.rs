@@ -1,6 +1,7 @@
 //! PBFT by hand: schedules told step by step, tables, and what bad input may not do.
 
 mod claims;
+mod exhaustive;
 mod schedule;
 mod table;
 
