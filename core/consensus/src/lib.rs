@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`engine`] | the contract between an engine and the node it lives in |
 //! | [`step`] | the contract of a protocol as a step function, with the order of durability in its outputs |
+//! | [`epaxos`] | EPaxos: every replica proposes, only commands that interfere are ordered |
 //! | [`paxos`] | Multi-Paxos |
 //! | [`pbft`] | PBFT: members may lie |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
@@ -20,6 +21,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod engine;
+pub mod epaxos;
 pub mod paxos;
 pub mod pbft;
 pub mod quorum;

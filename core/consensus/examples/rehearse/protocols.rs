@@ -4,13 +4,13 @@ use crate::double::{ALL_BUGS, Double};
 use crate::explored::explored;
 use crate::sweep;
 use crate::{Args, Format};
-use dwcp_consensus::paxos;
 use dwcp_consensus::pbft::rehearsed::Rehearsed as Pbft;
 use dwcp_consensus::rehearsal::{Scenario, Subject};
+use dwcp_consensus::{epaxos, paxos};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
-const NAMES: &[&str] = &["double", "paxos", "paxos-uneven", "pbft", "pbft-signed"];
+const NAMES: &[&str] = &["double", "epaxos", "epaxos-7", "paxos", "paxos-uneven", "pbft", "pbft-signed"];
 
 const MAJORITY: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Majority };
 const UNEVEN: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Uneven };
@@ -18,6 +18,8 @@ const UNEVEN: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Uneve
 fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
+        #[cfg(feature = "planted-bugs")]
+        "epaxos" | "epaxos-7" => epaxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),
         #[cfg(feature = "planted-bugs")]
         "paxos" => paxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),
         #[cfg(feature = "planted-bugs")]
@@ -44,6 +46,10 @@ fn found<S: Subject + Sync>(subject: &S, name: &str, args: &Args, scenarios: &[S
     }
 }
 
+fn epaxos_rehearsed(args: &Args) -> epaxos::Rehearsed {
+    epaxos::Rehearsed { seven: args.protocol == "epaxos-7", ..Default::default() }
+}
+
 pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     let protocol = args.protocol.as_str();
     if protocol == "list" {
@@ -56,6 +62,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     let Some(wanted) = &args.mutant else {
         return match protocol {
             "double" => held(&Double::new(None), args, scenarios),
+            "epaxos" | "epaxos-7" => held(&epaxos_rehearsed(args), args, scenarios),
             "paxos" => held(&MAJORITY, args, scenarios),
             "paxos-uneven" => held(&UNEVEN, args, scenarios),
             "pbft" => held(&Pbft::default(), args, scenarios),
@@ -75,6 +82,15 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
             "double" => {
                 let bug = ALL_BUGS.iter().copied().find(|b| format!("{b:?}") == *name);
                 found(&Double::new(bug), name, args, scenarios)
+            }
+            #[cfg(feature = "planted-bugs")]
+            "epaxos" | "epaxos-7" => {
+                epaxos::planted::plant(
+                    epaxos::planted::Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name),
+                );
+                let is_found = found(&epaxos_rehearsed(args), name, args, scenarios);
+                epaxos::planted::plant(None);
+                is_found
             }
             #[cfg(feature = "planted-bugs")]
             "paxos" => {

@@ -289,19 +289,16 @@ impl<S: Subject> World<'_, S> {
         self.push(at, Event::Bring { from: node as u8, to: to as u8, what });
     }
 
-    /// A peer's checkpoint has come: takes it if it holds all that this node's own checkpoint holds,
-    /// and more than this node has applied.
+    /// A peer's checkpoint has come: takes it if it holds something that this node has not applied, and
+    /// the protocol admits it.
     pub(super) fn bring(&mut self, from: usize, to: usize, what: &Rc<Snapshot>) -> Result<(), Broken> {
         let site = &mut self.sites[to];
         let useful = match self.order {
             // A protocol that names checkpoints may go on without indices (places without effect).
             Order::Total if self.subject.names_checkpoints() => what.state.applied >= site.state.applied,
             Order::Total => what.state.applied > site.state.applied,
-            Order::ByKey => {
-                let own = site.checkpoint.as_ref();
-                own.is_none_or(|own| what.state.numbers.lacks(&own.state.numbers).is_none())
-                    && site.state.numbers.lacks(&what.state.numbers).is_some()
-            }
+            // Marks need not be comparable: what may be forgotten is the protocol's to say (`admits`).
+            Order::ByKey => site.state.numbers.lacks(&what.state.numbers).is_some(),
         };
         let Some(protocol) = site.protocol.as_ref().filter(|_| useful && site.liar.is_none()) else {
             return Ok(());

@@ -1,0 +1,87 @@
+//! EPaxos as the rehearsal sees it.
+
+use super::{Access, Config, Epaxos, Footprint, Record, Settings};
+use crate::quorum::System;
+use crate::rehearsal::{Evidence, Order, Place, Subject, command};
+use crate::step::Payload;
+use alloc::vec;
+use bytes::Bytes;
+use dwcp_env::Duration;
+
+/// EPaxos with bounds small enough that a run meets all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rehearsed {
+    /// Buckets of keys: fewer than the rehearsal's keys, so that strangers meet.
+    pub buckets: u32,
+    /// As in [`Settings`].
+    pub chain_max: usize,
+    /// As in [`Settings`].
+    pub retain: usize,
+    /// As in [`Settings`].
+    pub marker_every: u64,
+    /// Groups of seven, whose fast quorums are larger than slow ones; else of three and five.
+    pub seven: bool,
+}
+
+impl Default for Rehearsed {
+    fn default() -> Self {
+        Self { buckets: 6, chain_max: 24, retain: 8, marker_every: 60, seven: false }
+    }
+}
+
+/// A command of the rehearsal writes its key.
+#[must_use]
+pub fn footprint(command: &[u8]) -> Footprint {
+    Footprint::Keys(vec![(u64::from(command::key(&Bytes::copy_from_slice(command))), Access::Write)])
+}
+
+impl Subject for Rehearsed {
+    type P = Epaxos;
+
+    fn name(&self) -> &'static str {
+        if self.seven { "epaxos-7" } else { "epaxos" }
+    }
+    fn config(&self, place: &Place<'_>) -> Config {
+        let settings = Settings {
+            me: place.me,
+            members: place.members.to_vec(),
+            quorums: System::Majority { members: place.members.len() as u8 },
+            footprint,
+            buckets: self.buckets,
+            resend: place.round_trip * 2,
+            recover_after: place.round_trip * 5,
+            beat: place.round_trip * 2,
+            give_up_after: place.round_trip * 200,
+            chain_max: self.chain_max,
+            retain: self.retain,
+            marker_every: self.marker_every,
+            seed: place.seed,
+        };
+        settings.check().expect("the rehearsal's settings are admitted")
+    }
+    fn timeout(&self, round_trip: Duration) -> Duration {
+        round_trip * 15
+    }
+    fn sizes(&self) -> &'static [usize] {
+        if self.seven { &[7] } else { &[3, 3, 5] }
+    }
+    fn order(&self) -> Order {
+        Order::ByKey
+    }
+    fn leaderless(&self) -> bool {
+        true
+    }
+    fn lives_through_partial_cuts(&self) -> bool {
+        // In a line of seven nobody reaches a quorum.
+        !self.seven
+    }
+    fn holds(&self, disk: Evidence<'_, Record>, _index: u64, payload: &Payload) -> Option<bool> {
+        Some(disk.records.iter().rev().any(|record| match record {
+            Record::Vote { vote, .. } => vote.command.as_ref() == Some(payload),
+            Record::Promise { .. } | Record::Decided { .. } => false,
+        }))
+    }
+    fn counts(&self, state: &Epaxos, each: &mut dyn FnMut(&'static str, u64)) {
+        state.counts().each(each);
+    }
+}

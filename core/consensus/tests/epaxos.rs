@@ -1,0 +1,39 @@
+//! EPaxos in rehearsal: it holds in every scenario and takes its hard paths.
+#![cfg(feature = "rehearsal")]
+
+use dwcp_consensus::epaxos::Rehearsed;
+use dwcp_consensus::rehearsal::{self, Plan, Scenario, Tally, World};
+
+fn sweep(subject: &Rehearsed, seeds: u64) -> Tally {
+    let mut tally = Tally::default();
+    for scenario in Scenario::ALL {
+        for seed in 0..seeds {
+            match rehearsal::run(subject, *scenario, seed) {
+                Ok(report) => tally.merge(&report.tally),
+                Err(failure) => {
+                    let story =
+                        World::new(subject, Plan::expand(subject, *scenario, seed)).with_story().run();
+                    let story = story.expect_err("a run repeats").story;
+                    panic!("{failure}\n{}", story[story.len().saturating_sub(60)..].join("\n"));
+                }
+            }
+        }
+    }
+    tally
+}
+
+#[test]
+fn it_holds_in_every_scenario_and_takes_its_hard_paths() {
+    let tally = sweep(&Rehearsed::default(), 5);
+    // Left to the long sweeps.
+    let rare =
+        ["waits ended by a late promise", "waits ended by another recovery's count", "walks interrupted"];
+    for (name, n) in tally.hard.iter().filter(|(name, _)| !rare.contains(*name)) {
+        assert!(*n > 0, "never: {name}");
+    }
+}
+
+#[test]
+fn it_holds_where_fast_quorums_are_larger_than_slow_ones() {
+    sweep(&Rehearsed { seven: true, ..Rehearsed::default() }, 1);
+}
