@@ -65,7 +65,7 @@
 //! a round of heartbeats serves any number of reads.
 //!
 //! **Not yet.** Witnesses that keep digests only: a witness of the quorum system keeps whole values here,
-//! and may lead.
+//! and may lead. What readers found and nobody mended: `docs/protocols/consensus.md`.
 //!
 //! **Read** [`log`], [`message`], `recover`, `takeover`, `lead`, `follow`, `election`.
 

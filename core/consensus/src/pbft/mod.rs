@@ -63,7 +63,7 @@
 //! **Not yet.** Reads are ordered like commands (the paper's read-only path, 2f + 1 equal replies in one round
 //! trip, is not there). Tentative execution is not there. A transfer of leadership is ignored: views
 //! change by 2f + 1 members only. State is transferred whole, by the driver. A primary that is merely slow, up
-//! to the patience, is not found out (Aardvark, Prime).
+//! to the patience, is not found out (Aardvark, Prime). What readers found and nobody mended: `docs/protocols/consensus.md`.
 
 pub mod bundle;
 mod checkpoint;
