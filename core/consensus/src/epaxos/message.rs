@@ -5,14 +5,29 @@ use crate::step::Payload;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use dwcp_env::bound::{FRAME_BODY_MAX, REQUEST_MAX, WAL_RECORD_MAX};
 use serde::{Deserialize, Serialize};
 
-/// Bytes a command may have.
-pub const PAYLOAD_MAX: usize = 4 << 20;
+/// Bytes a command may have: with all that stands around it, it fits a record of the log and a frame.
+pub const PAYLOAD_MAX: usize = WAL_RECORD_MAX.0 as usize - 64 * 1024;
 /// Instances a validation may name: above, it is left unanswered until the hot key has drained.
 pub const BLOCKERS_MAX: usize = 4_096;
 /// Instances one `Fetch` may name.
 pub const FETCH_MAX: u64 = 64;
+const _: () = {
+    // An integer of the encoding has at most ten bytes; a driver adds up to 64.
+    let id = 1 + 10;
+    let deps = 5 + GROUP_MAX * 10;
+    let vote = 2 * 10 + 1 + (1 + 1 + 5 + PAYLOAD_MAX) + 1 + deps + (1 + deps);
+    let most = 1 + id + 10 + vote + 64;
+    assert!(most <= WAL_RECORD_MAX.0 as usize, "a vote with its command fits a record");
+    assert!(most <= FRAME_BODY_MAX.0 as usize, "a message with a command fits a frame");
+    assert!(
+        BLOCKERS_MAX * id + 64 * 1024 <= FRAME_BODY_MAX.0 as usize,
+        "an answer with its blockers fits a frame"
+    );
+    assert!(REQUEST_MAX.0 as usize <= PAYLOAD_MAX, "a client's request is taken");
+};
 /// Numbers and ballots stay below this: far above what any lifetime reaches.
 pub const NUMBER_MAX: u64 = 1 << 48;
 

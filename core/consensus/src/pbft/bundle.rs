@@ -18,17 +18,32 @@ use super::crypto::{Digest, Kind, Signature};
 use crate::step::Payload;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
+use dwcp_env::bound::{FRAME_BODY_MAX, REQUEST_MAX, WAL_RECORD_MAX};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a bundle's body: what a driver may propose in one step, with room for framing 4,096 payloads.
-pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024 + 5 * 4_096;
+/// Bytes of a bundle's body: with all that stands around it, it fits a record of the log and a frame.
+pub const BODY_BYTES_MAX: usize = WAL_RECORD_MAX.0 as usize - 64 * 1024;
 /// Payloads in one bundle.
 pub const PAYLOADS_MAX: usize = 4_096;
 /// Bundles in one batch.
 pub const BUNDLES_MAX: usize = 64;
 /// A primary adds bundles to a batch up to this size; a first one that is larger goes alone.
 pub const BATCH_BYTES: usize = 1024 * 1024;
-const BATCH_BYTES_MAX: usize = BATCH_BYTES + BODY_BYTES_MAX;
+/// Bytes of a batch's bodies.
+pub(super) const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// What a bundle is longer than its body, in a batch; and a batch than its bundles, in a record or message. The
+/// encoding has integers of at most ten bytes.
+const BUNDLE_FRAMING: usize = 1 + 2 * 10 + 5 + 64;
+const BATCH_FRAMING: usize = 1 + 2 * 10 + 32 + 1 + 5;
+/// What a driver may add.
+pub(super) const DRIVER_FRAMING: usize = 64;
+const _: () = {
+    let most = BATCH_BYTES_MAX + BUNDLES_MAX * BUNDLE_FRAMING + BATCH_FRAMING + DRIVER_FRAMING;
+    assert!(most <= WAL_RECORD_MAX.0 as usize, "a batch fits a record");
+    assert!(most <= FRAME_BODY_MAX.0 as usize, "a batch fits a frame");
+    assert!(BATCH_BYTES <= BATCH_BYTES_MAX, "what a primary fills up is accepted");
+    assert!(REQUEST_MAX.0 as usize + 5 <= BODY_BYTES_MAX, "a client's request fits a bundle");
+};
 const WIDTH: u64 = super::config::OUTSTANDING_MAX;
 
 /// Names a bundle for ever.
@@ -181,15 +196,17 @@ impl Seen {
                 && !self.fresh(lifetime, number))
     }
 
-    /// Takes note of a fresh bundle's effect.
-    pub fn note(&mut self, lifetime: u64, number: u64) {
+    /// Takes note of a fresh bundle's effect; says whether it is the first of its lifetime, which ends the earlier ones.
+    pub fn note(&mut self, lifetime: u64, number: u64) -> bool {
         debug_assert!(self.fresh(lifetime, number));
-        if lifetime != self.lifetime {
+        let first = lifetime != self.lifetime;
+        if first {
             *self = Self { lifetime, floor: 0, mask: 0 };
         }
         self.mask |= 1 << (number - self.floor - 1);
         let done = self.mask.trailing_ones();
         self.floor += u64::from(done);
         self.mask = self.mask.checked_shr(done).unwrap_or(0);
+        first
     }
 }

@@ -195,7 +195,17 @@ impl Pbft {
         self.carry_on(out);
     }
 
-    fn drop_batches(&mut self) {
+    /// Forgets batches that no place refers to. What no record of an open place has, the next compaction
+    /// leaves out: it is written with the next record that names it.
+    pub(super) fn drop_batches(&mut self) {
+        let named = |slot: &super::slot::Slot| {
+            slot.ever_noted.iter().map(|(_, d)| *d).chain(slot.decided).collect::<Vec<_>>()
+        };
+        let kept: BTreeSet<Digest> =
+            self.slots.values().flat_map(named).chain(core::iter::once(self.nothing)).collect();
+        for (digest, held) in &mut self.batches {
+            held.logged &= kept.contains(digest);
+        }
         let slots = self.slots.values();
         let referred: BTreeSet<Digest> = slots
             .flat_map(|slot| {
@@ -211,6 +221,7 @@ impl Pbft {
             .chain(core::iter::once(self.nothing))
             .collect();
         self.batches.retain(|digest, _| referred.contains(digest));
+        self.fetches.retain(|digest, _| referred.contains(digest));
     }
 
     /// Whether a quorum signed this mark and this state, and it is ahead of what is here.
@@ -232,6 +243,7 @@ impl Pbft {
         let seq = point.seq;
         self.point = point;
         self.slots.retain(|at, slot| *at > seq || slot.noted.is_some() || !slot.ever_noted.is_empty());
+        self.drop_batches();
         self.forget_past();
         self.answer_past(out);
         self.status_at = seq;

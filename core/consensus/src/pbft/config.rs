@@ -1,17 +1,22 @@
 //! Who the members are, their keys, bounds and times; checked when built.
 
-use crate::quorum::{MEMBERS_MAX, NodeSet};
+use crate::quorum::NodeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
+use dwcp_env::bound::VOTERS_MAX;
 use dwcp_env::{Duration, NodeId};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use thiserror::Error;
 
 /// The widest window: a new view carries up to two claims for each of its places, from each member.
 pub const WINDOW_MAX: u64 = 512;
+/// The most members: traffic is quadratic, and a new view shows a leave of each in one record.
+pub const GROUP_MAX: usize = VOTERS_MAX;
+/// The widest pipeline.
+pub const PIPELINE_MAX: u64 = 32;
 /// The most bundles of one member that may be under way: the width of [`super::bundle::Seen`]'s mask.
 pub const OUTSTANDING_MAX: u64 = 64;
 
@@ -53,7 +58,7 @@ pub struct Parameters {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum ConfigError {
     /// Fewer than four tolerate no liar.
-    #[error("fewer than four members tolerate no liar; or more than {MEMBERS_MAX}, or one twice")]
+    #[error("fewer than four members tolerate no liar; or more than {GROUP_MAX}, or one twice")]
     Members,
     /// Not a member.
     #[error("this node is not among the members")]
@@ -66,7 +71,7 @@ pub enum ConfigError {
     Keys,
     /// Bounds that contradict each other.
     #[error(
-        "window, interval, pipeline, outstanding: 1 <= interval, 2 * interval <= window <= {WINDOW_MAX}, 1 <= pipeline <= window, 1 <= outstanding <= {OUTSTANDING_MAX}"
+        "window, interval, pipeline, outstanding: 1 <= interval, 2 * interval <= window <= {WINDOW_MAX}, 1 <= pipeline <= window and {PIPELINE_MAX}, 1 <= outstanding <= {OUTSTANDING_MAX}"
     )]
     Bounds,
     /// Times that contradict each other.
@@ -127,7 +132,7 @@ impl Config {
         let mut members = p.members;
         members.sort_unstable();
         let n = members.len();
-        if !(4..=MEMBERS_MAX).contains(&n) || members.windows(2).any(|w| w[0] == w[1]) {
+        if !(4..=GROUP_MAX).contains(&n) || members.windows(2).any(|w| w[0] == w[1]) {
             return Err(ConfigError::Members);
         }
         let place = members.binary_search(&p.me).map_err(|_| ConfigError::Stranger)?;
@@ -143,7 +148,7 @@ impl Config {
         let bounds = p.interval >= 1
             && p.interval.checked_mul(2).is_some_and(|double| double <= p.window)
             && p.window <= WINDOW_MAX
-            && (1..=p.window).contains(&p.pipeline)
+            && (1..=p.window.min(PIPELINE_MAX)).contains(&p.pipeline)
             && (1..=OUTSTANDING_MAX).contains(&p.outstanding);
         if !bounds {
             return Err(ConfigError::Bounds);

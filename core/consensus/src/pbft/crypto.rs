@@ -5,7 +5,7 @@
 //! to verify. Everything is bound to the realm (group and epoch), to its kind, and codes to both ends, so
 //! that nothing said in one place can be replayed in another.
 //!
-//! Codes are compared in constant time (BLAKE3's own comparison). Signatures are verified strictly
+//! Codes are compared in constant time (a fold over all bytes). Signatures are verified strictly
 //! (RFC 8032 without small-order keys): all correct members accept the same ones.
 
 use super::config::Inner;
@@ -85,7 +85,7 @@ impl Inner {
         let other = if from == self.place { to } else { from };
         let mut bytes = [0_u8; 1 + 2 + 32 + 32 + 32];
         bytes[0] = kind as u8;
-        bytes[1] = from as u8; // places are below MEMBERS_MAX = 128
+        bytes[1] = from as u8; // places are below GROUP_MAX
         bytes[2] = to as u8;
         bytes[3..35].copy_from_slice(&self.realm);
         for (i, number) in what.numbers.iter().enumerate() {

@@ -3,8 +3,8 @@
 //! **Promise.** With at most f liars among n >= 3f + 1 members — whatever they say, whatever the network
 //! loses, repeats or delays, whichever correct processes crash and come back with their disks — no two
 //! correct members decide differently at one place, nothing is decided that its named origin did not
-//! propose, and a proposal takes effect at most once. While delays are bounded (by anything; the bound is
-//! searched for by doubling) every proposal of a correct member that stays up is decided. A member
+//! propose, and a proposal takes effect at most once. While delays are bounded (the bound is searched for by
+//! doubling, up to 256 of the configured patiences) every proposal of a correct member that stays up is decided. A member
 //! that lost its disk counts towards f.
 //!
 //! **Source.** Castro & Liskov, "Practical Byzantine Fault Tolerance", OSDI 1999; "… and Proactive Recovery",
@@ -56,9 +56,10 @@
 //! authors cannot be proved, to save what happens seldom. *Vectors of codes on requests*: see [`bundle`].
 //! *Leaving the primary's own note unsynced until its peers' are*: a crash would make a liar of it.
 //!
-//! **Limits.** Up to 128 members (traffic is quadratic: think of 4 to 13); 512 open places; batches of 1 MiB
-//! or one bundle of 4 MiB; 64 bundles of one origin under way; 32 different batches for one place in
-//! failed views ([`message::CLAIMS_MAX`]).
+//! **Limits.** 4 to 15 members (traffic is quadratic); 512 open places; batches of 1 MiB
+//! or one bundle of 1.9 MiB, so that each fits a record of the log; 32 places in a primary's pipeline; 64 bundles of one
+//! origin under way; 32 different batches for one place in failed views, 1,536 claims in all
+//! ([`message::CLAIMS_MAX`], [`message::NOTED_MAX`]).
 //!
 //! **Not yet.** Reads are ordered like commands (the paper's read-only path, 2f + 1 equal replies in one round
 //! trip, is not there). Tentative execution is not there. A transfer of leadership is ignored: views
@@ -151,6 +152,13 @@ struct Held {
     logged: bool,
 }
 
+/// How often a batch was asked for, and whether in this period.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Asked {
+    tries: u32,
+    lately: bool,
+}
+
 /// A bundle that waits for its place.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Waiting {
@@ -218,6 +226,8 @@ pub struct Pbft {
     low: u64,
     /// A checkpoint's place was lost to a crash: name it again.
     ask_again: bool,
+    /// No step was taken since the log was read.
+    resumed: bool,
     // --- requests
     pool: BTreeMap<Name, Waiting>,
     arrived: BTreeMap<u64, Name>,
@@ -239,7 +249,7 @@ pub struct Pbft {
     status_at: u64,
     answered: Vec<Option<Instant>>,
     served: Vec<usize>,
-    fetches: BTreeMap<Digest, u32>,
+    fetches: BTreeMap<Digest, Asked>,
     counts: Counts,
 }
 
@@ -278,6 +288,7 @@ impl Pbft {
             durable: 0,
             low: 0,
             ask_again: false,
+            resumed: false,
             pool: BTreeMap::new(),
             arrived: BTreeMap::new(),
             unordered: VecDeque::new(),
@@ -423,6 +434,7 @@ impl Protocol for Pbft {
     }
 
     fn step(&mut self, now: Instant, input: Input<Message>, out: &mut Out) {
+        self.resume(out);
         match input {
             Input::Tick => self.tick(now, out),
             Input::Message { from, message } => {

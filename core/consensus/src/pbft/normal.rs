@@ -1,8 +1,8 @@
 //! The normal case: pre-prepare, prepare, commit, apply.
 
-use super::bundle::{Batch, Bundle};
+use super::bundle::{BATCH_BYTES_MAX, Batch, Bundle};
 use super::crypto::{Digest, Kind, Tag};
-use super::message::covered;
+use super::message::{CLAIMS_MAX, NOTED_MAX, covered};
 use super::slot::{Counted, Slot};
 use super::{Bug, Held, Message, Out, Own, Pbft, Record, planted};
 use crate::engine::EngineError;
@@ -15,6 +15,9 @@ use dwcp_env::Instant;
 const LIES_MAX: u32 = 3;
 /// Votes of views to come that are kept for each sender: both phases of a window.
 const AHEAD_MAX: usize = 2 * super::config::WINDOW_MAX as usize;
+/// A primary has at most `pipeline` places under way that it has not applied itself; a backup that lags
+/// by some rounds still takes note of them. Bounds the claims that one view of a liar's leaves behind.
+const PIPELINES_AHEAD: u64 = 4;
 
 impl Pbft {
     pub(super) fn slot(&mut self, seq: u64) -> &mut Slot {
@@ -27,6 +30,7 @@ impl Pbft {
         chosen.get(usize::try_from(seq.checked_sub(self.base + 1)?).ok()?).copied()
     }
 
+    /// Keeps a batch; `logged` says whether a record of a place that is open has it.
     pub(super) fn hold(&mut self, digest: Digest, batch: Arc<Batch>) {
         self.fetches.remove(&digest);
         self.batches.entry(digest).or_insert(Held { batch, logged: false });
@@ -112,7 +116,7 @@ impl Pbft {
         {
             return Err(Fault::Contradiction);
         }
-        if noted == Some(digest) || !self.slot(seq).has_room_for(digest) {
+        if noted == Some(digest) || !self.has_room_for(seq, digest) || !self.bears(seq, &batch) {
             return Ok(());
         }
         for bundle in &batch.bundles {
@@ -124,6 +128,29 @@ impl Pbft {
         self.hold(digest, Arc::new(batch));
         self.note(seq, digest, out);
         Ok(())
+    }
+
+    /// Whether this member may take note of this digest there: what it says in its leave has room for all claims.
+    pub(super) fn has_room_for(&self, seq: u64, digest: Digest) -> bool {
+        let claims: usize =
+            self.slots.range(self.stable.seq + 1..).map(|(_, slot)| slot.ever_noted.len()).sum();
+        match self.slots.get(&seq) {
+            Some(slot) if slot.has_noted(digest) => true,
+            Some(slot) => slot.ever_noted.len() < CLAIMS_MAX && claims < NOTED_MAX,
+            None => claims < NOTED_MAX,
+        }
+    }
+
+    /// Whether a batch that is new here is no more than a correct primary has under way: not too far ahead
+    /// of what was applied or carried on, and not too much. No accusation follows: who lags sees a correct primary
+    /// far ahead too, and gets what it left out again when it is stuck.
+    fn bears(&self, seq: u64, batch: &Batch) -> bool {
+        let carried = self.entered.as_ref().map_or(0, |view| view.chosen.len() as u64);
+        let reached = self.point.seq.max(self.stable.seq).max(self.base + carried);
+        let open = self.slots.range(self.point.seq + 1..).filter_map(|(_, slot)| slot.noted);
+        let bytes: usize = open.filter_map(|d| self.batches.get(&d)).map(|held| held.batch.size()).sum();
+        let most = (self.config.pipeline as usize + 1) * BATCH_BYTES_MAX;
+        seq.saturating_sub(reached) <= self.config.pipeline * PIPELINES_AHEAD && bytes + batch.size() <= most
     }
 
     /// Takes note that this place carries this batch in this view, and says so once it is on disk.
@@ -266,9 +293,6 @@ impl Pbft {
 
     /// Applies what is decided next, as far as there is no gap.
     pub(super) fn execute(&mut self, out: &mut Out) {
-        if core::mem::take(&mut self.ask_again) {
-            out.push(Output::Checkpoint { mark: self.point.mark() });
-        }
         while let Some(digest) = self.slots.get(&(self.point.seq + 1)).and_then(|slot| slot.decided) {
             let batch = self.batches[&digest].batch.clone();
             self.point.advance(digest, &self.config.realm);
@@ -284,13 +308,17 @@ impl Pbft {
     fn take_effect(&mut self, bundle: &Bundle, out: &mut Out) {
         let name = bundle.name;
         let Some(seen) = self.point.seen.get_mut(usize::from(name.origin)) else { return };
-        if !seen.fresh(name.lifetime, name.number) {
+        if seen.fresh(name.lifetime, name.number) {
+            if seen.note(name.lifetime, name.number) {
+                // What waits of the origin's earlier lifetimes will have no effect any more: nobody orders it.
+                self.forget_past();
+            }
+        } else {
             self.counts.repeated += 1;
+            self.forget(name);
             if !planted::is(Bug::EffectTwice) {
                 return;
             }
-        } else {
-            seen.note(name.lifetime, name.number);
         }
         let mine =
             (usize::from(name.origin) == self.me() && name.lifetime == self.lifetime && self.born.is_some())

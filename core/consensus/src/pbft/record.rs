@@ -6,7 +6,7 @@
 //! | `Noted` | its `PrePrepare` or `Prepare`, and counting its own |
 //! | `Prepared` | its `Commit`, and counting its own |
 //! | `Asked` | its `ViewChange` |
-//! | `Entered` | nothing at once; `NewView` by the primary; saves a view change after a restart |
+//! | `Entered` | nothing at once; `NewView` by the primary, with its `Noted` of what is carried on; saves a view change after a restart |
 //! | `Vouched` | its `Checkpoint` |
 //! | `Stable` | the `Stable` output: earlier checkpoints may go then |
 //! | `Decided` | nothing: what is lost is asked of peers again |

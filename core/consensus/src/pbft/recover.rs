@@ -5,14 +5,28 @@ use super::checkpoint::Point;
 use super::crypto::Digest;
 use super::message::Claim;
 use super::select::select;
-use super::{Held, Pbft, Record};
-use crate::step::Corrupt;
+use super::{Held, Out, Pbft, Record};
+use crate::step::{Corrupt, Output};
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
 impl Pbft {
+    /// The first act of a lifetime. What its log says is on disk: the driver is told again what was stable and
+    /// where a checkpoint is due, and what the view carries on is noted before anything else leaves.
+    pub(super) fn resume(&mut self, out: &mut Out) {
+        if !core::mem::take(&mut self.resumed) {
+            return;
+        }
+        let proved: Vec<u64> = self.certificates.keys().rev().copied().collect();
+        proved.into_iter().for_each(|seq| self.proclaim(seq, out));
+        if core::mem::take(&mut self.ask_again) {
+            out.push(Output::Checkpoint { mark: self.point.mark() });
+        }
+        self.carry_on(out);
+    }
+
     pub(super) fn replay(
         mut self,
         mark: Option<&Bytes>,
@@ -34,9 +48,11 @@ impl Pbft {
         self.next = 1 + last.max(self.base + chosen).max(self.low);
         let keeps = self.low.saturating_sub(self.config.interval);
         self.slots.retain(|seq, _| *seq > keeps);
+        self.drop_batches();
         self.status_at = self.point.seq;
         let at_checkpoint = self.point.seq > 0 && self.point.seq.is_multiple_of(self.config.interval);
         self.ask_again = at_checkpoint && !self.vouched.contains_key(&self.point.seq);
+        self.resumed = self.counts.recovered > 0;
         if !self.active {
             let own = Arc::new(self.leaf());
             self.changes.insert(own.place, own);
@@ -125,6 +141,9 @@ impl Pbft {
         if self.lifetime > 0 {
             out.push(Record::Lifetime(self.lifetime));
         }
+        // What is announced is proved by it too, after a restart; it may be older than the newest.
+        let announced = self.certificates.get(&self.announced).filter(|c| c.seq < self.stable.seq);
+        out.extend(announced.cloned().map(Record::Stable));
         if self.stable.seq > 0 {
             out.push(Record::Stable(self.stable.clone()));
         }

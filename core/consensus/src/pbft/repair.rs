@@ -65,6 +65,7 @@ impl Pbft {
             return;
         }
         self.served.fill(0);
+        self.fetches.values_mut().for_each(|asked| asked.lately = false);
         self.retry(now, out);
         self.appeal(now, out);
         let waits = self.waits();
@@ -196,12 +197,15 @@ impl Pbft {
         Ok(())
     }
 
-    /// Asks one peer for a batch, another each time.
+    /// Asks one peer for a batch, another each time, and once in a period.
     pub(super) fn fetch(&mut self, digest: Digest, out: &mut Out) {
-        let tries = self.fetches.entry(digest).or_insert(0);
+        let asked = self.fetches.entry(digest).or_default();
+        if core::mem::replace(&mut asked.lately, true) {
+            return;
+        }
         let others = self.config.n() - 1;
-        let turn = (usize::from(digest.0[0]) + *tries as usize) % others;
-        *tries = tries.wrapping_add(1);
+        let turn = (usize::from(digest.0[0]) + asked.tries as usize) % others;
+        asked.tries = asked.tries.wrapping_add(1);
         if let Some(to) = self.config.others().nth(turn) {
             let tag = self.config.tag(Kind::Fetch, to, &covered(0, 0, digest));
             self.send(to, Message::Fetch { digest, tag }, None, out);

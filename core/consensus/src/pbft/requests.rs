@@ -5,14 +5,15 @@
 //! and everybody then waits for it: a primary that ignores one member is found out by all. Each bundle a
 //! member knows has its own time of arrival, so that a primary that serves everybody but one is found out too.
 //!
-//! Each origin may have [`super::config::OUTSTANDING_MAX`] bundles in the pool, of one lifetime: a
-//! flood hurts its origin.
+//! Each origin may have [`super::config::OUTSTANDING_MAX`] bundles in the pool, of one lifetime, and no more bytes
+//! than a correct one keeps under way: a flood hurts its origin.
 
 use super::bundle::{self, BATCH_BYTES, BODY_BYTES_MAX, BUNDLES_MAX, Batch, Bundle, Name, PAYLOADS_MAX};
 use super::crypto::{Kind, Signature};
 use super::{Bug, Message, Mine, Out, Pbft, Record, Waiting, planted};
 use crate::engine::{EngineError, Token};
 use crate::step::{Fault, Output, Payload};
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant};
@@ -21,6 +22,8 @@ use dwcp_env::{Duration, Instant};
 const QUEUE_MAX: usize = 65_536;
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READS_MAX: usize = 65_536;
+/// Names of forgotten bundles that a primary's list may hold beside as many as wait.
+const UNORDERED_SLACK: usize = 64;
 /// A patience doubles at most this often: 256 times the configured one.
 const DOUBLINGS_MAX: u32 = 8;
 
@@ -32,8 +35,12 @@ impl Pbft {
                 self.queue_bytes += payload.len();
                 self.queue.push_back((token, payload));
             } else {
-                let why = "more proposals wait than may: try again later";
-                out.push(Output::Refused { token, error: EngineError::Refused(why.to_string()) });
+                let why = if payload.len() + 5 > BODY_BYTES_MAX {
+                    format!("a command of {} bytes; at most {} are taken", payload.len(), BODY_BYTES_MAX - 5)
+                } else {
+                    "more proposals wait than may: try again later".to_string()
+                };
+                out.push(Output::Refused { token, error: EngineError::Refused(why) });
             }
         }
     }
@@ -149,12 +156,22 @@ impl Pbft {
         if name.lifetime > newest {
             let older: Vec<Name> = self.pool.range(of_origin).map(|(n, _)| *n).collect();
             older.into_iter().for_each(|n| self.forget(n));
+        } else {
+            let held: usize = self.pool.range(of_origin).map(|(_, w)| w.bundle.body.len()).sum();
+            let most = (self.config.outstanding as usize + 1) * BODY_BYTES_MAX;
+            if held + bundle.body.len() > most {
+                return;
+            }
         }
         self.arrivals += 1;
         self.arrived.insert(self.arrivals, name);
         self.pool.insert(name, Waiting { bundle, since: now, arrival: self.arrivals, ordered });
-        if !ordered {
+        // A view of its own begins with this list made anew: who does not lead keeps none.
+        if !ordered && self.leads() {
             self.unordered.push_back(name);
+            if self.unordered.len() > 2 * self.pool.len() + UNORDERED_SLACK {
+                self.unordered.retain(|name| self.pool.contains_key(name));
+            }
         }
     }
 

@@ -99,6 +99,7 @@ fn choose(
     config.is_quorum(everybody.without(somebody)).then_some(None)
 }
 
-fn places(of: impl Iterator<Item = u8>) -> NodeSet {
+/// The members at these places.
+pub(super) fn places(of: impl Iterator<Item = u8>) -> NodeSet {
     of.fold(NodeSet::EMPTY, |s, p| s.or(NodeSet::one(usize::from(p))))
 }

@@ -1,7 +1,7 @@
 //! One place of the order: who said what about it.
 
 use super::crypto::Digest;
-use super::message::{CLAIMS_MAX, Claim};
+use super::message::Claim;
 use crate::quorum::NodeSet;
 use alloc::vec::Vec;
 
@@ -81,9 +81,9 @@ impl Slot {
         self.commits = Votes::default();
     }
 
-    /// Whether this member may take note of one more digest.
-    pub(super) fn has_room_for(&self, digest: Digest) -> bool {
-        self.ever_noted.len() < CLAIMS_MAX || self.ever_noted.iter().any(|(_, d)| *d == digest)
+    /// Whether this member took note of it, in any view.
+    pub(super) fn has_noted(&self, digest: Digest) -> bool {
+        self.ever_noted.iter().any(|(_, d)| *d == digest)
     }
 
     pub(super) fn note(&mut self, view: u64, digest: Digest) {

@@ -174,14 +174,17 @@ impl Pbft {
         self.counts.filled += empty;
         self.counts.carried += selected.chosen.len() as u64 - empty;
         self.learn(&selected.base, out);
-        let ticket = self.persist(Record::Entered(view.clone()), out);
-        if self.config.primary(view.view) == self.me() {
-            self.send_all(&Message::NewView(view.clone()), Some(ticket), out);
-        }
-        self.take_up(Arc::new(view), selected.base.seq);
+        self.persist(Record::Entered(view.clone()), out);
+        let view = Arc::new(view);
+        self.take_up(view.clone(), selected.base.seq);
+        self.drop_batches();
         self.entered_at = now;
         self.wait_again();
         self.carry_on(out);
+        if self.leads() {
+            // It stands for the primary's prepares of what is carried on: they are on disk first.
+            self.send_all(&Message::NewView((*view).clone()), Some(self.ticket), out);
+        }
         self.hand_in_again(now, out);
         self.hear_ahead(now, out);
     }
@@ -206,7 +209,7 @@ impl Pbft {
         let Some(view) = self.entered.clone().filter(|_| self.active) else { return };
         for (seq, digest) in (self.base + 1..).zip(&view.chosen) {
             let noted = self.slots.get(&seq).is_some_and(|slot| slot.noted.is_some());
-            if noted || !self.open(seq) || !self.slot(seq).has_room_for(*digest) {
+            if noted || !self.open(seq) || !self.has_room_for(seq, *digest) {
                 continue;
             }
             if self.batches.contains_key(digest) {

@@ -1,11 +1,15 @@
 //! PBFT by hand: schedules told step by step, tables, and what bad input may not do.
 
+mod bounds;
 mod claims;
 mod exhaustive;
+mod liveness;
+mod log;
 mod schedule;
 mod table;
 
 use super::bundle::Seen;
+use super::config::GROUP_MAX;
 use super::reply::Replies;
 use super::{Config, ConfigError, Parameters};
 use dwcp_env::{Duration, NodeId};
@@ -40,7 +44,7 @@ pub(super) fn parameters(me: u64, n: u64) -> Parameters {
 
 #[test]
 fn quorums_share_a_correct_member_and_survive_the_silence_of_liars() {
-    for n in 4..=64_u64 {
+    for n in 4..=GROUP_MAX as u64 {
         let config = Config::new(parameters(1, n)).unwrap();
         let (n, f, q) = (n as usize, config.liars_max(), config.quorum);
         assert_eq!(f, (n - 1) / 3);
@@ -67,6 +71,7 @@ fn what_contradicts_itself_is_refused() {
     assert_eq!(refused(|p| p.secret = [9; 32]), Some(ConfigError::Keys));
     assert_eq!(refused(|p| p.public.truncate(3)), Some(ConfigError::Keys));
     assert_eq!(refused(|p| p.window = 3), Some(ConfigError::Bounds));
+    assert_eq!(refused(|p| (p.window, p.pipeline) = (64, 33)), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.outstanding = 65), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.interval = u64::MAX), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.resend = p.patience), Some(ConfigError::Times));

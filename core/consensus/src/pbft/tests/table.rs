@@ -1,5 +1,8 @@
 //! Four replicas on a table: every message and every sync in the test's hand.
 
+use super::super::bundle::{Batch, Bundle, Name, pack};
+use super::super::crypto::{Kind, Signature};
+use super::super::message::{Status, covered};
 use super::super::{Config, Message, Pbft, Record};
 use crate::engine::Token;
 use crate::step::{Fault, Input, Output, Payload, Protocol, Ticket};
@@ -12,7 +15,7 @@ pub(super) struct Table {
     pub(super) now: Instant,
     /// Messages on their way: from, to, message.
     pub(super) wire: Vec<(usize, usize, Message)>,
-    held: Vec<Vec<(Ticket, usize, Message)>>,
+    pub(super) held: Vec<Vec<(Ticket, usize, Message)>>,
     pub(super) disks: Vec<Vec<Record>>,
     tickets: Vec<u64>,
     pub(super) decided: Vec<Vec<(u64, Payload, Option<Token>)>>,
@@ -20,6 +23,8 @@ pub(super) struct Table {
     pub(super) stable: Vec<Vec<Bytes>>,
     pub(super) blamed: Vec<(usize, NodeId, Fault)>,
     pub(super) readable: Vec<(usize, Token)>,
+    pub(super) refused: Vec<(usize, Token)>,
+    pub(super) behind: Vec<(usize, NodeId)>,
     pub(super) sent: usize,
     pub(super) bytes: usize,
     pub(super) syncs: usize,
@@ -45,6 +50,8 @@ impl Table {
             stable: (0..n).map(|_| Vec::new()).collect(),
             blamed: Vec::new(),
             readable: Vec::new(),
+            refused: Vec::new(),
+            behind: Vec::new(),
             sent: 0,
             bytes: 0,
             syncs: 0,
@@ -73,7 +80,45 @@ impl Table {
                 Output::Stable { mark } => self.stable[node].push(mark),
                 Output::Blame { peer, fault } => self.blamed.push((node, peer, fault)),
                 Output::Readable { token } => self.readable.push((node, token)),
-                Output::Behind { .. } | Output::Refused { .. } => {}
+                Output::Refused { token, .. } => self.refused.push((node, token)),
+                Output::Behind { peer } => self.behind.push((node, peer)),
+            }
+        }
+    }
+
+    /// What a member says, under its code or signature; `to` hears it with the next delivery.
+    pub(super) fn say(&mut self, from: usize, to: usize, message: Message) {
+        self.post(from, to, message);
+    }
+
+    /// A bundle signed by its origin.
+    pub(super) fn bundle(&self, origin: usize, lifetime: u64, number: u64, payloads: &[Payload]) -> Bundle {
+        let name = Name { origin: origin as u8, lifetime, number };
+        let mut bundle = Bundle { name, body: pack(payloads.iter()), signature: Signature::default() };
+        let config = &self.nodes[origin].config;
+        bundle.signature = config.sign(Kind::Bundle, &bundle.digest(&config.realm));
+        bundle
+    }
+
+    /// A pre-prepare for `to` under the primary's code.
+    pub(super) fn pre_prepare(&self, from: usize, to: usize, view: u64, seq: u64, batch: &Batch) -> Message {
+        let config = &self.nodes[from].config;
+        let what = covered(view, seq, batch.digest(&config.realm));
+        let tag = config.tag(Kind::PrePrepare, to, &what);
+        Message::PrePrepare { view, seq, batch: batch.clone(), tag }
+    }
+
+    /// A status for `to` under its sender's code.
+    pub(super) fn status(&self, from: usize, to: usize, mut status: Status) -> Message {
+        status.tag = self.nodes[from].config.tag(Kind::Status, to, &status.covered());
+        Message::Status(status)
+    }
+
+    /// Everybody vouches for its newest checkpoint with this digest.
+    pub(super) fn vouch(&mut self, nodes: impl IntoIterator<Item = usize>, digest: [u8; 32]) {
+        for node in nodes {
+            if let Some(mark) = self.marks[node].last().cloned() {
+                self.input(node, Input::Vouched { mark, digest });
             }
         }
     }
@@ -135,8 +180,13 @@ impl Table {
 
     /// What a node's memory is after a crash that kept these records.
     pub(super) fn restart(&mut self, node: usize, records: Vec<Record>) {
+        self.restart_from(node, None, records);
+    }
+
+    /// The same, with a checkpoint of local state.
+    pub(super) fn restart_from(&mut self, node: usize, mark: Option<&Bytes>, records: Vec<Record>) {
         let config = self.nodes[node].config.clone();
-        self.nodes[node] = Pbft::recover(config, None, records.clone(), self.now).unwrap();
+        self.nodes[node] = Pbft::recover(config, mark, records.clone(), self.now).unwrap();
         self.disks[node] = records;
         self.held[node].clear();
         self.tickets[node] = 0;

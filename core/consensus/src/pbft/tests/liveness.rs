@@ -1,0 +1,125 @@
+//! What one liar, one lost message or one crash may not stop.
+
+use super::super::Record;
+use super::super::bundle::Batch;
+use super::super::message::{Message, Status};
+use super::table::Table;
+use crate::step::{Input, Payload, Protocol};
+use bytes::Bytes;
+use dwcp_env::{Duration, NodeId};
+use std::vec::Vec;
+
+fn all(_: usize, _: usize, _: &Message) -> bool {
+    true
+}
+
+fn command(bytes: &'static [u8]) -> [Payload; 1] {
+    [Payload::Command(Bytes::from_static(bytes))]
+}
+
+/// An origin's earlier lifetime waits at one member; the later one takes effect everywhere, at that member
+/// through a batch it fetched. What can have no effect any more is not waited for.
+#[test]
+fn a_bundle_of_a_past_lifetime_is_not_waited_for() {
+    let mut t = Table::of(4);
+    let (old, new) = (t.bundle(0, 1, 1, &command(b"old")), t.bundle(0, 2, 1, &command(b"new")));
+    t.input(3, Input::Message { from: NodeId(1), message: Message::Request(old) });
+    assert_eq!(t.nodes[3].pool.len(), 1);
+    let batch = Batch { bundles: [new].into() };
+    for to in 1..3 {
+        let message = t.pre_prepare(0, to, 0, 1, &batch);
+        t.say(0, to, message);
+    }
+    // The liar votes with the two.
+    for to in 1..4 {
+        let config = &t.nodes[0].config;
+        let digest = batch.digest(&config.realm);
+        let tag =
+            config.tag(super::super::crypto::Kind::Commit, to, &super::super::message::covered(0, 1, digest));
+        t.say(0, to, Message::Commit { view: 0, seq: 1, digest, tag });
+    }
+    for _ in 0..3 {
+        t.settle(all);
+        t.wait(Duration::millis(10));
+    }
+    assert_eq!(t.order(3), ["new"]);
+    assert!(t.nodes[3].pool.is_empty(), "{:?}", t.nodes[3].pool.keys().collect::<Vec<_>>());
+    let view = t.nodes[3].standing().ballot;
+    for _ in 0..200 {
+        t.wait(Duration::millis(10));
+        t.settle(all);
+    }
+    assert_eq!(t.nodes[3].standing().ballot, view, "nothing waits: no view is left");
+}
+
+/// After a restart a member knows which of its checkpoints is proved: it says so to its driver, and has a peer
+/// that lacks it brought the state.
+#[test]
+fn what_was_stable_is_announced_after_a_restart() {
+    let mut t = Table::of(4);
+    for token in 1..=6 {
+        t.propose(0, token, b"x");
+        t.settle(|_, to, _| to != 3);
+        if token % 2 == 0 {
+            t.vouch(0..3, [token as u8; 32]);
+            t.settle(|_, to, _| to != 3);
+        }
+    }
+    assert_eq!(t.stable[1].len(), 3);
+    for compacted in [false, true] {
+        let records = if compacted { t.nodes[1].compact() } else { t.disks[1].clone() };
+        let mark = t.stable[1].last().unwrap().clone();
+        t.restart_from(1, Some(&mark), records);
+        t.stable[1].clear();
+        t.behind.clear();
+        let message = t.status(3, 1, Status { stuck: true, active: true, ..Status::default() });
+        t.input(1, Input::Message { from: NodeId(4), message });
+        assert_eq!(t.behind, [(1, NodeId(4))], "compacted: {compacted}");
+        assert_eq!(t.stable[1], [mark]);
+    }
+}
+
+/// The primary of a new view crashes when others know the view: what they count it for is in its leave of that view, so
+/// any quorum's leaves determine the next.
+#[test]
+fn a_primary_of_a_new_view_is_counted_for_what_is_on_its_disk() {
+    let mut t = Table::of(4);
+    t.propose(0, 1, b"kept");
+    // All prepare, nobody hears of it: the batch must be carried on.
+    t.settle(|_, _, m| !matches!(m, Message::Commit { .. }));
+    let digest = t.nodes[2].slots[&1].last_prepared.expect("prepared in view 0").1;
+    let entered = |t: &Table| t.disks[1].iter().position(|r| matches!(r, Record::Entered(_)));
+    for _ in 0..400 {
+        t.deliver(|from, to, m| from != 0 && to != 0 && !matches!(m, Message::Commit { view: 0, .. }));
+        if entered(&t).is_some() {
+            break;
+        }
+        (0..4).for_each(|node| t.sync(node));
+        if t.wire.is_empty() {
+            t.wait(Duration::millis(10));
+        }
+    }
+    let entered = entered(&t).expect("the second member begins view 1");
+    let noted =
+        t.disks[1].iter().position(|r| matches!(r, Record::Noted { view: 1, .. })).expect("carried on");
+    let says = t.held[1].iter().filter(|(_, _, m)| matches!(m, Message::NewView(_)));
+    let says: Vec<u64> = says.map(|(ticket, ..)| ticket.0).collect();
+    assert_eq!(says.len(), 3);
+    // Tickets count from 1.
+    assert!(says.iter().all(|ticket| *ticket > noted as u64), "{says:?}, noted as {}", noted + 1);
+    // A crash keeps the begin of the view only. Asked before anything else, it says so when it has taken note again.
+    let records = t.disks[1][..=entered].to_vec();
+    t.restart(1, records);
+    let ask = t.status(2, 1, Status { view: 0, active: false, ..Status::default() });
+    t.input(1, Input::Message { from: NodeId(3), message: ask });
+    assert!(
+        matches!(&t.disks[1][entered + 1..], [Record::Noted { view: 1, seq: 1, digest: d, .. }] if *d == digest)
+    );
+    assert!(
+        t.wire.iter().all(|(from, _, m)| *from != 1 || !matches!(m, Message::NewView(_))),
+        "not on disk yet"
+    );
+    let mut out = Vec::new();
+    t.nodes[1].leave(2, &mut out);
+    assert!(t.nodes[1].leaf().noted.iter().any(|c| c.view == 1 && c.digest == digest));
+}
