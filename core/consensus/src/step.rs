@@ -175,7 +175,8 @@ pub enum Output<M, R> {
         /// Its mark.
         mark: Bytes,
     },
-    /// This peer needs what was forgotten here: bring it a checkpoint.
+    /// This peer needs what was forgotten here: bring it a checkpoint. Said each time it asks: a driver that is bringing it
+    /// one lets it be.
     Behind {
         /// The peer.
         peer: NodeId,
@@ -211,7 +212,7 @@ pub enum Fault {
 pub struct Standing {
     /// This node's role; in leaderless protocols every member that serves is `Leader`.
     pub role: Role,
-    /// Ballot number, or view.
+    /// Ballot number, or view: no two leaders of a group show one number.
     pub ballot: u64,
     /// Who orders commands, if one does and is known.
     pub leader: Option<NodeId>,

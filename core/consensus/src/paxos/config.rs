@@ -26,6 +26,8 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 pub const PIECE_SLOTS_MAX: usize = 8_192;
 /// Pieces that answer one question for missing slots: 4 MiB a round trip.
 pub const PIECES_MAX: usize = 4;
+/// What a payload takes in memory beside its bytes: its place in a batch. A log of blanks fills up too.
+pub const SLOT_BYTES: usize = 48;
 /// Slots behind the decided prefix that an acceptor holds. A leader's window, whatever was taken over
 /// included, is a quarter of it; what lies further is asked for when the prefix has come near.
 pub const SPAN_MAX: u64 = 1 << 20;
@@ -150,7 +152,7 @@ impl Config {
         self.keep_slots = slots;
         self
     }
-    /// Bytes of payloads in the log above which proposals are refused until a checkpoint frees some;
+    /// Bytes in the log (of payloads, and [`SLOT_BYTES`] for each) above which proposals are refused until a checkpoint frees some;
     /// 256 MiB unless told.
     #[must_use]
     pub const fn log_bytes_max(mut self, bytes: usize) -> Self {
@@ -164,7 +166,7 @@ impl Config {
         self.window_batches = batches.clamp(1, WINDOW_BATCHES);
         self
     }
-    /// Payloads in one piece, from 1 to [`PIECE_SLOTS_MAX`], which it is unless told.
+    /// Payloads in one piece, and given out in one step by who does not lead, from 1 to [`PIECE_SLOTS_MAX`], which it is unless told.
     #[must_use]
     pub fn piece_slots(mut self, slots: usize) -> Self {
         self.piece_slots = slots.clamp(1, PIECE_SLOTS_MAX);
@@ -204,6 +206,16 @@ impl Config {
     /// Whether who hears these can be elected and decide.
     pub(super) fn connects(&self, set: NodeSet) -> bool {
         self.is_quorum(Phase::Prepare, set) && self.is_quorum(Phase::Accept, set)
+    }
+    /// A ballot as one number, in the order of ballots.
+    pub(super) fn number(&self, ballot: Ballot) -> u64 {
+        let place = self.place(ballot.node).unwrap_or_default() as u64;
+        ballot.round.saturating_mul(MEMBERS_MAX as u64).saturating_add(place)
+    }
+    /// Where the numbers of a lifetime's canvasses begin: answers to an earlier one's are told apart.
+    pub(super) fn first_canvass(&self, now: Instant, ballot: Ballot) -> u64 {
+        const CANVASS: Purpose = Purpose::named("paxos first canvass");
+        self.seed.below(1 << 20, CANVASS, self.node.0, now, ballot.round)
     }
     /// A wait of one to two `election`s; after `failures` lost elections up to sixteen times wider,
     /// so that those who duel meet ever less often.

@@ -57,6 +57,8 @@ counts! {
     waited,
     /// Leaderships handed over.
     yielded,
+    /// Leaderships not handed over, as the successor was not heard.
+    stayed,
     /// Checkpoints of peers installed.
     installed,
     /// Reads served.

@@ -30,7 +30,7 @@ impl Paxos {
 
     pub(super) fn begin_canvass(&mut self, now: Instant, out: &mut Out) {
         self.leader = self.leader.filter(|_| now < self.heard_until);
-        self.canvass += 1;
+        self.canvass = self.canvass.wrapping_add(1);
         let canvass = Canvass { free: NodeSet::one(self.place), until: now + self.config.times().election };
         if self.config.connects(canvass.free) {
             return self.stand(now, out);
@@ -91,8 +91,10 @@ impl Paxos {
     }
 
     /// The leader makes room for this member.
-    pub(super) fn called(&mut self, now: Instant, ballot: Ballot, out: &mut Out) {
-        if ballot >= self.promised && matches!(self.seat, Seat::Following | Seat::Canvassing(_)) {
+    pub(super) fn called(&mut self, now: Instant, ballot: Ballot, base: u64, proposed: u64, out: &mut Out) {
+        let more = self.decided > proposed || (self.tip.ballot == ballot && self.tip.slot > proposed);
+        let able = base <= self.decided && !more;
+        if ballot >= self.promised && able && matches!(self.seat, Seat::Following | Seat::Canvassing(_)) {
             self.see(ballot);
             self.stand(now, out);
         }
@@ -102,7 +104,7 @@ impl Paxos {
     pub(super) fn stand(&mut self, now: Instant, out: &mut Out) {
         let ballot = Ballot { round: self.round.max(self.promised.round) + 1, node: self.config.node() };
         self.round = ballot.round;
-        self.promised = ballot;
+        (self.promised, self.vowed) = (ballot, ballot);
         self.leader = None;
         self.heard_until = Instant::ZERO;
         let ticket = self.persist(Record::Promised(ballot), out);
@@ -137,15 +139,14 @@ impl Paxos {
     /// Somebody shows a ballot at least as high as all promised here: whoever leads or stands with a lower
     /// one ends, and values of that leader count from here on.
     pub(super) fn follow(&mut self, now: Instant, ballot: Ballot, out: &mut Out) {
-        self.see(ballot);
-        if self.leader.is_none_or(|b| b < ballot) {
+        self.raise(ballot);
+        if self.tip.ballot != ballot {
             // A quorum has just promised: this once, values tell as much as a heartbeat.
             self.heard_until = now + self.config.times().election;
-            self.leader = Some(ballot);
         } else if self.leader != Some(ballot) {
-            self.leader = Some(ballot);
             self.heard_until = Instant::ZERO;
         }
+        self.leader = Some(ballot);
         if matches!(self.seat, Seat::Leading(_) | Seat::Preparing(_)) {
             self.counts.deposed += 1;
             self.stand_down(now, out);

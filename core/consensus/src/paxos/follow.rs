@@ -35,15 +35,12 @@ impl Paxos {
         let open = run.within(self.decided + 1..=u64::MAX);
         let known = |r: &Run| r.first <= self.log.last() && self.log.reach(r.first, ballot) >= last;
         if let Some(run) = open.filter(|r| !known(r)) {
-            self.promised = self.promised.max(ballot);
+            self.vowed = self.vowed.max(ballot);
             self.log.put(run.clone());
             self.persist(Record::Accepted { run, decided: self.decided }, out);
         } else {
             self.counts.repeated += 1;
-            if ballot > self.promised {
-                self.promised = ballot;
-                self.persist(Record::Promised(ballot), out);
-            }
+            self.vow(ballot, out);
         }
         let after = if planted::is(Bug::AcceptOkBeforeSync) { None } else { self.settled() };
         Self::send(from, Message::AcceptOk { ballot, first, last }, after, out);
@@ -81,10 +78,11 @@ impl Paxos {
     }
 
     /// A peer misses slots: what is decided is told as such, what a leader has in flight is sent again.
-    pub(super) fn teach(&mut self, to: NodeId, first: u64, last: u64, out: &mut Out) {
+    pub(super) fn teach(&mut self, now: Instant, to: NodeId, first: u64, last: u64, out: &mut Out) {
         if first <= self.base {
-            return self.is_behind(to, out);
+            return self.is_behind(now, to, out);
         }
+        self.pin(now, to, first - 1);
         let upto = last.min(self.decided);
         let mut from = Some(first).filter(|f| *f <= upto);
         for _ in 0..PIECES_MAX {
@@ -115,6 +113,10 @@ impl Paxos {
         if runs.iter().any(|r| r.first <= self.decided && self.contradicts_decided(r)) {
             return Self::blame(from, Fault::Contradiction, out);
         }
+        if self.log.bytes() >= 2 * self.config.log_max() {
+            self.counts.dropped += 1;
+            return;
+        }
         if planted::is(Bug::LearnTwice)
             && let Some(run) = runs.first()
             && run.first > self.base
@@ -123,7 +125,7 @@ impl Paxos {
             self.given = run.first - 1;
         }
         let known = self.decided;
-        self.take_decided(runs.into_iter(), out);
+        self.take_decided(now, runs.into_iter(), out);
         if self.decided > known {
             self.counts.learned += self.decided - known;
             self.asking_until = Instant::ZERO;

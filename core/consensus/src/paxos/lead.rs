@@ -230,7 +230,7 @@ impl Paxos {
             }
         }
         self.pump(out);
-        self.hand_over(out);
+        self.hand_over(now, out);
         self.next_round(now, out);
     }
 
@@ -304,28 +304,35 @@ impl Paxos {
     }
 
     pub(super) fn transfer(&mut self, now: Instant, to: NodeId, out: &mut Out) {
-        let member = self.config.place(to).is_some() && to != self.config.node();
-        if let Seat::Leading(lead) = &mut self.seat
-            && member
-        {
+        if to == self.config.node() {
+            return;
+        }
+        if let (Seat::Leading(lead), Some(place)) = (&mut self.seat, self.config.place(to)) {
             let until = now + self.config.times().election;
-            lead.handover = Some(Handover { to, until, told: false });
-            self.hand_over(out);
+            lead.handover = Some(Handover { to, place, until, told: false });
+            self.hand_over(now, out);
         }
     }
 
     /// Calls the successor once nothing is in flight that could be answered with "unknown".
-    fn hand_over(&mut self, out: &mut Out) {
+    fn hand_over(&mut self, now: Instant, out: &mut Out) {
         let Seat::Leading(lead) = &mut self.seat else { return };
+        // Who is not heard may be down, or far behind: nobody makes room for it.
+        let since = now - self.config.times().heartbeat * 3;
+        let heard = |h: &Handover| lead.peers[h.place].heard.is_some_and(|at| at >= since);
+        if lead.handover.as_ref().is_some_and(|h| !h.told && !heard(h)) {
+            lead.handover = None;
+            self.counts.stayed += 1;
+        }
         if !lead.flights.is_empty() || !lead.waiting.is_empty() {
             return;
         }
-        let ballot = lead.ballot;
+        let (ballot, base, proposed) = (lead.ballot, self.base, lead.next - 1);
         if let Some(handover) = lead.handover.as_mut().filter(|h| !h.told) {
             handover.told = true;
             self.counts.yielded += 1;
             let to = handover.to;
-            Self::send(to, Message::Yield { ballot }, None, out);
+            Self::send(to, Message::Yield { ballot, base, proposed }, None, out);
         }
     }
 

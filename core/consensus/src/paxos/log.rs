@@ -8,6 +8,7 @@
 //! **Rejected.** *One cell per slot*: a thousand reference counts where one does, and a copy of the
 //! ballot beside every command.
 
+use super::config::SLOT_BYTES;
 use super::message::Ballot;
 use crate::step::Payload;
 use alloc::collections::VecDeque;
@@ -115,6 +116,10 @@ impl Run {
     pub const fn last(&self) -> u64 {
         self.first + self.batch.len() as u64 - 1
     }
+    /// Bytes of its payloads, each with its place.
+    const fn weight(&self) -> usize {
+        self.batch.bytes() + self.batch.len() * SLOT_BYTES
+    }
     /// What of it lies in these slots.
     #[must_use]
     pub fn within(&self, slots: RangeInclusive<u64>) -> Option<Self> {
@@ -143,7 +148,7 @@ impl Log {
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
     }
-    /// Bytes of all payloads.
+    /// What all payloads weigh, each with its place.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -210,7 +215,7 @@ impl Log {
     }
     /// Puts a run in place of whatever its slots held.
     pub fn put(&mut self, run: Run) {
-        self.bytes += run.batch.bytes();
+        self.bytes += run.weight();
         let lo = self.seek(run.first);
         if lo == self.runs.len() {
             self.runs.push_back(run);
@@ -219,10 +224,10 @@ impl Log {
         let hi = self.runs.partition_point(|r| r.first <= run.last());
         let tail = self.runs.split_off(hi);
         let covered = self.runs.split_off(lo);
-        self.bytes -= covered.iter().map(|r| r.batch.bytes()).sum::<usize>();
+        self.bytes -= covered.iter().map(Run::weight).sum::<usize>();
         let left = covered.front().and_then(|r| r.within(0..=run.first - 1));
         let right = covered.back().and_then(|r| r.within(run.last() + 1..=u64::MAX));
-        self.bytes += left.iter().chain(&right).map(|r| r.batch.bytes()).sum::<usize>();
+        self.bytes += left.iter().chain(&right).map(Run::weight).sum::<usize>();
         self.runs.extend(left.into_iter().chain([run]).chain(right).chain(tail));
     }
     /// Puts those slots of a run that hold nothing or a value of a lower ballot.
@@ -248,12 +253,12 @@ impl Log {
     pub fn forget(&mut self, upto: u64) {
         while self.runs.front().is_some_and(|r| r.last() <= upto) {
             let run = self.runs.pop_front().expect("it has a front");
-            self.bytes -= run.batch.bytes();
+            self.bytes -= run.weight();
         }
         if let Some(front) = self.runs.front_mut()
             && let Some(rest) = front.within(upto + 1..=u64::MAX)
         {
-            self.bytes = self.bytes + rest.batch.bytes() - front.batch.bytes();
+            self.bytes = self.bytes + rest.weight() - front.weight();
             *front = rest;
         }
     }

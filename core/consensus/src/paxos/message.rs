@@ -147,6 +147,10 @@ pub enum Message {
     Yield {
         /// The ballot that ends.
         ballot: Ballot,
+        /// Forgotten there up to here: who has not decided as much can't take over from it.
+        base: u64,
+        /// Proposed up to here: who knows of more hears this too late.
+        proposed: u64,
     },
 }
 
@@ -157,7 +161,7 @@ impl Message {
             Self::Prepare { ballot, .. }
             | Self::Accept { ballot, .. }
             | Self::Ping { ballot, .. }
-            | Self::Yield { ballot } => Some(*ballot),
+            | Self::Yield { ballot, .. } => Some(*ballot),
             _ => None,
         }
     }
@@ -193,6 +197,9 @@ impl Message {
             Self::Promise { ballot: b, from, next, decided, runs } => {
                 ballot(b).and(from_one(*from)).and(slot(*decided))?;
                 next.iter().try_for_each(|s| slot(*s))?;
+                if next.is_some_and(|n| n <= *from) {
+                    return Err(Fault::Contradiction);
+                }
                 check_runs(runs, *from, *next, ballot)?;
                 // What is said to be decided must be there, as far as the piece goes.
                 let told = runs.iter().fold(*from, |at, r| if r.first == at { r.last() + 1 } else { at });
@@ -227,7 +234,13 @@ impl Message {
                     return Err(Fault::Contradiction);
                 }
             }
-            Self::Pong { ballot: b, .. } | Self::Yield { ballot: b } => ballot(b)?,
+            Self::Pong { ballot: b, .. } => ballot(b)?,
+            Self::Yield { ballot: b, base, proposed } => {
+                ballot(b).and(slot(*proposed))?;
+                if base > proposed {
+                    return Err(Fault::Contradiction);
+                }
+            }
             Self::Need { from, to } => {
                 from_one(*from).and(slot(*to))?;
                 if from > to {

@@ -43,7 +43,8 @@
 //! most of the prefix is known at once, the rest is learned or decided anew with equal values.
 //!
 //! **Invariants.**
-//! 1. An acceptor accepts nothing below its promise; an accepted run promises its ballot.
+//! 1. An acceptor accepts nothing below its promise, nor below a leader's ballot it has heard of; an accepted run
+//!    promises its ballot. What others count on is the promise in a record, nothing else.
 //! 2. In one ballot at most one value is proposed at a slot.
 //! 3. A ballot proposes at a slot what the highest ballot accepted there, as far as any of a quorum of
 //!    phase Prepare knows; so every ballot above one that chose a value proposes that value.
@@ -65,7 +66,7 @@
 //! a round of heartbeats serves any number of reads.
 //!
 //! **Not yet.** Witnesses that keep digests only: a witness of the quorum system keeps whole values here,
-//! and may lead. What readers found and nobody mended: `docs/protocols/consensus.md`.
+//! and may lead.
 //!
 //! **Read** [`log`], [`message`], `recover`, `takeover`, `lead`, `follow`, `election`.
 
@@ -113,16 +114,30 @@ struct Tip {
     slot: u64,
 }
 
+/// Slots behind this one are kept for a peer that is on its way from a checkpoint to there, for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Pin {
+    peer: NodeId,
+    slot: u64,
+    until: Instant,
+}
+
 /// One member of an epoch under Multi-Paxos.
 #[derive(Clone, Debug)]
 pub struct Paxos {
     config: Arc<Config>,
     /// This node's place among the members.
     place: usize,
-    /// Nothing below is accepted.
+    /// Nothing below is accepted: the highest ballot promised, or heard of as a leader's.
     promised: Ballot,
+    /// The highest ballot promised in a record. Others count on no more than that.
+    vowed: Ballot,
     /// What is accepted behind `base`.
     log: Log,
+    /// The newest checkpoint that is durable here goes up to this slot.
+    marked: u64,
+    /// What follows on a checkpoint that a late peer fetches is kept for it.
+    pins: Vec<Pin>,
     /// Forgotten up to here: a durable checkpoint has it.
     base: u64,
     /// All slots up to here are known to be decided.
@@ -148,7 +163,7 @@ pub struct Paxos {
     asking_to: u64,
     /// The highest round seen anywhere.
     round: u64,
-    /// Canvasses of this lifetime.
+    /// Numbers the canvasses, from a number that differs between lifetimes.
     canvass: u64,
     /// Elections lost in a row.
     failures: u32,
@@ -159,6 +174,8 @@ impl Hash for Paxos {
     fn hash<H: Hasher>(&self, h: &mut H) {
         let Self { config: _, counts: _, place, promised, log, base, decided, given, sealed, .. } = self;
         (place, promised, log, base, decided, given, sealed).hash(h);
+        let Self { vowed, marked, pins, .. } = self;
+        (vowed, marked, pins).hash(h);
         let Self { issued, persisted, seat, leader, heard_until, election_at, tip, .. } = self;
         (issued, persisted, seat, leader, heard_until, election_at, tip).hash(h);
         let Self { asking_until, asking_to, round, canvass, failures, .. } = self;
@@ -237,9 +254,9 @@ impl Paxos {
                 self.ping(now, from, ballot, (seq, connected), (decided, proposed), out);
             }
             Message::Pong { ballot, seq } => self.pong(now, from, place, ballot, seq, out),
-            Message::Need { from: first, to } => self.teach(from, first, to, out),
+            Message::Need { from: first, to } => self.teach(now, from, first, to, out),
             Message::Learn { runs, decided } => self.learn(now, from, runs, decided, out),
-            Message::Yield { ballot } => self.called(now, ballot, out),
+            Message::Yield { ballot, base, proposed } => self.called(now, ballot, base, proposed, out),
         }
     }
 
@@ -248,12 +265,22 @@ impl Paxos {
         self.round = self.round.max(ballot.round);
     }
 
-    /// Gives out what has become decided, for members that do not lead.
+    /// Nothing below this ballot is accepted any more; a leader of a lower one is heard no longer.
+    fn raise(&mut self, ballot: Ballot) {
+        self.see(ballot);
+        if ballot > self.promised {
+            self.promised = ballot;
+            self.leader = self.leader.filter(|b| *b >= ballot);
+        }
+    }
+
+    /// Gives out what has become decided, for members that do not lead: a bounded part in a step.
     fn give_out(&mut self, out: &mut Out) {
         if self.given == self.decided {
             return;
         }
-        for run in self.log.within(self.given + 1..=self.decided) {
+        let upto = self.decided.min(self.given + self.config.piece() as u64);
+        for run in self.log.within(self.given + 1..=upto) {
             for (payload, index) in run.batch.payloads().iter().zip(run.first..) {
                 if self.sealed == 0 && matches!(payload, Payload::Seal(_)) {
                     self.sealed = index;
@@ -263,7 +290,7 @@ impl Paxos {
                 out.push(Output::Decided { index, payload: payload.clone(), token: None });
             }
         }
-        assert_eq!(self.given, self.decided, "every decided slot holds its value");
+        assert_eq!(self.given, upto, "every decided slot holds its value");
     }
 }
 
@@ -289,10 +316,14 @@ impl Protocol for Paxos {
             Input::Read(token) => self.read(now, token, out),
             Input::Transfer(to) => self.transfer(now, to, out),
             Input::Persisted(ticket) => self.persisted(now, ticket, out),
-            Input::Checkpointed { mark } | Input::Vouched { mark, .. } => self.checkpointed(&mark),
+            Input::Checkpointed { mark } | Input::Vouched { mark, .. } => self.checkpointed(now, &mark),
             Input::Installed { mark } => self.installed(now, &mark, out),
         }
-        self.give_out(out);
+        if self.given < self.decided {
+            self.give_out(out);
+            // Nobody begins to lead with decided slots in hand: what it decides comes behind them.
+            self.conclude(now, out);
+        }
     }
 
     fn wake_at(&self) -> Instant {
@@ -318,7 +349,7 @@ impl Protocol for Paxos {
             Seat::Leading(_) => Role::Leader,
         };
         let leader = self.leader.map(|b| b.node);
-        Standing { role, ballot: self.promised.round, leader, decided: self.given }
+        Standing { role, ballot: self.config.number(self.promised), leader, decided: self.given }
     }
 
     fn mark(&self) -> Bytes {

@@ -3,12 +3,16 @@
 use super::config::PIECE_BYTES_MAX;
 use super::log::{Log, Run};
 use super::planted::{self, Bug};
-use super::{Ballot, Config, Mark, Out, Paxos, Record, Tip, counts::Counts, seat::Seat};
+use super::{Ballot, Config, Mark, Out, Paxos, Pin, Record, Tip, counts::Counts, seat::Seat};
 use crate::step::{Corrupt, Output, Ticket};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use dwcp_env::{Instant, NodeId};
+
+/// Election timeouts of a peer's silence after which nothing is kept for it any more. While it fetches a checkpoint
+/// it asks at each heartbeat.
+const PINNED: u64 = 8;
 
 /// Records told one after the other.
 #[derive(Default)]
@@ -37,6 +41,7 @@ impl Replay {
             Record::Chosen(runs) => {
                 for run in runs {
                     let last = run.last();
+                    self.promised = self.promised.max(run.ballot);
                     self.decide(run.first.saturating_sub(1))?;
                     self.put(run)?;
                     self.decided = last;
@@ -105,10 +110,14 @@ impl Paxos {
             promised
         };
         Ok(Self {
+            canvass: config.first_canvass(now, promised),
             place: config.place(config.node()).ok_or(Corrupt("the configuration names no place"))?,
             config: Arc::new(config),
             promised,
+            vowed: promised,
             log,
+            marked: mark.index,
+            pins: Vec::new(),
             base,
             decided,
             given: mark.index,
@@ -123,18 +132,22 @@ impl Paxos {
             asking_until: Instant::ZERO,
             asking_to: 0,
             round: promised.round,
-            canvass: 0,
             failures: 0,
             counts: Counts::default(),
         })
     }
 
     /// A durable checkpoint of this node: what lies behind it by more than is kept for late peers goes.
-    pub(super) fn checkpointed(&mut self, mark: &Bytes) {
+    pub(super) fn checkpointed(&mut self, now: Instant, mark: &Bytes) {
         let Ok(mark) = Mark::decode(mark) else { return };
+        self.marked = self.marked.max(mark.index.min(self.given));
+        self.pins.retain(|p| now < p.until);
+        let mut upto = self.marked;
         // What is kept for late peers is not worth refusing clients for.
-        let kept = if self.log.bytes() > self.config.log_max() / 2 { 0 } else { self.config.kept() };
-        let upto = mark.index.min(self.given).saturating_sub(kept);
+        if self.log.bytes() <= self.config.log_max() / 2 {
+            let pinned = self.pins.iter().map(|p| p.slot).min().unwrap_or(u64::MAX);
+            upto = upto.saturating_sub(self.config.kept()).min(pinned);
+        }
         if upto > self.base {
             self.base = upto;
             self.log.forget(upto);
@@ -155,6 +168,7 @@ impl Paxos {
             (self.base, self.decided) = (mark.index, mark.index);
             self.extend_tip();
         }
+        self.marked = mark.index;
         (self.given, self.sealed) = (mark.index, mark.sealed);
         self.asking_until = Instant::ZERO;
     }
@@ -179,9 +193,22 @@ impl Paxos {
         records
     }
 
-    /// Tells the driver that a peer needs a checkpoint.
-    pub(super) fn is_behind(&mut self, peer: NodeId, out: &mut Out) {
+    /// Tells the driver that a peer needs a checkpoint. What follows on the newest is kept while the peer asks.
+    pub(super) fn is_behind(&mut self, now: Instant, peer: NodeId, out: &mut Out) {
         self.counts.behind += 1;
+        self.pins.retain(|p| now < p.until);
+        if !self.pins.iter().any(|p| p.peer == peer) {
+            self.pins.push(Pin { peer, slot: self.marked, until: now });
+        }
+        self.pin(now, peer, 0);
         out.push(Output::Behind { peer });
+    }
+
+    /// A peer that fetched a checkpoint has all up to a slot, and is still there.
+    pub(super) fn pin(&mut self, now: Instant, peer: NodeId, slot: u64) {
+        let until = now + self.config.times().election * PINNED;
+        if let Some(pin) = self.pins.iter_mut().find(|p| p.peer == peer) {
+            (pin.slot, pin.until) = (pin.slot.max(slot), until);
+        }
     }
 }

@@ -88,6 +88,7 @@ pub(super) struct ReadRound {
 #[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct Handover {
     pub(super) to: NodeId,
+    pub(super) place: usize,
     /// Proposals are taken again from then on.
     pub(super) until: Instant,
     pub(super) told: bool,

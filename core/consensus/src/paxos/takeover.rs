@@ -12,6 +12,16 @@ use alloc::vec::Vec;
 use dwcp_env::{Instant, NodeId};
 
 impl Paxos {
+    /// Puts a promise on disk, unless some record says as much.
+    pub(super) fn vow(&mut self, ballot: Ballot, out: &mut Out) {
+        if ballot > self.vowed {
+            self.vowed = ballot;
+            if !planted::is(Bug::PromiseNotPersisted) {
+                self.persist(Record::Promised(ballot), out);
+            }
+        }
+    }
+
     /// A member wants to lead: promise, and tell what was accepted from `slot` on.
     pub(super) fn promise(&mut self, now: Instant, from: NodeId, ballot: Ballot, slot: u64, out: &mut Out) {
         if ballot < self.promised {
@@ -19,20 +29,17 @@ impl Paxos {
             return Self::send(from, Message::Reject { ballot, promised: self.promised }, None, out);
         }
         if ballot > self.promised {
-            self.see(ballot);
-            self.promised = ballot;
+            self.raise(ballot);
             self.leader = None;
             self.heard_until = Instant::ZERO;
             if matches!(self.seat, Seat::Leading(_)) {
                 self.counts.deposed += 1;
             }
             self.stand_down(now, out);
-            if !planted::is(Bug::PromiseNotPersisted) {
-                self.persist(Record::Promised(ballot), out);
-            }
         }
+        self.vow(ballot, out);
         if slot <= self.base {
-            self.is_behind(from, out);
+            self.is_behind(now, from, out);
         }
         let slot = slot.max(self.base + 1);
         let (mut runs, next) = self.log.piece(slot..=u64::MAX, PIECE_BYTES_MAX, self.config.piece());
@@ -80,13 +87,13 @@ impl Paxos {
             takeover.told.insert(place);
         }
         let known = self.decided;
-        self.take_decided(runs.iter().filter_map(|r| r.within(0..=decided)), out);
+        self.take_decided(now, runs.iter().filter_map(|r| r.within(0..=decided)), out);
         self.counts.promised_decided += self.decided - known;
         self.conclude(now, out);
     }
 
     /// Takes values that a member knows to be decided, as far as they follow on what is decided here.
-    pub(super) fn take_decided(&mut self, runs: impl Iterator<Item = Run>, out: &mut Out) {
+    pub(super) fn take_decided(&mut self, now: Instant, runs: impl Iterator<Item = Run>, out: &mut Out) {
         let mut taken = Vec::new();
         for run in runs {
             if run.first > self.decided + 1 {
@@ -94,6 +101,7 @@ impl Paxos {
             }
             if let Some(run) = run.within(self.decided + 1..=u64::MAX) {
                 self.decided = run.last();
+                self.raise(run.ballot);
                 self.log.put(run.clone());
                 taken.push(run);
             }
@@ -101,6 +109,11 @@ impl Paxos {
         if !taken.is_empty() {
             self.persist(Record::Chosen(taken), out);
             self.extend_tip();
+            // A quorum has promised a ballot above its own: it would be refused, and accepts nothing in it itself.
+            if matches!(&self.seat, Seat::Preparing(t) if t.ballot < self.promised) {
+                self.counts.deposed += 1;
+                self.stand_down(now, out);
+            }
         }
     }
 
@@ -129,7 +142,7 @@ impl Paxos {
             self.config.is_quorum(Phase::Prepare, told)
                 || (planted::is(Bug::TakeoverUnderQuorum) && told.len() == 2)
         };
-        if !matches!(&self.seat, Seat::Preparing(t) if enough(t.told)) {
+        if self.given < self.decided || !matches!(&self.seat, Seat::Preparing(t) if enough(t.told)) {
             return;
         }
         let Seat::Preparing(takeover) = core::mem::replace(&mut self.seat, Seat::Following) else { return };

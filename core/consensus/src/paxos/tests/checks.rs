@@ -42,6 +42,8 @@ fn wrong_messages_are_their_senders_fault_and_change_nothing() {
         (2, promise(vec![run(3, 0)], None), Fault::Contradiction),
         (2, promise(vec![run(3, 2)], Some(4)), Fault::Contradiction),
         (2, promise(vec![run(3, 8_193)], None), Fault::Bound),
+        // A piece that says nothing would be asked for again at the speed of the network.
+        (2, promise(vec![], Some(3)), Fault::Contradiction),
         (2, Message::AcceptOk { ballot: ballot(1, 1), first: 2, last: 1 }, Fault::Contradiction),
         (2, Message::Reject { ballot: ballot(2, 1), promised: ballot(2, 1) }, Fault::Contradiction),
         (2, Message::Need { from: 3, to: 2 }, Fault::Contradiction),
@@ -228,7 +230,7 @@ impl Forger {
             8 => Message::Pong { ballot: self.ballot(), seq: self.below(9) },
             9 => Message::Need { from: self.slot(), to: self.slot() },
             10 => Message::Learn { runs: self.runs(), decided: self.slot() },
-            _ => Message::Yield { ballot: self.ballot() },
+            _ => Message::Yield { ballot: self.ballot(), base: self.slot(), proposed: self.slot() },
         }
     }
 }

@@ -4,6 +4,7 @@ mod checks;
 mod kept;
 mod runs;
 mod script;
+mod stale;
 
 use script::play;
 

@@ -1,6 +1,7 @@
 //! The log of runs beside a plain map of slots.
 
 use crate::paxos::Ballot;
+use crate::paxos::config::SLOT_BYTES;
 use crate::paxos::log::{Batch, Log, Run};
 use crate::step::Payload;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ fn agree(log: &Log, model: &Model) {
     let all: Vec<_> = log.runs().flat_map(flat).collect();
     let told: Vec<_> = model.iter().map(|(s, v)| (*s, v.clone())).collect();
     assert_eq!(all, told);
-    assert_eq!(log.bytes(), model.values().map(|(_, p)| p.len()).sum::<usize>());
+    assert_eq!(log.bytes(), model.values().map(|(_, p)| p.len() + SLOT_BYTES).sum::<usize>());
     for slot in 0..40 {
         assert_eq!(log.get(slot), model.get(&slot).map(|(b, p)| (*b, p)));
         let within: Vec<_> = log.within(slot..=slot + 7).collect();

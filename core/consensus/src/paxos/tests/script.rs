@@ -75,7 +75,9 @@ fn message(m: &Message) -> String {
         Message::Pong { ballot, seq } => format!("Pong {ballot:?} #{seq}"),
         Message::Need { from, to } => format!("Need {from}..={to}"),
         Message::Learn { runs: all, decided } => format!("Learn {}, decided {decided}", runs(all)),
-        Message::Yield { ballot } => format!("Yield {ballot:?}"),
+        Message::Yield { ballot, base, proposed } => {
+            format!("Yield {ballot:?}, base {base}, proposed {proposed}")
+        }
     }
 }
 
@@ -216,7 +218,8 @@ impl World {
                 Some(core) => {
                     let s = core.standing();
                     let leader = s.leader.map_or("nobody".to_string(), |n| n.to_string());
-                    format!("n{id} {:?} {}, leader {leader}, decided {}", s.role, s.ballot, s.decided)
+                    let round = core.promised.round;
+                    format!("n{id} {:?} {round}, leader {leader}, decided {}", s.role, s.decided)
                 }
             })
             .collect();
