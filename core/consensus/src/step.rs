@@ -60,7 +60,8 @@ pub enum Payload {
     Blank,
     /// A command of the state machine.
     Command(Bytes),
-    /// Ends the epoch; carries the successor's record. The first one decided counts.
+    /// Ends the epoch; carries the successor's record. The first *valid* one decided counts, the one of which
+    /// [`Protocol::successor`] knows the record; a protocol whose members may lie decides no other.
     Seal(Bytes),
 }
 
@@ -116,8 +117,9 @@ pub enum Input<M> {
         /// The digest of the state: equal wherever the same commands were applied.
         digest: [u8; 32],
     },
-    /// Local state was replaced by a peer's checkpoint, which is durable; `mark` came with it. It is ahead of all that was given
-    /// out as decided: the driver looks when it swaps it in, not when it begins to fetch it, and else lets it be.
+    /// Local state was replaced by a peer's checkpoint, which is durable; `mark` came with it. The driver asks
+    /// [`Protocol::admits`] in the step that swaps the state in, with no other input between the answer, the swap and
+    /// this: what was admitted when the transfer began may be behind when it ends, and is then let be.
     Installed {
         /// As the peer's [`Protocol::mark`] gave it.
         mark: Bytes,
@@ -261,7 +263,14 @@ pub trait Protocol: Clone + Hash + Debug + Sized {
     /// Names all that was given out as decided so far, for a checkpoint of the state that has applied it.
     fn mark(&self) -> Bytes;
 
-    /// Whether a peer's checkpoint with this mark, whose state has this digest, may replace local state.
+    /// The successor's record in a seal that was decided; `None` if it is not valid and ends nothing. Pure: the same
+    /// for the same bytes on every member of an epoch.
+    fn successor(&self, seal: &Bytes) -> Option<Bytes> {
+        Some(seal.clone())
+    }
+
+    /// Whether a peer's checkpoint with this mark, whose state has this digest, may replace local state now. The answer
+    /// is good until the next input.
     fn admits(&self, mark: &Bytes, digest: &[u8; 32]) -> bool {
         let _ = (mark, digest);
         true

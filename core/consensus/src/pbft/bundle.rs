@@ -4,7 +4,8 @@
 //! named by (member, lifetime, number); numbers count up by one within a lifetime of the member's process,
 //! and lifetimes are counted on its disk, so that no name is used twice. Whatever a primary does with it,
 //! a bundle takes effect at most once: [`Seen`] is a function of the order alone and part of each
-//! checkpoint. A bundle without commands is a read's place in the order.
+//! checkpoint. A bundle without commands is a read's place in the order; one with a
+//! seal has one, signed by the operator ([`super::seal`]).
 //!
 //! *Why signed, where the paper has a vector of codes:* a member that lies can make a vector that holds for
 //! the primary and for nobody else; the backups then refuse what a correct primary sends, and one
@@ -15,7 +16,7 @@
 //! signatures; the three phases speak of the digest only.
 
 use super::crypto::{Digest, Kind, Signature};
-use crate::step::Payload;
+use crate::step::{Fault, Payload};
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use dwcp_env::bound::{FRAME_BODY_MAX, REQUEST_MAX, WAL_RECORD_MAX};
@@ -44,6 +45,8 @@ const _: () = {
     assert!(BATCH_BYTES <= BATCH_BYTES_MAX, "what a primary fills up is accepted");
     assert!(REQUEST_MAX.0 as usize + 5 <= BODY_BYTES_MAX, "a client's request fits a bundle");
 };
+/// The kind of a payload that ends the epoch.
+const SEAL: u8 = 2;
 const WIDTH: u64 = super::config::OUTSTANDING_MAX;
 
 /// Names a bundle for ever.
@@ -93,15 +96,40 @@ impl Bundle {
             out.push(match kind {
                 0 if length == 0 => Payload::Blank,
                 1 => Payload::Command(bytes),
-                2 => Payload::Seal(bytes),
+                SEAL => Payload::Seal(bytes),
                 _ => return None,
             });
         }
         Some(out)
     }
 
-    /// Whether its size and body are such as a correct member makes.
-    pub(super) fn well_formed(&self) -> bool {
+    /// Whether its size and body are such as a correct member makes: at most one seal, which holds.
+    pub(super) fn check(&self, seal_holds: impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
+        if !self.well_formed() {
+            return Err(Fault::Bound);
+        }
+        match self.first_seal() {
+            Some(seal) if !seal_holds(seal) => Err(Fault::Forged),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first seal of a well-formed body.
+    fn first_seal(&self) -> Option<&[u8]> {
+        let mut rest = &self.body[..];
+        while let Some((head, tail)) = rest.split_first_chunk::<5>() {
+            let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            let (bytes, next) = tail.split_at_checked(length)?;
+            if head[0] == SEAL {
+                return Some(bytes);
+            }
+            rest = next;
+        }
+        None
+    }
+
+    fn well_formed(&self) -> bool {
+        let mut seals = 0;
         let mut at = 0;
         let mut count = 0;
         if self.body.len() > BODY_BYTES_MAX || self.name.number == 0 || self.name.lifetime == 0 {
@@ -114,7 +142,13 @@ impl Bundle {
             let length = u32::from_le_bytes(length) as usize;
             let fits = length <= self.body.len() - at - 5;
             count += 1;
-            if !fits || count > PAYLOADS_MAX || self.body[at] > 2 || (self.body[at] == 0 && length > 0) {
+            seals += usize::from(self.body[at] == SEAL);
+            if seals > 1
+                || !fits
+                || count > PAYLOADS_MAX
+                || self.body[at] > SEAL
+                || (self.body[at] == 0 && length > 0)
+            {
                 return false;
             }
             at += 5 + length;
@@ -130,7 +164,7 @@ pub(super) fn pack<'a>(payloads: impl Iterator<Item = &'a Payload>) -> Bytes {
         let (kind, bytes): (u8, &[u8]) = match payload {
             Payload::Blank => (0, &[]),
             Payload::Command(b) => (1, b),
-            Payload::Seal(b) => (2, b),
+            Payload::Seal(b) => (SEAL, b),
         };
         body.extend_from_slice(&[kind]);
         body.extend_from_slice(&u32::try_from(bytes.len()).expect("bounded by the driver").to_le_bytes());
@@ -178,6 +212,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The latest lifetime of which something took effect; 0: none.
+    pub(super) const fn lifetime(&self) -> u64 {
+        self.lifetime
+    }
+
     /// Whether a bundle may still take effect.
     #[must_use]
     pub fn fresh(&self, lifetime: u64, number: u64) -> bool {

@@ -141,6 +141,11 @@ impl Pbft {
         Ok(())
     }
 
+    /// Whether this very certificate was verified before.
+    pub(super) fn is_known(&self, certificate: &Certificate) -> bool {
+        self.certificates.get(&certificate.seq) == Some(certificate)
+    }
+
     /// Takes a proved checkpoint into account.
     pub(super) fn learn(&mut self, certificate: &Certificate, out: &mut Out) {
         let seq = certificate.seq;
@@ -246,6 +251,7 @@ impl Pbft {
         self.drop_batches();
         self.forget_past();
         self.answer_past(out);
+        self.outlived(out);
         self.status_at = seq;
         self.entered_at = now;
         if let Some(state) = self.certificates.get(&seq).map(|c| c.state.0) {

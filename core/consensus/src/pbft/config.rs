@@ -37,6 +37,8 @@ pub struct Parameters {
     pub secret: [u8; 32],
     /// Everybody's public keys, in the order of the sorted members.
     pub public: Vec<[u8; 32]>,
+    /// The operator's Ed25519 key: ends the epoch ([`super::seal`]).
+    pub operator: [u8; 32],
     /// How many places of the order may be open above the last stable checkpoint; at least twice `interval`.
     pub window: u64,
     /// A checkpoint is taken at each multiple of this many places.
@@ -69,6 +71,9 @@ pub enum ConfigError {
     /// Keys are missing, or are none.
     #[error("one shared and one public key for each member, the own public one of the secret")]
     Keys,
+    /// The operator's key is none.
+    #[error("the operator's key is no Ed25519 public key")]
+    Operator,
     /// Bounds that contradict each other.
     #[error(
         "window, interval, pipeline, outstanding: 1 <= interval, 2 * interval <= window <= {WINDOW_MAX}, 1 <= pipeline <= window and {PIPELINE_MAX}, 1 <= outstanding <= {OUTSTANDING_MAX}"
@@ -94,6 +99,7 @@ pub struct Inner {
     #[cfg_attr(not(feature = "rehearsal"), expect(dead_code))]
     pub(super) public: Vec<[u8; 32]>,
     pub(super) verifying: Vec<VerifyingKey>,
+    pub(super) operator: VerifyingKey,
     #[cfg(feature = "rehearsal")]
     pub(super) ideal: bool,
     pub(super) liars_max: usize,
@@ -145,6 +151,8 @@ impl Config {
         if p.shared.len() != n || verifying.len() != n || verifying[place] != secret.verifying_key() {
             return Err(ConfigError::Keys);
         }
+        let operator = VerifyingKey::from_bytes(&p.operator).ok().filter(|key| !key.is_weak());
+        let operator = operator.ok_or(ConfigError::Operator)?;
         let bounds = p.interval >= 1
             && p.interval.checked_mul(2).is_some_and(|double| double <= p.window)
             && p.window <= WINDOW_MAX
@@ -166,6 +174,7 @@ impl Config {
             secret,
             public: p.public,
             verifying,
+            operator,
             #[cfg(feature = "rehearsal")]
             ideal: false,
             liars_max,

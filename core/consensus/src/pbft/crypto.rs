@@ -71,6 +71,7 @@ pub(super) enum Kind {
     Checkpoint,
     ViewChange,
     NewView,
+    Seal,
 }
 
 /// What a code covers beside its kind and its ends.

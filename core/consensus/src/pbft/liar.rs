@@ -10,7 +10,7 @@
 //! | two-faced | as primary gives half of the members another batch; votes with each half for what that half was given |
 //! | parrot | repeats what it said and heard, as it was and to others; orders old bundles again |
 //! | laggard | says everything as late as the others' patience bears |
-//! | forger | bundles under others' names, certificates and leaves nobody signed, words in others' names |
+//! | forger | bundles under others' names, seals no operator signed, certificates and leaves nobody signed, words in others' names |
 //! | flooder | places far ahead, views without end, bundles without end, questions without end |
 //! | miscounter | wrong digests of checkpoints, wrong decisions, wrong batches, offers of state |
 //! | perjurer | leaves with claims it made up or left out; new views that carry on something else; leaves at will |
@@ -212,8 +212,12 @@ impl Tongue {
     fn bundle(&mut self, origin: u8, number: u64) -> Bundle {
         // What it proposes in its own name is its right, and blank; what in others', nobody made.
         let own = usize::from(origin) == self.config.place;
-        let noise = Payload::Command(Bytes::from(self.noise().0.to_vec()));
-        let content = if own { Payload::Blank } else { noise };
+        let noise = Bytes::from(self.noise().0.repeat(3));
+        let content = match (own, self.manner) {
+            (true, Manner::Forger) => Payload::Seal(noise),
+            (true, _) => Payload::Blank,
+            (false, _) => Payload::Command(noise),
+        };
         let name = Name { origin, lifetime: 1 + self.below(3), number };
         let mut bundle = Bundle { name, body: pack([content].iter()), signature: Signature::default() };
         bundle.signature = self.config.sign(Kind::Bundle, &bundle.digest(&self.config.realm));

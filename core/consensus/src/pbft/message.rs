@@ -210,8 +210,8 @@ impl ViewChange {
             })
     }
 
-    /// Whether its sender said it, and it is such as a correct member could say.
-    pub(super) fn holds(&self, config: &Inner) -> bool {
+    /// Whether its sender said it, and it is such as a correct member could say; `known` certificates hold.
+    pub(super) fn holds(&self, config: &Inner, known: impl Fn(&Certificate) -> bool) -> bool {
         usize::from(self.place) < config.n()
             && self.view > 0
             && self.claims_in_order(config)
@@ -221,11 +221,17 @@ impl ViewChange {
                 &self.signed(&config.realm),
                 &self.signature,
             )
-            && self.stable.holds(config)
+            && (known(&self.stable) || self.stable.holds(config))
     }
 }
 
 impl NewView {
+    /// About how many bytes it is long.
+    pub(super) fn size(&self) -> usize {
+        let claims = self.changes.iter().map(|c| c.prepared.len() + c.noted.len()).sum::<usize>();
+        claims * CLAIM_BYTES + self.changes.len() * CERTIFICATE_BYTES + self.chosen.len() * 32
+    }
+
     pub(super) fn signed(&self, realm: &[u8; 32]) -> Digest {
         let content = wire::encode(&(self.view, &self.changes, &self.chosen));
         Digest::of(Kind::NewView, realm, &[&content])

@@ -33,6 +33,7 @@
 //! | `checkpoint` | signatures, certificates, watermarks, transfer of state |
 //! | `requests`, `repair` | own proposals and those of others; sending again what was lost |
 //! | [`reply`] | the rule by which a client believes |
+//! | [`seal`] | what ends the epoch: an operator's signature |
 //! | `liar` (feature `rehearsal`) | members who lie, with their own keys |
 //!
 //! **Codes or signatures.** The normal case has codes only. A prepare is therefore no certificate that could be
@@ -49,7 +50,8 @@
 //! 4. Places are open from the last stable checkpoint to `window` above it: memory is bounded whatever
 //!    others send, and each sender has a share of its own in every buffer.
 //! 5. What is applied is a function of the order: [`bundle::Seen`] is part of the checkpoint.
-//! 6. A peer's state is installed only if 2f + 1 members signed its digest.
+//! 6. The epoch ends by a seal that the operator signed, and by no other ([`seal`]).
+//! 7. A peer's state is installed only if 2f + 1 members signed its digest.
 //!
 //! **Rejected.** *Signing each prepare* (certificates that can be shown): 350 us of signatures a batch, and not
 //! needed. *View changes by codes with acknowledgements* (TOCS 2002): one more round and messages whose
@@ -82,6 +84,7 @@ pub mod rehearsed;
 mod repair;
 pub mod reply;
 mod requests;
+pub mod seal;
 mod select;
 mod slot;
 mod view;
@@ -480,6 +483,10 @@ impl Protocol for Pbft {
 
     fn mark(&self) -> Bytes {
         self.point.mark()
+    }
+
+    fn successor(&self, seal: &Bytes) -> Option<Bytes> {
+        self.config.seal_holds(seal).then(|| seal::record(seal)).flatten()
     }
 
     fn admits(&self, mark: &Bytes, digest: &[u8; 32]) -> bool {

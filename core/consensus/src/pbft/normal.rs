@@ -312,6 +312,7 @@ impl Pbft {
             if seen.note(name.lifetime, name.number) {
                 // What waits of the origin's earlier lifetimes will have no effect any more: nobody orders it.
                 self.forget_past();
+                self.outlived(out);
             }
         } else {
             self.counts.repeated += 1;
@@ -336,6 +337,15 @@ impl Pbft {
             self.failed = 0;
         }
         self.forget(name);
+    }
+
+    /// A lifetime of this member that it forgot with its disk turns out to be later than the one it proposes under: what is
+    /// under way will have no effect, and what comes next goes under a later one.
+    pub(super) fn outlived(&mut self, out: &mut Out) {
+        if self.born.is_some() && self.point.seen[self.me()].lifetime() > self.lifetime {
+            self.answer_past(out);
+            self.born = None;
+        }
     }
 
     /// Answers own bundles whose effect came with a peer's state.

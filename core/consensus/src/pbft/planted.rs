@@ -36,11 +36,13 @@ pub enum Bug {
     AdmitsAnything,
     /// A batch that was fetched is taken for the one asked for.
     FetchedUncompared,
+    /// Any member may end the epoch.
+    SealUnsigned,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::QuorumOfTwoF,
         Self::PreparedForgotten,
         Self::CommitUnprepared,
@@ -57,6 +59,7 @@ impl Bug {
         Self::ClaimBelieved,
         Self::AdmitsAnything,
         Self::FetchedUncompared,
+        Self::SealUnsigned,
     ];
 }
 

@@ -22,6 +22,9 @@ pub struct Rehearsed {
     pub kind: Option<u64>,
 }
 
+/// The operator's secret: no member has it.
+pub const OPERATOR: [u8; 32] = [0x0b; 32];
+
 /// The secret that a rehearsal gives a member.
 fn secret(node: NodeId) -> [u8; 32] {
     blake3::derive_key("dwcp rehearsal secret", &node.0.to_le_bytes())
@@ -46,6 +49,7 @@ pub fn parameters(me: NodeId, members: &[NodeId], patience: Duration) -> Paramet
             .iter()
             .map(|m| SigningKey::from_bytes(&secret(*m)).verifying_key().to_bytes())
             .collect(),
+        operator: SigningKey::from_bytes(&OPERATOR).verifying_key().to_bytes(),
         window: 128,
         interval: 32,
         pipeline: 8,

@@ -18,7 +18,7 @@ use dwcp_env::Instant;
 
 /// Places about which one answer speaks.
 const PLACES_MAX: u64 = 32;
-/// Bytes of batches sent to one peer in a period, the last one in excess.
+/// Bytes of batches and new views sent to one peer in a period, the last one in excess.
 const SERVED_MAX: usize = 4 * 1024 * 1024;
 
 impl Pbft {
@@ -109,10 +109,11 @@ impl Pbft {
         }
         if self.active
             && (s.view < self.view || (s.view == self.view && !s.active))
-            && let Some(view) = &self.entered
+            && let Some(view) = self.entered.clone()
+            && self.rationed(from, view.size())
         {
             // Signed by others: it stands for no record of this member.
-            self.send(from, Message::NewView((**view).clone()), self.withheld(), out);
+            self.send(from, Message::NewView((*view).clone()), self.withheld(), out);
         }
         self.help_with_checkpoints(from, s, out);
         if s.stuck {
@@ -173,9 +174,14 @@ impl Pbft {
     }
 
     fn ration(&mut self, to: usize, digest: Digest) -> bool {
+        self.rationed(to, self.batches.get(&digest).map_or(0, |held| held.batch.size()))
+    }
+
+    /// Whether a peer may be sent so much more in this period.
+    fn rationed(&mut self, to: usize, bytes: usize) -> bool {
         let fine = self.served[to] < SERVED_MAX;
         if fine {
-            self.served[to] += 64 + self.batches.get(&digest).map_or(0, |held| held.batch.size());
+            self.served[to] += 64 + bytes;
         }
         fine
     }

@@ -31,11 +31,16 @@ impl Pbft {
     pub(super) fn propose(&mut self, proposals: Vec<(Token, Payload)>, out: &mut Out) {
         for (token, payload) in proposals {
             let room = self.queue.len() < QUEUE_MAX && self.queue_bytes + payload.len() <= QUEUE_BYTES_MAX;
-            if room && payload.len() + 5 <= BODY_BYTES_MAX {
+            let holds = !matches!(&payload, Payload::Seal(seal) if !self.config.seal_holds(seal));
+            if room && holds && payload.len() + 5 <= BODY_BYTES_MAX {
                 self.queue_bytes += payload.len();
                 self.queue.push_back((token, payload));
             } else {
-                let why = if payload.len() + 5 > BODY_BYTES_MAX {
+                let why = if !holds {
+                    let what =
+                        "a seal without the operator's signature over this epoch and the successor's record";
+                    format!("{what}: have the operator sign it")
+                } else if payload.len() + 5 > BODY_BYTES_MAX {
                     format!("a command of {} bytes; at most {} are taken", payload.len(), BODY_BYTES_MAX - 5)
                 } else {
                     "more proposals wait than may: try again later".to_string()
@@ -64,7 +69,9 @@ impl Pbft {
             })
         {
             if self.born.is_none() {
-                self.lifetime += 1;
+                // A member that lost its disk hears from the order how often it has lived.
+                self.lifetime = self.lifetime.max(self.point.seen[self.me()].lifetime()) + 1;
+                self.number = 0;
                 self.born = Some(self.persist(Record::Lifetime(self.lifetime), out));
             }
             let mut tokens = Vec::new();
@@ -78,7 +85,12 @@ impl Pbft {
                 self.queue_bytes -= payload.len();
                 bytes += payload.len() + 5;
                 tokens.push(token);
+                // One seal a bundle, so that nobody has others verify thousands.
+                let last = matches!(payload, Payload::Seal(_));
                 payloads.push(payload);
+                if last {
+                    break;
+                }
             }
             self.number += 1;
             let name = Name { origin: self.me() as u8, lifetime: self.lifetime, number: self.number };
@@ -112,10 +124,13 @@ impl Pbft {
     /// Whether the origin said this, in a shape a correct one says.
     pub(super) fn check_bundle(&self, bundle: &Bundle) -> Result<(), Fault> {
         let origin = usize::from(bundle.name.origin);
-        if origin >= self.config.n() || !bundle.well_formed() {
+        if origin >= self.config.n() {
             return Err(Fault::Bound);
         }
         let known = self.pool.get(&bundle.name).is_some_and(|waiting| waiting.bundle == *bundle);
+        if !known {
+            bundle.check(|seal| self.config.seal_holds(seal))?;
+        }
         let signed = || {
             let digest = bundle.digest(&self.config.realm);
             self.config.signed_by(origin, Kind::Bundle, &digest, &bundle.signature)

@@ -80,7 +80,7 @@ impl Pbft {
         if stale {
             return Ok(());
         }
-        if !change.holds(&self.config) {
+        if !change.holds(&self.config, |c| self.is_known(c)) {
             return Err(Fault::Forged);
         }
         self.learn(&change.stable, out);
@@ -158,7 +158,7 @@ impl Pbft {
             return Err(Fault::Forged);
         }
         let known = |c: &ViewChange| self.changes.get(&c.place).is_some_and(|k| **k == *c);
-        if !view.changes.iter().all(|c| known(c) || c.holds(&self.config)) {
+        if !view.changes.iter().all(|c| known(c) || c.holds(&self.config, |c| self.is_known(c))) {
             return Err(Fault::Forged);
         }
         let mut selected = select(&self.config, &view.changes, self.nothing).ok_or(Fault::Contradiction)?;

@@ -123,3 +123,28 @@ fn a_primary_of_a_new_view_is_counted_for_what_is_on_its_disk() {
     t.nodes[1].leave(2, &mut out);
     assert!(t.nodes[1].leaf().noted.iter().any(|c| c.view == 1 && c.digest == digest));
 }
+
+/// A member that lost its disk proposes under a lifetime it has used before: its questions are answered all the same, and
+/// what it proposes next is decided.
+#[test]
+fn who_lost_its_disk_finds_a_lifetime_it_never_used() {
+    let mut t = Table::of(4);
+    let earlier = t.bundle(3, 5, 1, &command(b"earlier"));
+    // Under way at the others; the one that lost its disk begins anew.
+    t.input(0, Input::Message { from: NodeId(4), message: Message::Request(earlier) });
+    t.propose(3, 1, b"lost");
+    for token in 2..5 {
+        for _ in 0..60 {
+            t.settle(all);
+            t.wait(Duration::millis(10));
+        }
+        t.propose(3, token, b"next");
+        t.settle(all);
+    }
+    let mut answered: Vec<u64> = t.decided[3].iter().filter_map(|d| d.2).map(|t| t.0).collect();
+    answered.extend(t.refused.iter().filter(|(node, _)| *node == 3).map(|(_, t)| t.0));
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2, 3, 4]);
+    assert!(t.order(0).iter().filter(|text| **text == "next").count() >= 2, "{:?}", t.order(0));
+    assert_eq!(t.nodes[3].lifetime, 6);
+}

@@ -6,6 +6,7 @@ mod exhaustive;
 mod liveness;
 mod log;
 mod schedule;
+mod seals;
 mod table;
 
 use super::bundle::Seen;
@@ -15,6 +16,9 @@ use super::{Config, ConfigError, Parameters};
 use dwcp_env::{Duration, NodeId};
 use ed25519_dalek::SigningKey;
 use std::vec::Vec;
+
+/// The operator's secret.
+pub(super) const OPERATOR: [u8; 32] = [99; 32];
 
 pub(super) fn parameters(me: u64, n: u64) -> Parameters {
     let members: Vec<NodeId> = (1..=n).map(NodeId).collect();
@@ -32,6 +36,7 @@ pub(super) fn parameters(me: u64, n: u64) -> Parameters {
         shared: (1..=n).map(shared).collect(),
         secret: secret(me),
         public: (1..=n).map(|m| SigningKey::from_bytes(&secret(m)).verifying_key().to_bytes()).collect(),
+        operator: SigningKey::from_bytes(&OPERATOR).verifying_key().to_bytes(),
         window: 8,
         interval: 2,
         pipeline: 2,
@@ -70,6 +75,7 @@ fn what_contradicts_itself_is_refused() {
     assert_eq!(refused(|p| p.first = 4), Some(ConfigError::First));
     assert_eq!(refused(|p| p.secret = [9; 32]), Some(ConfigError::Keys));
     assert_eq!(refused(|p| p.public.truncate(3)), Some(ConfigError::Keys));
+    assert_eq!(refused(|p| p.operator = [0; 32]), Some(ConfigError::Operator));
     assert_eq!(refused(|p| p.window = 3), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| (p.window, p.pipeline) = (64, 33)), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.outstanding = 65), Some(ConfigError::Bounds));
