@@ -11,6 +11,7 @@
 //! | [`paxos`] | Multi-Paxos |
 //! | [`pbft`] | PBFT: members may lie |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
+//! | [`select`] | which engine, quorums and leader, and whether to change |
 //! | `rehearsal` | (feature `rehearsal`) the seeded world protocols are tried in, invariants from outside, the explorer |
 //!
 //! Protocols know nothing of each other; only the chain and the selection see them side by side.
@@ -27,6 +28,7 @@ pub mod pbft;
 pub mod quorum;
 #[cfg(feature = "rehearsal")]
 pub mod rehearsal;
+pub mod select;
 pub mod step;
 
 pub use engine::{
