@@ -136,7 +136,7 @@ impl Epaxos {
             let id = InstanceId::new(replica, number);
             match self.instances.get(&id) {
                 Some(instance) if instance.announced => self.show(from, id, out),
-                None if self.executed.has(id) => {
+                _ if self.executed.has(id) => {
                     return out.push(Output::Behind { peer: self.node(from) });
                 }
                 _ => {}

@@ -7,6 +7,7 @@ use super::protocol::{Epaxos, Out};
 use crate::engine::{EngineError, Token};
 use crate::quorum::NodeSet;
 use crate::step::{Fault, Output, Payload};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use dwcp_env::Instant;
@@ -23,7 +24,12 @@ impl Epaxos {
 
     pub(super) fn propose(&mut self, now: Instant, token: Token, payload: Payload, out: &mut Out) {
         if payload.len() > super::PAYLOAD_MAX {
-            let error = EngineError::Refused(String::from("a command of more than 4 MiB: split it"));
+            let why = format!(
+                "a command of {} bytes; at most {} are taken: split it",
+                payload.len(),
+                super::PAYLOAD_MAX
+            );
+            let error = EngineError::Refused(why);
             return out.push(Output::Refused { token, error });
         }
         self.propose_until(now, (token, payload, now + self.config.set.give_up_after), out);

@@ -1,7 +1,7 @@
 //! Which instances are executed: a frontier by replica, and what is executed beyond it.
 
 use super::interference::Done;
-use super::message::{Deps, InstanceId};
+use super::message::{Deps, InstanceId, NUMBER_MAX};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -61,6 +61,14 @@ impl Executed {
                 beyond.iter().all(|number| self.has(InstanceId::new(replica as u8, *number)))
             })
     }
+    /// What is in it and not in `other`, by replica.
+    pub(super) fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = InstanceId> + 'a {
+        (0..self.frontier.len()).flat_map(move |replica| {
+            let below = other.frontier[replica] + 1..=self.frontier[replica];
+            let ids = below.chain(self.beyond[replica].iter().copied());
+            ids.map(move |number| InstanceId::new(replica as u8, number)).filter(|id| !other.has(*id))
+        })
+    }
     /// What of it lies inside `deps`.
     pub(super) fn within(&self, deps: &Deps) -> Self {
         let mut part = self.clone();
@@ -74,6 +82,7 @@ impl Executed {
     fn sound(&self, n: usize) -> bool {
         self.frontier.len() == n
             && self.beyond.len() == n
+            && (0..n).all(|replica| self.highest(replica) < NUMBER_MAX)
             && self.beyond.iter().zip(&self.frontier).all(|(b, f)| b.first().is_none_or(|x| *x > f + 1))
     }
 }
@@ -125,6 +134,7 @@ mod tests {
             (&[], &[], true),
         ] {
             assert_eq!(set(a).holds(&set(b)), holds, "{a:?} {b:?}");
+            assert_eq!(set(b).beside(&set(a)).next().is_none(), holds, "{b:?} beside {a:?}");
         }
     }
 }

@@ -64,6 +64,7 @@ counts! {
     fetched = "fetches";
     shown = "decisions shown to who asked";
     installed = "checkpoints installed by epaxos";
+    not_installed = "checkpoints a driver swapped in without asking";
     trimmed = "instances forgotten";
 }
 
@@ -365,27 +366,39 @@ impl Epaxos {
             }
         }
     }
-    /// Local state became a peer's: what is executed is what that peer had executed.
+    /// Whether local state may become a peer's: it brings something; it holds all that may be forgotten here, on disk too;
+    /// and of what it lacks, this replica has the votes.
+    fn takes(&self, mark: &Mark) -> bool {
+        mark.executed.holds(&self.durable_base)
+            && !self.executed.holds(&mark.executed)
+            && self.executed.beside(&mark.executed).all(|id| self.instances.contains_key(&id))
+    }
+    /// Local state became a peer's: what is executed is what that peer had executed. Votes are forgotten only inside
+    /// its marker: another checkpoint, without what lies outside, may come later.
     fn installed(&mut self, now: Instant, mark: &Bytes, out: &mut Out) {
-        // The mark came from a peer's checkpoint, which the driver has checked; a wrong one is our bug.
-        let mark =
-            Mark::read(mark, self.config.n).expect("an installed checkpoint carries a mark of this group");
+        let Some(mark) = Mark::read(mark, self.config.n).filter(|mark| self.takes(mark)) else {
+            // A driver that did not ask. What it put in place of local state this replica does not answer for.
+            self.counts.not_installed += 1;
+            return;
+        };
         self.counts.installed += 1;
-        assert!(
-            mark.executed.holds(&self.durable_base),
-            "votes would be forgotten: the driver asks `admits` first"
-        );
-        self.durable_base = mark.base.clone();
+        if mark.base.holds(&self.durable_base) {
+            self.durable_base = mark.base.clone();
+        }
         self.base = mark.base;
         self.marker = None;
         self.executed = mark.executed;
         self.done = mark.done;
-        let gone: Vec<InstanceId> =
+        let done: Vec<InstanceId> =
             self.instances.keys().copied().filter(|id| self.executed.has(*id)).collect();
-        for id in gone {
+        for id in done {
             self.schedule(id, Instant::FAR);
-            self.instances.remove(&id);
             self.waits.remove(&id);
+            if self.base.has(id) {
+                self.instances.remove(&id);
+            } else if let Some(instance) = self.instances.get_mut(&id) {
+                instance.drive = Drive::Idle;
+            }
             if let Some((token, deadline)) = self.proposals.remove(&id) {
                 self.timers.remove(&(deadline, Timer::GiveUp(id)));
                 out.push(Output::Refused { token, error: crate::engine::EngineError::Unknown });
@@ -396,7 +409,16 @@ impl Epaxos {
             instance.touch = Touch::Nothing;
         }
         self.resettle(now);
+        self.look_after_the_idle(now);
         self.check_waits(now, out);
+    }
+    /// What was executed and is no more, undecided as far as this replica's votes say: somebody has to look after it.
+    fn look_after_the_idle(&mut self, now: Instant) {
+        let idle = |(id, i): &(&InstanceId, &Instance)| {
+            !i.vote.committed() && i.drive == Drive::Idle && i.due == Instant::FAR && !self.executed.has(**id)
+        };
+        let idle: Vec<InstanceId> = self.instances.iter().filter(idle).map(|(id, _)| *id).collect();
+        idle.into_iter().for_each(|id| self.look_later(now, id));
     }
     /// Makes what follows from instances and executed: the index, the frontiers, what is ready.
     fn resettle(&mut self, now: Instant) {
@@ -439,7 +461,7 @@ impl Epaxos {
             let me = self.config.place;
             let instance = self.instances.get_mut(&id).expect("just listed");
             let vote = &instance.vote;
-            if vote.committed() {
+            if vote.committed() || self.executed.has(id) {
                 continue;
             }
             let mine = id.replica == me && vote.ballot == 0;
@@ -467,7 +489,8 @@ impl Epaxos {
         if id.at() >= n || id.number == 0 {
             return Err(Corrupt("a record of no replica's instance"));
         }
-        if self.executed.has(id) {
+        // What lies outside the marker may have to be executed again, behind a peer's checkpoint: its votes stay.
+        if self.base.has(id) {
             return Ok(());
         }
         let fits = |d: &Deps| d.0.len() == n;
@@ -593,15 +616,15 @@ impl Protocol for Epaxos {
         Mark { executed: self.executed.clone(), done: self.done.clone(), base: self.base.clone() }.write()
     }
 
-    /// A checkpoint may replace local state if it brings something and holds all that may be forgotten here.
     fn admits(&self, mark: &Bytes, _digest: &[u8; 32]) -> bool {
-        Mark::read(mark, self.config.n)
-            .is_some_and(|m| m.executed.holds(&self.durable_base) && !self.executed.holds(&m.executed))
+        Mark::read(mark, self.config.n).is_some_and(|mark| self.takes(&mark))
     }
 
     fn compact(&self) -> Vec<Record> {
         let blank = Vote::new(self.config.n);
-        let votes = self.instances.iter().filter(|(id, i)| !self.durable_base.has(**id) && i.vote != blank);
+        // An undecided one is written about still: its record must have what comes before.
+        let forgotten = |id, i: &Instance| self.durable_base.has(id) && i.vote.committed();
+        let votes = self.instances.iter().filter(|(id, i)| !forgotten(**id, i) && i.vote != blank);
         let votes = votes.map(|(id, i)| Record::Vote { id: *id, vote: i.vote.clone() });
         votes.collect()
     }

@@ -27,6 +27,18 @@ use dwcp_env::Instant;
 /// Rounds of questions before a recovery begins anew with whoever answers now.
 const ROUNDS: u8 = 3;
 
+const _: () =
+    assert!((u8::MAX - ROUNDS) % (ROUNDS + 1) == 0, "counting goes on in the same rhythm at its end");
+
+/// Counts attempts; at the end of what a byte holds, it goes around the last round for ever.
+pub(super) const fn next_attempt(attempts: u8) -> u8 {
+    if attempts == u8::MAX { u8::MAX - ROUNDS } else { attempts + 1 }
+}
+/// Whether this attempt begins a new ballot where the others send again.
+pub(super) const fn is_new_ballot(attempts: u8) -> bool {
+    attempts % (ROUNDS + 1) == ROUNDS
+}
+
 /// What becomes of a recovery that waits.
 enum Fate {
     Wait,
@@ -44,7 +56,7 @@ impl Epaxos {
         if instance.vote.committed() {
             return;
         }
-        instance.attempts = instance.attempts.saturating_add(1);
+        instance.attempts = next_attempt(instance.attempts);
         let attempts = instance.attempts;
         match &instance.drive {
             Drive::PreAccept { .. } | Drive::Accept { .. } => self.resend(now, id, out),
@@ -59,7 +71,7 @@ impl Epaxos {
                 }
             }
             // A new ballot only for who had a quorum of promises: one who reaches none must not disturb those who do.
-            Drive::Validate { .. } | Drive::Wait { .. } if attempts % (ROUNDS + 1) == ROUNDS => {
+            Drive::Validate { .. } | Drive::Wait { .. } if is_new_ballot(attempts) => {
                 self.recover_instance(now, id, out);
             }
             Drive::Prepare { ballot, replies } => {

@@ -2,6 +2,7 @@
 
 mod explore;
 mod golden;
+mod kept;
 mod table;
 
 use super::message::{InstanceId, Message, Record};
