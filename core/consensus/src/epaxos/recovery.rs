@@ -28,7 +28,7 @@ use dwcp_env::Instant;
 const ROUNDS: u8 = 3;
 
 const _: () =
-    assert!((u8::MAX - ROUNDS) % (ROUNDS + 1) == 0, "counting goes on in the same rhythm at its end");
+    assert!((u8::MAX - ROUNDS).is_multiple_of(ROUNDS + 1), "counting goes on in the same rhythm at its end");
 
 /// Counts attempts; at the end of what a byte holds, it goes around the last round for ever.
 pub(super) const fn next_attempt(attempts: u8) -> u8 {

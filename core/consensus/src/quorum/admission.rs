@@ -19,6 +19,9 @@ use thiserror::Error;
 /// Members up to which every minimal quorum is looked at (2^13 sets a phase).
 pub const EXHAUSTIVE_MAX: usize = 13;
 
+/// Votes there may be beyond [`EXHAUSTIVE_MAX`] members: sums up to this are looked at, for each member.
+pub(super) const VOTES_MAX: u32 = 65_536;
+
 /// What a protocol needs of its quorums.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Needs {
@@ -27,8 +30,9 @@ pub enum Needs {
     /// Also any prepare and two fast quorums share one (Fast Paxos, §2.2).
     FastPaxos,
     /// Any two of accept and fast share a member, for one of two commands that conflict must see the
-    /// other; prepare and accept do; prepare and fast share `⌊(F + 1) / 2⌋`, at least one, where a
-    /// prepare quorum misses `F` (EPaxos, §4.3 and §4.7).
+    /// other; prepare and accept do; where a prepare quorum misses `F` and a fast one `e <= F`, prepare and
+    /// fast share `⌊(F + 1) / 2⌋` (EPaxos, §4.3 and §4.7, for n = 2F + 1) and `e - 1` (for every n: no
+    /// protocol has fast decisions with n < 2e + F - 1; EPaxos\*, 2025), at least one.
     EPaxos,
     /// Any two quorums share `f + 1`, so one correct member; the correct ones alone hold a quorum;
     /// `f = ⌊(n - 1) / 3⌋` is at least 1 (PBFT, §2).
@@ -117,6 +121,27 @@ pub enum Refusal {
         /// Who fails.
         failed: Vec<NodeId>,
     },
+    /// Fast quorums are to be larger.
+    #[error(
+        "a fast quorum of {fast} and a prepare quorum of {prepare}: a fast decision must wait for as many, raise the fast threshold"
+    )]
+    Hasty {
+        /// Members of the smallest fast quorum.
+        fast: usize,
+        /// Members of the smallest prepare quorum.
+        prepare: usize,
+    },
+    /// Members that are not in order, or twice there: places would mean different nodes on different nodes.
+    #[error("members must be in ascending order without repetition")]
+    Order,
+    /// More votes than are added up.
+    #[error(
+        "votes add up to {votes} when divided by what divides them all; at most {VOTES_MAX}: make them smaller"
+    )]
+    Votes {
+        /// So many.
+        votes: u32,
+    },
     /// Too few members for any liar.
     #[error("{0} members bear no liar: at least 4")]
     TooFew(usize),
@@ -151,6 +176,9 @@ pub(super) fn judge(
     if members.len() != system.members() {
         return Err(Refusal::Members { system: system.members(), given: members.len() });
     }
+    if members.windows(2).any(|w| w[0] >= w[1]) {
+        return Err(Refusal::Order);
+    }
     let admission = Admission { system, members, needs, exhaustive };
     let n = members.len();
     match needs {
@@ -164,12 +192,13 @@ pub(super) fn judge(
             admission.pair(Phase::Accept, Phase::Accept, 1)?;
             admission.pair(Phase::Accept, Phase::Fast, 1)?;
             admission.pair(Phase::Fast, Phase::Fast, 1)?;
-            let smallest = if exhaustive {
-                minimal(system, Phase::Prepare).into_iter().map(NodeSet::len).min().unwrap_or(n)
-            } else {
-                system.size(Phase::Prepare).ok_or_else(|| admission.unproved())?
-            };
-            admission.pair(Phase::Prepare, Phase::Fast, (n - smallest).div_ceil(2).max(1))
+            let failures = n - admission.smallest(Phase::Prepare)?;
+            let fast_failures = n - admission.smallest(Phase::Fast)?;
+            if fast_failures > failures {
+                return Err(Refusal::Hasty { fast: n - fast_failures, prepare: n - failures });
+            }
+            let wanted = failures.div_ceil(2).max(fast_failures.saturating_sub(1)).max(1);
+            admission.pair(Phase::Prepare, Phase::Fast, wanted)
         }
         Needs::Byzantine => {
             let liars = n.saturating_sub(1) / 3;
@@ -230,7 +259,7 @@ impl Admission<'_> {
         }
         // Of the sets looked at here, one is as bad as any can be.
         let worst = match self.system {
-            System::Weighted { weights, .. } if wanted == 1 => vec![self.heaviest_gap(weights, a, b)],
+            System::Weighted { weights, .. } if wanted == 1 => vec![self.heaviest_gap(weights, a, b)?],
             System::Grid { rows, columns } if a != Phase::Fast && wanted == 1 => {
                 let (rows, columns) = (usize::from(*rows), usize::from(*columns));
                 let row = (0..columns).fold(NodeSet::EMPTY, |set, c| set.or(NodeSet::one(c)));
@@ -271,31 +300,29 @@ impl Admission<'_> {
     }
 
     /// A quorum of `a` whose outside is a quorum of `b`, if votes can be split so: subset sums.
-    fn heaviest_gap(&self, weights: &[u16], a: Phase, b: Phase) -> Option<NodeSet> {
-        let (_, needs_a) = self.system.votes(a)?;
-        let (_, needs_b) = self.system.votes(b)?;
+    fn heaviest_gap(&self, weights: &[u16], a: Phase, b: Phase) -> Result<Option<NodeSet>, Refusal> {
+        let (Some((_, needs_a)), Some((_, needs_b))) = (self.system.votes(a), self.system.votes(b)) else {
+            return Err(self.unproved());
+        };
+        // Votes count in units of what divides them all; a threshold between two units is met by the upper.
+        let unit = weights.iter().fold(0, |unit, weight| gcd(unit, *weight)).max(1);
+        let weights: Vec<u16> = weights.iter().map(|w| w / unit).collect();
+        let [needs_a, needs_b] = [needs_a, needs_b].map(|needed| needed.div_ceil(u32::from(unit)));
         let all: u32 = weights.iter().map(|w| u32::from(*w)).sum();
-        let most = all.checked_sub(needs_b)?;
-        // By sum: the member that reached it first, over sums of the members before.
-        let mut reached: Vec<Option<u8>> = vec![None; all as usize + 1];
-        let mut sums = vec![0_u32];
-        for (place, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0) {
-            for at in 0..sums.len() {
-                let sum = sums[at] + u32::from(*weight);
-                if reached[sum as usize].is_none() {
-                    reached[sum as usize] = Some(place as u8);
-                    sums.push(sum);
-                }
-            }
+        if all > VOTES_MAX {
+            return Err(Refusal::Votes { votes: all });
         }
-        let mut sum = sums.into_iter().find(|s| (needs_a..=most).contains(s))?;
-        let mut set = NodeSet::EMPTY;
-        while sum > 0 {
-            let place = usize::from(reached[sum as usize]?);
-            set.insert(place);
-            sum -= u32::from(weights[place]);
+        let Some(most) = all.checked_sub(needs_b) else { return Ok(None) };
+        Ok(split(&weights, needs_a, most))
+    }
+
+    /// The fewest members of a quorum.
+    fn smallest(&self, phase: Phase) -> Result<usize, Refusal> {
+        if self.exhaustive {
+            let sizes = minimal(self.system, phase).into_iter().map(NodeSet::len);
+            return Ok(sizes.min().unwrap_or(self.members.len()));
         }
-        Some(set)
+        self.system.size(phase).ok_or_else(|| self.unproved())
     }
 
     /// Any prepare and two fast quorums share a member.
@@ -344,4 +371,33 @@ impl Admission<'_> {
     const fn unproved(&self) -> Refusal {
         Refusal::Unproved { needs: self.needs, members: self.members.len() }
     }
+}
+
+/// Members whose votes add up to at least `least` and at most `most`, if there are such.
+fn split(weights: &[u16], least: u32, most: u32) -> Option<NodeSet> {
+    let all: u32 = weights.iter().map(|w| u32::from(*w)).sum();
+    // By sum: the member that reached it first, over sums of the members before.
+    let mut reached: Vec<Option<u8>> = vec![None; all as usize + 1];
+    let mut sums = vec![0_u32];
+    for (place, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0) {
+        for at in 0..sums.len() {
+            let sum = sums[at] + u32::from(*weight);
+            if reached[sum as usize].is_none() {
+                reached[sum as usize] = Some(place as u8);
+                sums.push(sum);
+            }
+        }
+    }
+    let mut sum = sums.into_iter().find(|s| (least..=most).contains(s))?;
+    let mut set = NodeSet::EMPTY;
+    while sum > 0 {
+        let place = usize::from(reached[sum as usize]?);
+        set.insert(place);
+        sum -= u32::from(weights[place]);
+    }
+    Some(set)
+}
+
+const fn gcd(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

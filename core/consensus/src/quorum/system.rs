@@ -51,8 +51,9 @@ pub enum System {
         /// How regions decide.
         rule: RegionRule,
     },
-    /// A majority with somebody who keeps data. A witness votes and keeps index, ballot and hash; it
-    /// must keep the payload too while no other data member of the quorum has it.
+    /// A majority with somebody who keeps data. A witness votes and keeps index, ballot and hash; the payload too,
+    /// until every data member has it: with one data member gone, a quorum of another and the witness must know
+    /// more of a decision than its hash.
     Witness {
         /// How many members, witnesses included.
         members: u8,

@@ -241,6 +241,51 @@ fn weights_are_proved_beyond_what_is_looked_at() {
     assert_eq!(verdict(&tens, Needs::Paxos), Ok(()));
 }
 
+/// Ten members whose quorums of every kind are six share two of any pair, and that is what the paper asks for where
+/// n = 2F + 1; but F = e = 4, and no protocol decides fast with n < 2e + F - 1 = 11.
+#[test]
+fn what_no_protocol_can_do_is_refused() {
+    let system = |members, prepare, fast| System::Threshold { members, prepare, accept: prepare, fast };
+    let refused = |s: &System| verdict(s, Needs::EPaxos).err();
+    assert!(matches!(refused(&system(10, 6, 6)), Some(Refusal::Apart { wanted: 3, .. })));
+    assert_eq!(refused(&system(11, 7, 7)), None);
+    assert_eq!(refused(&system(10, 7, 6)), Some(Refusal::Hasty { fast: 6, prepare: 7 }));
+    for n in 3..=61_u8 {
+        for prepare in n / 2 + 1..=n {
+            for fast in 1..=n {
+                let (failures, e) = (n - prepare, n - fast);
+                let possible = e <= failures && n + 1 >= 2 * e + failures && n > 2 * failures;
+                if refused(&system(n, prepare, fast)).is_none() {
+                    assert!(possible, "{n}: prepare {prepare}, fast {fast}");
+                }
+            }
+        }
+    }
+    for members in 3..=15 {
+        assert_eq!(refused(&System::Majority { members }), None, "{members}");
+    }
+}
+
+#[test]
+fn members_have_an_order_and_votes_a_bound() {
+    let three = System::Majority { members: 3 };
+    for wrong in [[1, 3, 2], [1, 1, 2]] {
+        assert_eq!(admit(&three, &wrong.map(NodeId), Needs::Paxos), Err(Refusal::Order));
+    }
+    let weighted = |weight: u16, odd: u16| {
+        let mut weights: Vec<u16> = [weight; 40].into();
+        weights[0] = odd;
+        let all: u32 = weights.iter().map(|w| u32::from(*w)).sum();
+        System::Weighted { weights, prepare: all / 2 + 1, accept: all / 2 + 1, fast: all }
+    };
+    assert_eq!(verdict(&weighted(60_000, 60_000), Needs::Paxos), Ok(()), "a vote each, in other words");
+    assert_eq!(verdict(&weighted(60_000, 59_999), Needs::Paxos), Err(Refusal::Votes { votes: 2_399_999 }));
+    // Thresholds between two units: 5 of 40 x 10 is met by one member, and 395 by all of them.
+    let tens = |prepare, accept| System::Weighted { weights: [10; 40].into(), prepare, accept, fast: 400 };
+    assert_eq!(verdict(&tens(5, 395), Needs::Paxos), Ok(()));
+    assert!(matches!(verdict(&tens(5, 390), Needs::Paxos), Err(Refusal::Apart { .. })));
+}
+
 #[test]
 fn worth_is_told_by_tables() {
     let majority = System::Majority { members: 5 };
