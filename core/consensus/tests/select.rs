@@ -69,6 +69,20 @@ fn the_rules_in_their_order() {
     assert_eq!(engine_of(&alone), (MultiPaxos, Rule::Leader));
     assert_eq!(pick(&choose(&alone, &Policy::default(), None)).region, Some(RegionId(5)));
 
+    // Most of the writers in one region speak against EPaxos only where the policy says so.
+    let mut most = five();
+    most.keyspaces[0].writes = vec![5, 5, 80, 5, 5];
+    assert_eq!(engine_of(&most), (EPaxos, Rule::Leaderless));
+    let narrow = Policy {
+        epaxos_writers_enter: Share::percent(60),
+        epaxos_writers_leave: Share::percent(70),
+        ..Policy::default()
+    };
+    let choice = choose(&most, &narrow, None);
+    let share = Share::percent(80);
+    let why = Some(Refused::Concentrated { region: RegionId(3), share, max: Share::percent(60) });
+    assert!(choice.rule == Rule::Leader && choice.candidates.iter().any(|c| c.refused == why));
+
     let near = calm(&vec![vec![Duration::millis(2); 3]; 3]);
     assert_eq!(engine_of(&near), (Raft, Rule::Near));
 
@@ -243,7 +257,7 @@ fn every_refusal_has_its_words_and_the_text_reads() {
     let choice = choose(&five(), &Policy::default(), None);
     let text = choice.explain();
     for part in [
-        "Pick: EPaxos with majorities of 5, because writers are spread",
+        "Pick: EPaxos with majorities of 5, because it costs less than any leader, and 0% of the writes conflict (allowed 2%)",
         "Predicted commit: 145.",
         "PBFT led by",
         "nobody is distrusted",
@@ -270,6 +284,12 @@ fn a_policy_refuses_what_it_does_not_know() {
     assert!(
         read("epaxos-conflict-enter = \"9%\"").unwrap().check().unwrap_err().to_string().contains("band")
     );
+    // The example has every key, with its default.
+    let example = include_str!("../../../docs/protocols/consensus-policy.toml");
+    assert_eq!(read(example).unwrap(), Policy::default());
+    let keys = |text: &str| text.parse::<toml::Table>().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(example), keys(&toml::to_string(&Policy::default()).unwrap()));
+    assert_eq!(read(&example.replace("# bear-members", "bear-members")).unwrap().bear_members, Some(1));
     let whole = toml::to_string(&Policy::default()).unwrap();
     assert_eq!(read(&whole).unwrap(), Policy::default());
     Policy::default().check().unwrap();
@@ -299,7 +319,9 @@ fn other_weather_makes_nothing_flap() {
 
 #[test]
 fn without_hysteresis_the_weather_makes_it_flap() {
-    let policy = Policy { gain_min: Share::millionths(1), dwell: Duration::secs(2), ..Policy::default() };
+    let little = Share::millionths(1);
+    let policy =
+        Policy { gain_min: little, transfer_gain_min: little, dwell: Duration::secs(2), ..Policy::default() };
     let mut tally = weather::Tally::default();
     (0..60).for_each(|seed| tally.add(&weather::follow(seed, &policy).unwrap()));
     assert!(tally.flaps > 0, "the judge sees nothing: {tally:?}");

@@ -160,7 +160,7 @@ pub enum Rule {
     Locality,
     /// Few regions near each other: Raft.
     Near,
-    /// Writers everywhere, few conflicts: EPaxos.
+    /// Several regions, few conflicts, cheaper than any leader: EPaxos.
     Leaderless,
     /// All the rest, many conflicts above all: Multi-Paxos under the best leader.
     Leader,

@@ -2,8 +2,8 @@
 //!
 //! **Invariants.**
 //! 1. At most one seal is in flight.
-//! 2. A change saves at least `gain-min` of the predicted cost, serves writes that were not served, or must be
-//!    ([`Why::Trust`], [`Why::Class`]).
+//! 2. A seal saves at least `gain-min` of the predicted cost, a transfer `transfer-gain-min`; or it serves writes that
+//!    were not served; or it must be ([`Why::Trust`], [`Why::Class`], [`Why::Policy`], [`Why::Restored`]).
 //! 3. After a change nothing is changed for `dwell`, twice as long for each return within `flap-window`, save for
 //!    what must be.
 //! 4. PBFT is not left, and nothing strong becomes eventual.
@@ -210,8 +210,8 @@ fn want(choice: &Choice, policy: &Policy, now: &Placement) -> (Decision, Why) {
     let served = |c: &super::Candidate| c.forecast.serves().then_some((c.forecast.unserved, c.forecast.cost));
     let here = here.and_then(served);
     let gain = |there: &super::Candidate| gain(here, served(there));
-    let enough = |why: Why| match why {
-        Why::Saves(share) => share >= policy.gain_min,
+    let enough = |why: Why, least: Share| match why {
+        Why::Saves(share) => share >= least,
         other => other == Why::Serves,
     };
     if now.engine.is_led()
@@ -219,7 +219,7 @@ fn want(choice: &Choice, policy: &Policy, now: &Placement) -> (Decision, Why) {
         && !electing
         && let Some(best) = choice.best_of_epoch(now).filter(|best| best.placement != *now)
         && let Some(leader) = best.placement.leader
-        && enough(gain(best))
+        && enough(gain(best), policy.transfer_gain_min)
     {
         return (Decision::Transfer(leader), gain(best));
     }
@@ -231,7 +231,7 @@ fn want(choice: &Choice, policy: &Policy, now: &Placement) -> (Decision, Why) {
         };
     }
     match gain(pick) {
-        why if enough(why) => (seal(), why),
+        why if enough(why, policy.gain_min) => (seal(), why),
         Why::Saves(share) => (Decision::Stay, Why::TooLittle(share)),
         why => (Decision::Stay, why),
     }

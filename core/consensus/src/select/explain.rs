@@ -2,6 +2,7 @@
 
 use super::choice::{Candidate, Choice, EngineKind, Facts, Forecast, Placement, Refused, Rule};
 use super::decision::{Brake, Decision, Verdict, Why};
+use super::quantity::Share;
 use crate::quorum::{RegionRule, System};
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
@@ -124,24 +125,26 @@ impl fmt::Display for Because<'_> {
                 write!(f, "at most {} apart", Ms(facts.rtt_max.unwrap_or_default()))
             }
             Rule::Leaderless => {
-                if let Some((region, share)) = facts.writer {
-                    write!(
-                        f,
-                        "writers are spread (no region has more than {region}'s {share}, allowed {}), and ",
-                        facts.writer_max
-                    )?;
+                write!(f, "it costs less than any leader, and {} of the writes conflict", facts.conflict)?;
+                write!(f, " (allowed {})", facts.conflict_max)?;
+                match facts.writer.filter(|_| facts.writer_max < Share::WHOLE) {
+                    Some((region, share)) => {
+                        write!(f, "; {region} has {share} of the writers (allowed {})", facts.writer_max)
+                    }
+                    None => Ok(()),
                 }
-                write!(f, "{} of the writes conflict (allowed {})", facts.conflict, facts.conflict_max)
             }
             Rule::Leader => {
-                write!(
-                    f,
-                    "one leader is best where conflicts ({}) or the place of the writers",
-                    facts.conflict
-                )?;
+                write!(f, "no earlier rule matched, and no other place of the leader costs less")?;
                 match facts.writer {
-                    Some((region, share)) => write!(f, " ({share} in {region}) speak against none"),
-                    None => write!(f, " speak against none"),
+                    Some((region, share)) => {
+                        write!(
+                            f,
+                            " ({} of the writes conflict, {region} has {share} of them)",
+                            facts.conflict
+                        )
+                    }
+                    None => write!(f, " ({} of the writes conflict)", facts.conflict),
                 }
             }
             Rule::Nothing => {

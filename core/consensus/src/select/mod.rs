@@ -16,10 +16,10 @@
 //! | all data is declared mergeable, and a quorum is out of reach or beyond its writers' budget | eventual |
 //! | keyspaces of both classes, or owned by different regions | hybrid |
 //! | members within 50 ms in up to 3 regions, majorities | Raft |
-//! | 3 regions or more, writers spread, few conflicts, and it costs less than the best leader | EPaxos |
+//! | 3 regions or more, few conflicts, and it costs less than the best leader | EPaxos |
 //! | else, and for many conflicts | Multi-Paxos under the best leader and quorums |
 //!
-//! A change must then get past the brakes (`decision`): it saves at least 20 %, ten seconds have passed since the last,
+//! A change must then get past the brakes (`decision`): it saves at least 20 % (a transfer 9 %), ten seconds have passed since the last,
 //! twice as long after each return, one seal at a time; and a transfer within the epoch comes before any seal.
 //!
 //! **Invariants.** 1. A strong keyspace is never eventual. 2. PBFT is entered by itself and never left. 3. Every quorum

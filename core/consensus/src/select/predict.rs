@@ -47,8 +47,11 @@ struct Chain {
 
 /// In hundredths.
 const CHAIN: Chain = Chain { base: 80, half: 30, tail: 60 };
-/// From no conflicts to this share the 99th percentile goes over from the fast path to chains.
-const TAIL_FULL: Share = Share::percent(10);
+/// Between these shares of conflicts the 99th percentile goes over from the fast path to chains.
+const TAIL: (Share, Share) = (Share::percent(2), Share::percent(6));
+/// Writers in one region do not surprise each other: what conflicts is counted in full once this many times the share
+/// that is written elsewhere makes a whole.
+const ELSEWHERE: u128 = 4;
 /// The slowest share of writes whose mean is told as p99 of all regions together: 98th to 100th percentile, so that it
 /// does not jump where a region's share of the writes crosses one in a hundred.
 const SLOWEST: Share = Share::percent(2);
@@ -124,11 +127,12 @@ impl<'a> Model<'a> {
     /// Without a leader.
     pub(super) fn leaderless(&self, system: &System) -> Forecast {
         let (mean, p99) = (self.rounds(At::Mean, system), self.rounds(At::P99, system));
-        let conflict = self.view.conflict;
+        let conflict = self.surprised();
         let met = u64::from(conflict.as_millionths());
         // Most chains where half of the writes conflict: 4x(1 - x), in millionths.
         let half = met * (1_000_000 - met) / 250_000;
-        let ramp = Share::of(u128::from(met), u128::from(TAIL_FULL.as_millionths()));
+        let (from, full) = (u64::from(TAIL.0.as_millionths()), u64::from(TAIL.1.as_millionths()));
+        let ramp = Share::of(u128::from(met.saturating_sub(from)), u128::from(full - from));
         self.forecast(&self.view.writes, |client| {
             let (member, entry) = self.contact(At::Mean, client)?;
             let (_, entry_p99) = self.contact(At::P99, client)?;
@@ -147,6 +151,14 @@ impl<'a> Model<'a> {
                 add(&[entry_p99, blend(fast_p99, worst, ramp)]),
             )
         })
+    }
+
+    /// Writes that meet another one of which a fast quorum's members have not heard alike.
+    fn surprised(&self) -> Share {
+        let all: u128 = self.view.writes.iter().map(|w| u128::from(*w)).sum();
+        let most = self.view.writes.iter().map(|w| u128::from(*w)).max().unwrap_or(0);
+        let elsewhere = Share::of((all - most).saturating_mul(ELSEWHERE), all);
+        Share::millionths(elsewhere.part(u64::from(self.view.conflict.as_millionths())))
     }
 
     /// By member: the fast path, and the longest single wait of a write that meets another one: of the members of its

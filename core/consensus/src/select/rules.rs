@@ -66,7 +66,7 @@ impl Looking<'_> {
         }
         self.add(EngineKind::EPaxos, Some(&majority), None, self.model.leaderless(&majority));
         let byzantine = System::Byzantine { members: members as u8 };
-        if members >= LIARS_MEMBERS_MIN {
+        if (LIARS_MEMBERS_MIN..=crate::pbft::config::GROUP_MAX).contains(&members) {
             for primary in &leaders {
                 let forecast = self.model.byzantine(&byzantine, *primary);
                 self.add(EngineKind::Pbft, Some(&byzantine), Some(*primary), forecast);

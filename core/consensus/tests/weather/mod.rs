@@ -355,7 +355,11 @@ pub(crate) fn follow(seed: u64, policy: &Policy) -> Result<Tally, String> {
         let near = changes.last().filter(|c| c.from == to && decided.since(c.at) <= policy.dwell * 2);
         let flap = match (weather.sky, back, near) {
             (Sky::Still, Some(_), _) => true,
-            (_, _, Some(last)) => !moved(last.costs, before.unwrap_or((None, None)), policy.gain_min),
+            (_, _, Some(last)) => {
+                let within = to.is_epoch_of(&placed);
+                let gain = if within { policy.transfer_gain_min } else { policy.gain_min };
+                !moved(last.costs, before.unwrap_or((None, None)), gain)
+            }
             _ => false,
         };
         tally.flaps += u64::from(flap);
