@@ -20,11 +20,17 @@ pub enum Bug {
     OldNames = 7,
     /// An increment that is made anew brings the whole totals of the place that ended.
     WholeTotals = 8,
+    /// One that lags is active again although it does not know who was evicted meanwhile.
+    PromoteUnaware = 9,
+    /// Those who have no state decide what of a closing member's counts.
+    EndUnserved = 10,
+    /// Nobody takes a state that has more of a closing member than active ones reported, although there is no other.
+    RefuseTheLast = 11,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::DropPending,
         Self::DropTieBreak,
         Self::TrimEarly,
@@ -33,6 +39,9 @@ impl Bug {
         Self::PurgeEarly,
         Self::OldNames,
         Self::WholeTotals,
+        Self::PromoteUnaware,
+        Self::EndUnserved,
+        Self::RefuseTheLast,
     ];
 }
 

@@ -11,10 +11,9 @@ use crate::checkpoint::{self, Unread};
 use crate::config::EventualSpec;
 use crate::identity::{Identity, Logged, read_entry};
 use crate::look::Rungs;
-use crate::membership::places;
 use crate::ranges::Serving;
 use crate::replica::{Counts, Eventual, millis};
-use crate::roster::Decided;
+use crate::roster::{Decided, places};
 use crate::streams::Streams;
 use bytes::Bytes;
 use dwcp_crdt::space::{Config, Received};
@@ -66,7 +65,7 @@ impl Eventual {
         world: &World,
     ) -> Result<Self, DiskError> {
         let ms = millis(world.now);
-        let config = Config::new(spec.secret);
+        let config = spec.space_config();
         let identity = log.vote.as_deref().and_then(Identity::decode);
         let found = read(&spec, host.cluster, log, damaged, identity, config, world)?;
         let seed = world.seed.part(SEED, u64::from(spec.group.0));
@@ -96,7 +95,9 @@ impl Eventual {
             heard: BTreeMap::new(),
             heard_any: now,
             next_wish: now,
-            promoting: None,
+            // The last life may have said of one that it is back, or what of another counts.
+            promoting: Some((found.space.roster().epoch, now)),
+            deciding: Some((found.space.roster().epoch, now)),
             covered: BTreeSet::new(),
             logged: found.space.version().clone(),
             next_entry: log.last.max(log.purged.map(|(_, i)| i)).map_or(1, |i| i + 1),

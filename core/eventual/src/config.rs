@@ -91,4 +91,11 @@ impl EventualSpec {
             drops_repairs: false,
         }
     }
+
+    /// What its space is told.
+    pub(crate) fn space_config(&self) -> dwcp_crdt::space::Config {
+        // What this node alone has, when it is the only active one, must leave room for what others have not acknowledged.
+        let alone_max = usize::try_from(self.unstable_max.0 / 2).unwrap_or(usize::MAX);
+        dwcp_crdt::space::Config { alone_max, ..dwcp_crdt::space::Config::new(self.secret) }
+    }
 }

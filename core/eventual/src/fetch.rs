@@ -40,7 +40,7 @@ use crate::replica::{Eventual, Intent, millis};
 use bytes::Bytes;
 use dwcp_crdt::code::{Reader, Writer};
 use dwcp_crdt::space::{Cursor, Digest, Received, Refused, Restore, RestoreFault, SnapshotHeader};
-use dwcp_crdt::{Batch, Member, Roster, Space, Standing, VersionVector};
+use dwcp_crdt::{Batch, Member, Roster, Standing, VersionVector};
 use dwcp_env::{Duration, Event, Instant, Lane, NodeId, Now, PeerFault};
 
 /// A holder that is silent for so long is given up.
@@ -122,7 +122,7 @@ impl Eventual {
         }
     }
 
-    fn begin_fetch(&mut self, now: Now, from: NodeId) {
+    pub(crate) fn begin_fetch(&mut self, now: Now, from: NodeId) {
         self.below = None;
         if self.space.len() < RANGES_LEAST {
             self.begin_state(now, from);
@@ -247,7 +247,7 @@ impl Eventual {
         }
         if let Some(head) = head {
             let header = self.read_head(from, &head)?;
-            let (config, roster) = (self.space_config(), self.space.roster().clone());
+            let (config, roster) = (self.spec.space_config(), self.space.roster().clone());
             if let Some(fetch) = &mut self.fetch {
                 fetch.version = header.version.clone();
                 fetch.restore = Some(Restore::new(config, roster, me, header));
@@ -309,21 +309,6 @@ impl Eventual {
         }
     }
 
-    /// Whether a fetched state has operations that an eviction cut off, of which its holder does not know; or, of a member whose end is being
-    /// decided, more than we have and may have reported, and its holder is not asked how far it has come. With either we would have to
-    /// give up our state again, and if that happened to all who are active nobody had any.
-    fn has_what_ends(&self, holder: NodeId, fetched: &Space) -> bool {
-        let roster = self.space.roster();
-        let version = fetched.version();
-        let asked =
-            self.place_of(holder).and_then(|r| roster.get(r)).map(|m| m.standing) == Some(Standing::Active);
-        let gains = |r| version.get(r) > self.space.version().get(r);
-        let ends = |(r, m): (_, &Member)| {
-            version.get(r) > roster.last(r) || (m.standing == Standing::Closing && !asked && gains(r))
-        };
-        roster.iter().any(ends)
-    }
-
     /// Puts the fetched state in the place of ours, with what only we have.
     fn install(&mut self, now: Now, from: NodeId, digest: Digest) -> Result<(), PeerFault> {
         let Some(mut fetch) = self.fetch.take() else { return Ok(()) };
@@ -348,7 +333,10 @@ impl Eventual {
             }
             Err(e) => return Err(message::fault(from, &e.to_string())),
         };
-        if self.has_what_ends(from, &space) {
+        let holder = self.place_of(from).and_then(|r| self.space.roster().get(r)).map(|m| m.standing);
+        let taker =
+            Taker { serves: self.serves(), decides: self.is_deciding(now), version: self.space.version() };
+        if taker.refuses(self.space.roster(), holder, space.version()) {
             self.probe.reachable("eventual.fetched_what_ends");
             let roster = crate::identity::roster_bytes(self.space.roster());
             self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
@@ -412,5 +400,66 @@ impl Eventual {
             self.probe.reachable("eventual.difference_fetched");
         }
         Ok(())
+    }
+}
+
+/// Who is about to put a fetched state in the place of its own.
+struct Taker<'v> {
+    serves: bool,
+    /// It may have been decided, at what it has now, what of a closing place counts.
+    decides: bool,
+    version: &'v VersionVector,
+}
+
+impl Taker<'_> {
+    /// Whether a state has operations that an eviction cut off, of which its holder does not know; or, of a member whose end is being decided,
+    /// more than we have and may have reported, and its holder is not asked how far it has come, or it may be decided already at what we have.
+    /// With either we would have to give up our state again, and if that happened to all who are active nobody had any. Who has no state to give
+    /// up takes what there is: ends are decided by those who have one ([`roster`](crate::roster)), so if this is the last, nothing of
+    /// it is cut off; and if not, there is another to begin anew from.
+    fn refuses(&self, roster: &Roster, holder: Option<Standing>, fetched: &VersionVector) -> bool {
+        let asked = holder == Some(Standing::Active) && !self.decides;
+        let gains = |r| fetched.get(r) > self.version.get(r);
+        let ends = |(r, m): (_, &Member)| {
+            let undecided = m.standing == Standing::Closing && self.serves && !asked && gains(r);
+            fetched.get(r) > roster.last(r) || undecided
+        };
+        roster.iter().any(ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dwcp_crdt::ReplicaIndex;
+
+    #[test]
+    fn what_ends_is_not_taken_by_who_has_a_state_to_lose() {
+        let closing = ReplicaIndex(1);
+        let founded = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]);
+        let roster = founded.with(closing, Standing::Closing);
+        let version = |far| {
+            let mut v = VersionVector::new();
+            v.raise(closing, far);
+            v
+        };
+        let (ours, more) = (version(3), version(4));
+        let taker = |serves, decides| Taker { serves, decides, version: &ours };
+        let active = Some(Standing::Active);
+        for not_asked in [Some(Standing::Lagging), Some(Standing::Closing), None] {
+            assert!(taker(true, false).refuses(&roster, not_asked, &more), "{not_asked:?} is not asked");
+            assert!(!taker(true, false).refuses(&roster, not_asked, &ours), "it has no more");
+            assert!(
+                !taker(false, false).refuses(&roster, not_asked, &more),
+                "it may be the last state there is"
+            );
+        }
+        assert!(!taker(true, false).refuses(&roster, active, &more), "it reports that, or has");
+        assert!(taker(true, true).refuses(&roster, active, &more), "the end may be decided at what is here");
+        let ended = roster.with(closing, Standing::Evicted { last: 3, heir: None });
+        for serves in [true, false] {
+            assert!(taker(serves, false).refuses(&ended, active, &more), "it is cut off");
+            assert!(!taker(serves, false).refuses(&ended, active, &ours));
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::api::{PeerStatus, Status};
 use crate::command::{self, View};
 use crate::replica::{Counts, Eventual};
 use dwcp_crdt::{Batch, ReplicaIndex, Space, VersionVector};
-use dwcp_env::Now;
+use dwcp_env::{NodeId, Now};
 
 /// A rung of the ladder: a way in which operations or entries reach a replica, and what tells whether they have to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -163,9 +163,22 @@ impl Eventual {
                 };
                 Some(format!("it has no place in the roster yet; {strong} has to have a leader"))
             }
-            Some(i) if !i.whole => Some("its state is being fetched from a peer".into()),
+            Some(i) if !i.whole => Some(match self.unheard_with_a_state().as_slice() {
+                [] => "its state is being fetched from a peer".into(),
+                away => format!(
+                    "its state is being fetched from a peer; if none that is heard has one, {} may: `dwcp crdt evict` says that it will not come back",
+                    away.join(", ")
+                ),
+            }),
             Some(_) => None,
         }
+    }
+
+    /// Nodes that are not heard, and may have more than this one and those that are.
+    fn unheard_with_a_state(&self) -> Vec<String> {
+        let live = |n: &NodeId| self.gossip.member(*n).is_some_and(|known| known.status.is_live());
+        let away = self.places.iter().filter(|(n, r)| **n != self.node && !live(n) && !self.is_ended(**r));
+        away.filter(|(n, _)| !self.covered.contains(n)).map(|(n, _)| n.to_string()).collect()
     }
 
     /// How it fares.

@@ -4,11 +4,10 @@ use crate::identity::Identity;
 use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::replica::{Eventual, Intent, Outbox};
-use crate::roster::{self, Decided, Heard, Kept};
-use dwcp_crdt::{Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
+use crate::roster::{self, Decided, Heard, Kept, Proposer, places};
+use dwcp_crdt::{Batch, Member, ReplicaIndex, Roster, Space, Standing, VersionVector};
 use dwcp_env::{Duration, Event, Instant, NodeId, Now};
 use dwcp_gossip::Metadata;
-use std::collections::BTreeMap;
 
 /// Between wishes; a wish that was lost is made again then.
 const WISH_AGAIN: Duration = Duration::secs(2);
@@ -18,6 +17,8 @@ const EVICT_WITHIN: Duration = Duration::secs(60);
 const TURN: Duration = Duration::millis(400);
 /// So long a proposal may be under way.
 const PROPOSAL: Duration = Duration::secs(60);
+/// Within this the end of a closing place is decided, usually.
+const CLOSING_SOON: Duration = Duration::secs(5);
 /// Peers that one that is not whole asks in a second.
 const ASKED_AT_ONCE: usize = 3;
 
@@ -119,7 +120,7 @@ impl Eventual {
         self.lose_place(why);
         // What perhaps only we have and still counts is passed on once there is a state to apply it to.
         self.leftover.extend(self.space.unstable_that_counts());
-        let (config, roster) = (self.space_config(), self.space.roster().clone());
+        let (config, roster) = (self.spec.space_config(), self.space.roster().clone());
         let me = self.space.me();
         self.space = Space::new(config, roster, me);
         (self.logged, self.writing, self.fetch) = (VersionVector::new(), None, None);
@@ -244,16 +245,17 @@ impl Eventual {
         }
         let me = self.place()?;
         let (roster, _) = self.decided.roster.as_ref()?;
+        let mut said_all = true;
         for (r, m) in roster.iter() {
-            // A state that was fetched since, from one who is asked too, may have brought more.
-            let reported =
-                self.decided.reports.get(&(r.0, me.0)).is_some_and(|said| said.0 >= self.logged.get(r));
+            let far = self.come_with(r);
+            // A state that was fetched since may have brought more.
+            let reported = self.decided.reports.get(&(r.0, me.0)).is_some_and(|said| said.0 >= far);
             // What a crash could take back is not reported, nor is less than what is about to be taken from our own log.
             let durable = self.wal.lock().durable() >= self.last_lsn && !self.unacknowledged;
             let more = !self.serves() && self.leftover.iter().any(|b| b.replica() == r);
             let ready = durable && !more && self.may_report(roster, me);
+            said_all &= m.standing != Standing::Closing || reported;
             if m.standing == Standing::Closing && !reported && ready {
-                let far = self.logged.get(r);
                 return Some(roster::report_wish(&keyspace, &self.decided, r, me, far));
             }
             if let Standing::Evicted { last, .. } = m.standing
@@ -268,11 +270,18 @@ impl Eventual {
         if let Some(next) = self.asked_to_evict(now, roster) {
             return Some(roster::wish(&keyspace, &self.decided, &next));
         }
-        let next = roster::due(now.mono, self.spec.patience, me, self.serves(), &self.decided, &self.heard)?;
+        let by = Proposer { me, whole: self.serves(), reported: said_all, covered: &self.covered };
+        let next = roster::due(now.mono, self.spec.patience, &by, &self.decided, &self.heard)?;
         let standing = |roster: &Roster, r| roster.get(r).map(|m| m.standing);
         let back = |r| standing(roster, r) == Some(Standing::Lagging) && self.is_active(&next, r);
+        let ends = |r| {
+            standing(roster, r) == Some(Standing::Closing) && standing(&next, r) != Some(Standing::Closing)
+        };
         if next.iter().any(|(r, _)| back(r)) {
             self.promoting = Some((roster.epoch, now.mono));
+        }
+        if next.iter().any(|(r, _)| ends(r)) {
+            self.deciding = Some((roster.epoch, now.mono));
         }
         Some(roster::wish(&keyspace, &self.decided, &next))
     }
@@ -314,6 +323,22 @@ impl Eventual {
         roster.get(me).is_some_and(|m| matches!(m.standing, Standing::Active | Standing::Lagging))
     }
 
+    /// How far this replica has come with a place: with what waits here for its end to be decided, if that follows.
+    fn come_with(&self, r: ReplicaIndex) -> u64 {
+        let mut far = self.logged.get(r);
+        if self.serves() {
+            let mut waits: Vec<(u64, u64)> =
+                self.leftover.iter().filter(|b| b.replica() == r).map(numbers).collect();
+            waits.sort_unstable();
+            for (first, last) in waits {
+                if first <= far + 1 {
+                    far = far.max(last);
+                }
+            }
+        }
+        far
+    }
+
     /// How far this replica has come with an evicted one, if it has long lacked some of what counts of it and has not said so, or has
     /// said so and has come further.
     fn short_of(&self, now: Now, r: ReplicaIndex, last: u64) -> Option<u64> {
@@ -332,7 +357,16 @@ impl Eventual {
     /// then. Else what we alone had besides would be in no log, and if our own end were decided next, nobody could make it anew. A proposal
     /// is decided, or fails for good with the next epoch, or is given up.
     pub(crate) fn is_promoting(&self, now: Now) -> bool {
-        self.promoting
+        self.is_under_way(now, self.promoting)
+    }
+
+    /// Whether it may have been decided, at what we have now, what of a closing place counts.
+    pub(crate) fn is_deciding(&self, now: Now) -> bool {
+        self.is_under_way(now, self.deciding)
+    }
+
+    fn is_under_way(&self, now: Now, proposal: Option<(u64, Instant)>) -> bool {
+        proposal
             .is_some_and(|(epoch, at)| self.space.roster().epoch == epoch && now.mono.since(at) < PROPOSAL)
     }
 
@@ -370,8 +404,14 @@ impl Eventual {
         }
     }
 
-    pub(crate) fn space_config(&self) -> dwcp_crdt::space::Config {
-        dwcp_crdt::space::Config::new(self.spec.secret)
+    /// Whether all that a peer has and we lack is of places that have been closing for some time. Of these nothing is taken one by one, so
+    /// it comes with the peer's state.
+    pub(crate) fn lacks_only_what_closes(&self, now: Now, theirs: &VersionVector) -> bool {
+        let closes = |r| {
+            let since = self.heard.get(&r).and_then(|h| h.closing_since);
+            since.is_some_and(|s| now.mono.since(s) >= CLOSING_SOON)
+        };
+        theirs.iter().filter(|(r, s)| *s > self.space.version().get(*r)).all(|(r, _)| closes(r))
     }
 
     /// How this node describes itself to gossip.
@@ -380,7 +420,7 @@ impl Eventual {
     }
 }
 
-/// The place of each node's latest life.
-pub(crate) fn places(roster: &Roster) -> BTreeMap<NodeId, ReplicaIndex> {
-    roster.iter().filter(|(_, m)| m.standing != Standing::Awaited).map(|(r, m)| (m.node, r)).collect()
+/// The first and the last number of a batch.
+fn numbers(batch: &Batch) -> (u64, u64) {
+    (batch.first().sequence(), batch.last().sequence())
 }

@@ -182,6 +182,8 @@ pub struct Eventual {
     pub(crate) next_wish: Instant,
     /// Under this epoch, at that time, it was proposed last that one who lagged is active again.
     pub(crate) promoting: Option<(u64, Instant)>,
+    /// The same, what of a closing place counts.
+    pub(crate) deciding: Option<(u64, Instant)>,
     /// Nodes that had nothing we lacked when they last said what they have, while we were not whole.
     pub(crate) covered: BTreeSet<NodeId>,
 
@@ -411,7 +413,8 @@ impl Eventual {
             return;
         }
         self.next_tick = now.mono + TICK;
-        if !self.is_pulled(now) && !self.is_promoting(now) {
+        // One that is to take another's state carries over from its log what that lacks.
+        if self.serves() && !self.is_pulled(now) && !self.is_promoting(now) {
             // What is not in the node's log yet must not leave the space's. Under load something always gathers.
             self.drain();
             // The dead of lists stay while somebody reads our state in parts: a peer, or the job that writes it to its file.

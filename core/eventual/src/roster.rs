@@ -13,9 +13,9 @@
 //! |---|---|---|
 //! | found, admit | the node itself | it has no place, or can't be sure to know all it sent from the one it had |
 //! | active → lagging | any *active* member that can reach a quorum | silent for [`Patience::lagging`], while others were heard |
-//! | lagging → active | the same, if it serves | it is heard again, and the log reaches back to what it has: from now on it is kept |
-//! | → closing | the same | lagging for [`Patience::evict`] longer; at once if the node has a later place |
-//! | closing → evicted | the same | every active member has reported how far it has come, and each lagging one that is heard or live in gossip (for [`LAGGING_REPORTS`]): the most of these counts. From now on the node is awaited at its next place |
+//! | lagging → active | the same, if it serves | it is heard again, says that it knows this very roster, and the log reaches back to what it has: from now on it is kept |
+//! | → closing | any active member | lagging for [`Patience::evict`] longer; at once if the node has a later place |
+//! | closing → evicted | the same, if it serves; or if there is nobody left to take a state from | every active member has reported how far it has come, and each lagging one that is heard or live in gossip (for [`LAGGING_REPORTS`]): the most of these counts. From now on the node is awaited at its next place |
 //! | evicted → evicted lower | the same | all who take part are active, each has reported for the patience of a silence that it lacks some of what counts, and nobody is awaited who made it |
 //! | awaited → active | the node itself | it is back, and has its log. Without it, it is admitted at another place |
 //!
@@ -23,6 +23,17 @@
 //! log knows that each of them has it. A lagging member that returns takes their state and adds from its own
 //! log what they lack. If it could declare *them* lagging first — after an hour alone it has heard nobody for an hour —
 //! it would cut its log as they have cut theirs, and neither could ever take what the other has.
+//!
+//! **A whole state is never given up but for another.** Whoever has operations that an eviction cut off must begin anew with a peer's state
+//! (`membership`, `forget_state`). For one to be left, two things are seen to:
+//!
+//! 1. *An end is decided by one who serves*, at no less than it has itself: so after every eviction there is one whole state of
+//!    which all counts. The most that those have who lost theirs may be nothing, and the one they would have to learn it from may lag, or be closing
+//!    itself; they take its state ([`fetch`](crate::fetch)) and decide then. Only if all other nodes have nothing that it lacks, or close and are silent
+//!    for as long as one that lags, does a member that is not whole decide: nothing more is to be had.
+//! 2. *Who is called active again knows all ends that were decided.* In those to come it has a say, so who is active and serves never has
+//!    what is cut off, and its state outlives the loss of any other's. Histories found what happens otherwise: members that were called active before they
+//!    heard of an eviction took in what it cut off, and all of them gave up their states at once.
 //!
 //! "Silent" is who is not heard here and not live in gossip either: if it were direct hearing alone, one broken link would make a member lag
 //! and return for ever, and in a cluster of a thousand most pairs never speak. It is measured by each member's own
@@ -35,9 +46,9 @@
 
 use crate::identity::{read_roster, roster_bytes};
 use bytes::Bytes;
-use dwcp_crdt::{ReplicaIndex, Roster, Standing};
+use dwcp_crdt::{Member, ReplicaIndex, Roster, Standing};
 use dwcp_env::{Duration, Instant, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a closing place waits for the word of a lagging member; its node's next place serves nobody meanwhile.
 const LAGGING_REPORTS: Duration = Duration::secs(60);
@@ -172,6 +183,8 @@ pub(crate) struct Heard {
     pub(crate) lagging_since: Option<Instant>,
     /// Whether our log holds all that it is not known to have.
     pub(crate) reached: bool,
+    /// The epoch of the latest roster that it said it goes by.
+    pub(crate) epoch: u64,
     /// When it was first seen to be closing.
     pub(crate) closing_since: Option<Instant>,
     /// Since when some of what counts of it is missing here, once it is evicted.
@@ -181,23 +194,71 @@ pub(crate) struct Heard {
 impl Heard {
     /// One that is heard now for the first time.
     pub(crate) const fn now(at: Instant, reached: bool) -> Self {
-        Self { at, live: false, lagging_since: None, reached, closing_since: None, short_since: None }
+        Self {
+            at,
+            live: false,
+            lagging_since: None,
+            reached,
+            epoch: 0,
+            closing_since: None,
+            short_since: None,
+        }
     }
 }
 
-/// The next roster, if one is due. Only one that is `whole` can say of another that it has caught up; the rest any member
-/// may propose, or members none of whom is whole would wait for a dead one for ever.
+/// The member that proposes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proposer<'c> {
+    /// Its place.
+    pub(crate) me: ReplicaIndex,
+    /// It serves.
+    pub(crate) whole: bool,
+    /// It has said how far it has come with all that close, and has not come further since.
+    pub(crate) reported: bool,
+    /// Nodes that had nothing it lacks.
+    pub(crate) covered: &'c BTreeSet<NodeId>,
+}
+
+impl Proposer<'_> {
+    /// Whether it may decide what counts of a closing place, see the module's header.
+    fn may_end(&self, roster: &Roster, silent: impl Fn(ReplicaIndex) -> bool) -> bool {
+        let nothing_to_take = |(node, r): (NodeId, ReplicaIndex)| {
+            let gone = match roster.get(r).map(|m| m.standing) {
+                Some(Standing::Closing) => silent(r),
+                Some(Standing::Active | Standing::Lagging) => false,
+                _ => true,
+            };
+            r == self.me || gone || self.covered.contains(&node)
+        };
+        self.reported && (self.whole || places(roster).into_iter().all(nothing_to_take))
+    }
+}
+
+/// The place of each node's latest life.
+pub(crate) fn places(roster: &Roster) -> BTreeMap<NodeId, ReplicaIndex> {
+    roster.iter().filter(|(_, m)| m.standing != Standing::Awaited).map(|(r, m)| (m.node, r)).collect()
+}
+
+/// The next roster, if one is due. Only one that serves can say of another that it has caught up, and of a third what of it counts; the rest
+/// any member may propose, or members none of whom serves would wait for a dead one for ever.
 pub(crate) fn due(
     now: Instant,
     patience: Patience,
-    me: ReplicaIndex,
-    whole: bool,
+    by: &Proposer<'_>,
     decided: &Decided,
     heard: &BTreeMap<ReplicaIndex, Heard>,
 ) -> Option<Roster> {
     let (roster, _) = decided.roster.as_ref()?;
+    let me = by.me;
+    let silence = |r| heard.get(&r).map_or(Duration::ZERO, |h: &Heard| now.since(h.at));
+    let is_back = |r, m: &Member| {
+        let knows = |h: &Heard| h.reached && h.epoch >= roster.epoch;
+        m.standing == Standing::Lagging
+            && silence(r) < patience.lagging / 4
+            && heard.get(&r).is_some_and(knows)
+    };
     for (r, m) in roster.iter().filter(|(r, _)| *r != me) {
-        let silent = heard.get(&r).map_or(Duration::ZERO, |h| now.since(h.at));
+        let silent = silence(r);
         let superseded = roster.iter().any(|(o, n)| o > r && n.node == m.node);
         match m.standing {
             Standing::Active | Standing::Lagging if superseded => {
@@ -206,8 +267,10 @@ pub(crate) fn due(
             Standing::Active if silent >= patience.lagging => return Some(roster.with(r, Standing::Lagging)),
             Standing::Lagging => {
                 let Some(h) = heard.get(&r) else { continue };
-                if whole && silent < patience.lagging / 4 && h.reached {
-                    return Some(roster.with(r, Standing::Active));
+                if by.whole && is_back(r, m) {
+                    // All at once: each change of the roster is news that the next has to have heard of.
+                    let back = roster.iter().filter(|(r, m)| *r != me && is_back(*r, m));
+                    return Some(back.fold(roster.clone(), |next, (r, _)| next.with(r, Standing::Active)));
                 }
                 if h.lagging_since.is_some_and(|s| now.since(s) >= patience.evict)
                     && silent >= patience.lagging
@@ -215,7 +278,7 @@ pub(crate) fn due(
                     return Some(roster.with(r, Standing::Closing));
                 }
             }
-            Standing::Closing => {
+            Standing::Closing if by.may_end(roster, |r| silence(r) >= patience.lagging) => {
                 let since = heard.get(&r).and_then(|h| h.closing_since);
                 let patient = LAGGING_REPORTS.min(patience.lagging / 4);
                 let waits = since.is_none_or(|s| now.since(s) < patient);
@@ -231,7 +294,7 @@ pub(crate) fn due(
                     return Some(roster.with(r, Standing::Evicted { last, heir }));
                 }
             }
-            Standing::Active | Standing::Awaited => {}
+            Standing::Active | Standing::Closing | Standing::Awaited => {}
         }
     }
     None
@@ -290,7 +353,13 @@ mod tests {
 
     fn heard(seconds: u64, lagging: Option<u64>, reached: bool) -> Heard {
         let at = |s| Instant::ZERO + Duration::secs(s);
-        Heard { lagging_since: lagging.map(at), ..Heard::now(at(seconds), reached) }
+        Heard { lagging_since: lagging.map(at), epoch: 99, ..Heard::now(at(seconds), reached) }
+    }
+
+    static NOBODY: BTreeSet<NodeId> = BTreeSet::new();
+
+    fn whole(place: u16) -> Proposer<'static> {
+        Proposer { me: ReplicaIndex(place), whole: true, reported: true, covered: &NOBODY }
     }
 
     #[test]
@@ -307,7 +376,7 @@ mod tests {
             let heard =
                 BTreeMap::from([(old, closing(since)), (lagging, heard(lagging_heard, Some(450), false))]);
             let now = Instant::ZERO + Duration::secs(500);
-            let next = due(now, p, ReplicaIndex(0), true, &decided(roster.clone(), reports), &heard)?;
+            let next = due(now, p, &whole(0), &decided(roster.clone(), reports), &heard)?;
             Some(next.last(old))
         };
         let active = [(2, 0, 3), (2, 3, 0)];
@@ -319,8 +388,62 @@ mod tests {
         let near = BTreeMap::from([(old, closing(490)), (lagging, live)]);
         let told = decided(roster.clone(), &active);
         let now = Instant::ZERO + Duration::secs(500);
-        assert_eq!(due(now, p, ReplicaIndex(0), true, &told, &near), None, "it is heard by others");
+        assert_eq!(due(now, p, &whole(0), &told, &near), None, "it is heard by others");
         assert_eq!(last(&[(2, 0, 3), (2, 3, 0), (2, 1, 9)], 490, 410), Some(9), "it had answered");
+    }
+
+    #[test]
+    fn who_is_called_active_again_knows_the_roster_and_all_who_do_are_called_so_at_once() {
+        let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
+        let (one, two) = (ReplicaIndex(1), ReplicaIndex(2));
+        let founded = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]);
+        let roster = founded.with(one, Standing::Lagging).with(two, Standing::Lagging);
+        let now = Instant::ZERO + Duration::secs(500);
+        let active = |epochs: [u64; 2], by: &Proposer<'_>| {
+            let said = |epoch| Heard { epoch, ..heard(499, Some(450), true) };
+            let all = BTreeMap::from([(one, said(epochs[0])), (two, said(epochs[1]))]);
+            let next = due(now, p, by, &decided(roster.clone(), &[]), &all)?;
+            Some(next.kept_for().map(|r| r.0).collect::<Vec<_>>())
+        };
+        let latest = roster.epoch;
+        assert_eq!(
+            active([latest - 1, 0], &whole(0)),
+            None,
+            "they may have what was cut off and not know it"
+        );
+        assert_eq!(active([latest, latest - 1], &whole(0)), Some(vec![0, 1]));
+        assert_eq!(active([latest, latest], &whole(0)), Some(vec![0, 1, 2]));
+        assert_eq!(active([latest, latest], &Proposer { whole: false, ..whole(0) }), None);
+    }
+
+    #[test]
+    fn what_counts_is_decided_by_one_that_serves_or_if_there_is_nobody_left_to_take_a_state_from() {
+        let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
+        let (other, closing) = (ReplicaIndex(1), ReplicaIndex(2));
+        let founded = Roster::founding([NodeId(1), NodeId(2), NodeId(3)]);
+        let roster = founded.with(closing, Standing::Closing);
+        let now = Instant::ZERO + Duration::secs(500);
+        let ended = |by: &Proposer<'_>, closing_heard: u64| {
+            let all = BTreeMap::from([
+                (other, heard(499, None, true)),
+                (closing, heard(closing_heard, None, true)),
+            ]);
+            let next = due(now, p, by, &decided(roster.clone(), &[(2, 0, 3), (2, 1, 0)]), &all);
+            next.map(|n| n.last(closing))
+        };
+        assert_eq!(ended(&whole(0), 499), Some(3));
+        assert_eq!(
+            ended(&Proposer { reported: false, ..whole(0) }, 499),
+            None,
+            "it has come further than it said"
+        );
+        let (none, some, all) =
+            (BTreeSet::new(), BTreeSet::from([NodeId(2)]), BTreeSet::from([NodeId(2), NodeId(3)]));
+        let empty = |covered| Proposer { whole: false, covered, ..whole(0) };
+        assert_eq!(ended(&empty(&none), 300), None, "node 2 may have a state");
+        assert_eq!(ended(&empty(&some), 499), None, "the closing one has one, and may be asked for it");
+        assert_eq!(ended(&empty(&some), 300), Some(3), "it is silent");
+        assert_eq!(ended(&empty(&all), 499), Some(3), "it has nothing that is not here");
     }
 
     #[test]
@@ -336,7 +459,7 @@ mod tests {
         let last = |roster: &Roster, short: &[(u16, u64, u64)]| {
             let mut d = decided(roster.clone(), &[]);
             d.short = short.iter().map(|(by, last, far)| ((2, *last, *by), (*far, 7))).collect();
-            due(now, p, ReplicaIndex(0), true, &d, &others).map(|next| next.last(gone))
+            due(now, p, &whole(0), &d, &others).map(|next| next.last(gone))
         };
         assert_eq!(last(&roster, &[(0, 9, 3), (3, 9, 0)]), None, "one has not said that it lacks any");
         assert_eq!(last(&roster, &[(0, 9, 3), (1, 9, 9), (3, 9, 0)]), None, "it has come");
@@ -356,13 +479,12 @@ mod tests {
     fn a_silent_member_lags_then_closes_then_is_evicted_at_the_most_anybody_has() {
         let p = Patience { lagging: Duration::secs(100), evict: Duration::secs(200) };
         let now = Instant::ZERO + Duration::secs(500);
-        let me = ReplicaIndex(0);
         let r2 = ReplicaIndex(2);
         let nodes = [NodeId(1), NodeId(2), NodeId(3)];
         let first = Roster::founding(nodes);
         let silent = |h| BTreeMap::from([(ReplicaIndex(1), heard(499, None, true)), (r2, h)]);
         let go = |roster: &Roster, reports: &[(u16, u16, u64)], h| {
-            let next = due(now, p, me, true, &decided(roster.clone(), reports), &silent(h));
+            let next = due(now, p, &whole(0), &decided(roster.clone(), reports), &silent(h));
             next.and_then(|n| n.get(r2).map(|m| m.standing))
         };
         assert_eq!(go(&first, &[], heard(450, None, false)), None);
@@ -381,13 +503,13 @@ mod tests {
     #[test]
     fn a_place_whose_node_has_a_later_life_is_closed_at_once_and_inherited_by_it() {
         let (roster, new) = Roster::founding([NodeId(1), NodeId(2)]).admit(NodeId(2)).unwrap();
-        let me = ReplicaIndex(0);
         let old = ReplicaIndex(1);
-        let next = due(Instant::ZERO, Patience::default(), me, true, &decided(roster, &[]), &BTreeMap::new())
-            .unwrap();
+        let next =
+            due(Instant::ZERO, Patience::default(), &whole(0), &decided(roster, &[]), &BTreeMap::new())
+                .unwrap();
         assert_eq!(next.get(old).unwrap().standing, Standing::Closing);
         let all = decided(next, &[(1, 0, 3), (1, new.0, 5)]);
-        let next = due(Instant::ZERO, Patience::default(), me, true, &all, &BTreeMap::new()).unwrap();
+        let next = due(Instant::ZERO, Patience::default(), &whole(0), &all, &BTreeMap::new()).unwrap();
         assert_eq!(next.get(old).unwrap().standing, Standing::Evicted { last: 5, heir: Some(new) });
     }
 

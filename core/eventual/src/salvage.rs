@@ -63,7 +63,9 @@ impl Eventual {
         self.leftover_seen = Some(epoch);
         for batch in std::mem::take(&mut self.leftover) {
             let maker = self.space.roster().get(batch.replica());
-            let waits = maker.is_some_and(|m| m.node == self.node || m.standing == Standing::Closing);
+            // Of our own what an end cuts off is set aside by now.
+            let undecided = |m: &Member| m.node == self.node && m.takes_part();
+            let waits = maker.is_some_and(|m| undecided(m) || m.standing == Standing::Closing);
             if waits {
                 self.leftover.push(batch);
             } else if let Ok(Received::Applied(_)) = self.space.receive(&batch, millis(now)) {

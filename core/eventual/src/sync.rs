@@ -56,6 +56,22 @@ impl Eventual {
         }
     }
 
+    /// A peer says by which roster it goes; that is on its disk.
+    fn goes_by(&mut self, from: NodeId, epoch: u64) {
+        if let Some(heard) = self.place_of(from).and_then(|place| self.heard.get_mut(&place)) {
+            heard.epoch = heard.epoch.max(epoch);
+        }
+    }
+
+    /// Takes the state of a peer that serves, if no other way is left: what we lack is of places that close, whose end waits for somebody who
+    /// serves, or for our own report, and that for a state.
+    fn take_what_closes(&mut self, now: Now, from: NodeId, theirs: &VersionVector) {
+        if !self.space.version().covers(theirs) && self.lacks_only_what_closes(now, theirs) {
+            self.probe.reachable("eventual.state_of_what_closes");
+            self.begin_fetch(now, from);
+        }
+    }
+
     /// A peer's clock was read when it stood so.
     fn measure(&mut self, now: Now, from: NodeId, wall_ms: u64) {
         if let Some(place) = self.place_of(from) {
@@ -134,11 +150,13 @@ impl Eventual {
         match message {
             Message::Digest { digest, wall_ms, epoch } => {
                 self.measure(now, from, wall_ms);
+                self.goes_by(from, epoch);
                 self.on_digest(from, digest, epoch)
             }
             Message::Version { version, durable, whole, answer, wall_ms, epoch } => {
                 self.measure(now, from, wall_ms);
                 let theirs = message::version(from, &version)?;
+                self.goes_by(from, epoch);
                 if epoch < self.space.roster().epoch {
                     let roster = crate::identity::roster_bytes(self.space.roster());
                     self.intents.push(Intent::Plain { to: from, message: Message::Roster(roster) });
@@ -146,6 +164,9 @@ impl Eventual {
                 self.remind(now, from, &theirs);
                 // Under an older roster it may not know of places whose removals it lacks.
                 let whole = whole && epoch >= self.space.roster().epoch;
+                if whole && !self.serves() && self.fetch.is_none() && self.identity.is_some() {
+                    self.take_what_closes(now, from, &theirs);
+                }
                 self.on_version(from, theirs, durable.then_some(epoch), whole, answer);
                 Ok(())
             }
@@ -273,7 +294,9 @@ impl Eventual {
         if they_lack {
             self.intents.push(Intent::Missing { to: from, theirs });
         }
-        if !we_lack && !self.serves() {
+        if we_lack {
+            self.covered.remove(&from);
+        } else if !self.serves() {
             self.covered.insert(from);
             if whole || self.covers_all() {
                 self.become_whole();

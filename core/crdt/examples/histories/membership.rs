@@ -28,16 +28,13 @@ impl World {
                 let at = if self.draw.once_in(2) { latest } else { self.draw.below(latest + 1) };
                 self.learn(n, self.rosters[at].clone())
             }
-            3 => {
-                self.lag(n);
-                Ok(())
-            }
+            3 => self.lag(n),
             4 => self.reactivate(n),
             5..7 => {
-                self.end(n);
+                self.end(n)?;
                 if self.draw.once_in(3) {
                     let other = self.any();
-                    self.counts.together += u64::from(other != n && self.end(other));
+                    self.counts.together += u64::from(other != n && self.end(other)?);
                 }
                 Ok(())
             }
@@ -65,6 +62,7 @@ impl World {
         self.counts.rosters += 1;
         self.tell(|| format!("{n} learns of epoch {}", roster.epoch));
         self.mind(n)?;
+        self.take_leftover(n)?;
         self.check(n)
     }
     /// Does what the standing of its places asks of a node.
@@ -78,6 +76,11 @@ impl World {
                 self.counts.unaware += u64::from(node.space.version().get(me) > last);
                 self.forget_state(n);
                 Ok(())
+            }
+            Some(Standing::Active)
+                if node.whole && !node.gambled && is_beyond(node.space.version(), roster) =>
+            {
+                fail(format!("{n} is active, and has what counts no longer"))
             }
             Some(_) if is_beyond(node.space.version(), roster) => {
                 self.counts.diverged += 1;
@@ -99,6 +102,23 @@ impl World {
         (node.lost, node.whole, node.disk, node.checked) = (true, false, None, None);
         node.wal.clear();
         self.sync(n);
+    }
+    /// What was kept of others while their places closed is taken in, now that the roster says what of it counts.
+    fn take_leftover(&mut self, n: usize) -> Result<(), Violation> {
+        if self.nodes[n].lost || !self.nodes[n].whole {
+            return Ok(());
+        }
+        for batch in std::mem::take(&mut self.nodes[n].leftover) {
+            let maker = self.nodes[n].space.roster().get(batch.replica());
+            let undecided = |m: &Member| m.node == NodeId(n as u64) && m.takes_part();
+            if maker.is_some_and(|m| undecided(m) || m.standing == Standing::Closing) {
+                self.nodes[n].leftover.push(batch);
+            } else {
+                self.counts.late += 1;
+                self.receive(n, &batch)?;
+            }
+        }
+        Ok(())
     }
     fn set_tails_aside(&mut self, n: usize) {
         let ours = |(r, m): (ReplicaIndex, &Member)| match m.standing {
@@ -150,12 +170,36 @@ impl World {
     fn others_are_sound(&self, n: usize) -> bool {
         (0..self.nodes.len()).any(|k| k != n && self.is_sound(k))
     }
+    /// Whether another proposes something about a node: any active member may, whole or not, that knows the latest roster.
+    fn is_proposed(&mut self, n: usize) -> Result<bool, Violation> {
+        for k in (0..self.nodes.len()).filter(|k| *k != n) {
+            if self.is_asked(k) {
+                self.learn(k, self.latest().clone())?;
+            }
+            if self.is_asked(k) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+    fn is_asked(&self, n: usize) -> bool {
+        standing(self.latest(), self.nodes[n].space.me()) == Some(Standing::Active) && !self.nodes[n].lost
+    }
+    /// Somebody who takes part has a whole state, all of which counts, whether the others may take it yet or not.
+    pub(super) fn is_kept(&self) -> Result<(), Violation> {
+        let takes_part =
+            |k: usize| self.latest().get(self.nodes[k].space.me()).is_some_and(Member::takes_part);
+        let counts = |k: usize| !is_beyond(self.nodes[k].space.version(), self.latest());
+        let kept = (0..self.nodes.len()).any(|k| self.may_make(k) && takes_part(k) && counts(k));
+        if kept { Ok(()) } else { fail("the last whole state was given up") }
+    }
     /// A member is silent for long: nobody keeps the log for it any more.
-    fn lag(&mut self, n: usize) {
+    fn lag(&mut self, n: usize) -> Result<(), Violation> {
         let me = self.nodes[n].space.me();
-        if standing(self.latest(), me) == Some(Standing::Active) && self.others_are_sound(n) {
+        if standing(self.latest(), me) == Some(Standing::Active) && self.is_proposed(n)? {
             self.decide(self.latest().with(me, Standing::Lagging));
         }
+        Ok(())
     }
     /// `b` says of those who lag that they have caught up.
     pub(super) fn reactivate(&mut self, b: usize) -> Result<(), Violation> {
@@ -164,26 +208,34 @@ impl World {
         }
         let lagging = |(r, m): (ReplicaIndex, &Member)| (m.standing == Standing::Lagging).then_some(r);
         for r in self.latest().iter().filter_map(lagging).collect::<Vec<_>>() {
-            if self.is_sound(b) && self.nodes[b].space.reaches(r) {
+            if self.is_sound(b) && self.nodes[b].space.reaches(r) && self.is_aware(r) {
                 self.decide(self.latest().with(r, Standing::Active));
-                // It forgets nothing between the two.
+                // It forgets nothing between the two, nor after a crash.
                 self.learn(b, self.latest().clone())?;
+                self.sync(b);
             }
         }
         Ok(())
     }
+    /// Whether the node at a place knows all ends that were decided: what is decided from now on, once it is active, it has a say in. So who is active
+    /// never has what counts no longer.
+    fn is_aware(&self, place: ReplicaIndex) -> bool {
+        let here = |n: &Node| n.space.me() == place && n.space.roster().epoch == self.latest().epoch;
+        planted::is(Bug::PromoteUnaware) || self.nodes.iter().any(here)
+    }
     /// A member was silent for so long that its end is to be decided. Whether it is.
-    fn end(&mut self, n: usize) -> bool {
+    fn end(&mut self, n: usize) -> Result<bool, Violation> {
         let me = self.nodes[n].space.me();
         let may = matches!(standing(self.latest(), me), Some(Standing::Active | Standing::Lagging));
-        if !may || !self.others_are_sound(n) {
-            return false;
+        if !may || !self.is_proposed(n)? {
+            return Ok(false);
         }
-        self.lag(n);
+        self.lag(n)?;
         self.decide(self.latest().with(me, Standing::Closing));
-        true
+        Ok(true)
     }
-    /// Active members say how far they have come with those that are closing; of whom all have said it, the end is decided.
+    /// Members say how far they have come with those that are closing; of whom all who are active have said it, the end is decided, by one who
+    /// serves: the most that those have who have no state may be nothing.
     pub(super) fn report_and_decide(&mut self, all: bool) -> Result<(), Violation> {
         let superseded = |(r, m): (ReplicaIndex, &Member)| {
             let takes_part = matches!(m.standing, Standing::Active | Standing::Lagging);
@@ -198,27 +250,56 @@ impl World {
                 self.report(n);
             }
         }
-        let closing = |(r, m): (ReplicaIndex, &Member)| (m.standing == Standing::Closing).then_some(r);
-        for r in self.latest().iter().filter_map(closing).collect::<Vec<_>>() {
-            let said = self.latest().kept_for().map(|by| self.reports.get(&(r, by)).copied());
-            if let Some(last) = said.collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max()) {
-                let heir = self.heir(r);
-                self.decide(self.latest().with(r, Standing::Evicted { last, heir }));
-                self.counts.evictions += 1;
+        for k in 0..self.nodes.len() {
+            if self.decide_ends((self.rosters.len() + k) % self.nodes.len())? {
+                break;
             }
         }
         Ok(())
     }
+    /// A node decides what counts of those that are closing, where all are heard. Whether it may.
+    fn decide_ends(&mut self, by: usize) -> Result<bool, Violation> {
+        let may = |w: &Self| w.is_sound(by) || (planted::is(Bug::EndUnserved) && w.is_asked(by));
+        if may(self) {
+            self.learn(by, self.latest().clone())?;
+        }
+        if !may(self) {
+            return Ok(false);
+        }
+        self.report(by);
+        let closing = |(r, m): (ReplicaIndex, &Member)| (m.standing == Standing::Closing).then_some(r);
+        for r in self.latest().iter().filter_map(closing).collect::<Vec<_>>() {
+            let said = self.latest().kept_for().map(|by| self.reports.get(&(r, by)).copied());
+            let lagging = self.latest().iter().filter(|(_, m)| m.standing == Standing::Lagging);
+            let besides =
+                lagging.filter_map(|(by, _)| self.reports.get(&(r, by)).copied()).max().unwrap_or(0);
+            if let Some(last) = said.collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max()) {
+                let heir = self.heir(r);
+                self.decide(self.latest().with(r, Standing::Evicted { last: last.max(besides), heir }));
+                self.counts.evictions += 1;
+                // It takes nothing more of that place between the two, nor after a crash.
+                self.learn(by, self.latest().clone())?;
+                self.sync(by);
+            }
+        }
+        Ok(true)
+    }
     pub(super) fn report(&mut self, n: usize) {
         let me = self.nodes[n].space.me();
-        if self.nodes[n].lost || standing(self.latest(), me) != Some(Standing::Active) {
+        let asked = matches!(standing(self.latest(), me), Some(Standing::Active | Standing::Lagging));
+        if self.nodes[n].lost || !asked {
             return;
         }
         self.sync(n);
-        for (r, m) in self.nodes[n].space.roster().iter() {
-            let more = !self.nodes[n].whole && self.nodes[n].leftover.iter().any(|b| b.replica() == r);
-            if m.standing == Standing::Closing && !more {
-                let far = self.nodes[n].space.version().get(r);
+        let node = &self.nodes[n];
+        for (r, m) in node.space.roster().iter() {
+            let mut waits: Vec<&Batch> = node.leftover.iter().filter(|b| b.replica() == r).collect();
+            if m.standing == Standing::Closing && (node.whole || waits.is_empty()) {
+                waits.sort_unstable_by_key(|b| b.first());
+                // What waits for the end to be decided counts, if it follows.
+                let far = waits.iter().fold(node.space.version().get(r), |far, b| {
+                    if b.first().sequence() <= far + 1 { far.max(b.last().sequence()) } else { far }
+                });
                 // A state that was fetched since may have brought more.
                 let said = self.reports.entry((r, me)).or_insert(far);
                 *said = far.max(*said);
@@ -258,7 +339,7 @@ impl World {
         self.decide(roster.clone());
         let node = &mut self.nodes[n];
         node.space.set_roster(roster).map_err(|e| Violation(format!("a roster: {e}")))?;
-        (node.lost, node.unsure) = (false, false);
+        (node.lost, node.unsure, node.gambled) = (false, false, false);
         node.space.take_place(me);
         node.space.open();
         node.checked = None;
@@ -386,6 +467,10 @@ impl World {
     }
     pub(super) fn trim(&mut self, n: usize) {
         let node = &mut self.nodes[n];
+        // What it has and others lack is carried over to the state that it takes, from its log.
+        if !node.whole {
+            return;
+        }
         node.space.trim();
         node.checked = None;
         let roster = node.space.roster();
@@ -399,13 +484,15 @@ impl World {
 }
 
 impl Node {
-    /// What left the log, because all who were active had it, and is cut off all the same, because all of these were evicted before one who
-    /// had been active again for a moment had caught up: that is lost, and the page says so (`docs/eventual.md`).
+    /// What left the log, because all others who were active had it, and is cut off all the same, because all of these were evicted before one
+    /// who had been active again for a moment had caught up: that is lost, and the page says so (`docs/eventual.md`).
     fn forget_promises(&mut self, of: ReplicaIndex, last: u64, tail: &Tail) {
         if self.space.made(of, last, u64::MAX, 1).is_none() {
             let held = tail.batches().first().map_or(u64::MAX, |b| b.first().sequence());
+            let elsewhere = self.elsewhere.get(of);
             self.promised.retain(|(from, to)| {
-                from.replica() != of || to.sequence() <= last || from.sequence() >= held
+                let seen = to.sequence() <= elsewhere;
+                from.replica() != of || to.sequence() <= last || from.sequence() >= held || !seen
             });
         }
     }

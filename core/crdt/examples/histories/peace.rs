@@ -114,6 +114,7 @@ impl World {
                 return self.peace();
             }
             self.report_and_decide(true)?;
+            self.is_kept()?;
             for n in 0..self.nodes.len() {
                 self.learn(n, self.latest().clone())?;
                 self.go_on(n)?;

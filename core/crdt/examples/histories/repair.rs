@@ -4,6 +4,7 @@ use super::membership::is_beyond;
 use super::peace::tell_apart;
 use super::{Violation, World, fail, standing};
 use dwcp_crdt::address::Address;
+use dwcp_crdt::planted::{self, Bug};
 use dwcp_crdt::range::{self, Difference};
 use dwcp_crdt::space::{Missing, Received, Refused, Restore, RestoreFault, SnapshotHeader};
 use dwcp_crdt::{Batch, Member, ReplicaIndex, Space, Standing, VersionVector};
@@ -19,12 +20,9 @@ struct Ends {
 }
 
 impl World {
-    /// Whether state may be taken from a node: not if it is behind what others forgot, which it may know or not.
+    /// Whether state may be taken from a node, whatever its standing: it may not know that itself.
     pub(super) fn may_serve(&self, n: usize) -> bool {
-        let node = &self.nodes[n];
-        let behind =
-            matches!(standing(self.latest(), node.space.me()), Some(Standing::Lagging | Standing::Closing));
-        node.whole && !node.lost && !behind
+        self.nodes[n].whole && !self.nodes[n].lost
     }
     /// `a` takes over the roster of `b`, whose state it is about to take. None if that can't be.
     fn meet(&mut self, a: usize, b: usize) -> Result<Option<Ends>, Violation> {
@@ -153,13 +151,22 @@ impl World {
                 e.a, e.b
             ));
         }
-        if self.gains_of_the_closing(e, space.version()) {
+        let gains = self.gains_of_the_closing(e, space.version());
+        if gains && self.has_one_to_lose(e) {
             self.counts.refused += 1;
             return Ok(());
         }
-        if let Err(fault) = space.carry_over(&self.nodes[e.a].space, self.now) {
-            let aware = self.nodes[e.b].space.roster().epoch == self.latest().epoch;
-            return if aware { fail(format!("carried over: {fault}")) } else { Ok(()) };
+        match space.carry_over(&self.nodes[e.a].space, self.now) {
+            Ok(_) => {}
+            // The log was kept for the holder, and yet the holder lacks what left it.
+            Err(RestoreFault::Behind(r)) if self.kept_for(e.a, e.there) => {
+                return fail(format!("{} lacks of {r} what {} kept for it", e.b, e.a));
+            }
+            Err(RestoreFault::Behind(_)) => return Ok(()),
+            Err(fault) => {
+                let aware = self.nodes[e.b].space.roster().epoch == self.latest().epoch;
+                return if aware { fail(format!("carried over: {fault}")) } else { Ok(()) };
+            }
         }
         for batch in std::mem::take(&mut self.nodes[e.a].leftover) {
             let maker = space.roster().get(batch.replica());
@@ -176,18 +183,22 @@ impl World {
         let node = &mut self.nodes[e.a];
         node.not_kept_for.extend(not);
         node.known_at_trim = node.known_at_trim.min(known);
-        node.whole = true;
+        (node.whole, node.gambled) = (true, node.gambled || gains);
         self.replace(e.a, space)?;
         self.report(e.a);
         Ok(())
     }
-    /// Whether `a` would have more of a closing member than it may have said, from one that is not asked how far it has come.
+    /// Whether `a` would have more of a closing member than it may have said,
     fn gains_of_the_closing(&self, e: Ends, version: &VersionVector) -> bool {
         let space = &self.nodes[e.a].space;
         let closing = |(_, m): &(ReplicaIndex, &Member)| m.standing == Standing::Closing;
-        let gains =
-            space.roster().iter().filter(closing).any(|(r, _)| version.get(r) > space.version().get(r));
-        gains && standing(space.roster(), e.there) != Some(Standing::Active)
+        space.roster().iter().filter(closing).any(|(r, _)| version.get(r) > space.version().get(r))
+    }
+    /// from one that is not asked how far it has come, and has a state to lose by that.
+    fn has_one_to_lose(&self, e: Ends) -> bool {
+        let a = &self.nodes[e.a];
+        let asked = standing(a.space.roster(), e.there) == Some(Standing::Active);
+        !asked && (a.whole || planted::is(Bug::RefuseTheLast))
     }
     fn replace(&mut self, n: usize, mut space: Space) -> Result<(), Violation> {
         space.open();

@@ -241,11 +241,15 @@ impl Spec {
     /// What of these operations a version does not have by any name, and what it has twice.
     pub(crate) fn amiss(&self, version: &VersionVector, promised: &[(Dot, Dot)]) -> (Vec<Dot>, Vec<Dot>) {
         let (mut all, mut twice) = (BTreeSet::new(), Vec::new());
-        for m in self.received(version) {
+        let received = self.received(version);
+        for m in &received {
             if !all.insert(m.id) {
                 twice.push(m.id);
             }
         }
+        // What is made anew by one whose log has lost some goes by names that nobody knows.
+        let nothing = |m: &&&Made| matches!(m.does, Does::Remove) && m.supersedes.is_empty();
+        all.extend(received.iter().filter(|m| !nothing(m)).map(|m| self.origin(m.dot)));
         let promised = promised.iter().flat_map(|(from, to)| self.made.range(*from..=*to));
         (promised.map(|(_, m)| m.id).filter(|id| !all.contains(id)).collect(), twice)
     }

@@ -48,6 +48,8 @@ pub(crate) struct Counts {
     pub(crate) together: u64,
     /// Operations made anew by those who returned.
     pub(crate) salvaged: u64,
+    /// Batches that waited for the end of their maker's place to be decided.
+    pub(crate) late: u64,
     /// States given up for having what was cut off.
     pub(crate) diverged: u64,
     /// Rosters that came late, and those that came after a later one.
@@ -80,6 +82,7 @@ impl Counts {
         self.unaware += o.unaware;
         self.together += o.together;
         self.salvaged += o.salvaged;
+        self.late += o.late;
         self.diverged += o.diverged;
         self.rosters += o.rosters;
         self.old_rosters += o.old_rosters;
@@ -108,6 +111,10 @@ struct Node {
     not_kept_for: BTreeSet<ReplicaIndex>,
     /// How many places it knew of when it forgot something first.
     known_at_trim: usize,
+    /// How far others said they had come with its places,
+    elsewhere: VersionVector,
+    /// and whether it took, of a place that closes, more than it had reported: that may be cut off yet.
+    gambled: bool,
     /// State and log as of the last checkpoint, then all batches since.
     disk: Option<Disk>,
     wal: Vec<Batch>,
@@ -164,7 +171,7 @@ pub(crate) fn run(seed: u64, tell: bool) -> (Result<(), Violation>, Counts, Stri
     let steps = 8 + world.draw.below(28);
     let mut result = Ok(());
     for _ in 0..steps {
-        result = world.step();
+        result = world.step().and_then(|()| world.is_kept());
         if result.is_err() {
             break;
         }
@@ -192,6 +199,8 @@ impl World {
                 tails: Vec::new(),
                 not_kept_for: BTreeSet::new(),
                 known_at_trim: usize::MAX,
+                elsewhere: VersionVector::new(),
+                gambled: false,
                 disk: None,
                 wal: Vec::new(),
                 synced: 0,
@@ -428,9 +437,7 @@ impl World {
                 self.check(a)
             }
             Missing::BelowLog(r) => {
-                let me = self.nodes[a].space.me();
-                let kept = !self.nodes[b].not_kept_for.contains(&me)
-                    && usize::from(me.0) < self.nodes[b].known_at_trim;
+                let kept = self.kept_for(b, self.nodes[a].space.me());
                 if self.nodes[a].whole && !self.nodes[a].lost && kept {
                     return fail(format!("{a} is active, and {b} trimmed what it lacks of {r}"));
                 }
@@ -438,13 +445,23 @@ impl World {
             }
         }
     }
+    /// Whether a node has always kept its log for this place.
+    fn kept_for(&self, n: usize, place: ReplicaIndex) -> bool {
+        let node = &self.nodes[n];
+        !node.not_kept_for.contains(&place) && usize::from(place.0) < node.known_at_trim
+    }
     fn acknowledge(&mut self, a: usize, b: usize) {
         if !self.connected(a, b) || self.nodes[a].lost {
             return;
         }
         let (me, epoch) = (self.nodes[a].space.me(), self.nodes[a].space.roster().epoch);
         let durable = std::mem::take(&mut self.nodes[a].durable);
-        self.nodes[b].space.acknowledged(me, &durable, epoch);
+        let node = &mut self.nodes[b];
+        node.space.acknowledged(me, &durable, epoch);
+        if a != b {
+            let own = node.space.me();
+            node.elsewhere.raise(own, durable.get(own));
+        }
         self.tell(|| format!("{a} acknowledges {durable} to {b}"));
         self.nodes[a].durable = durable;
     }

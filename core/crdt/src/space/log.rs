@@ -152,10 +152,17 @@ impl Log {
         }
         pieces.finish()
     }
-    /// Forgets all up to number `stable`, in whole chunks.
-    pub(super) fn trim(&mut self, stable: u64) {
-        while let Some(c) = self.chunks.front().filter(|c| c.last().sequence() <= stable) {
-            self.base = c.last().sequence();
+    /// Forgets all up to number `stable`, in whole chunks; of what comes after number `spare` only the oldest, until no more than
+    /// `most` bytes are left.
+    pub(super) fn trim(&mut self, stable: u64, spare: u64, most: usize) {
+        let mut left = if spare < stable { self.bytes() } else { 0 };
+        while let Some(c) = self.chunks.front() {
+            let last = c.last().sequence();
+            if last > stable || (last > spare && left <= most) {
+                break;
+            }
+            left = left.saturating_sub(c.size());
+            self.base = last;
             self.chunks.pop_front();
         }
         if self.chunks.is_empty() {

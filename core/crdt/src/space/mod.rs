@@ -96,6 +96,8 @@ pub struct Config {
     pub early_bytes: usize,
     /// Removals that are kept although what they remove is missing, and elements of sequences although what they hang on is.
     pub pending_max: usize,
+    /// Bytes of its own operations that the only active member keeps because no other has them.
+    pub alone_max: usize,
 }
 
 impl Config {
@@ -107,6 +109,7 @@ impl Config {
             clocks: hlc::Bounds::default(),
             early_bytes: 1 << 20,
             pending_max: 1 << 20,
+            alone_max: 1 << 28,
         }
     }
 }

@@ -185,16 +185,28 @@ impl Space {
         self.trim_log();
         self.bury();
     }
-    /// Forgets operations that everyone has, and nothing else.
+    /// How far some other member is known to have come with what was made here, if there is any that takes part and none is active. No
+    /// active one: then all who are have everything, for we are the only one; but if we are evicted next, nobody had it.
+    fn alone(&self) -> Option<u64> {
+        let others = || self.roster.not_evicted().filter(|r| *r != self.me);
+        if self.roster.kept_for().any(|r| r != self.me) {
+            return None;
+        }
+        others().map(|r| self.stability.acked.get(&r).map_or(0, |acked| acked.get(self.me))).max()
+    }
+    /// Forgets operations that everyone has, and nothing else. Whoever is the only active member keeps its own that no other member has, too,
+    /// up to [`Config::alone_max`](super::Config::alone_max) bytes.
     pub fn trim_log(&mut self) {
         let peers: alloc::vec::Vec<ReplicaIndex> = self.stability.acked.keys().copied().collect();
         for peer in peers {
             self.settle(peer);
         }
-        let floor = self.log_floor();
+        let (floor, alone) = (self.log_floor(), self.alone());
         for log in &mut self.logs {
             let early = u64::from(planted::is(Bug::TrimEarly));
-            log.trim(floor.get(log.replica()) + early);
+            let stable = floor.get(log.replica()) + early;
+            let spare = alone.filter(|_| log.replica() == self.me).unwrap_or(stable);
+            log.trim(stable, spare, self.config.alone_max);
         }
     }
     /// Whether the log still holds all that a member has not acknowledged.

@@ -3,7 +3,7 @@
 use crate::anomalies::{NOW, all_equal, at, cluster, does, pull, r, values, write};
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::edit::Change;
-use dwcp_crdt::space::Tail;
+use dwcp_crdt::space::{Config, Tail};
 use dwcp_crdt::{ReplicaIndex, Space, Standing};
 use dwcp_env::NodeId;
 
@@ -366,4 +366,40 @@ fn one_by_one(batch: &dwcp_crdt::Batch) -> Vec<dwcp_crdt::Batch> {
             }
         })
         .collect()
+}
+
+#[test]
+fn the_only_active_one_keeps_what_it_made_until_somebody_has_it_or_there_is_too_much() {
+    let counter = key(Kind::PnCounter);
+    let mut c = cluster(3);
+    let s = &mut c[0];
+    let lagging = s.roster().with(r(1), Standing::Lagging).with(r(2), Standing::Lagging);
+    s.set_roster(lagging.clone()).expect("the next");
+    for _ in 0..1_000 {
+        does(s, &counter, Change::Increase(1));
+    }
+    s.trim();
+    assert_eq!(s.logged().0, 1_000, "if it is evicted now, this is made anew");
+    // One that lags counts for nobody's log; and yet it has them.
+    let mut version = s.version().clone();
+    version.meet(&[(r(0), 600)].into_iter().collect());
+    s.acknowledged(r(2), &version, lagging.epoch);
+    s.trim();
+    assert!((400..=464).contains(&s.logged().0), "{:?}", s.logged());
+    let gone = [r(1), r(2)].into_iter().fold(lagging, |roster, of| {
+        roster.with(of, Standing::Closing).with(of, Standing::Evicted { last: 0, heir: None })
+    });
+    s.set_roster(gone).expect("the next");
+    s.trim();
+    assert_eq!(s.logged().0, 0, "nobody is left who could evict it");
+    let config = Config { alone_max: 4_000, ..Config::new([1; 32]) };
+    let alone = cluster(2)[0].roster().with(r(1), Standing::Lagging);
+    let mut bounded = Space::new(config, alone, r(0));
+    bounded.open();
+    for _ in 0..1_000 {
+        does(&mut bounded, &counter, Change::Increase(1));
+    }
+    bounded.trim();
+    let (operations, bytes) = bounded.logged();
+    assert!(operations > 0 && bytes <= 4_000, "{operations} operations, {bytes} bytes");
 }

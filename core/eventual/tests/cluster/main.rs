@@ -8,6 +8,7 @@ mod disk;
 mod floors;
 mod ladder;
 mod large;
+mod last_state;
 mod places;
 mod streams;
 mod world;

@@ -1,8 +1,8 @@
 //! Places in the roster: given up, reported on, ended.
 
-use crate::world::{add, members, set_all};
+use crate::world::{World, add, members, set_all};
 use crate::{secs, three};
-use dwcp_crdt::{ReplicaIndex, Standing};
+use dwcp_crdt::{Begins, ReplicaIndex, Standing};
 use dwcp_env::Duration;
 use dwcp_env::disk::FileName;
 
@@ -45,7 +45,7 @@ fn a_place_that_was_given_up_stays_so_whatever_is_written_and_read_before_there_
 
 #[test]
 fn an_operator_may_say_that_a_node_will_not_come_back_and_nothing_is_lost_if_it_does() {
-    let mut w = crate::world::World::patient(&[0, 1]);
+    let mut w = World::patient(&[0, 1]);
     w.run(secs(15));
     w.all_serve();
     let place = ReplicaIndex(w.node_place(1));
@@ -53,7 +53,7 @@ fn an_operator_may_say_that_a_node_will_not_come_back_and_nothing_is_lost_if_it_
     w.acked(1, add("s", "alone"));
     w.acked(0, add("s", "here"));
     w.run(secs(60));
-    let standing = |w: &crate::world::World| w.node(0).space().roster().get(place).unwrap().standing;
+    let standing = |w: &World| w.node(0).space().roster().get(place).unwrap().standing;
     assert_eq!(standing(&w), Standing::Active, "it would be waited for, a day");
     assert!(w.evict(0, 0).is_err(), "nobody evicts itself");
     assert!(w.evict(0, 7).is_err(), "a stranger has no place");
@@ -121,7 +121,7 @@ fn what_only_a_lost_disk_had_is_not_waited_for() {
     let mut w = three();
     w.acked(0, add("s", "of all"));
     w.run(secs(5));
-    let place = |w: &crate::world::World, n| ReplicaIndex(w.node_place(n));
+    let place = |w: &World, n| ReplicaIndex(w.node_place(n));
     let old = place(&w, 2);
     w.cut(0, true);
     w.acked(2, add("s", "of two"));
@@ -150,4 +150,122 @@ fn what_only_a_lost_disk_had_is_not_waited_for() {
     w.acked(2, add("s", "after"));
     w.run(secs(5));
     w.all_equal();
+}
+
+fn place(w: &World, n: usize) -> ReplicaIndex {
+    ReplicaIndex(w.node_place(n))
+}
+
+#[test]
+fn what_counts_of_an_ended_place_its_node_passes_on_for_who_reported_it_may_be_gone() {
+    let mut w = World::patient(&[0, 0, 0]);
+    w.run(secs(15));
+    let one = place(&w, 1);
+    w.cut(2, true);
+    w.acked(1, add("s", "counts"));
+    w.run(Duration::millis(100));
+    w.cut(1, true);
+    w.acked(1, add("s", "of one"));
+    // They can decide, and not speak.
+    w.bad(1_000, 0);
+    w.cut(2, false);
+    assert_eq!(w.evict(0, 1), Ok(()));
+    w.run(secs(10));
+    assert!(matches!(w.decided(one), Standing::Evicted { last: 1, .. }), "{:?}", w.decided(one));
+    w.wipe(0);
+    w.boot(0);
+    w.bad(0, 0);
+    w.cut(1, false);
+    w.run(secs(60));
+    w.all_serve();
+    w.all_equal();
+    assert_eq!(w.ask(0, members("s")).len(), 2);
+}
+
+#[test]
+fn from_calling_one_active_again_on_the_log_is_kept_for_it_whether_that_is_known_or_not() {
+    let mut w = World::new(&[0, 0, 0]);
+    w.run(secs(10));
+    let two = place(&w, 2);
+    w.cut(2, true);
+    w.run(secs(30));
+    assert_eq!(w.decided(two), Standing::Lagging);
+    w.news_takes(secs(15));
+    w.cut(2, false);
+    for _ in 0..500 {
+        if w.decided(two) == Standing::Active {
+            break;
+        }
+        w.run(Duration::millis(20));
+    }
+    assert_eq!(w.decided(two), Standing::Active);
+    w.cut(2, true);
+    w.acked(0, add("s", "x"));
+    w.run(secs(10));
+    let logged = |n: usize| w.node(n).space().logged().0;
+    assert!(logged(0).max(logged(1)) > 0, "one of them proposed it, and they don't know that it was decided");
+    let known = w.node(0).space().roster().get(two).unwrap().standing;
+    assert_eq!(known, Standing::Lagging);
+}
+
+#[test]
+fn one_whose_log_has_lost_what_is_cut_off_goes_on_under_names_of_its_own() {
+    let mut w = World::new(&[0, 0, 0]);
+    w.run(secs(10));
+    let (one, two) = (place(&w, 1), place(&w, 2));
+    w.cut(2, true);
+    w.run(secs(30));
+    assert_eq!(w.decided(two), Standing::Lagging);
+    // Node 0 calls it active again; node 1 neither hears it nor of that.
+    w.news_takes(secs(15));
+    w.sever(1, 2, true);
+    w.cut(2, false);
+    for _ in 0..500 {
+        if w.decided(two) == Standing::Active {
+            break;
+        }
+        w.run(Duration::millis(20));
+    }
+    assert_eq!(w.decided(two), Standing::Active);
+    w.cut(2, true);
+    w.acked(1, add("s", "of two who end"));
+    w.run(secs(8));
+    assert_eq!(w.node(1).space().logged().0, 0, "all who are active have it, as far as it knows");
+    w.cut(0, true);
+    w.cut(1, true);
+    w.acked(1, add("s", "of one"));
+    w.news_takes(Duration::millis(40));
+    w.cut(2, false);
+    w.run(secs(2));
+    for n in [0, 1] {
+        assert_eq!(w.evict(2, n), Ok(()));
+        w.run(secs(8));
+    }
+    assert!(matches!(w.decided(one), Standing::Evicted { last: 0, .. }), "{:?}", w.decided(one));
+    w.sever(1, 2, false);
+    w.cut(0, false);
+    w.cut(1, false);
+    w.run(secs(60));
+    w.all_serve();
+    w.all_equal();
+    let begins = w.node(1).space().roster().get(place(&w, 1)).unwrap().begins;
+    assert_eq!(begins, Begins::Anew, "what is lost has names at the place where it was awaited");
+    assert_eq!(w.ask(2, members("s")), ["of one"]);
+}
+
+#[test]
+fn one_broken_link_is_no_silence() {
+    let mut w = World::new(&[0, 0, 0]);
+    w.run(secs(15));
+    w.all_serve();
+    w.sever(0, 2, true);
+    let epoch = w.node(1).space().roster().epoch;
+    for i in 0..100 {
+        w.acked(i % 3, add("s", &i.to_string()));
+        w.run(secs(2));
+        assert_eq!(w.node(1).space().roster().epoch, epoch, "after {} s", 2 * (i + 1));
+    }
+    w.all_equal();
+    w.run(secs(60));
+    assert_eq!(w.node(0).space().logged().0, 0, "what all have, node 1 tells on");
 }

@@ -2,6 +2,8 @@
 
 use crate::disk::{CrashDisk, Dice};
 use bytes::Bytes;
+use dwcp_crdt::code::Reader;
+use dwcp_crdt::{ReplicaIndex, Roster, Standing};
 use dwcp_env::bound::DATAGRAM_MAX;
 use dwcp_env::{
     ByteCount, ClusterId, DiskRequest, Duration, GroupId, Instant, Lane, NodeId, Now, Probe, RegionId,
@@ -64,6 +66,10 @@ pub(crate) struct World {
     /// Datagrams sent.
     datagrams: u64,
     job_takes: Duration,
+    /// Pairs that don't hear each other.
+    severed: BTreeSet<(usize, usize)>,
+    /// From a decision to when nodes know of it.
+    news_takes: Duration,
 }
 
 fn b(s: &str) -> Bytes {
@@ -160,6 +166,8 @@ impl World {
             streams,
             datagrams: 0,
             job_takes: NEAR,
+            severed: BTreeSet::new(),
+            news_takes: FAR,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -213,12 +221,12 @@ impl World {
         self.members[n].running = None;
         self.members[n].disk = CrashDisk::default();
     }
-    /// Chance from this seed.
     /// Another disk is put in; the machine is off.
     pub(crate) fn put_disk(&mut self, n: usize, disk: CrashDisk) {
         assert!(self.members[n].running.is_none(), "the machine runs");
         self.members[n].disk = disk;
     }
+    /// Chance from this seed.
     pub(crate) fn dice(&mut self, seed: u64) {
         self.dice = Dice::new(seed + 77);
     }
@@ -232,6 +240,24 @@ impl World {
         if !cut {
             self.push(NEAR, Event::Decided { node: n });
         }
+    }
+    /// From now on two nodes, the lower number first, don't hear each other, or do again.
+    pub(crate) fn sever(&mut self, a: usize, b: usize, severed: bool) {
+        if severed {
+            self.severed.insert((a, b))
+        } else {
+            self.severed.remove(&(a, b))
+        };
+    }
+    /// From now on nodes know of a decision after so long.
+    pub(crate) fn news_takes(&mut self, span: Duration) {
+        self.news_takes = span;
+    }
+    /// What was decided last, whoever knows of it: how a place stands.
+    pub(crate) fn decided(&self, place: ReplicaIndex) -> Standing {
+        let (_, bytes) = &self.kept[&Bytes::from_static(b"\0dwcp/eventual/e/roster")];
+        let roster = Roster::decode(&mut Reader::new(bytes)).expect("a roster");
+        roster.get(place).expect("a place").standing
     }
     /// From now on a write and its sync take so long.
     pub(crate) fn disks_take(&mut self, span: Duration) {
@@ -308,7 +334,8 @@ impl World {
         let now = self.clock();
         let node = match event {
             Event::Message { to, from, body } => {
-                if self.members[to].cut || self.members[from].cut {
+                let severed = self.severed.contains(&(to.min(from), to.max(from)));
+                if self.members[to].cut || self.members[from].cut || severed {
                     return;
                 }
                 if let Some((replica, _)) = &mut self.members[to].running {
@@ -407,7 +434,7 @@ impl World {
                 self.revision += 1;
                 self.kept.insert(wish.key, (self.revision, wish.value));
                 for node in 0..self.members.len() {
-                    self.push(FAR, Event::Decided { node });
+                    self.push(self.news_takes, Event::Decided { node });
                 }
             }
         }
