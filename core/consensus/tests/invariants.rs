@@ -2,7 +2,8 @@
 #![cfg(feature = "rehearsal")]
 
 use dwcp_consensus::rehearsal::invariant::{
-    Agreement, All, Answered, Blame, Durable, InOrder, Kept, Live, OnlyProposed, Reads,
+    Agreement, All, Answered, Blame, Complete, Durable, Elected, InOrder, Kept, Live, Matching, OnlyProposed,
+    Reads, Sealed,
 };
 use dwcp_consensus::rehearsal::{Fact, Invariant, Value};
 use dwcp_env::NodeId;
@@ -57,7 +58,12 @@ fn a_good_history_passes_all() {
         decided(A, 2, command(1), None),
         decided(A, 3, command(2), None),
         Fact::Blamed { node: A, peer: NodeId(9), guilty: true },
-        Fact::Survived { acknowledged: 1 },
+        Fact::Elected { node: A, ballot: 3 },
+        Fact::Complete { node: A, index: 1, decided: Value::Blank, held: Some(Value::Blank) },
+        Fact::Accepted { node: A, index: 1, ballot: 3, value: Value::Blank },
+        Fact::Sealed { node: A, order: 4 },
+        Fact::Survived { silent: (1, 1) },
+        Fact::Served { after: (1, 1) },
         ended(A, 5, None, None),
         ended(B, 5, None, None),
     ];
@@ -135,7 +141,36 @@ fn the_others_see_what_the_world_weighed() {
     assert_eq!(breaks::<Kept>(&[ended(A, 1, Some(4), None)]), Some(0));
     assert_eq!(breaks::<Live>(&[Fact::Stuck { applied: (1, 2), left: 0 }]), Some(0));
     assert_eq!(
-        breaks::<Live>(&[Fact::Survived { acknowledged: 1 }, Fact::Survived { acknowledged: 0 }]),
+        breaks::<Live>(&[Fact::Survived { silent: (5, 5) }, Fact::Survived { silent: (6, 5) }]),
         Some(1)
     );
+    assert_eq!(breaks::<Live>(&[Fact::Served { after: (5, 5) }, Fact::Served { after: (6, 5) }]), Some(1));
+}
+
+#[test]
+fn one_leader_a_ballot_who_holds_what_is_decided_and_one_value_a_ballot() {
+    let elected = |node, ballot| Fact::Elected { node, ballot };
+    assert_eq!(breaks::<Elected>(&[elected(A, 1), elected(B, 2), elected(A, 1), elected(B, 1)]), Some(3));
+    let holds = |held| Fact::Complete { node: A, index: 7, decided: command(1), held };
+    assert_eq!(breaks::<Complete>(&[holds(Some(command(1))), holds(None)]), Some(1));
+    assert_eq!(breaks::<Complete>(&[holds(Some(Value::Blank))]), Some(0));
+    let accepted = |node, ballot, number| Fact::Accepted { node, index: 7, ballot, value: command(number) };
+    let good = [accepted(A, 1, 1), accepted(B, 1, 1), accepted(B, 2, 2)];
+    assert_eq!(breaks::<Matching>(&good), None);
+    assert_eq!(breaks::<Matching>(&[accepted(A, 1, 1), accepted(B, 1, 2)]), Some(1));
+}
+
+#[test]
+fn an_epoch_ends_at_one_place_and_takes_nothing_behind_it() {
+    let sealed = |node, order| Fact::Sealed { node, order };
+    assert_eq!(breaks::<Sealed>(&[sealed(A, 4), sealed(B, 4), sealed(A, 5)]), Some(2));
+    assert_eq!(breaks::<Sealed>(&[sealed(A, 4), Fact::Unsealed { node: A, index: 9 }]), Some(1));
+}
+
+#[test]
+fn who_looks_away_lets_others_see() {
+    let mut all = All::default();
+    all.blind = &["durability"];
+    assert_eq!(all.see(&Fact::Held { node: A, index: 1, enough: false, disks: 1 }), Ok(()));
+    assert!(all.see(&Fact::Stuck { applied: (1, 2), left: 0 }).is_err());
 }

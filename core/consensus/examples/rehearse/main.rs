@@ -62,6 +62,12 @@ pub(crate) struct Args {
     /// Tells what led to the failure (the last lines).
     #[arg(long)]
     story: bool,
+    /// Invariants that look away, by name, separated by commas: what do the others find without them?
+    #[arg(long, default_value = "")]
+    without: String,
+    /// The same, once read.
+    #[arg(skip)]
+    blind: &'static [&'static str],
     /// Explores every state of a small group instead of running seeds; the bounds follow.
     #[arg(long)]
     explore: bool,
@@ -125,7 +131,10 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    let names = args.without.split(',').filter(|n| !n.is_empty());
+    // For as long as the process lives: it is its command line.
+    args.blind = names.map(|n| &*n.to_string().leak()).collect::<Vec<&'static str>>().leak();
     let scenarios: Vec<Scenario> = if args.scenario == "all" {
         Scenario::ALL.to_vec()
     } else if let Some(scenario) = Scenario::named(&args.scenario) {

@@ -1,7 +1,7 @@
 //! Sweeps over seeds: how many held, what happened how often, how fast.
 
 use crate::{Args, Format};
-use dwcp_consensus::rehearsal::{Failure, Plan, Report, Scenario, Subject, Tally, World, run};
+use dwcp_consensus::rehearsal::{Failure, Plan, Report, Scenario, Subject, Tally, World};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -57,6 +57,11 @@ fn cpu() -> Duration {
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
 
+/// Runs one seed, with the invariants that are to judge.
+fn run<S: Subject>(subject: &S, scenario: Scenario, seed: u64, args: &Args) -> Result<Report, Failure> {
+    World::new(subject, Plan::expand(subject, scenario, seed)).blind_to(args.blind).run()
+}
+
 /// Runs the seeds of one scenario until one fails.
 fn seeds<S: Subject + Sync>(subject: &S, scenario: Scenario, args: &Args, bar: &ProgressBar) -> Sum {
     let next = AtomicU64::new(0);
@@ -71,7 +76,7 @@ fn seeds<S: Subject + Sync>(subject: &S, scenario: Scenario, args: &Args, bar: &
                         break;
                     }
                     let seed = args.from + at;
-                    match run(subject, scenario, seed) {
+                    match run(subject, scenario, seed, args) {
                         Ok(report) => sum.add(seed, &report),
                         Err(failure) => {
                             sum.failure = Some(failure);
@@ -124,7 +129,7 @@ pub(crate) fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Sce
         }
     }
     bar.finish_and_clear();
-    let story = all.failure.as_ref().filter(|_| args.story).map(|f| story(subject, f));
+    let story = all.failure.as_ref().filter(|_| args.story).map(|f| story(subject, f, args));
     if args.output == Format::Json {
         let tally: serde_json::Map<_, _> = all.tally.each().map(|(n, c)| (n.into(), c.into())).collect();
         let failure = all.failure.as_ref().map(|f| {
@@ -142,6 +147,9 @@ pub(crate) fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Sce
     } else {
         for (name, count) in all.tally.each() {
             say!("{count:>14} {name}");
+        }
+        for (name, ns) in &all.tally.longest {
+            say!("{:>11} ms longest: {name}", ns / 1_000_000);
         }
         say!(
             "{:016x} digest of {} runs, {:.0} simulated seconds",
@@ -166,9 +174,9 @@ pub(crate) fn held<S: Subject + Sync>(subject: &S, args: &Args, scenarios: &[Sce
 }
 
 /// What led to a failure: the run again, remembered.
-fn story<S: Subject>(subject: &S, failure: &Failure) -> Vec<String> {
+fn story<S: Subject>(subject: &S, failure: &Failure, args: &Args) -> Vec<String> {
     let plan = Plan::expand(subject, failure.scenario, failure.seed);
-    let again = World::new(subject, plan).with_story().run();
+    let again = World::new(subject, plan).blind_to(args.blind).with_story().run();
     let story = again.err().map(|f| f.story).unwrap_or_default();
     story[story.len().saturating_sub(STORY)..].to_vec()
 }
@@ -180,7 +188,7 @@ pub(crate) fn found<S: Subject + Sync>(subject: &S, name: &str, args: &Args, sce
     // Seed by seed through all scenarios: most bugs fall in the first few.
     let first = (args.from..args.from + args.seeds).find_map(|seed| {
         bar.inc(scenarios.len() as u64);
-        scenarios.iter().find_map(|scenario| run(subject, *scenario, seed).err())
+        scenarios.iter().find_map(|scenario| run(subject, *scenario, seed, args).err())
     });
     bar.finish_and_clear();
     let found = first.is_some();

@@ -217,11 +217,11 @@ impl Config {
         const CANVASS: Purpose = Purpose::named("paxos first canvass");
         self.seed.below(1 << 20, CANVASS, self.node.0, now, ballot.round)
     }
-    /// A wait of one to two `election`s; after `failures` lost elections up to sixteen times wider,
-    /// so that those who duel meet ever less often.
+    /// A wait of one to two `election`s; after `failures` lost elections up to four times wider, so that those who duel
+    /// meet less often. Not more: when all faults are over somebody leads within eight.
     pub(super) fn patience(&self, ballot: Ballot, attempt: u64, failures: u32) -> Duration {
         const PATIENCE: Purpose = Purpose::named("paxos election patience");
-        let spread = self.times.election.as_nanos() << failures.min(4);
+        let spread = self.times.election.as_nanos() << failures.min(2);
         let at = Instant::from_nanos(ballot.round);
         self.times.election + Duration::nanos(self.seed.below(spread, PATIENCE, self.node.0, at, attempt))
     }

@@ -9,7 +9,7 @@ use super::message::{Ballot, Message};
 use super::planted::{self, Bug};
 use super::seat::{Canvass, Seat, Takeover};
 use super::{Log, Out, Paxos, Record};
-use crate::quorum::NodeSet;
+use crate::quorum::{NodeSet, Phase};
 use alloc::boxed::Box;
 use alloc::vec;
 use dwcp_env::{Instant, NodeId};
@@ -18,7 +18,11 @@ impl Paxos {
     /// The quorum-connected leader this member hears, itself included.
     fn hears(&self, now: Instant) -> Option<Ballot> {
         match &self.seat {
-            Seat::Leading(lead) => lead.connected.then_some(lead.ballot),
+            // Its own timer may be late: what it knew at the last heartbeat is not enough.
+            Seat::Leading(lead) => {
+                let heard = lead.heard_since(now - self.config.times().election, self.place);
+                (lead.connected && self.config.is_quorum(Phase::Accept, heard)).then_some(lead.ballot)
+            }
             _ => self.leader.filter(|_| now < self.heard_until),
         }
     }
@@ -72,7 +76,7 @@ impl Paxos {
         }
         // What is forgotten there can't be recovered from promises: a checkpoint comes first.
         let late = base > self.decided;
-        if hears.is_none() && !late {
+        if (hears.is_none() || planted::is(Bug::VetoIgnored)) && !late {
             canvass.free.insert(place);
             let free = canvass.free;
             if self.config.connects(free) {
@@ -152,7 +156,8 @@ impl Paxos {
             self.stand_down(now, out);
         }
         if self.tip.ballot != ballot {
-            self.tip = super::Tip { ballot, slot: self.decided };
+            let slot = if planted::is(Bug::TipKept) { self.tip.slot.max(self.decided) } else { self.decided };
+            self.tip = super::Tip { ballot, slot };
             self.extend_tip();
         }
     }

@@ -24,7 +24,7 @@ impl Paxos {
         }
         self.follow(now, ballot, out);
         self.take_told(decided);
-        if last > self.decided + SPAN_MAX || self.log.bytes() >= 2 * self.config.log_max() {
+        if last > self.decided + SPAN_MAX || self.is_full() {
             // It will be learned when the prefix comes near, or a checkpoint has made room.
             self.counts.dropped += 1;
             return self.ask(now, from, self.decided + 1, decided, out);
@@ -48,6 +48,13 @@ impl Paxos {
         self.take_told(decided);
     }
 
+    /// Whether a checkpoint must free something before more is taken. What is not decided can't be freed, and has to be taken
+    /// for anything to be decided at all: the windows of leaders bound it.
+    fn is_full(&self) -> bool {
+        let full = 2 * self.config.log_max();
+        self.log.bytes() >= full && self.log.bytes() - self.log.weigh(self.decided + 1..=u64::MAX) >= full
+    }
+
     /// The leader that is followed has decided up to here: so has this member, as far as it accepted
     /// everything in that leader's ballot.
     pub(super) fn take_told(&mut self, decided: u64) {
@@ -68,7 +75,7 @@ impl Paxos {
     /// Asks for missing slots, unless a question is on its way.
     pub(super) fn ask(&mut self, now: Instant, whom: NodeId, from: u64, to: u64, out: &mut Out) {
         let answered = self.tip.slot.max(self.decided) >= self.asking_to;
-        if from > to || (now < self.asking_until && !answered) {
+        if from > to || (now < self.asking_until && !answered) || planted::is(Bug::NeverAsks) {
             return;
         }
         self.counts.needs += 1;
@@ -113,7 +120,7 @@ impl Paxos {
         if runs.iter().any(|r| r.first <= self.decided && self.contradicts_decided(r)) {
             return Self::blame(from, Fault::Contradiction, out);
         }
-        if self.log.bytes() >= 2 * self.config.log_max() {
+        if self.is_full() {
             self.counts.dropped += 1;
             return;
         }

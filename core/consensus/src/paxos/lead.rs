@@ -229,7 +229,9 @@ impl Paxos {
                 Self::refuse(token, error, out);
             }
         }
-        self.pump(out);
+        if !planted::is(Bug::NeverPumps) {
+            self.pump(out);
+        }
         self.hand_over(now, out);
         self.next_round(now, out);
     }
@@ -274,7 +276,7 @@ impl Paxos {
     /// Sends again what waits for votes for longer than a retry, to those whose votes lack.
     fn resend(&mut self, now: Instant, out: &mut Out) {
         let Seat::Leading(lead) = &mut self.seat else { return };
-        if lead.flights.is_empty() || now < lead.retry_at {
+        if lead.flights.is_empty() || now < lead.retry_at || planted::is(Bug::AcceptOnce) {
             return;
         }
         lead.retry_at = now + self.config.times().retry;

@@ -153,6 +153,11 @@ impl Log {
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
+    /// What the payloads in these slots weigh.
+    #[must_use]
+    pub fn weigh(&self, slots: RangeInclusive<u64>) -> usize {
+        self.within(slots).map(|r| r.weight()).sum()
+    }
     /// The last slot that holds something, or 0.
     #[must_use]
     pub fn last(&self) -> u64 {

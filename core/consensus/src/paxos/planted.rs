@@ -33,11 +33,38 @@ pub enum Bug {
     DecidedAnyBallot = 13,
     /// After a crash the ballot of before is used again.
     BallotReused = 14,
+    /// Of a promise in pieces, what a piece tells as decided is taken as such only, though it may not follow on what is
+    /// decided here.
+    PieceForgotten = 15,
+    /// After a peer's checkpoint was installed, a log with a hole below it can't be read.
+    HoleIsCorrupt = 16,
+    /// What was accepted in another ballot counts as accepted in the one that is followed.
+    TipKept = 17,
+    /// The mark of a checkpoint does not say that the epoch is sealed.
+    SealForgotten = 18,
+    /// A promise does not wait for the disk.
+    PromiseBeforeSync = 19,
+    /// A read joins the round of heartbeats that is under way.
+    LateReader = 20,
+    /// A leader without a quorum counts as heard.
+    UnconnectedIsHeard = 21,
+    /// An `Accept` that was lost is never sent again.
+    AcceptOnce = 22,
+    /// A `Prepare` that was lost is never sent again.
+    PrepareOnce = 23,
+    /// Nobody asks for slots it misses.
+    NeverAsks = 24,
+    /// Who is told of a leader stands nevertheless.
+    VetoIgnored = 25,
+    /// What waits for the window waits for ever.
+    NeverPumps = 26,
+    /// Hearing of a leader raises nothing: its predecessor's late values are blamed.
+    HearsayIgnored = 27,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 27] = [
         Self::OwnVoteBeforeSync,
         Self::AcceptOkBeforeSync,
         Self::PromiseNotPersisted,
@@ -52,6 +79,19 @@ impl Bug {
         Self::LearnTwice,
         Self::DecidedAnyBallot,
         Self::BallotReused,
+        Self::PieceForgotten,
+        Self::HoleIsCorrupt,
+        Self::TipKept,
+        Self::SealForgotten,
+        Self::PromiseBeforeSync,
+        Self::LateReader,
+        Self::UnconnectedIsHeard,
+        Self::AcceptOnce,
+        Self::PrepareOnce,
+        Self::NeverAsks,
+        Self::VetoIgnored,
+        Self::NeverPumps,
+        Self::HearsayIgnored,
     ];
 }
 

@@ -20,6 +20,11 @@ impl Paxos {
             let error = EngineError::Refused("too many reads wait: try again later".to_string());
             return Self::refuse(token, error, out);
         }
+        if planted::is(Bug::LateReader)
+            && let Some(round) = &mut lead.round
+        {
+            return round.tokens.push(token);
+        }
         lead.asked.push(token);
         self.next_round(now, out);
     }
@@ -71,8 +76,12 @@ impl Paxos {
             self.counts.rejected += 1;
             return Self::send(from, Message::Reject { ballot, promised: self.promised }, None, out);
         }
+        let promised = self.promised;
         self.follow(now, ballot, out);
-        if connected {
+        if planted::is(Bug::HearsayIgnored) {
+            self.promised = promised;
+        }
+        if connected || planted::is(Bug::UnconnectedIsHeard) {
             self.failures = 0;
             self.heard_until = now + self.config.times().election;
             self.seat = Seat::Following;

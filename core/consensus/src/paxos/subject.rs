@@ -2,7 +2,7 @@
 
 use super::{Config, Paxos, Record, Times};
 use crate::quorum::{NodeSet, Phase, Quorums, RegionRule, System};
-use crate::rehearsal::{Evidence, Place, Subject};
+use crate::rehearsal::{Evidence, Held, Place, Subject};
 use crate::step::Payload;
 use dwcp_env::Duration;
 
@@ -40,6 +40,8 @@ impl Rehearsed {
     }
 }
 
+/// Bytes of a log that is soon full: some two hundred short commands, some ten long ones.
+const TIGHT: usize = 12_000;
 /// An election timeout in round trips.
 const ELECTION: u64 = 4;
 
@@ -54,7 +56,7 @@ impl Subject for Rehearsed {
     }
     fn sizes(&self) -> &'static [usize] {
         match self.quorum {
-            Quorum::Majority => &[3, 3, 5],
+            Quorum::Majority => &[3, 3, 3, 5, 5, 1, 2, 4, 7],
             Quorum::Uneven => &[3, 4, 5, 6],
         }
     }
@@ -72,7 +74,9 @@ impl Subject for Rehearsed {
         let config = Config::new(place.me, place.members.to_vec(), system, place.seed, times);
         // Small, so that hard paths are taken: proposals wait for the window, promises and lessons come in
         // pieces, those a little late are taught and those later are brought checkpoints.
-        config.expect("the world's members are in order").keep_slots(16).window_batches(8).piece_slots(16)
+        let config = config.expect("the world's members are in order");
+        let config = config.keep_slots(16).window_batches(8).piece_slots(16);
+        if place.tight { config.log_bytes_max(TIGHT) } else { config }
     }
     /// A patience of two election timeouts, a canvass and a takeover; once more if two stood at a time.
     fn timeout(&self, round_trip: Duration) -> Duration {
@@ -88,6 +92,28 @@ impl Subject for Rehearsed {
             Record::Promised(_) | Record::Base(_) => None,
         });
         Some(held.is_some_and(|run| run.at(index) == payload))
+    }
+    fn log_at<'a>(&self, state: &'a Paxos, index: u64) -> Held<'a> {
+        if index <= state.base {
+            return Held::Untold;
+        }
+        state.log.get(index).map_or(Held::Nothing, |(_, payload)| Held::Value(payload))
+    }
+    fn accepted(&self, record: &Record, each: &mut dyn FnMut(u64, u64, &Payload)) {
+        if let Record::Accepted { run, .. } = record {
+            let ballot = run.ballot.round * 128 + run.ballot.node.0;
+            run.batch.payloads().iter().zip(run.first..).for_each(|(p, slot)| each(slot, ballot, p));
+        }
+    }
+    fn refuses_when_sealed(&self) -> bool {
+        true
+    }
+    /// Four elections' worth of patience is a timeout; the paper's bound is four election timeouts for what it recovers.
+    fn silent_within(&self) -> u64 {
+        4
+    }
+    fn serves_within(&self) -> u64 {
+        2
     }
     fn counts(&self, state: &Paxos, each: &mut dyn FnMut(&'static str, u64)) {
         state.counts().all().into_iter().for_each(|(name, n)| each(name, n));

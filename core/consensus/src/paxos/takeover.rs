@@ -47,7 +47,8 @@ impl Paxos {
             runs.retain(|r| r.last() <= self.decided);
         }
         let promise = Message::Promise { ballot, from: slot, next, decided: self.decided, runs };
-        Self::send(from, promise, self.settled(), out);
+        let after = if planted::is(Bug::PromiseBeforeSync) { None } else { self.settled() };
+        Self::send(from, promise, after, out);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -78,7 +79,8 @@ impl Paxos {
         }
         takeover.until = now + self.config.times().election * 2;
         // All of it: what it says is decided may follow on slots that an earlier piece told as open, and then can't be taken as such.
-        runs.iter().for_each(|run| takeover.heard.raise(run));
+        let open = if planted::is(Bug::PieceForgotten) { decided + 1 } else { 0 };
+        runs.iter().filter_map(|r| r.within(open..=u64::MAX)).for_each(|r| takeover.heard.raise(&r));
         if let Some(next) = next {
             takeover.next[place] = next;
             self.counts.pieces += 1;
@@ -101,7 +103,9 @@ impl Paxos {
             }
             if let Some(run) = run.within(self.decided + 1..=u64::MAX) {
                 self.decided = run.last();
-                self.raise(run.ballot);
+                if !planted::is(Bug::HearsayIgnored) {
+                    self.raise(run.ballot);
+                }
                 self.log.put(run.clone());
                 taken.push(run);
             }
@@ -129,7 +133,7 @@ impl Paxos {
         let after = (takeover.ticket > self.persisted).then_some(takeover.ticket);
         let (ballot, config) = (takeover.ballot, &self.config);
         for (place, to) in config.members().iter().enumerate() {
-            if *to != config.node() && !takeover.told.has(place) {
+            if *to != config.node() && !takeover.told.has(place) && !planted::is(Bug::PrepareOnce) {
                 self.counts.resent += 1;
                 Self::send(*to, Message::Prepare { ballot, from: takeover.next[place] }, after, out);
             }

@@ -65,6 +65,10 @@ impl NodeSet {
         self.0 |= 1 << place;
         new
     }
+    /// Takes a place out.
+    pub const fn remove(&mut self, place: usize) {
+        self.0 &= !(1 << place);
+    }
     /// How many.
     #[must_use]
     pub const fn len(self) -> usize {

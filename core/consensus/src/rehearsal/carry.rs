@@ -13,15 +13,20 @@ use crate::quorum::NodeSet;
 use crate::step::{Input, Output, Payload, Protocol};
 use alloc::format;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use dwcp_env::{Duration, NodeId, Purpose};
 
 const SYNC: Purpose = Purpose::named("rehearsal sync");
 const CODE: Purpose = Purpose::named("rehearsal codec");
 const WEIGH: Purpose = Purpose::named("rehearsal weigh");
+const BRING: Purpose = Purpose::named("rehearsal bring");
+const FALL: Purpose = Purpose::named("rehearsal fall");
 const CHECKPOINT: Purpose = Purpose::named("rehearsal checkpoint");
 /// One message of so many goes through the codec.
 const CODED: u64 = 64;
+/// Acceptances at one index of so many are compared.
+const MATCHED: u64 = 4;
 /// One decision of so many is weighed on the disks.
 const WEIGHED: u64 = 4;
 
@@ -39,6 +44,7 @@ impl<S: Subject> World<'_, S> {
             Output::Persist { ticket, record } => {
                 self.tally.add(Seen::Appended);
                 self.tell(|| format!("{} appends {ticket:?} {record:?}", NodeId(node as u64 + 1)));
+                self.accepted(node, &record)?;
                 if !self.sites[node].disk.append(ticket.0, record) {
                     let id = self.members[node];
                     return Err(Self::odd(format!(
@@ -73,6 +79,33 @@ impl<S: Subject> World<'_, S> {
                 self.see(node, Fact::Blamed { node: self.members[node], peer, guilty })
             }
         }
+    }
+
+    /// What a payload is, and the key it touches.
+    pub(super) fn value(&self, payload: &Payload) -> (Value, u16) {
+        match payload {
+            Payload::Blank => (Value::Blank, 0),
+            Payload::Command(bytes) => match self.mint.number(bytes) {
+                Some(number) => (Value::Command(number), command::key(bytes)),
+                None => (Value::Foreign(digest(bytes)), 0),
+            },
+            Payload::Seal(bytes) => (Value::Seal(digest(bytes)), 0),
+        }
+    }
+
+    /// Shows what a record says was accepted.
+    fn accepted(&mut self, node: usize, record: &<S::P as Protocol>::Record) -> Result<(), Broken> {
+        let mut all = Vec::new();
+        self.subject.accepted(record, &mut |index, ballot, payload| {
+            if index % MATCHED == 0 {
+                all.push((index, ballot, self.value(payload).0));
+            }
+        });
+        let id = self.members[node];
+        all.into_iter().try_for_each(|(index, ballot, value)| {
+            self.tally.add(Seen::Matched);
+            self.see(node, Fact::Accepted { node: id, index, ballot, value })
+        })
     }
 
     fn hold(
@@ -136,35 +169,64 @@ impl<S: Subject> World<'_, S> {
         payload: &Payload,
         token: Option<u64>,
     ) -> Result<(), Broken> {
-        let (value, key) = match payload {
-            Payload::Blank => (Value::Blank, 0),
-            Payload::Command(bytes) => match self.mint.number(bytes) {
-                Some(number) => (Value::Command(number), command::key(bytes)),
-                None => (Value::Foreign(digest(bytes)), 0),
-            },
-            Payload::Seal(bytes) => (Value::Seal(digest(bytes)), 0),
-        };
+        let (value, key) = self.value(payload);
         let by_key = self.order == Order::ByKey;
         let site = &mut self.sites[node];
+        let void = site.state.sealed.is_some();
         if !site.state.apply(index, key, value) {
             self.tally.add(Seen::Twice);
         }
-        let id = site.id;
+        let (id, order) = (site.id, site.state.ordered());
+        let own = 1_000 + node as u16;
+        if void && by_key {
+            // Without effect it has no place among those of its key.
+            self.see(
+                node,
+                Fact::Decided { node: id, index, class: own, place: index, value: Value::Blank, token: None },
+            )?;
+            return token.map_or(Ok(()), |token| self.voided(node, token, index, true));
+        }
         let (class, place) = match (by_key, value) {
             (false, _) => (0, index),
             // A blank of its own local index orders nothing; it is shown as the node's own class.
-            (true, Value::Blank) => (1_000 + node as u16, index),
+            (true, Value::Blank) => (own, index),
             (true, _) => (key + 1, site.state.keys[usize::from(key)].1),
         };
+        if !by_key && index > self.under.len() as u64 {
+            self.under.resize(index as usize, self.highest);
+        }
         self.trace = fold(self.trace ^ index, value.digest());
         let first = !self.invariants.knows(class, place);
         self.see(node, Fact::Decided { node: id, index, class, place, value, token })?;
+        if !void && matches!(value, Value::Seal(_)) {
+            self.tally.add(Seen::Sealed);
+            self.sealed |= self.sites[node].liar.is_none();
+            self.see(node, Fact::Sealed { node: id, order })?;
+        }
         if let Some(token) = token {
-            self.acknowledge(token, index, value);
+            if void {
+                self.voided(node, token, index, false)?;
+            } else {
+                self.acknowledge(node, token, index, value)?;
+            }
         }
         if first && value != Value::Blank && self.below(WEIGHED, WEIGH, node as u64) == 0 {
             self.weigh(node, index, payload, value)?;
         }
+        Ok(())
+    }
+
+    /// A proposal was decided behind a seal: it has no effect, and is proposed to the successor if anywhere.
+    fn voided(&mut self, node: usize, token: u64, index: u64, unanswered: bool) -> Result<(), Broken> {
+        self.tally.add(Seen::Void);
+        let asked_late = self.clients.questions.get(token as usize - 1).is_some_and(|q| q.sealed);
+        if asked_late && self.subject.refuses_when_sealed() {
+            self.see(node, Fact::Unsealed { node: self.members[node], index })?;
+        }
+        if unanswered {
+            self.see(node, Fact::Refused { node: self.members[node], token, certain: false })?;
+        }
+        self.close(token);
         Ok(())
     }
 
@@ -193,9 +255,11 @@ impl<S: Subject> World<'_, S> {
 
     fn refused(&mut self, node: usize, token: u64, error: &EngineError) -> Result<(), Broken> {
         self.tally.add(Seen::Refused);
-        let certain = matches!(error, EngineError::NotLeader { .. });
-        if let EngineError::NotLeader { leader } = error {
-            self.redirect(*leader);
+        let certain = matches!(error, EngineError::NotLeader { .. } | EngineError::Refused(_));
+        match error {
+            EngineError::NotLeader { leader } => self.redirect(*leader),
+            EngineError::Refused(_) => self.sites[node].refused = true,
+            EngineError::Unknown | EngineError::Stopped(_) => {}
         }
         self.see(node, Fact::Refused { node: self.members[node], token, certain })?;
         self.close(token);
@@ -206,21 +270,26 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn checkpoint(&mut self, node: usize) {
         let every = if self.subject.names_checkpoints() { 0 } else { self.plan.checkpoint_every };
         let site = &mut self.sites[node];
-        if every == 0 || site.state.applied < site.taken + every || site.writing.is_some() {
+        // Where logs are small, one is taken after a refusal and now and then, however little it frees.
+        let now_and_then = site.refused || self.now >= site.taken_at + self.plan.old * 4;
+        let due = site.state.applied >= site.taken + every
+            || self.plan.tight && site.state.applied > site.taken && now_and_then;
+        if every == 0 || !due || site.writing.is_some() {
             return;
         }
         let Some(protocol) = &site.protocol else { return };
-        site.taken = site.state.applied;
+        (site.taken, site.taken_at, site.refused) = (site.state.applied, self.now, false);
         site.writing = Some(Rc::new(Snapshot { mark: protocol.mark(), state: site.state.clone() }));
         let life = site.life;
         let takes = self.disk_time(node);
         self.push(self.now + takes, Event::Checkpointed { node: node as u8, life });
     }
 
-    /// How long writing a file takes here: some syncs.
+    /// How long writing a file takes here: some syncs, or none.
     fn disk_time(&mut self, node: usize) -> Duration {
         let drawn = self.below(self.plan.sync.1.as_nanos() + 1, CHECKPOINT, node as u64);
-        self.sites[node].sync_time(&self.plan, self.now, drawn) * 4
+        let writes = self.below(self.plan.writes + 1, CHECKPOINT, node as u64);
+        self.sites[node].sync_time(&self.plan, self.now, drawn) * writes
     }
 
     pub(super) fn checkpointed(&mut self, node: usize) -> Result<(), Broken> {
@@ -270,7 +339,7 @@ impl<S: Subject> World<'_, S> {
         self.push(self.now + takes, Event::Compacted { node: node as u8, life, number });
     }
 
-    /// Sends the durable checkpoint to a peer, once per round trip.
+    /// Sends the durable checkpoint to a peer, unless one is on its way.
     fn behind(&mut self, node: usize, peer: NodeId) {
         let Ok(to) = self.members.binary_search(&peer) else { return };
         let site = &self.sites[node];
@@ -282,23 +351,30 @@ impl<S: Subject> World<'_, S> {
             state.chain ^= 1;
             what = Rc::new(Snapshot { mark: what.mark.clone(), state });
         }
-        if to == node || !self.network.reaches(node, to) {
+        if to == node || !self.network.reaches(node, to) || self.sites[node].bringing.has(to) {
             return;
         }
-        let at = self.now + (self.plan.delay.0 + self.plan.delay.1) * 3;
+        self.sites[node].bringing.insert(to);
+        let longer =
+            if self.calm { 0 } else { self.below(self.plan.brought.as_nanos() + 1, BRING, to as u64) };
+        let at = self.now + (self.plan.delay.0 + self.plan.delay.1) * 3 + Duration::nanos(longer);
         self.push(at, Event::Bring { from: node as u8, to: to as u8, what });
     }
 
     /// A peer's checkpoint has come: takes it if it holds something that this node has not applied, and
     /// the protocol admits it.
     pub(super) fn bring(&mut self, from: usize, to: usize, what: &Rc<Snapshot>) -> Result<(), Broken> {
+        self.sites[from].bringing.remove(to);
         let site = &mut self.sites[to];
         let useful = match self.order {
             // A protocol that names checkpoints may go on without indices (places without effect).
             Order::Total if self.subject.names_checkpoints() => what.state.applied >= site.state.applied,
             Order::Total => what.state.applied > site.state.applied,
             // Marks need not be comparable: what may be forgotten is the protocol's to say (`admits`).
-            Order::ByKey => site.state.numbers.lacks(&what.state.numbers).is_some(),
+            Order::ByKey => {
+                site.state.numbers.lacks(&what.state.numbers).is_some()
+                    || site.state.sealed.is_none() && what.state.sealed.is_some()
+            }
         };
         let Some(protocol) = site.protocol.as_ref().filter(|_| useful && site.liar.is_none()) else {
             return Ok(());
@@ -323,6 +399,12 @@ impl<S: Subject> World<'_, S> {
         self.see(to, fact)?;
         self.step(to, Input::Installed { mark: what.mark.clone() })?;
         self.compact(to);
+        if !self.calm && self.below(65_536, FALL, to as u64) < u64::from(self.plan.falls) {
+            let within = (self.plan.sync.0 + self.plan.sync.1) * 2;
+            let at = self.now + Duration::nanos(self.below(within.as_nanos(), FALL, to as u64));
+            let life = self.sites[to].life;
+            self.push(at, Event::Fall { node: to as u8, life });
+        }
         Ok(())
     }
 }

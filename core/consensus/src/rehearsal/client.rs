@@ -13,6 +13,9 @@ use dwcp_env::{NodeId, Purpose};
 
 const TARGET: Purpose = Purpose::named("rehearsal target");
 const READ: Purpose = Purpose::named("rehearsal read");
+const SEAL: Purpose = Purpose::named("rehearsal seal");
+/// When the epoch is to be sealed, one proposal of so many is a seal.
+const SEALED: u64 = 16;
 /// Questions of a run at most.
 const QUESTIONS_MAX: usize = 60_000;
 
@@ -41,15 +44,16 @@ impl<S: Subject> World<'_, S> {
         let site = &mut self.sites[node];
         site.open += 1;
         let floor = self.clients.floor;
-        let question = Question { node: node as u8, life: site.life, open: true, floor, known };
+        let sealed = site.state.sealed.is_some();
+        let question = Question { node: node as u8, life: site.life, open: true, sealed, floor, known };
         self.clients.questions.push(question);
         self.clients.questions.len() as u64
     }
 
     pub(super) fn client(&mut self) -> Result<(), Broken> {
         self.clients.turns += 1;
-        let done = self.clients.count >= u64::from(self.plan.commands);
-        if !(done && self.calm) {
+        let done = self.done();
+        if !done {
             self.push(self.now + self.plan.gap, Event::Client);
         }
         if done || self.clients.questions.len() >= QUESTIONS_MAX {
@@ -61,7 +65,8 @@ impl<S: Subject> World<'_, S> {
             let (number, bytes) = self.mint.strike();
             let token = self.ask(node, None);
             self.see(node, Fact::Proposed { node: self.members[node], token, number })?;
-            batch.push((Token(token), Payload::Command(bytes)));
+            let seals = self.now >= self.plan.seals_from && self.below(SEALED, SEAL, 0) == 0;
+            batch.push((Token(token), if seals { Payload::Seal(bytes) } else { Payload::Command(bytes) }));
         }
         self.step(node, Input::Propose(batch))?;
         if self.plan.reads > 0 && self.below(65_536, READ, 0) < u64::from(self.plan.reads) {
@@ -70,8 +75,18 @@ impl<S: Subject> World<'_, S> {
         Ok(())
     }
 
+    /// A read at a node that was paused: it has heard of nothing that happened meanwhile.
+    pub(super) fn knock(&mut self, node: usize) -> Result<(), Broken> {
+        let site = &self.sites[node];
+        let serves = site.protocol.is_some() && site.liar.is_none() && site.paused_until <= self.now;
+        if serves && self.plan.reads > 0 { self.read_at(node) } else { Ok(()) }
+    }
+
     fn read(&mut self) -> Result<(), Broken> {
-        let Some(node) = self.target() else { return Ok(()) };
+        self.target().map_or(Ok(()), |node| self.read_at(node))
+    }
+
+    fn read_at(&mut self, node: usize) -> Result<(), Broken> {
         let known = (self.order == Order::ByKey).then(|| self.clients.known.clone());
         let token = self.ask(node, known);
         self.see(node, Fact::Asked { node: self.members[node], token })?;
@@ -88,9 +103,27 @@ impl<S: Subject> World<'_, S> {
         question.open = false;
     }
 
-    pub(super) fn acknowledge(&mut self, token: u64, index: u64, value: Value) {
+    /// Whether enough was acknowledged: after the calm, or behind a seal, nothing more is waited for.
+    pub(super) fn done(&self) -> bool {
+        self.calm && (self.sealed || self.clients.count >= self.clients.goal)
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        node: usize,
+        token: u64,
+        index: u64,
+        value: Value,
+    ) -> Result<(), Broken> {
         self.close(token);
-        let Value::Command(number) = value else { return };
+        let Value::Command(number) = value else { return Ok(()) };
+        if let Some(cut) = &mut self.cut {
+            cut.silent = cut.silent.max(self.now.since(cut.last));
+            cut.last = self.now;
+        }
+        if self.calm && !core::mem::replace(&mut self.served, true) {
+            self.serve(node)?;
+        }
         self.tally.add(Seen::Acknowledged);
         self.clients.count += 1;
         self.clients.acknowledged.insert(number);
@@ -98,6 +131,7 @@ impl<S: Subject> World<'_, S> {
         if index > self.clients.floor.0 {
             self.clients.floor = (index, number);
         }
+        Ok(())
     }
 
     pub(super) fn redirect(&mut self, leader: Option<NodeId>) {

@@ -121,8 +121,56 @@ pub enum Fact {
     },
     /// A cut under which a quorum stays connected is over.
     Survived {
-        /// Commands acknowledged in its second half.
-        acknowledged: u64,
+        /// The longest time in it without an acknowledgement, and what is allowed (ns).
+        silent: (u64, u64),
+    },
+    /// The first command was acknowledged after all faults ended, or none was in the time allowed.
+    Served {
+        /// How long it took, and what is allowed (ns).
+        after: (u64, u64),
+    },
+    /// A node leads that did not before.
+    Elected {
+        /// Who.
+        node: NodeId,
+        /// Its ballot.
+        ballot: u64,
+    },
+    /// A new leader was asked what it holds where something is decided.
+    Complete {
+        /// Who.
+        node: NodeId,
+        /// The index.
+        index: u64,
+        /// What was decided there.
+        decided: Value,
+        /// What it holds there, if anything.
+        held: Option<Value>,
+    },
+    /// A value was accepted.
+    Accepted {
+        /// By whom.
+        node: NodeId,
+        /// The index.
+        index: u64,
+        /// In which ballot.
+        ballot: u64,
+        /// What.
+        value: Value,
+    },
+    /// A node applied its first seal.
+    Sealed {
+        /// Who.
+        node: NodeId,
+        /// Of the seal and all that it has applied before: equal everywhere.
+        order: u64,
+    },
+    /// A node answered a proposal of the time after it had applied a seal with an index.
+    Unsealed {
+        /// Who.
+        node: NodeId,
+        /// Which.
+        index: u64,
     },
     /// The end of a node, after the calm.
     Ended {

@@ -5,14 +5,17 @@ use super::invariant::Broken;
 use super::plan::{Fault, Shape};
 use super::subject::{Order, Subject};
 use super::tally::Seen;
-use super::world::{Event, World};
+use super::world::{Event, InForce, World};
 use crate::step::Input;
 use alloc::format;
 use dwcp_env::{Duration, Instant, NodeId, Purpose};
 
 const KEEP: Purpose = Purpose::named("rehearsal keep");
-/// A cut must be this many timeouts long before progress in its second half is demanded.
+const HOLD: Purpose = Purpose::named("rehearsal hold");
+/// A cut must be this many timeouts long before progress in it is demanded.
 const DEMAND: u64 = 20;
+/// Commands that are to be acknowledged after the calm.
+const AFTERWARDS: u64 = 32;
 
 impl<S: Subject> World<'_, S> {
     pub(super) fn fault(&mut self, number: u32) -> Result<(), Broken> {
@@ -30,7 +33,10 @@ impl<S: Subject> World<'_, S> {
             Fault::Pause { node, lasts } => {
                 let node = node.unwrap_or_else(|| self.leading());
                 self.tally.add(Seen::Paused);
-                self.sites[node].paused_until = self.now + lasts;
+                // What happens to it meanwhile waits until then: no pause outlasts the faults.
+                let until = (self.now + lasts).min(self.plan.calm);
+                self.sites[node].paused_until = until;
+                self.push(until, Event::Knock { node: node as u8 });
             }
             Fault::Slow { node, lasts, factor } => {
                 self.tally.add(Seen::Stalled);
@@ -47,36 +53,50 @@ impl<S: Subject> World<'_, S> {
                 self.tally.add(Seen::Cut);
                 let leader = self.leading();
                 let connected = self.network.shape(shape, leader, self.now);
-                let central = matches!(shape, Shape::QuorumLoss | Shape::Constrained | Shape::Chained);
+                // In a line of six nobody reaches four.
+                let central = matches!(shape, Shape::QuorumLoss | Shape::Constrained)
+                    || shape == Shape::Chained && self.plan.nodes <= 5;
                 let demanded = (connected || central && self.subject.lives_through_partial_cuts())
                     && self.plan.faults.len() == 1
                     && lasts >= self.subject.timeout(super::plan::ROUND_TRIP) * DEMAND;
-                self.cut = Some((number, demanded, 0));
-                self.push(self.now + lasts / 2, Event::Halfway { number });
+                self.cut = Some(InForce { number, demanded, last: self.now, silent: Duration::ZERO });
+                if self.below(65_536, HOLD, u64::from(number)) < u64::from(self.plan.holds) {
+                    self.network.hold((self.now + lasts).min(self.plan.calm));
+                }
                 self.push(self.now + lasts, Event::Mend { number });
             }
         }
         Ok(())
     }
 
-    pub(super) fn halfway(&mut self, number: u32) {
-        if let Some((cut, _, acknowledged)) = &mut self.cut
-            && *cut == number
-        {
-            *acknowledged = self.clients.count;
-        }
-    }
-
     pub(super) fn mend(&mut self, number: u32) -> Result<(), Broken> {
-        let Some((cut, demanded, before)) = self.cut else { return Ok(()) };
-        if cut != number {
-            return Ok(());
-        }
+        let Some(cut) = self.cut.filter(|c| c.number == number) else { return Ok(()) };
         self.network.mend();
         self.cut = None;
-        if demanded && self.clients.count < u64::from(self.plan.commands) {
-            return self.invariants.see(&Fact::Survived { acknowledged: self.clients.count - before });
+        if !cut.demanded {
+            return Ok(());
         }
+        // With losses an election may take a second attempt, and a third.
+        let timeouts = self.subject.silent_within() * if self.plan.loss > 0 { 3 } else { 1 };
+        let allowed = self.subject.timeout(super::plan::ROUND_TRIP) * timeouts;
+        let silent = cut.silent.max(self.now.since(cut.last));
+        self.tally.longest("a quorum connected and silent", silent);
+        self.invariants.see(&Fact::Survived { silent: (silent.as_nanos(), allowed.as_nanos()) })
+    }
+
+    /// Something was acknowledged for the first time since the calm, or should have been.
+    pub(super) fn serve(&mut self, node: usize) -> Result<(), Broken> {
+        let allowed = self.subject.timeout(super::plan::ROUND_TRIP) * self.subject.serves_within();
+        let waited = self.now.since(self.plan.calm);
+        self.tally.longest("from the calm to an acknowledgement", waited);
+        self.see(node, Fact::Served { after: (waited.as_nanos(), allowed.as_nanos()) })
+    }
+
+    /// A node crashes for a short while.
+    pub(super) fn fall(&mut self, node: usize) -> Result<(), Broken> {
+        self.tally.add(Seen::Fell);
+        self.crash(node, false)?;
+        self.push(self.now + self.plan.old, Event::Start { node: node as u8 });
         Ok(())
     }
 
@@ -119,6 +139,7 @@ impl<S: Subject> World<'_, S> {
         self.tell(|| "calm".into());
         self.network.calm();
         self.cut = None;
+        self.clients.goal = u64::from(self.plan.commands).max(self.clients.count + AFTERWARDS);
         for node in 0..self.sites.len() {
             let site = &mut self.sites[node];
             site.paused_until = Instant::ZERO;
@@ -149,7 +170,7 @@ impl<S: Subject> World<'_, S> {
         self.leading();
         let waited = self.now.since(self.plan.calm);
         let late = waited > self.plan.patience;
-        let left = u64::from(self.plan.commands).saturating_sub(self.clients.count);
+        let left = if self.sealed { 0 } else { self.clients.goal.saturating_sub(self.clients.count) };
         let alike = left == 0 && self.alike();
         let open = |world: &Self, node: usize| {
             let questions = world.clients.questions.iter().enumerate();

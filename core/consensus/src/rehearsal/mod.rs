@@ -6,9 +6,11 @@
 //!
 //! **Model.** One thread, integer nanoseconds, one heap of (time, sequence). Every draw is keyed
 //! ([`dwcp_env::Seed::draw`]). Nodes have clocks that drift; links delay, lose, double, reorder and
-//! are cut, also one way; disks sync late, keep at a crash all that was reported as persisted and a
-//! drawn prefix of the rest. Clients propose numbered commands and read. Checkpoints are taken, logs
-//! replaced by [`crate::step::Protocol::compact`], laggards given checkpoints. At the calm all faults
+//! are cut, also one way; a cut loses what is sent, or holds it until it is mended, as TCP does; a few messages come
+//! leaderships later. Disks sync late, keep at a crash all that was reported as persisted and a
+//! drawn prefix of the rest. Clients propose numbered commands and seals, and read. Checkpoints are taken, logs
+//! replaced by [`crate::step::Protocol::compact`], laggards given checkpoints, which takes time; what is
+//! decided behind the first seal has no effect, as the driver sees to. At the calm all faults
 //! end, all nodes run, and everything must be decided everywhere within a bound.
 //!
 //! **Invariants** watch from outside: the world reports [`Fact`]s and `invariant` judges them, one
@@ -54,7 +56,7 @@ pub use fact::{Fact, Value};
 pub use invariant::{Broken, Invariant};
 pub use plan::{Fault, Plan, Scenario, Shape};
 pub use state::State;
-pub use subject::{Evidence, Liar, Order, Place, Subject};
+pub use subject::{Evidence, Held, Liar, Order, Place, Subject};
 pub use tally::{Seen, Tally};
 pub use world::{Failure, Report, World};
 

@@ -11,7 +11,11 @@ const LOSS: Purpose = Purpose::named("rehearsal loss");
 const DELAY: Purpose = Purpose::named("rehearsal delay");
 const DOUBLE: Purpose = Purpose::named("rehearsal double");
 const OVERTAKE: Purpose = Purpose::named("rehearsal overtake");
+const LATE: Purpose = Purpose::named("rehearsal late");
 const SHAPE: Purpose = Purpose::named("rehearsal shape");
+
+/// Messages a cut holds in each direction; more are lost.
+const HELD_MAX: u32 = 1_000;
 
 /// When a message arrives, once or twice.
 pub(super) struct Arrivals {
@@ -28,6 +32,10 @@ pub(super) struct Network {
     cut: Vec<NodeSet>,
     /// By sender and receiver: the last arrival, for links that keep order.
     last: Vec<Instant>,
+    /// The cut holds what is sent until then, as TCP does; else it is lost.
+    holds_until: Option<Instant>,
+    /// By sender and receiver: messages it holds.
+    held: Vec<u32>,
     calm: bool,
 }
 
@@ -39,6 +47,8 @@ impl Network {
             nodes: n,
             cut: vec![NodeSet::EMPTY; n],
             last: vec![Instant::ZERO; n * n],
+            holds_until: None,
+            held: vec![0; n * n],
             calm: false,
         }
     }
@@ -48,6 +58,12 @@ impl Network {
     /// Ends all cuts.
     pub(super) fn mend(&mut self) {
         self.cut.fill(NodeSet::EMPTY);
+        self.held.fill(0);
+        self.holds_until = None;
+    }
+    /// The cut in force holds what is sent until it is mended.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.holds_until = Some(until);
     }
     /// Ends all faults for good.
     pub(super) fn calm(&mut self) {
@@ -70,13 +86,29 @@ impl Network {
         let chance = |purpose, of_65536: u32| {
             of_65536 > 0 && seed.below(65_536, purpose, link, now, ordinal) < u64::from(of_65536)
         };
+        let mut leaves = now;
         if !self.reaches(from, to) || !self.calm && chance(LOSS, plan.loss) {
-            tally.add(Seen::Lost);
-            return Arrivals { first: None, second: None };
+            let held = &mut self.held[link as usize];
+            match self.holds_until.filter(|_| *held < HELD_MAX) {
+                Some(until) if self.cut[from].has(to) => {
+                    *held += 1;
+                    leaves = until;
+                    tally.add(Seen::Held);
+                }
+                _ => {
+                    tally.add(Seen::Lost);
+                    return Arrivals { first: None, second: None };
+                }
+            }
         }
         let spread = seed.below(plan.delay.1.as_nanos() + 1, DELAY, link, now, ordinal);
-        let mut at = now + plan.delay.0 + Duration::nanos(spread);
-        if !plan.fifo && !self.calm && chance(OVERTAKE, plan.overtake) {
+        let mut at = leaves + plan.delay.0 + Duration::nanos(spread);
+        if !plan.fifo && !self.calm && chance(LATE, plan.late) {
+            // Of an earlier leadership, more often than not; nothing is on its way for longer than the faults last.
+            let late = plan.old * (1 + seed.below(20, LATE, link, now, ordinal | 1 << 34));
+            at = at.max((at + late).min(plan.calm));
+            tally.add(Seen::Late);
+        } else if !plan.fifo && !self.calm && chance(OVERTAKE, plan.overtake) {
             at += plan.delay.1 * seed.below(8, DELAY, link, now, ordinal | 1 << 32);
             tally.add(Seen::Overtook);
         } else {
@@ -95,6 +127,9 @@ impl Network {
     pub(super) fn shape(&mut self, shape: Shape, leader: usize, now: Instant) -> bool {
         self.mend();
         let n = self.nodes;
+        if n == 1 {
+            return true;
+        }
         let draw = |k: usize, ordinal: u64| self.seed.below(k as u64, SHAPE, 0, now, ordinal) as usize;
         // Places other than the leader's, turned by a draw.
         let turn = draw(n - 1, 1);
@@ -195,7 +230,16 @@ mod tests {
             fifo: true,
             sync: (Duration::ZERO, Duration::ZERO),
             drift: 0,
+            late: 0,
+            old: Duration::ZERO,
+            holds: 0,
             checkpoint_every: 0,
+            brought: Duration::ZERO,
+            writes: 4,
+            falls: 0,
+            seals_from: Instant::FAR,
+            pad: 0,
+            tight: false,
             window: 1,
             batch: 1,
             gap: Duration::ZERO,
@@ -257,5 +301,25 @@ mod tests {
         assert!(!came.is_sorted());
         assert!((160..200).contains(&came.len()) && tally.of(Seen::Lost) == 200 - came.len() as u64);
         assert!(tally.of(Seen::Doubled) > 5 && tally.of(Seen::Overtook) > 20);
+    }
+
+    #[test]
+    fn a_cut_that_holds_gives_all_back_in_order_and_late_ones_come_within_the_faults() {
+        let mut tally = Tally::default();
+        let mut plan = Plan { calm: Instant::from_nanos(50_000_000), ..plan(2) };
+        let mut network = Network::new(&plan);
+        network.shape(Shape::Isolate, 0, Instant::ZERO);
+        network.hold(Instant::from_nanos(9_000_000));
+        let send = |network: &mut Network, plan: &Plan, n: u64, tally: &mut Tally| {
+            network.send(plan, Instant::from_nanos(n * 10_000), 0, 1, 0, tally).first
+        };
+        let came: Vec<_> = (0..2_000).filter_map(|n| send(&mut network, &plan, n, &mut tally)).collect();
+        assert_eq!((came.len(), tally.of(Seen::Held), tally.of(Seen::Lost)), (1_000, 1_000, 1_000));
+        assert!(came.is_sorted() && came[0] > Instant::from_nanos(9_000_000));
+        network.mend();
+        (plan.fifo, plan.late, plan.old) = (false, 65_536, Duration::millis(4));
+        let came: Vec<_> = (0..2_000).filter_map(|n| send(&mut network, &plan, n, &mut tally)).collect();
+        assert!(came.len() == 2_000 && !came.is_sorted() && came.iter().all(|at| *at <= plan.calm));
+        assert_eq!(tally.of(Seen::Late), 2_000);
     }
 }

@@ -53,6 +53,10 @@ scenarios! {
     Wipes = "wipes";
     /// Members lie, and others crash (protocols that bear it).
     Liars = "liars";
+    /// An epoch is sealed while nodes crash and links are cut.
+    Seals = "seals";
+    /// Logs that are small and seldom trimmed, payloads of any length, slow checkpoints.
+    Full = "full";
     /// Everything together.
     Storm = "storm";
     /// One short fault after the other, mostly at the leader, over bad links: many leaders in a row, each
@@ -152,8 +156,26 @@ pub struct Plan {
     pub sync: (Duration, Duration),
     /// Clocks run up to so many millionths faster or slower.
     pub drift: u64,
+    /// Of 65,536 messages, how many come long after they were sent.
+    pub late: u32,
+    /// They come so much later, up to twenty times.
+    pub old: Duration,
+    /// Of 65,536 cuts, how many hold what is sent until they are mended (else it is lost).
+    pub holds: u32,
     /// A checkpoint each so many indices (0: none).
     pub checkpoint_every: u64,
+    /// A checkpoint takes up to so long to a peer.
+    pub brought: Duration,
+    /// A file takes up to so many syncs to write.
+    pub writes: u64,
+    /// Of 65,536 installations, how many are followed by a crash.
+    pub falls: u32,
+    /// From then on clients try to seal the epoch.
+    pub seals_from: Instant,
+    /// Commands are padded by up to so many bytes.
+    pub pad: u16,
+    /// Logs are small: [`super::Place::tight`].
+    pub tight: bool,
     /// Questions open at one node at most.
     pub window: usize,
     /// Commands proposed together.
@@ -199,7 +221,9 @@ impl Plan {
             Scenario::QuorumLoss | Scenario::Constrained | Scenario::Chained | Scenario::Bridge
         );
         let mut nodes = dice.pick(1, subject.sizes());
-        if partial && nodes == 3 && matches!(scenario, Scenario::QuorumLoss | Scenario::Constrained) {
+        if partial && nodes < 5 && matches!(scenario, Scenario::QuorumLoss | Scenario::Constrained)
+            || partial && nodes < 3
+        {
             nodes = subject.sizes().iter().copied().find(|n| *n >= 5).unwrap_or(nodes);
         }
         let span = timeout * if partial { 40 } else { 12 };
@@ -207,7 +231,9 @@ impl Plan {
         let turns = u64::from(subject.commands()) / batch as u64;
         let storm = scenario == Scenario::Storm;
         let upheaval = scenario == Scenario::Upheaval;
-        let rough = storm || upheaval || scenario == Scenario::Links;
+        let rough = storm || upheaval || matches!(scenario, Scenario::Links | Scenario::Seals);
+        let full = scenario == Scenario::Full;
+        let trims = storm || upheaval || full || matches!(scenario, Scenario::Checkpoints | Scenario::Seals);
         let mut plan = Self {
             seed,
             scenario,
@@ -222,11 +248,24 @@ impl Plan {
             fifo: subject.needs_fifo(),
             sync: (Duration::micros(50), Duration::micros(dice.pick(7, &[50, 300]))),
             drift: if storm || scenario == Scenario::Drift { 20_000 } else { 100 },
-            checkpoint_every: if scenario == Scenario::Checkpoints || storm {
-                dice.pick(8, &[20, 100, 300])
+            late: if rough { dice.pick(14, &[0, 650, 650]) } else { 0 },
+            old: timeout / 4,
+            holds: if rough || scenario == Scenario::Partitions {
+                dice.pick(15, &[0, 32_768, 65_536])
             } else {
                 0
             },
+            checkpoint_every: if trims { dice.pick(8, &[20, 100, 300]) } else { 0 },
+            brought: if trims { timeout * dice.pick(16, &[0, 1, 3]) } else { Duration::ZERO },
+            writes: dice.pick(17, &[0, 4, 10]),
+            falls: if rough || scenario == Scenario::Checkpoints {
+                dice.pick(18, &[0, 16_384, 65_536])
+            } else {
+                0
+            },
+            seals_from: Instant::FAR,
+            pad: if full { dice.pick(19, &[0, 100, 2_000]) } else { 0 },
+            tight: full,
             window: 64,
             batch,
             gap: Duration::nanos(span.as_nanos() / (turns + turns / 8 + 1)),
@@ -241,6 +280,10 @@ impl Plan {
         if upheaval {
             plan.loss = dice.pick(12, &[650, 3_300, 13_000]);
             plan.checkpoint_every = dice.pick(13, &[0, 20, 100]);
+            plan.upheave(&dice, timeout);
+        }
+        if scenario == Scenario::Seals {
+            plan.seals_from = Instant::from_nanos(dice.below(24, span.as_nanos()));
             plan.upheave(&dice, timeout);
         }
         plan.fill(subject, &dice, timeout);
@@ -282,7 +325,9 @@ impl Plan {
         let leader_or = |k: u64| (dice.below(500 + k, 3) > 0).then(|| node(k));
         let mut faults = core::mem::take(&mut self.faults);
         let is = |s: Scenario| self.scenario == s || self.scenario == Scenario::Storm;
-        if is(Scenario::Crashes) || matches!(self.scenario, Scenario::Checkpoints | Scenario::Liars) {
+        if is(Scenario::Crashes)
+            || matches!(self.scenario, Scenario::Checkpoints | Scenario::Liars | Scenario::Full)
+        {
             for k in 0..1 + dice.below(20, 6) {
                 faults.push((at(k), Fault::Crash { node: leader_or(k), down: lasts(k), wipe: false }));
             }
@@ -318,6 +363,13 @@ impl Plan {
         if let Some(shape) = shape {
             let start = Instant::ZERO + timeout * 6 + Duration::nanos(dice.below(50, timeout.as_nanos()));
             faults.push((start, Fault::Cut { shape, lasts: timeout * 24 }));
+            // Half of the worlds have more to bear than the cut.
+            self.loss = dice.pick(25, &[0, 0, 0, 650]);
+            if dice.below(26, 4) == 0 {
+                let down = Duration::nanos(dice.below(27, (timeout * 3).as_nanos()) + 1_000_000);
+                let within = Duration::nanos(dice.below(28, (timeout * 24).as_nanos()));
+                faults.push((start + within, Fault::Crash { node: Some(node(28)), down, wipe: false }));
+            }
         }
         self.faults = faults;
     }

@@ -3,7 +3,8 @@
 use super::disk::Disk;
 use super::plan::Plan;
 use super::state::State;
-use super::subject::{Liar, Place, Subject};
+use super::subject::Liar;
+use crate::quorum::NodeSet;
 use crate::step::{Corrupt, Protocol, Ticket};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -77,6 +78,10 @@ pub(super) struct Site<P: Protocol> {
     pub(super) state: State,
     /// Of the newest checkpoint, durable or not: the index.
     pub(super) taken: u64,
+    /// When it was taken.
+    pub(super) taken_at: Instant,
+    /// A question was refused since.
+    pub(super) refused: bool,
     /// The durable checkpoint.
     pub(super) checkpoint: Option<Rc<Snapshot>>,
     /// The one on its way to the disk.
@@ -90,6 +95,10 @@ pub(super) struct Site<P: Protocol> {
     /// The mark of one that became stable before it was durable here.
     pub(super) stable_mark: Option<Bytes>,
     pub(super) compacting: u32,
+    /// The ballot it leads in, as seen last.
+    pub(super) led: Option<u64>,
+    /// To whom a checkpoint is on its way: one at a time.
+    pub(super) bringing: NodeSet,
     /// Questions open here.
     pub(super) open: usize,
     /// It lost its disk once: what it says may contradict what it said.
@@ -113,6 +122,8 @@ impl<P: Protocol> Site<P> {
             held: VecDeque::new(),
             state: State::default(),
             taken: 0,
+            taken_at: Instant::ZERO,
+            refused: false,
             checkpoint: None,
             writing: None,
             asked: VecDeque::new(),
@@ -120,6 +131,8 @@ impl<P: Protocol> Site<P> {
             stable: None,
             stable_mark: None,
             compacting: 0,
+            led: None,
+            bringing: NodeSet::EMPTY,
             open: 0,
             wiped: false,
             liar: None,
@@ -127,13 +140,7 @@ impl<P: Protocol> Site<P> {
     }
 
     /// Starts it from its disk; says from which checkpoint.
-    pub(super) fn start<S: Subject<P = P>>(
-        &mut self,
-        subject: &S,
-        place: &Place<'_>,
-        now: Instant,
-    ) -> Result<bool, Corrupt> {
-        let config = subject.config(place);
+    pub(super) fn start(&mut self, config: P::Config, now: Instant) -> Result<bool, Corrupt> {
         let mark = self.checkpoint.as_ref().map(|c| &c.mark);
         let records = self.disk.records.iter().cloned();
         self.protocol = Some(P::recover(config, mark, records, self.clock.local(now))?);
@@ -152,6 +159,7 @@ impl<P: Protocol> Site<P> {
         self.writing = None;
         self.asked.clear();
         self.stable_mark = None;
+        self.led = None;
         self.paused_until = Instant::ZERO;
         self.open = 0;
     }

@@ -54,6 +54,8 @@ impl Numbers {
 pub struct State {
     /// The last index applied.
     pub applied: u64,
+    /// The first seal applied: its index here. Nothing behind it has an effect.
+    pub sealed: Option<u64>,
     /// Over everything in order (blanks are left out).
     pub chain: u64,
     /// Over each key's commands in order, and how many.
@@ -74,6 +76,11 @@ impl State {
         out
     }
 
+    /// Of all that is ordered, whoever's local index: equal wherever the same was applied.
+    pub(crate) fn ordered(&self) -> u64 {
+        self.keys.iter().fold(0, |h, (chain, count)| fold(fold(h, *chain), *count))
+    }
+
     /// Applies what was decided at `index`; says whether it was new.
     pub fn apply(&mut self, index: u64, key: u16, value: Value) -> bool {
         self.applied = index;
@@ -82,6 +89,12 @@ impl State {
             Value::Command(number) => self.numbers.insert(number),
             Value::Seal(_) | Value::Foreign(_) => true,
         };
+        if self.sealed.is_some() {
+            return new;
+        }
+        if matches!(value, Value::Seal(_)) {
+            self.sealed = Some(index);
+        }
         let digest = value.digest();
         self.doubled += u64::from(!new);
         self.chain = fold(self.chain, digest);

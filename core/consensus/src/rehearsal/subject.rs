@@ -29,6 +29,19 @@ pub struct Place<'a> {
     pub seed: u64,
     /// A message and its answer take at most this long on a link without faults.
     pub round_trip: Duration,
+    /// Whether the bounds of its log and its queues are to be small, so that they are met.
+    pub tight: bool,
+}
+
+/// What a log holds at an index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held<'a> {
+    /// Not told, or it lies in a checkpoint.
+    Untold,
+    /// Nothing.
+    Nothing,
+    /// This.
+    Value(&'a Payload),
 }
 
 /// What a disk holds, as a crash of the machine right now would leave it at the least.
@@ -123,6 +136,24 @@ pub trait Subject: Clone + Debug {
         _payload: &Payload,
     ) -> Option<bool> {
         None
+    }
+    /// What this member's log holds at an index ([`Order::Total`]).
+    fn log_at<'a>(&self, _state: &'a Self::P, _index: u64) -> Held<'a> {
+        Held::Untold
+    }
+    /// What this record says was accepted: index, ballot, value.
+    fn accepted(&self, _record: &<Self::P as Protocol>::Record, _each: &mut dyn FnMut(u64, u64, &Payload)) {}
+    /// Whether who has given out a seal takes no proposals any more.
+    fn refuses_when_sealed(&self) -> bool {
+        false
+    }
+    /// While a lasting cut leaves a connected quorum, something is acknowledged at least each so many timeouts.
+    fn silent_within(&self) -> u64 {
+        12
+    }
+    /// When all faults are over, something is acknowledged within so many timeouts.
+    fn serves_within(&self) -> u64 {
+        40
     }
     /// Hard paths the protocol counted, by name; summed over a sweep, so that it can be demanded that
     /// they were taken.

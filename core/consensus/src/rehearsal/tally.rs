@@ -1,6 +1,7 @@
 //! What must have happened at least once in a sweep, else it tested nothing.
 
 use alloc::collections::BTreeMap;
+use dwcp_env::Duration;
 
 macro_rules! seen {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -25,6 +26,10 @@ seen! {
     Lost = "messages lost";
     /// A message came twice.
     Doubled = "messages doubled";
+    /// A cut held a message until it was mended.
+    Held = "messages held by a cut";
+    /// A message came long after it was sent.
+    Late = "messages of long ago";
     /// A message overtook others.
     Overtook = "messages that overtook";
     /// A record was appended.
@@ -61,6 +66,12 @@ seen! {
     Compacted = "compactions";
     /// A peer's checkpoint was installed.
     Installed = "checkpoints installed";
+    /// A crash hit right after a peer's checkpoint was installed.
+    Fell = "crashes right after an installation";
+    /// A seal was decided.
+    Sealed = "states sealed";
+    /// A command behind a seal had no effect.
+    Void = "commands without effect";
     /// A peer's checkpoint was turned away: not enough vouch for it.
     NotAdmitted = "checkpoints not admitted";
     /// A node restarted from a checkpoint.
@@ -71,6 +82,10 @@ seen! {
     Twice = "commands decided twice";
     /// A message went through the codec and back.
     Coded = "messages through the codec";
+    /// What a new leader holds was compared with what was decided.
+    Compared = "decisions looked for in new leaders";
+    /// A value accepted in a ballot was compared with others of that ballot.
+    Matched = "acceptances compared";
     /// A value's disks were counted.
     Weighed = "decisions weighed on disks";
     /// A message in another's name was put on the wire.
@@ -80,17 +95,30 @@ seen! {
 }
 
 /// Counts of a run or a sweep.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tally {
     counts: [u64; Seen::ALL.len()],
     /// The protocol's own hard paths.
     pub hard: BTreeMap<&'static str, u64>,
+    /// The longest times, by what was waited for (ns).
+    pub longest: BTreeMap<&'static str, u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { counts: [0; Seen::ALL.len()], hard: BTreeMap::new(), longest: BTreeMap::new() }
+    }
 }
 
 impl Tally {
     /// One more.
     pub fn add(&mut self, what: Seen) {
         self.counts[what as usize] += 1;
+    }
+    /// A time that may be the longest.
+    pub fn longest(&mut self, what: &'static str, time: Duration) {
+        let longest = self.longest.entry(what).or_default();
+        *longest = (*longest).max(time.as_nanos());
     }
     /// How many.
     #[must_use]
@@ -104,6 +132,9 @@ impl Tally {
         }
         for (name, n) in &other.hard {
             *self.hard.entry(name).or_default() += n;
+        }
+        for (name, n) in &other.longest {
+            self.longest(name, Duration::nanos(*n));
         }
     }
     /// Names and counts.

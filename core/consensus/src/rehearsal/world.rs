@@ -7,7 +7,7 @@ use super::network::Network;
 use super::plan::{Plan, ROUND_TRIP, Scenario};
 use super::site::{Site, Snapshot};
 use super::state::{Numbers, fold};
-use super::subject::{Order, Place, Subject};
+use super::subject::{Held, Order, Place, Subject};
 use super::tally::{Seen, Tally};
 use crate::engine::Role;
 use crate::step::{Input, Outputs, Protocol, Ticket};
@@ -24,6 +24,8 @@ use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 const SPINS_MAX: u32 = 1_000;
 /// Events of a run before it is said to run away.
 const EVENTS_MAX: u64 = 20_000_000;
+/// Decided places a new leader is asked for.
+const COMPARED: u64 = 64;
 /// Lines of the story kept.
 const STORY: usize = 400;
 const LIAR: Purpose = Purpose::named("rehearsal liar");
@@ -71,11 +73,16 @@ pub(super) enum Event<M> {
     Start {
         node: u8,
     },
-    Fault {
-        number: u32,
+    /// A client that waited for a paused node is its first to be heard.
+    Knock {
+        node: u8,
     },
-    /// Half of a cut is over.
-    Halfway {
+    /// A crash for a short time.
+    Fall {
+        node: u8,
+        life: u32,
+    },
+    Fault {
         number: u32,
     },
     Mend {
@@ -129,6 +136,8 @@ pub(super) struct Question {
     pub(super) node: u8,
     pub(super) life: u32,
     pub(super) open: bool,
+    /// It was asked where a seal had been applied.
+    pub(super) sealed: bool,
     /// For reads: what was acknowledged before (total order: index and number).
     pub(super) floor: (u64, u32),
     pub(super) known: Option<Numbers>,
@@ -145,6 +154,19 @@ pub(super) struct Clients {
     pub(super) known: Numbers,
     pub(super) hint: usize,
     pub(super) turns: u64,
+    /// How many commands are to be acknowledged.
+    pub(super) goal: u64,
+}
+
+/// A cut in force.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InForce {
+    pub(super) number: u32,
+    /// A quorum is connected: something must be acknowledged.
+    pub(super) demanded: bool,
+    /// When something was acknowledged last, and the longest time without.
+    pub(super) last: Instant,
+    pub(super) silent: Duration,
 }
 
 /// A world with a protocol in it.
@@ -170,9 +192,15 @@ pub struct World<'a, S: Subject> {
     /// Tells apart draws of one moment.
     pub(super) ordinal: u64,
     out: Outputs<S::P>,
-    /// The fault whose cut is in force, and what was acknowledged at its half.
-    pub(super) cut: Option<(u32, bool, u64)>,
+    pub(super) cut: Option<InForce>,
     pub(super) calm: bool,
+    /// Something was acknowledged after the calm.
+    pub(super) served: bool,
+    /// Somebody applied a seal.
+    pub(super) sealed: bool,
+    /// By index less 1: the highest ballot anybody had led in when it was first given out. It was decided in none above.
+    pub(super) under: Vec<u64>,
+    pub(super) highest: u64,
     leader: Option<NodeId>,
     /// The message being heard is not from whom it says: blame for it is nobody's.
     pub(super) forged: bool,
@@ -193,7 +221,7 @@ impl<'a, S: Subject> World<'a, S> {
             seed: Seed(plan.seed),
             order: subject.order(),
             network: Network::new(&plan),
-            mint: Mint::new(plan.seed, plan.conflict),
+            mint: Mint::new(plan.seed, plan.conflict, plan.pad),
             members,
             now: Instant::ZERO,
             heap: BinaryHeap::with_capacity(1024),
@@ -203,13 +231,17 @@ impl<'a, S: Subject> World<'a, S> {
             events: 0,
             trace: 0,
             sites,
-            clients: Clients::default(),
+            clients: Clients { goal: u64::MAX, ..Clients::default() },
             invariants,
             tally: Tally::default(),
             ordinal: 0,
             out: Vec::new(),
             cut: None,
             calm: false,
+            served: false,
+            sealed: false,
+            under: Vec::new(),
+            highest: 0,
             leader: None,
             forged: false,
             story: None,
@@ -221,6 +253,13 @@ impl<'a, S: Subject> World<'a, S> {
     #[must_use]
     pub fn with_story(mut self) -> Self {
         self.story = Some(Vec::new());
+        self
+    }
+
+    /// Makes these invariants look away, so that what is found without them is known.
+    #[must_use]
+    pub fn blind_to(mut self, names: &'static [&'static str]) -> Self {
+        self.invariants.blind = names;
         self
     }
 
@@ -252,7 +291,7 @@ impl<'a, S: Subject> World<'a, S> {
         for node in 0..self.plan.nodes {
             if node >= traitors {
                 let kind = self.seed.draw(LIAR, node as u64, Instant::ZERO, 0);
-                self.sites[node].liar = self.subject.liar(&Self::place(&self.members, self.seed, node), kind);
+                self.sites[node].liar = self.subject.liar(&self.place(node), kind);
             }
             self.start(node)?;
         }
@@ -301,12 +340,13 @@ impl<'a, S: Subject> World<'a, S> {
         self.seed.below(n, purpose, entity, self.now, self.ordinal)
     }
 
-    pub(super) fn place(members: &[NodeId], seed: Seed, node: usize) -> Place<'_> {
+    pub(super) fn place(&self, node: usize) -> Place<'_> {
         Place {
-            me: members[node],
-            members,
-            seed: seed.draw(PROTOCOL, node as u64, Instant::ZERO, 0),
+            me: self.members[node],
+            members: &self.members,
+            seed: self.seed.draw(PROTOCOL, node as u64, Instant::ZERO, 0),
             round_trip: ROUND_TRIP,
+            tight: self.plan.tight,
         }
     }
 
@@ -385,9 +425,12 @@ impl<'a, S: Subject> World<'a, S> {
                     self.start(usize::from(node))?;
                 }
             }
+            Event::Fall { node, life } if self.alive(node, life) && !self.calm => {
+                self.fall(usize::from(node))?
+            }
             Event::Fault { number } => self.fault(number)?,
-            Event::Halfway { number } => self.halfway(number),
             Event::Mend { number } => self.mend(number)?,
+            Event::Knock { node } => self.knock(usize::from(node))?,
             Event::Client => self.client()?,
             Event::Calm => self.begin_calm()?,
             Event::Poll => return self.poll(),
@@ -395,6 +438,7 @@ impl<'a, S: Subject> World<'a, S> {
             | Event::Synced { .. }
             | Event::Checkpointed { .. }
             | Event::Vouched { .. }
+            | Event::Fall { .. }
             | Event::Compacted { .. } => {}
         }
         Ok(None)
@@ -473,9 +517,46 @@ impl<'a, S: Subject> World<'a, S> {
         let carried = out.drain(..).try_for_each(|output| self.carry(node, output));
         self.out = out;
         carried?;
+        self.elected(node)?;
         self.sync(node);
         self.checkpoint(node);
         self.arm(node)
+    }
+
+    /// Sees whether a node has begun to lead; then it must hold all that is decided.
+    fn elected(&mut self, node: usize) -> Result<(), Broken> {
+        if self.subject.leaderless() {
+            return Ok(());
+        }
+        let Some(protocol) = &self.sites[node].protocol else { return Ok(()) };
+        let standing = protocol.standing();
+        let ballot = (standing.role == Role::Leader).then_some(standing.ballot);
+        if core::mem::replace(&mut self.sites[node].led, ballot) == ballot {
+            return Ok(());
+        }
+        let (Some(ballot), id) = (ballot, self.members[node]) else { return Ok(()) };
+        self.highest = self.highest.max(ballot);
+        self.see(node, Fact::Elected { node: id, ballot })?;
+        let top = self.under.len() as u64;
+        for index in top.saturating_sub(COMPARED) + 1..=top {
+            // Who is late may begin to lead below others that have decided since.
+            if self.under[index as usize - 1] >= ballot {
+                continue;
+            }
+            let (Some(decided), Some(protocol)) =
+                (self.invariants.decided(0, index), &self.sites[node].protocol)
+            else {
+                continue;
+            };
+            let held = match self.subject.log_at(protocol, index) {
+                Held::Untold => continue,
+                Held::Nothing => None,
+                Held::Value(payload) => Some(self.value(payload).0),
+            };
+            self.tally.add(Seen::Compared);
+            self.see(node, Fact::Complete { node: id, index, decided, held })?;
+        }
+        Ok(())
     }
 
     fn put_on_the_wire(&mut self, from: NodeId, to: NodeId, message: <S::P as Protocol>::Message) {
@@ -500,10 +581,10 @@ impl<'a, S: Subject> World<'a, S> {
     /// Starts a node from what its disk holds.
     pub(super) fn start(&mut self, node: usize) -> Result<(), Broken> {
         let now = self.now;
-        let place = Self::place(&self.members, self.seed, node);
         let id = self.members[node];
+        let config = self.subject.config(&self.place(node));
         let marked = self.sites[node]
-            .start(self.subject, &place, now)
+            .start(config, now)
             .map_err(|corrupt| Self::odd(format!("{id} can't restart: {corrupt}")))?;
         if marked {
             self.tally.add(Seen::FromMark);

@@ -591,7 +591,12 @@ impl Protocol for Paxos {
             Stand::Candidate { .. } => Role::Candidate,
             Stand::Leader { .. } => Role::Leader,
         };
-        Standing { role, ballot: self.promised.0, leader: self.leader, decided: self.decided }
+        Standing {
+            role,
+            ballot: self.promised.0 * 16 + self.promised.1,
+            leader: self.leader,
+            decided: self.decided,
+        }
     }
 
     fn mark(&self) -> Bytes {

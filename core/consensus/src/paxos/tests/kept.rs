@@ -221,3 +221,17 @@ fn who_was_brought_a_checkpoint_is_taught_what_came_meanwhile() {
     silent.step(later, Input::Checkpointed { mark }, &mut Vec::new());
     assert!(behind(&hear(&mut silent, later, need(11, 30))));
 }
+
+/// Nothing frees what is not decided: a follower full of it takes what is missing for the decision all the same.
+#[test]
+fn values_that_are_not_decided_fill_no_log() {
+    let mut core = Paxos::recover(config(3).log_bytes_max(1_000), None, [], Instant::ZERO).unwrap();
+    for first in 1..=20 {
+        let batch = Batch::new(vec![Payload::Command(vec![b'x'; 500].into())]);
+        let message = Message::Accept { ballot: ballot(1, 2), first, batch, decided: 0 };
+        let out = hear(&mut core, Instant::ZERO, message);
+        let taken =
+            |o: &Output<Message, Record>| matches!(o, Output::Send { message: Message::AcceptOk { .. }, .. });
+        assert!(out.iter().any(taken), "slot {first}: {out:?}");
+    }
+}

@@ -121,7 +121,7 @@ fn members(nodes: usize) -> Vec<NodeId> {
 
 impl<P: Protocol> Cosmos<P> {
     pub(super) fn new<S: Subject<P = P>>(subject: &S, bounds: Bounds) -> Result<Self, Broken> {
-        let mut mint = Mint::new(SEED, if bounds.conflict { 65_536 } else { 0 });
+        let mut mint = Mint::new(SEED, if bounds.conflict { 65_536 } else { 0 }, 0);
         let commands = (0..bounds.commands).map(|_| Payload::Command(mint.strike().1)).collect();
         let commands = Rc::new((mint, commands));
         let mut made =
@@ -155,8 +155,13 @@ impl<P: Protocol> Cosmos<P> {
         now: Instant,
     ) -> Result<P, Broken> {
         let members = members(bounds.nodes);
-        let place =
-            Place { me: members[node], members: &members, seed: SEED + node as u64, round_trip: ROUND_TRIP };
+        let place = Place {
+            me: members[node],
+            members: &members,
+            seed: SEED + node as u64,
+            round_trip: ROUND_TRIP,
+            tight: false,
+        };
         P::recover(subject.config(&place), None, records.iter().cloned(), now)
             .map_err(|e| broken("contract", format!("n{} can't restart: {e}", node + 1)))
     }

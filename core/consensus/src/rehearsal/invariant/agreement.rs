@@ -48,11 +48,13 @@ impl Invariant for Agreement {
 }
 
 impl Agreement {
+    /// What was decided at this place, if anything.
+    pub(crate) fn at(&self, class: u16, place: u64) -> Option<Value> {
+        let places = self.decided.get(usize::from(class))?;
+        places.get((place as usize).checked_sub(1)?)?.map(|(value, _)| value)
+    }
     /// Whether this place was decided by somebody.
     pub(crate) fn knows(&self, class: u16, place: u64) -> bool {
-        self.decided
-            .get(usize::from(class))
-            .and_then(|p| p.get(place as usize - 1))
-            .is_some_and(Option::is_some)
+        self.at(class, place).is_some()
     }
 }

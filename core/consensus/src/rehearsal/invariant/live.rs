@@ -7,7 +7,7 @@
 use super::super::fact::Fact;
 use super::Invariant;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 /// Progress comes back.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +21,16 @@ impl Invariant for Live {
             Fact::Stuck { applied: (least, most), left } => Err(format!(
                 "the bound after healing has passed: nodes have applied {least} to {most}, {left} commands are not acknowledged"
             )),
-            Fact::Survived { acknowledged: 0 } => {
-                Err("a quorum was connected, and nothing was acknowledged in the second half of the cut"
-                    .to_string())
-            }
+            Fact::Survived { silent: (most, bound) } if most > bound => Err(format!(
+                "a quorum was connected, and nothing was acknowledged for {} ms while {} ms are allowed",
+                most / 1_000_000,
+                bound / 1_000_000
+            )),
+            Fact::Served { after: (waited, bound) } if waited > bound => Err(format!(
+                "all faults were over, and nothing was acknowledged for {} ms while {} ms are allowed",
+                waited / 1_000_000,
+                bound / 1_000_000
+            )),
             _ => Ok(()),
         }
     }
