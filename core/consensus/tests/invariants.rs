@@ -161,6 +161,13 @@ fn one_leader_a_ballot_who_holds_what_is_decided_and_one_value_a_ballot() {
 }
 
 #[test]
+fn an_epoch_is_ended_by_who_asked_for_it() {
+    let end = decided(A, 1, Value::Seal(7), None);
+    assert_eq!(breaks::<OnlyProposed>(&[end]), Some(0));
+    assert_eq!(breaks::<OnlyProposed>(&[Fact::Ends { seal: 7 }, end]), None);
+}
+
+#[test]
 fn an_epoch_ends_at_one_place_and_takes_nothing_behind_it() {
     let sealed = |node, order| Fact::Sealed { node, order };
     assert_eq!(breaks::<Sealed>(&[sealed(A, 4), sealed(B, 4), sealed(A, 5)]), Some(2));

@@ -8,6 +8,7 @@ use crate::rehearsal::{Evidence, Liar, Place, Subject};
 use crate::step::Payload;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use ed25519_dalek::SigningKey;
 
@@ -25,6 +26,8 @@ pub struct Rehearsed {
 /// The operator's secret: no member has it.
 pub const OPERATOR: [u8; 32] = [0x0b; 32];
 
+const REALM: [u8; 32] = [7; 32];
+
 /// The secret that a rehearsal gives a member.
 fn secret(node: NodeId) -> [u8; 32] {
     blake3::derive_key("dwcp rehearsal secret", &node.0.to_le_bytes())
@@ -39,7 +42,7 @@ fn shared(a: NodeId, b: NodeId) -> [u8; 32] {
 #[must_use]
 pub fn parameters(me: NodeId, members: &[NodeId], patience: Duration) -> Parameters {
     Parameters {
-        realm: [7; 32],
+        realm: REALM,
         me,
         members: members.to_vec(),
         first: 0,
@@ -110,6 +113,10 @@ impl Subject for Rehearsed {
     fn liar(&self, place: &Place<'_>, kind: u64) -> Option<Box<dyn Liar<Pbft>>> {
         let kind = self.kind.unwrap_or(kind);
         Some(Box::new(Tongue::new(self.config(place), place.seed, kind)))
+    }
+
+    fn seal(&self, record: Bytes) -> Bytes {
+        super::seal::seal(&OPERATOR, &REALM, &record)
     }
 
     fn enough(&self, members: usize, disks: NodeSet) -> bool {

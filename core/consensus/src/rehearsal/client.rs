@@ -66,7 +66,12 @@ impl<S: Subject> World<'_, S> {
             let token = self.ask(node, None);
             self.see(node, Fact::Proposed { node: self.members[node], token, number })?;
             let seals = self.now >= self.plan.seals_from && self.below(SEALED, SEAL, 0) == 0;
-            batch.push((Token(token), if seals { Payload::Seal(bytes) } else { Payload::Command(bytes) }));
+            let payload =
+                if seals { Payload::Seal(self.subject.seal(bytes)) } else { Payload::Command(bytes) };
+            if let (Value::Seal(seal), _) = self.value(&payload) {
+                self.see(node, Fact::Ends { seal })?;
+            }
+            batch.push((Token(token), payload));
         }
         self.step(node, Input::Propose(batch))?;
         if self.plan.reads > 0 && self.below(65_536, READ, 0) < u64::from(self.plan.reads) {

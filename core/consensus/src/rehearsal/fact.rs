@@ -41,6 +41,11 @@ pub enum Fact {
         /// The command's number.
         number: u32,
     },
+    /// A client asks for the end of the epoch.
+    Ends {
+        /// The digest of the seal.
+        seal: u64,
+    },
     /// A read was asked for.
     Asked {
         /// Where.

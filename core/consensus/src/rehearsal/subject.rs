@@ -143,6 +143,10 @@ pub trait Subject: Clone + Debug {
     }
     /// What this record says was accepted: index, ballot, value.
     fn accepted(&self, _record: &<Self::P as Protocol>::Record, _each: &mut dyn FnMut(u64, u64, &Payload)) {}
+    /// A seal as its clients propose it: signed, where the protocol asks for that.
+    fn seal(&self, record: Bytes) -> Bytes {
+        record
+    }
     /// Whether who has given out a seal takes no proposals any more.
     fn refuses_when_sealed(&self) -> bool {
         false
