@@ -175,7 +175,7 @@ const fn sets(action: &Action) -> (Option<&Who>, Option<&Who>) {
         Action::Partition(a, b) | Action::Cut(a, b) | Action::Clog(a, b) | Action::Slow(a, b, _) => {
             (Some(a), Some(b))
         }
-        Action::RegionLose(_) => (None, None),
+        Action::RegionLose(_) | Action::Switch(_) => (None, None),
     }
 }
 
@@ -236,9 +236,11 @@ pub fn faults(act: &Act, cast: &Cast<'_>) -> Vec<Fault> {
         Action::DiskTorn(a) => each(a, Effect::TornWrite {}),
         Action::ClockJump(a, nanos) => each(a, Effect::ClockJump { nanos: *nanos }),
         Action::ClockDrift(a, ppm) => each(a, Effect::ClockDrift { ppm: *ppm }),
-        Action::MembersRemove(_) | Action::MembersAdd(_) | Action::Transfer(_) | Action::Snapshot(_) => {
-            Vec::new()
-        }
+        Action::MembersRemove(_)
+        | Action::MembersAdd(_)
+        | Action::Transfer(_)
+        | Action::Snapshot(_)
+        | Action::Switch(_) => Vec::new(),
     }
 }
 
@@ -249,6 +251,7 @@ pub fn asked(act: &Act, cast: &Cast<'_>) -> Vec<NodeId> {
         Action::MembersRemove(a) | Action::MembersAdd(a) | Action::Transfer(a) | Action::Snapshot(a) => {
             cast.set(a, act.nth)
         }
+        Action::Switch(_) => cast.set(&Who::Any, act.nth).into_iter().take(1).collect(),
         _ => Vec::new(),
     }
 }
@@ -258,7 +261,11 @@ pub fn asked(act: &Act, cast: &Cast<'_>) -> Vec<NodeId> {
 pub const fn is_request(act: &Act) -> bool {
     matches!(
         act.action,
-        Action::MembersRemove(_) | Action::MembersAdd(_) | Action::Transfer(_) | Action::Snapshot(_)
+        Action::MembersRemove(_)
+            | Action::MembersAdd(_)
+            | Action::Transfer(_)
+            | Action::Snapshot(_)
+            | Action::Switch(_)
     )
 }
 

@@ -17,6 +17,7 @@ use crate::invariant::Property;
 use action::Action;
 use dwcp_env::{ByteCount, Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
+use dwcp_node::EngineKind;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_runtime_sim::swarm::Family;
 use dwcp_workload::{Sizes, Use};
@@ -128,6 +129,9 @@ pub struct NodeSettings {
     pub election: Option<Duration>,
     /// Entries between checkpoints of the store, after which the log is trimmed.
     pub checkpoint_after: Option<u64>,
+    /// The engine of the strong keyspace's first epoch.
+    #[serde(default)]
+    pub engine: EngineKind,
     /// The size of a segment of the log; small ones are changed and removed often.
     #[serde(default)]
     pub wal_segment: Option<ByteCount>,

@@ -7,6 +7,7 @@
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::SyncPolicy;
+use dwcp_node::EngineKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -35,6 +36,10 @@ pub struct File {
     /// How patient elections are: `lan` (one site) or `wan` (regions). Cluster-wide.
     #[serde(default)]
     pub timing: Timing,
+    /// The engine that strong keyspaces begin with: `raft`, `paxos` or `epaxos`. Cluster-wide; later ones are the cluster's own
+    /// decision (`dwcp consensus switch`).
+    #[serde(default)]
+    pub engine: EngineKind,
     /// Set on a node that joins a formed cluster: it waits to be added with `dwcp member add`.
     #[serde(default)]
     pub join: bool,

@@ -261,7 +261,13 @@ fn node_config(file: &File) -> NodeConfig {
     let mut groups: Vec<GroupSpec> = file
         .keyspaces()
         .into_iter()
-        .map(|(keyspace, id)| GroupSpec { id, keyspace, initial: initial.clone(), known: known.clone() })
+        .map(|(keyspace, id)| GroupSpec {
+            id,
+            keyspace,
+            engine: file.engine,
+            initial: initial.clone(),
+            known: known.clone(),
+        })
         .collect();
     groups.sort_by_key(|g: &GroupSpec| g.id);
     debug_assert_eq!(groups.first().map(|g| g.id), Some(GroupId(0)));

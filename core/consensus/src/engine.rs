@@ -208,6 +208,8 @@ pub trait StateMachine: Send + 'static {
     fn apply(&mut self, at: Position, command: &Bytes) -> Self::Response;
     /// Notes an entry without a command; `engine_record` replaces the engine's record if given.
     fn note(&mut self, at: Position, engine_record: Option<Bytes>);
+    /// Replaces the engine's record without moving on: what it says belongs to the position last applied.
+    fn record(&mut self, engine_record: Bytes);
     /// The answer to a proposal that carries no command (members, seals).
     fn blank_response(&self) -> Self::Response;
 

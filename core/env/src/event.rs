@@ -109,6 +109,15 @@ events! {
         /// The last term seen.
         term: u64,
     }
+    /// A group has begun an epoch under an engine, as this node sees it.
+    EpochBegun "chain.epoch_begun" Info Metric::Count("dwcp_consensus_epochs_total", "Epochs begun, over all groups."), {
+        /// Which group.
+        group: GroupId,
+        /// Its number.
+        epoch: u64,
+        /// Its engine.
+        engine: String,
+    }
     /// The voters of a group have changed.
     MembersChanged "raft.members_changed" Info Metric::Count("dwcp_raft_membership_changes_total", "Membership changes applied."), {
         /// Which group.

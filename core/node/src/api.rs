@@ -4,6 +4,7 @@
 //! Every ask names a group; all but [`Ask::Watch`] and [`Ask::Snapshot`] get one answer.
 
 use bytes::Bytes;
+use dwcp_chain::{Past, Spec, Switch};
 use dwcp_consensus::{MemberChange, Members, Position, Role};
 use dwcp_env::{ByteCount, GroupId, NodeId};
 use dwcp_store::api::{self, LeaseId, Op, OpError, RangeRequest, RangeResponse, Revision, Stamp, WatchEvent};
@@ -102,6 +103,16 @@ pub enum Ask {
     ChangeMembers(MemberChange),
     /// Leadership is to go to this member.
     MoveLeader(NodeId),
+    /// The next epoch is to begin: another engine, other quorums.
+    Switch {
+        /// The epoch it is to follow: asked again, it does nothing more. `None`: whichever runs, unless that is under this
+        /// engine and these quorums already.
+        after: Option<u32>,
+        /// What is to follow.
+        to: Switch,
+    },
+    /// Which engine orders the group's commands, as this node sees it, and where its members are.
+    Consensus,
     /// A hash over the content up to a revision (0: the current one), equal on all members.
     HashKv(Revision),
     /// The newest state as a stream of pieces, after a checkpoint made now.
@@ -120,15 +131,22 @@ impl Ask {
             | Self::LeaseTimeToLive { .. }
             | Self::Leases
             | Self::ChangeMembers(_)
-            | Self::MoveLeader(_) => true,
+            | Self::MoveLeader(_)
+            | Self::Switch { .. } => true,
             Self::Range { serializable, .. } => !*serializable,
             Self::Watch(_)
             | Self::Status
             | Self::Members
+            | Self::Consensus
             | Self::HashKv(_)
             | Self::Snapshot
             | Self::Eventual(_) => false,
         }
+    }
+    /// Whether it is answered by who keeps time for leases.
+    #[must_use]
+    pub(crate) const fn needs_keeper(&self) -> bool {
+        matches!(self, Self::LeaseKeepAlive(_) | Self::LeaseTimeToLive { .. })
     }
     /// Whether asking again may do harm: true of what changes state, is not an absolute statement,
     /// and carries no session.
@@ -185,6 +203,8 @@ pub enum Answer {
     Status(GroupStatus),
     /// The group's members.
     Members(Members),
+    /// Its epoch and engine.
+    Consensus(ConsensusStatus),
     /// Done.
     Done,
     /// A hash of the content.
@@ -207,6 +227,31 @@ pub enum Answer {
     },
     /// Of an eventual keyspace.
     Eventual(dwcp_eventual::Answer),
+}
+
+/// Which engine orders a group's commands, as one node sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConsensusStatus {
+    /// Which node says so.
+    pub node: NodeId,
+    /// The epoch its state is in.
+    pub spec: Spec,
+    /// The index of the seal that began it; 0 for the first.
+    pub base: u64,
+    /// The epochs before it that are remembered, oldest first.
+    pub past: Vec<Past>,
+    /// What the node is to the epoch.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Where commands go: the leader known; the node itself where every member serves.
+    pub leader: Option<NodeId>,
+    /// The last index applied here.
+    pub applied: u64,
+    /// Whether it takes no part in the epoch because its disk lost what it had promised there.
+    pub silent: bool,
+    /// Where others are by their own word: epoch and index applied. Empty in a first epoch under Raft.
+    pub peers: BTreeMap<NodeId, (u32, u64)>,
 }
 
 /// How a node sees a group.

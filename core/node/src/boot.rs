@@ -7,11 +7,12 @@ use crate::config::{GroupSpec, NodeConfig};
 use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::node::{Node, Out};
-use crate::repair::{Fetch, Missing, Repair, begin_log_at};
+use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
 use dwcp_consensus::StateMachine as _;
 use dwcp_env::exec::Pick;
 use dwcp_env::{DiskError, Event, GroupId, NodeId, Now, Purpose, World};
-use dwcp_raft::{GroupConfig, RaftHost};
+use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
+use dwcp_raft::GroupConfig;
 use dwcp_store::{LeaseClock, Store, StoreError, StoreOptions, Watchers};
 use dwcp_wal::{GroupLog, Lost, Recovered, Wal, WalError};
 use spin::Mutex;
@@ -84,14 +85,14 @@ impl Node {
     pub fn boot(config: NodeConfig, world: &World) -> Result<Self, BootError> {
         let (wal, mut recovered) = Wal::open(world, config.wal)?;
         let wal = Arc::new(Mutex::new(wal));
-        let host = RaftHost::new(
+        let host = ChainHost::new(
             pick(world),
             world.seed.part(ENGINES, config.node.0),
             wal.clone(),
             world.probe.clone(),
         );
         // Tokens name calls to peers: those of an earlier incarnation must not be mistaken for ours.
-        let first_token = (world.seed.part(TOKENS, config.node.0).0 >> 33) << 32;
+        let first_token = (world.seed.part(TOKENS, config.node.0).0 >> 34) << 32;
         #[cfg(feature = "planted-bugs")]
         let first_token = if config.bugs.tokens_restart { 0 } else { first_token };
         tell_damage(world, &recovered);
@@ -99,12 +100,21 @@ impl Node {
         let specs = config.groups.clone();
         let mut node = Self::new(config, world.probe.clone(), wal, host, first_token);
         for spec in specs {
-            let log = recovered.groups.remove(&spec.id).unwrap_or_default();
-            let forgotten = recovered.unknown_lost && log == GroupLog::default();
-            if forgotten || log.vote_lost {
+            let (store, whole) = open_store(&node.config, &spec, world)?;
+            let unfit = |why: &str| BootError::Engine { group: spec.id, why: why.to_string() };
+            let record = ChainRecord::decode(&store.applied().1).map_err(unfit)?;
+            let known = record.is_some();
+            let record = record.unwrap_or_else(|| ChainRecord::genesis(spec.genesis().unwrap_or_default()));
+            let mut found = Found::take(&mut recovered, spec.id, whole);
+            // Only Raft's log can be made good entry by entry; what else is damaged the chain goes round.
+            let slot = found.slot(spec.id, &record.spec).filter(|_| {
+                record.spec.engine == EngineKind::Raft && (known || !found.has_later_epochs())
+            });
+            let log = slot.map(|slot| std::mem::take(found.log_mut(slot))).unwrap_or_default();
+            let forgotten = recovered.unknown_lost && slot == Some(spec.id) && log == GroupLog::default();
+            if forgotten || log.vote_lost || found.is_amnesiac() {
                 return Err(BootError::Amnesia { group: spec.id, node: node.config.node });
             }
-            let (store, whole) = open_store(&node.config, &spec, world)?;
             let mut group = Group {
                 id: spec.id,
                 keyspace: spec.keyspace.clone(),
@@ -118,7 +128,18 @@ impl Node {
                 watches: BTreeMap::new(),
                 more_to_watch: false,
             };
-            let repair = plan_repair(&node, &group, log, &recovered, whole);
+            let Some(slot) = slot else {
+                if !whole && spec.peers(node.config.node).next().is_none() {
+                    let lost = "its state is missing".to_string();
+                    return Err(BootError::Alone { group: spec.id, lost });
+                }
+                node.groups.insert(spec.id, group);
+                node.start_group(world.now, spec.id, found)
+                    .map_err(|why| BootError::Engine { group: spec.id, why })?;
+                continue;
+            };
+            let place = Place { slot, record, found };
+            let repair = plan_repair(&node, &group, place, log, &recovered, whole);
             #[cfg(feature = "planted-bugs")]
             let repair = match &node.config.bugs {
                 bugs if bugs.repair_guesses => repair.guessed(),
@@ -131,9 +152,9 @@ impl Node {
                 return Err(BootError::Alone { group: spec.id, lost: repair.lost() });
             }
             if clean {
-                repair.cut(spec.id, &mut node.wal.lock());
+                repair.cut(&mut node.wal.lock());
                 node.groups.insert(spec.id, group);
-                node.start_group(world.now, spec.id, repair.log)
+                node.start_group(world.now, spec.id, repair.into_found())
                     .map_err(|why| BootError::Engine { group: spec.id, why })?;
             } else {
                 group.repair = Some(Box::new(repair));
@@ -146,26 +167,27 @@ impl Node {
                 .map_err(|why| BootError::Eventual { group, why })?;
             node.eventual.insert(group, found);
         }
+        end_unknown_slots(&recovered, &node.wal);
         world.probe.event(&Event::NodeStarted { records, took: dwcp_env::Duration::ZERO });
         Ok(node)
     }
 
     /// Starts the engine of a group whose state and log are whole.
-    pub(crate) fn start_group(&mut self, now: Now, group: GroupId, log: GroupLog) -> Result<(), String> {
+    pub(crate) fn start_group(&mut self, now: Now, group: GroupId, found: Found) -> Result<(), String> {
         let spec = self.config.groups.iter().find(|s| s.id == group);
-        let initial = spec.and_then(|s| s.initial.clone());
-        let initial = initial.map(|m| m.nodes);
-        let config = GroupConfig { node: self.config.node, initial, ..self.config.engine.clone() };
+        let raft = GroupConfig { node: self.config.node, initial: None, ..self.config.engine.clone() };
+        let known = spec.into_iter().flat_map(|s| s.peers(raft.node)).collect();
+        let config = ChainConfig { raft, genesis: spec.and_then(GroupSpec::genesis), known };
         let store = self.groups.get(&group).map(|g| g.store.clone());
         let Some(store) = store else { return Err("no such group".into()) };
-        self.host.add_group(now, group, config, store, log).map_err(|e| e.to_string())
+        self.host.add_group(now, group, config, store, found)
     }
 
     /// Tells the world which links the members of all groups call for, if that has changed.
     pub(crate) fn tell_peers(&mut self, out: &mut Out) {
         let mut changed = false;
         for (id, group) in &mut self.groups {
-            let at = self.host.group(*id).map(dwcp_raft::RaftGroup::members_at);
+            let at = self.host.members_at(*id);
             changed |= at.is_some() && at != group.told_members_at;
             group.told_members_at = at.or(group.told_members_at);
         }
@@ -183,6 +205,19 @@ impl Node {
         if !peers.is_empty() {
             out.peers = Some(peers.into_iter().collect());
         }
+    }
+}
+
+impl GroupSpec {
+    /// Its first epoch, on those that form it.
+    fn genesis(&self) -> Option<Spec> {
+        let members = self.initial.clone()?;
+        Some(Spec { members, engine: self.engine, ..Spec::default() })
+    }
+    /// Who else is known to have it.
+    fn peers(&self, me: NodeId) -> impl Iterator<Item = NodeId> {
+        let initial = self.initial.iter().flat_map(|m| m.nodes.keys());
+        initial.chain(&self.known).copied().filter(move |n| *n != me)
     }
 }
 
@@ -245,17 +280,25 @@ fn open_store(config: &NodeConfig, spec: &GroupSpec, world: &World) -> Result<(S
 const READS: u32 = 3;
 
 /// What is missing of a group, given what its log and its store still have.
-fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered, whole: bool) -> Repair {
-    let (applied, record) = group.store().applied();
+fn plan_repair(
+    node: &Node,
+    group: &Group,
+    place: Place,
+    log: GroupLog,
+    recovered: &Recovered,
+    whole: bool,
+) -> Repair {
+    let applied = group.store().applied().0.and_then(|at| place.record.inner(at));
+    let base = place.record.base;
     let mut fetch = None;
     let mut missing = BTreeMap::new();
-    for damage in recovered.damage.iter().filter(|d| d.group == Some(group.id)) {
+    for damage in recovered.damage.iter().filter(|d| d.group == Some(place.slot)) {
         match damage.lost {
             Lost::Entry { index, .. } if applied.is_some_and(|a| a.index >= index) => {}
             Lost::Entry { index, term: Some(term), crc } => {
                 missing.insert(index, Missing { term, crc });
             }
-            Lost::Entry { .. } => fetch = log.last.map(Fetch::reaching),
+            Lost::Entry { .. } => fetch = log.last.map(|last| Fetch::reaching(base + last)),
             Lost::Vote | Lost::Unknown { .. } => {}
         }
     }
@@ -265,15 +308,16 @@ fn plan_repair(node: &Node, group: &Group, log: GroupLog, recovered: &Recovered,
     let behind = applied.map_or(0, |a| a.index) < purged;
     if (behind || !whole) && fetch.is_none() {
         node.probe.sometimes("repair.state_behind_its_log", behind && whole);
-        fetch = log.purged.map(|(_, index)| Fetch::reaching(index));
+        fetch = log.purged.map(|(_, index)| Fetch::reaching(base + index));
     }
     let me = node.config.node;
     let spec = node.config.groups.iter().find(|s| s.id == group.id);
-    let members = dwcp_raft::members_of(&record).or_else(|| spec.and_then(|s| s.initial.clone()));
+    let kept = dwcp_raft::members_of(&place.record.inner);
+    let members = kept.or_else(|| spec.and_then(|s| s.initial.clone()));
     let members = members.map(|m| m.nodes.into_keys().collect());
     let known = members.or_else(|| spec.map(|s| s.known.clone())).unwrap_or_default();
     let peers = known.into_iter().filter(|n| *n != me).collect();
-    let mut repair = Repair::new(log, fetch, missing, peers);
+    let mut repair = Repair::new(place, log, fetch, missing, peers);
     if let Some(applied) = applied {
         begin_log_at(&mut repair, applied);
     }

@@ -3,6 +3,7 @@
 //! Two kinds of settings. *Cluster-wide* ones (cluster, groups, timing) must agree on all nodes;
 //! *per process* ones (sizes, caches) are free. None changes while the node runs.
 
+use dwcp_chain::EngineKind;
 use dwcp_consensus::Members;
 use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
 use dwcp_eventual::EventualSpec;
@@ -39,6 +40,8 @@ pub struct GroupSpec {
     pub id: GroupId,
     /// The keyspace it holds.
     pub keyspace: String,
+    /// The engine of its first epoch, the same on all nodes; later ones are the group's own decision.
+    pub engine: EngineKind,
     /// Who forms it, the same on all of them; `None` on a node that joins a formed one.
     pub initial: Option<Members>,
     /// Whom to ask for what was lost to the disk, should the members be lost with it.

@@ -141,7 +141,7 @@ impl Node {
     fn tell_roster(&mut self, now: Now, id: GroupId) {
         let Some(e) = self.eventual.get(&id) else { return };
         let Some(strong) = self.groups.get(&e.strong).filter(|g| g.repair.is_none()) else { return };
-        let members_at = self.host.group(e.strong).map(dwcp_raft::RaftGroup::members_at);
+        let members_at = self.host.members_at(e.strong);
         let revision = strong.store().revision();
         let kept = (Some(revision) != e.seen_revision).then(|| {
             let prefix = e.replica.roster_prefix();

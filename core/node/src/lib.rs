@@ -35,11 +35,12 @@ mod repair;
 mod route;
 mod serve;
 
-pub use api::{Answer, Ask, AskError, GroupStatus, LeaseStatus, Request, Response, WatchRequest};
+pub use api::{Answer, Ask, AskError, ConsensusStatus, GroupStatus, LeaseStatus, Request, Response, WatchRequest};
 pub use boot::BootError;
 #[cfg(feature = "planted-bugs")]
 pub use config::NodeBugs;
 pub use config::{GroupSpec, NodeConfig};
+pub use dwcp_chain::{EngineKind, Spec, Switch};
 pub use look::Sight;
 pub use node::Node;
 pub use peer::{Call, PeerMessage};

@@ -32,8 +32,7 @@ impl Node {
     #[must_use]
     pub fn look(&self, group: GroupId) -> Sight {
         let Some(g) = self.groups.get(&group) else { return Sight::default() };
-        let engine = self.host.group(group);
-        let brief = engine.map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+        let brief = self.host.brief(group);
         let store = g.store();
         Sight {
             role: brief.role,
@@ -42,7 +41,7 @@ impl Node {
             committed_index: brief.committed_index,
             applied: store.position(),
             revision: store.revision(),
-            repairing: g.repair.is_some() || engine.is_some_and(dwcp_raft::RaftGroup::is_suspect),
+            repairing: g.repair.is_some() || self.host.is_suspect(group),
         }
     }
     /// Its replica of an eventual keyspace.
@@ -62,7 +61,7 @@ impl Node {
     /// [`dwcp_raft::command_of`] it.
     #[must_use]
     pub fn entry(&self, group: GroupId, index: u64) -> Option<(u64, Bytes)> {
-        self.host.group(group)?.entry(index)
+        self.host.entry_at(group, index)
     }
     /// The leases of this node's own state: name, life in seconds, number of keys.
     #[must_use]

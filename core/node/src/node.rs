@@ -14,7 +14,8 @@ use dwcp_env::{
     DiskError, Event, GroupId, Input, Instant, JobId, JobResult, Lane, Machine, NodeId, Now, Outputs,
     PeerFault, Probe, Send, Ticket,
 };
-use dwcp_raft::{RaftHost, SharedWal};
+use dwcp_chain::{ChainHost, EngineKind};
+use dwcp_raft::SharedWal;
 use dwcp_store::Store;
 use dwcp_store::api::Applied;
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub struct Node {
     pub(crate) patience: Patience,
     pub(crate) probe: Probe,
     pub(crate) wal: SharedWal,
-    pub(crate) host: RaftHost<Store>,
+    pub(crate) host: ChainHost<Store>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) eventual: BTreeMap<GroupId, EventualGroup>,
     pub(crate) questions: Questions,
@@ -88,7 +89,7 @@ impl Node {
         config: NodeConfig,
         probe: Probe,
         wal: SharedWal,
-        host: RaftHost<Store>,
+        host: ChainHost<Store>,
         first_token: u64,
     ) -> Self {
         Self {
@@ -180,7 +181,7 @@ impl Node {
         match parse(from, body) {
             Ok(Body::Engine(group, message)) => {
                 if self.groups.contains_key(&group) && !self.repairing(group) {
-                    self.host.message(group, from, lane, &message);
+                    self.host.message(now, group, from, lane, &message);
                 }
             }
             Ok(Body::Eventual(group, message)) => self.on_eventual(now, from, group, &message),
@@ -233,7 +234,7 @@ impl Node {
 
     fn on_job(&mut self, now: Now, job: JobId, result: JobResult, out: &mut Out) {
         if job.0 < OWN_JOBS {
-            self.host.job_done(job, result);
+            self.host.job_done(now, job, result);
         } else if let Some(mine) = self.jobs.remove(&job) {
             self.on_own_job(now, mine, result, out);
         }
@@ -287,7 +288,7 @@ impl Node {
     fn failure(&self) -> Option<String> {
         self.groups.values().find_map(|g| {
             let store = g.store().failure().map(ToString::to_string);
-            store.or_else(|| self.host.group(g.id).and_then(dwcp_raft::RaftGroup::fatal))
+            store.or_else(|| self.host.fatal(g.id))
         })
     }
 
@@ -298,14 +299,12 @@ impl Node {
 
     /// Term and leader of a group, as its engine sees them.
     pub(crate) fn engine_leader(&self, group: GroupId) -> (u64, Option<NodeId>) {
-        self.host.group(group).map_or((0, None), |g| {
-            let brief = g.brief();
-            (brief.term, brief.leader)
-        })
+        let brief = self.host.brief(group);
+        (brief.term, brief.leader)
     }
 
     pub(crate) fn engine_status(&self, group: GroupId) -> dwcp_consensus::Status {
-        self.host.group(group).map(dwcp_raft::RaftGroup::status).unwrap_or_default()
+        self.host.status(group)
     }
 
     pub(crate) fn repairing(&self, group: GroupId) -> bool {
@@ -332,7 +331,7 @@ impl Node {
         for (id, to) in self.led_groups() {
             let token = self.own_question(id, Ask::MoveLeader(to), deadline);
             if let Some(token) = token {
-                self.host.transfer_leader(id, token, to);
+                self.host.transfer_leader(now, id, token, to);
             }
         }
     }
@@ -360,7 +359,12 @@ impl Node {
     /// Groups this node leads with others who could, and the best of these: the one whose log reaches furthest.
     fn led_groups(&self) -> Vec<(GroupId, NodeId)> {
         let me = self.config.node;
-        let led = self.groups.keys().filter(|id| self.leader(**id) == Some(me));
+        let leads = |id: GroupId| {
+            let brief = self.host.brief(id);
+            // Where every member serves there is nothing to hand over.
+            brief.leader == Some(me) && brief.engine != EngineKind::EPaxos
+        };
+        let led = self.groups.keys().filter(|id| leads(**id));
         led.filter_map(|id| {
             let status = self.engine_status(*id);
             let voters = status.members.voters.iter().filter(|v| **v != me);

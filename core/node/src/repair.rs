@@ -23,6 +23,7 @@ use crate::node::{Node, Out};
 use crate::peer::{About, PeerMessage, peer_body};
 use crate::serve::{NodeJob, piece_of};
 use bytes::Bytes;
+use dwcp_chain::{ChainRecord, Found};
 use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine as _};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now, PeerFault, Send};
 use dwcp_wal::{GroupLog, LogEntry, Lsn, Record, Wal};
@@ -64,9 +65,21 @@ impl Fetch {
     }
 }
 
+/// Which epoch's log is repaired: positions of the log are the epoch's own, those that peers are told the chain's.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) slot: GroupId,
+    pub(crate) record: ChainRecord,
+    /// All else the log holds of the group.
+    pub(crate) found: Found,
+}
+
 /// The repair of one group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Repair {
+    place: Place,
+    /// A checkpoint of a later epoch was installed: this log is over.
+    left: bool,
     pub(crate) log: GroupLog,
     pub(crate) fetch: Option<Fetch>,
     pub(crate) missing: BTreeMap<u64, Missing>,
@@ -95,12 +108,15 @@ impl fmt::Display for Repair {
 
 impl Repair {
     pub(crate) fn new(
+        place: Place,
         log: GroupLog,
         fetch: Option<Fetch>,
         missing: BTreeMap<u64, Missing>,
         peers: Vec<NodeId>,
     ) -> Self {
         Self {
+            place,
+            left: false,
             log,
             fetch,
             missing,
@@ -114,9 +130,32 @@ impl Repair {
     }
 
     /// Cuts off on the disk what was found to have been never decided. Whatever is appended later lies behind it.
-    pub(crate) fn cut(&mut self, group: GroupId, wal: &mut Wal) {
+    pub(crate) fn cut(&mut self, wal: &mut Wal) {
         if let Some(after) = self.cut_after.take() {
-            wal.append(group, Record::Truncate { after: Some(after) });
+            wal.append(self.place.slot, Record::Truncate { after: Some(after) });
+        }
+    }
+
+    /// What the engine is started with.
+    pub(crate) fn into_found(mut self) -> Found {
+        if !self.left {
+            *self.place.found.log_mut(self.place.slot) = self.log;
+        }
+        self.place.found.state_is_whole();
+        self.place.found
+    }
+
+    /// The state is a peer's checkpoint now.
+    fn begin_behind(&mut self, checkpoint: &Checkpointed) {
+        match self.place.record.inner(checkpoint.at) {
+            Some(at) => begin_log_at(self, at),
+            None => {
+                // Of a later epoch: nothing of this one's log is needed.
+                self.left = true;
+                (self.log, self.cut_after) = (GroupLog::default(), None);
+                self.missing.clear();
+                self.found.clear();
+            }
         }
     }
 
@@ -213,6 +252,7 @@ impl Node {
 
     fn on_entry(&mut self, from: NodeId, group: GroupId, at: Position, payload: Bytes) {
         let Some(repair) = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut()) else { return };
+        let Some(at) = repair.place.record.inner(at) else { return };
         let Some(wanted) = repair.missing.get(&at.index).copied().filter(|m| m.term == at.term) else {
             return;
         };
@@ -233,7 +273,8 @@ impl Node {
     fn on_entry_gone(&mut self, now: Now, group: GroupId, at: Position, checkpoint: Option<Position>) {
         let Some(repair) = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut()) else { return };
         let covered = checkpoint.is_some_and(|c| c.index >= at.index);
-        if covered && repair.missing.contains_key(&at.index) && repair.fetch.is_none() {
+        let missing = repair.place.record.inner(at).is_some_and(|at| repair.missing.contains_key(&at.index));
+        if covered && missing && repair.fetch.is_none() {
             repair.fetch = Some(Fetch::reaching(at.index));
             repair.ask_at = now.mono;
         }
@@ -298,10 +339,11 @@ impl Node {
         let store = g.store.clone();
         let Some(repair) = g.repair.as_mut() else { return };
         let Some(Fetch { receiving: Some((from, checkpoint, _)), .. }) = repair.fetch.clone() else { return };
-        match store.lock().install_done(result) {
+        let installed = store.lock().install_done(result);
+        match installed {
             Ok(()) => {
                 repair.fetch = None;
-                begin_log_at(repair, checkpoint.at);
+                repair.begin_behind(&checkpoint);
                 self.probe.reachable("repair.state_from_peer");
                 self.probe.event(&Event::Repaired { what: format!("state of {group}"), from });
             }
@@ -319,22 +361,21 @@ impl Node {
             return;
         }
         let mut wal = self.wal.lock();
-        repair.cut(group, &mut wal);
+        repair.cut(&mut wal);
         let written = *repair.written.get_or_insert_with(|| {
             let found = std::mem::take(&mut repair.found);
             for (index, entry) in found {
-                wal.repair(group, index, entry.term, entry.payload.clone());
+                wal.repair(repair.place.slot, index, entry.term, entry.payload.clone());
                 repair.log.entries.push(entry);
             }
             repair.log.entries.sort_by_key(|e| e.index);
-            wal.healed(group)
+            wal.healed(repair.place.slot)
         });
         let durable = wal.durable() >= written;
         drop(wal);
         if durable {
-            let log = std::mem::take(&mut repair.log);
-            g.repair = None;
-            if let Err(why) = self.start_group(now, group, log) {
+            let Some(repair) = g.repair.take() else { return };
+            if let Err(why) = self.start_group(now, group, repair.into_found()) {
                 self.fail(why, out);
             }
         }
@@ -346,9 +387,9 @@ impl Node {
         if self.repairing(group) {
             return;
         }
-        let message = match self.host.group(group).and_then(|g| g.entry(at.index)) {
-            Some((term, payload)) if term == at.term => PeerMessage::Entry { at, payload },
-            _ => {
+        let message = match self.host.entry(group, at) {
+            Some((at, payload)) => PeerMessage::Entry { at, payload },
+            None => {
                 let checkpoint = self.groups.get(&group).and_then(|g| g.store().current_checkpoint());
                 PeerMessage::EntryGone { at, checkpoint: checkpoint.map(|c| c.at) }
             }
@@ -431,7 +472,7 @@ fn questions_for(repair: &mut Repair) -> Vec<(NodeId, PeerMessage)> {
         .missing
         .iter()
         .take(ASKED_AT_ONCE)
-        .map(|(index, m)| Position { term: m.term, index: *index })
+        .map(|(index, m)| repair.place.record.outer(Position { term: m.term, index: *index }))
         .collect();
     let Some(to) = repair.peer() else { return Vec::new() };
     wanted.into_iter().map(|at| (to, PeerMessage::EntryWanted { at })).collect()
@@ -478,6 +519,10 @@ mod tests {
         }
     }
 
+    fn place() -> Place {
+        Place { slot: GroupId(0), record: ChainRecord::default(), found: Found::nothing() }
+    }
+
     #[test]
     fn a_log_goes_on_from_a_checkpoint_or_ends_there() {
         for (name, terms, missing, at, kept, cut) in [
@@ -490,7 +535,7 @@ mod tests {
             ("nothing behind it, and one damaged", &[1, 1], Some((3, 2)), (1, 2), vec![], None),
         ] {
             let missing = missing.map(|(i, term)| (i, Missing { term, crc: None })).into_iter().collect();
-            let mut repair = Repair::new(log((1, 0), terms), None, missing, Vec::new());
+            let mut repair = Repair::new(place(), log((1, 0), terms), None, missing, Vec::new());
             begin_log_at(&mut repair, Position { term: at.0, index: at.1 });
             let left: Vec<(u64, u64)> = repair.log.entries.iter().map(|e| (e.index, e.term)).collect();
             assert_eq!(left, kept, "{name}");

@@ -36,7 +36,7 @@ impl Node {
                 reply(out, id, Err(AskError::Refused(why)), true);
             }
             Ask::Watch(watch) => self.begin_watch(id, group, watch, out),
-            Ask::Status | Ask::Members | Ask::HashKv(_) | Ask::Range { serializable: true, .. } => {
+            Ask::Status | Ask::Members | Ask::Consensus | Ask::HashKv(_) | Ask::Range { serializable: true, .. } => {
                 let response = self.answer_locally(group, &ask);
                 reply(out, id, response, true);
             }
@@ -96,7 +96,11 @@ impl Node {
             return self.answer_behind_barrier(now, token, out);
         }
         let me = self.config.node;
-        let leader = if repairing { None } else { self.leader(group) };
+        let leader = match self.host.brief(group) {
+            _ if repairing => None,
+            brief if q.ask.needs_keeper() => brief.keeper,
+            brief => brief.leader,
+        };
         match (hint.filter(|h| *h != me).or(leader), origin) {
             (Some(l), _) if l == me => self.give_to_engine(now, token),
             (_, Origin::Peer(..)) => self.answer(token, Err(AskError::NoLeader), out),
@@ -116,8 +120,12 @@ impl Node {
             Ask::ChangeMembers(change) => {
                 self.host.change_members(group, token, change.clone());
             }
+            Ask::Switch { after, to } => {
+                let (after, to) = (*after, to.clone());
+                self.host.switch(group, token, after, to);
+            }
             Ask::MoveLeader(to) => {
-                self.host.transfer_leader(group, token, *to);
+                self.host.transfer_leader(now, group, token, *to);
             }
             _ => {
                 self.host.barrier(group, token);

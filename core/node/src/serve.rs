@@ -1,11 +1,12 @@
 //! Answers from state: behind a barrier, from this node's own state, watches, leases, snapshots.
 
-use crate::api::{Answer, Ask, AskError, GroupStatus, LeaseStatus, Response, WatchRequest};
+use crate::api::{Answer, Ask, AskError, ConsensusStatus, GroupStatus, LeaseStatus, Response, WatchRequest};
 use crate::node::{Node, Out};
 use crate::question::{Origin, Waits};
 use crate::repair::Serving;
 use crate::route::reply;
 use bytes::Bytes;
+use dwcp_chain::Spec;
 use dwcp_consensus::{Checkpointed, Piece, StateMachine as _, Token, Work};
 use dwcp_env::{ByteCount, Duration, Event, GroupId, Instant, Job, JobId, JobResult, NodeId, Now, RequestId};
 use dwcp_store::api::{Applied, Op, OpError};
@@ -91,7 +92,7 @@ impl Node {
     pub(crate) fn answer_locally(&self, group: GroupId, ask: &Ask) -> Response {
         let Some(g) = self.groups.get(&group) else { return Err(AskError::NoGroup(group)) };
         if let Some(repair) = &g.repair
-            && !matches!(ask, Ask::Status | Ask::Members)
+            && !matches!(ask, Ask::Status | Ask::Members | Ask::Consensus)
         {
             return Err(AskError::Refused(repair.to_string()));
         }
@@ -111,8 +112,29 @@ impl Node {
                 Ok(Answer::Hash { hash, revision: found.revision, compact_revision: found.compact_revision })
             }
             Ask::Members => Ok(Answer::Members(self.engine_status(group).members)),
+            Ask::Consensus => self.consensus(group).map(Answer::Consensus).ok_or(AskError::NoGroup(group)),
             _ => self.status(group).map(Answer::Status).ok_or(AskError::NoGroup(group)),
         }
+    }
+
+    /// Which engine orders a group's commands, as this node sees it, if its engine runs.
+    #[must_use]
+    pub fn consensus(&self, group: GroupId) -> Option<ConsensusStatus> {
+        let g = self.host.group(group)?;
+        let brief = self.host.brief(group);
+        let (base, past) = g.history();
+        Some(ConsensusStatus {
+            node: self.config.node,
+            spec: Spec { members: self.host.members(group), ..g.spec() },
+            base,
+            past,
+            role: brief.role,
+            term: brief.term,
+            leader: brief.leader,
+            applied: brief.applied_index,
+            silent: self.host.is_suspect(group),
+            peers: self.host.whereabouts(group),
+        })
     }
 
     /// How this node sees a group, if it hosts it.
@@ -218,9 +240,9 @@ impl Node {
 
     /// Brings a group's clock up to what is applied and to who leads.
     pub(crate) fn wind_lease_clock(&mut self, now: Now, id: GroupId) {
-        let brief = self.host.group(id).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+        let brief = self.host.brief(id);
         let Some(group) = self.groups.get_mut(&id) else { return };
-        if brief.leader != Some(self.config.node) {
+        if brief.keeper != Some(self.config.node) {
             #[cfg(feature = "planted-bugs")]
             if self.config.bugs.lease_clock_kept {
                 return group.leases.rest();

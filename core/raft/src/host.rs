@@ -24,7 +24,7 @@ use crate::shared::{Jobs, Outbox, Shared};
 use crate::suspect::{self, Suspect};
 use crate::watch;
 use bytes::Bytes;
-use dwcp_consensus::{Engine, EngineOutput, MemberChange, StateMachine, Status, Token};
+use dwcp_consensus::{Engine, EngineOutput, Member, MemberChange, StateMachine, Status, Token};
 use dwcp_env::exec::{Executor, Pick};
 use dwcp_env::{GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
 use dwcp_wal::GroupLog;
@@ -172,14 +172,23 @@ impl<SM: StateMachine> RaftHost<SM> {
             suspect::spawn(&made.0);
         }
         if let (true, Some(members)) = (fresh, &config.initial) {
-            let core = made.0.clone();
-            let members: BTreeMap<u64, _> = members.iter().map(|(id, m)| (id.0, m.clone())).collect();
-            drop(Runtime::spawn(async move {
-                // Refused only if a leader has already spoken to us: then there is a group.
-                let _formed = core.raft.initialize(members).await;
-            }));
+            Self::form_with(&made, members);
         }
         Ok(made)
+    }
+
+    fn form_with(group: &RaftGroup<SM>, members: &BTreeMap<NodeId, Member>) {
+        let core = group.0.clone();
+        let members: BTreeMap<u64, _> = members.iter().map(|(id, m)| (id.0, m.clone())).collect();
+        drop(Runtime::spawn(async move {
+            // Refused only if a leader has already spoken to us: then there is a group.
+            let _formed = core.raft.initialize(members).await;
+        }));
+    }
+
+    /// Forms a group that was added without initial members, unless it has been formed meanwhile.
+    pub fn form(&mut self, group: GroupId, members: &BTreeMap<NodeId, Member>) -> bool {
+        self.with(group, |g| Self::form_with(g, members))
     }
 
     /// Lets go of a group: its tasks end, its log and state stay as they are.

@@ -13,6 +13,18 @@ pub fn members_of(record: &Bytes) -> Option<Members> {
     (!members.nodes.is_empty()).then_some(members)
 }
 
+/// The record of the next epoch in an engine record, once the group's seal is applied.
+#[must_use]
+pub fn seal_of(record: &Bytes) -> Option<Bytes> {
+    EngineRecord::decode(record).ok()?.sealed
+}
+
+/// A command as an entry's payload: the opposite of [`command_of`].
+#[must_use]
+pub fn payload_of(command: &[u8]) -> Bytes {
+    crate::types::Command::new(kind::COMMAND, command).0
+}
+
 /// The command in an entry's payload, if it carries one.
 #[must_use]
 pub fn command_of(payload: &Bytes) -> Option<Bytes> {

@@ -200,6 +200,12 @@ impl StateMachine for Store {
             self.data.engine_record = record;
         }
     }
+    fn record(&mut self, engine_record: Bytes) {
+        if self.failure().is_none() && self.data.engine_record != engine_record {
+            self.data.engine_record = engine_record;
+            self.changed = true;
+        }
+    }
     fn blank_response(&self) -> Applied {
         Ok(self.response(Body::Noop))
     }

@@ -166,6 +166,8 @@ pub(crate) enum Kind {
     State = 6,
     /// What the group lost before this is restored or superseded.
     Healed = 7,
+    /// The group's log has ended for good: all of it is void.
+    Ended = 8,
 }
 
 impl Kind {
@@ -178,6 +180,7 @@ impl Kind {
             5 => Self::Note,
             6 => Self::State,
             7 => Self::Healed,
+            8 => Self::Ended,
             _ => return None,
         })
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 pub(crate) enum Item {
     Record(Record),
     Healed,
+    Ended,
 }
 
 impl Item {
@@ -23,6 +24,7 @@ impl Item {
             Self::Record(Record::Vote(payload)) => (Kind::Vote, 0, 0, payload),
             Self::Record(Record::Note(payload)) => (Kind::Note, 0, 0, payload),
             Self::Healed => (Kind::Healed, 0, 0, &[]),
+            Self::Ended => (Kind::Ended, 0, 0, &[]),
         }
     }
 }

@@ -59,10 +59,19 @@ impl Live {
     }
     /// Does what a record does that is written to `segment`.
     pub(crate) fn apply(&mut self, group: GroupId, item: &Item, segment: u64) {
-        let Item::Record(record) = item else {
-            let state = &mut self.groups.entry(group).or_default().state;
-            (state.suspect, state.holed) = (false, false);
-            return;
+        let record = match item {
+            Item::Record(record) => record,
+            Item::Healed => {
+                let state = &mut self.groups.entry(group).or_default().state;
+                (state.suspect, state.holed) = (false, false);
+                return;
+            }
+            Item::Ended => {
+                if let Some(mut ended) = self.groups.remove(&group) {
+                    drop_dead(&mut ended.extents, &mut self.segments, |_| false);
+                }
+                return;
+            }
         };
         if let Record::Entry { index, .. } = record {
             self.add_entry(group, *index, segment);

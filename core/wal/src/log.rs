@@ -153,6 +153,12 @@ impl Wal {
         self.push(group, Item::Healed)
     }
 
+    /// Ends a group's log for good: all that is in it is void, and nothing of it is kept, its state neither. The
+    /// number may be used again.
+    pub fn end(&mut self, group: GroupId) -> Lsn {
+        self.push(group, Item::Ended)
+    }
+
     /// Calls `done` once `lsn` is durable: from [`Wal::completed`], in the order of the lsns; at
     /// once if it already is, or if the log is closed.
     pub fn on_durable(&mut self, lsn: Lsn, done: Done) {

@@ -6,6 +6,7 @@
 //! | truncation, purge | done all the same: the index of the next batch says all of it |
 //! | vote, both copies | the group must not vote until a later vote is found |
 //! | note | the older one counts |
+//! | end | done all the same |
 //! | state, both copies | the group is suspect; its vote too if nothing earlier told it |
 //! | unidentified | every group is suspect until a later state tells what it had, and as long as it holds entries from before: they may have been truncated and rewritten |
 
@@ -101,6 +102,10 @@ impl Replay {
     }
     fn read(&mut self, id: &Ident, payload: Bytes, segment: u64, offset: u64, proven: bool) {
         let (step, oldest_first) = (self.steps, self.trust.oldest_first);
+        if id.kind == Kind::Ended {
+            self.groups.remove(&id.group);
+            return;
+        }
         let group = self.group(id.group);
         match id.kind {
             Kind::Entry if oldest_first && group.entries.contains_key(&id.index) => {}
@@ -120,6 +125,7 @@ impl Replay {
                 (group.state.suspect, group.state.holed) = (false, false);
                 group.doubted = None;
             }
+            Kind::Ended => {}
             Kind::State => match State::decode(&payload) {
                 Some(state) => group.set_state(state, Place { segment, offset }),
                 None => self.lost(id, Place { segment, offset }),
@@ -127,6 +133,10 @@ impl Replay {
         }
     }
     fn lost(&mut self, id: &Ident, place: Place) {
+        if id.kind == Kind::Ended {
+            self.groups.remove(&id.group);
+            return;
+        }
         let (known, step) = (self.groups.contains_key(&id.group), self.steps);
         let group = self.group(id.group);
         match id.kind {
@@ -148,7 +158,7 @@ impl Replay {
                     group.vote_lost_at = Some(place);
                 }
             }
-            Kind::Note | Kind::Healed => {}
+            Kind::Note | Kind::Healed | Kind::Ended => {}
         }
     }
     /// Ends the replay: notes what is missing for good in each group.

@@ -12,6 +12,7 @@
 //! | `cut WHO to WHOM` | messages from WHO to WHOM are lost; the other way is open |
 //! | `clog WHO to WHOM` | messages are held, and all arrive when it is over |
 //! | `slow WHO to WHOM by SPAN` | messages both ways take so much longer |
+//! | `switch ENGINE` | the group is asked to go on under `raft`, `paxos` or `epaxos` |
 //! | `disk.full WHO` | no room left |
 //! | `disk.slow WHO by SPAN` | every operation takes so much longer |
 //! | `disk.stall WHO` | nothing completes |
@@ -34,6 +35,7 @@
 
 use super::quantity::{duration, jump};
 use dwcp_env::{Duration, NodeId};
+use dwcp_node::EngineKind;
 use serde::{Deserialize, Serialize};
 
 /// A set of nodes, as the file says it.
@@ -112,6 +114,8 @@ pub enum Action {
     Transfer(Who),
     /// A snapshot is taken.
     Snapshot(Who),
+    /// The next epoch begins, under this engine.
+    Switch(EngineKind),
 }
 
 /// The region of whoever leads when the time comes.
@@ -141,6 +145,7 @@ pub const VERBS: &[&str] = &[
     "members.add",
     "transfer",
     "snapshot",
+    "switch",
 ];
 
 impl Action {
@@ -156,6 +161,7 @@ impl Action {
                 | Self::MembersAdd(_)
                 | Self::Transfer(_)
                 | Self::Snapshot(_)
+                | Self::Switch(_)
         )
     }
 }
@@ -242,6 +248,7 @@ pub fn parse(text: &str, regions: &[String]) -> Result<Action, String> {
         "members.add" => (Action::MembersAdd(set(1)?), 2),
         "transfer" => (Action::Transfer(set(1)?), 2),
         "snapshot" => (Action::Snapshot(set(1)?), 2),
+        "switch" => (Action::Switch(words.get(1).copied().unwrap_or_default().parse()?), 2),
         _ => return Err(format!("{verb:?} is no action; the actions are {}", VERBS.join(", "))),
     };
     match words.get(used) {

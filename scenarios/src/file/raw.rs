@@ -10,6 +10,7 @@ use super::{
 use crate::invariant::Property;
 use dwcp_env::{Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
+use dwcp_node::EngineKind;
 use dwcp_runtime_sim::net::Matrix;
 use dwcp_runtime_sim::plan::{DiskSettings, Latency};
 use dwcp_runtime_sim::swarm::Family;
@@ -75,6 +76,7 @@ struct RawNode {
     heartbeat: Option<Text>,
     election: Option<Text>,
     checkpoint_after: Option<u64>,
+    engine: Option<Text>,
     wal_segment: Option<Text>,
     sync: Option<Text>,
     unstable_max: Option<Text>,
@@ -250,6 +252,7 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         heartbeat: place.maybe(raw.heartbeat.as_ref(), q::duration)?,
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
+        engine: place.maybe(raw.engine.as_ref(), str::parse::<EngineKind>)?.unwrap_or_default(),
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
         unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,

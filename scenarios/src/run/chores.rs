@@ -7,7 +7,7 @@ use crate::expand::{Act, Cast, RunPlan, asked};
 use crate::file::action::Action;
 use dwcp_consensus::MemberChange;
 use dwcp_env::{Duration, Instant, NodeId, RequestId};
-use dwcp_node::{Answer, Ask, AskError, Request, Response};
+use dwcp_node::{Answer, Ask, AskError, Request, Response, Switch};
 use dwcp_runtime_sim::client::{ClientEvent, Heard};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -49,6 +49,10 @@ impl Chores {
                     Ask::ChangeMembers(MemberChange::Promote(one)),
                 ],
                 Action::MembersRemove(_) => vec![Ask::ChangeMembers(MemberChange::Remove(one))],
+                Action::Switch(engine) => {
+                    let to = Switch { engine: *engine, ..Switch::default() };
+                    vec![Ask::Switch { after: None, to }]
+                }
                 Action::Transfer(_) => vec![Ask::MoveLeader(*id)],
                 Action::Snapshot(_) => {
                     node = Some(*id);

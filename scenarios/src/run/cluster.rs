@@ -7,7 +7,7 @@ use crate::invariant::Look;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, NodeId, RegionId, World};
 use dwcp_eventual::{EventualSpec, Patience};
-use dwcp_node::{GroupSpec, Node, NodeConfig};
+use dwcp_node::{EngineKind, GroupSpec, Node, NodeConfig};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_wal::WalConfig;
@@ -21,6 +21,7 @@ const CLUSTER: ClusterId = ClusterId(0xd3c9);
 pub struct Cluster {
     members: Members,
     config: NodeConfig,
+    engine: EngineKind,
 }
 
 impl Cluster {
@@ -56,7 +57,7 @@ impl Cluster {
             #[cfg(feature = "planted-bugs")]
             bugs: dwcp_node::NodeBugs::default(),
         };
-        let mut cluster = Self { members, config };
+        let mut cluster = Self { members, config, engine: plan.node.engine };
         crate::mutants::plant(plan.bug.as_deref(), &mut cluster.config);
         cluster
     }
@@ -67,7 +68,7 @@ impl Cluster {
     pub fn boot(&self, id: NodeId, world: &World) -> Result<Node, String> {
         let initial = self.members.voters.contains(&id).then(|| self.members.clone());
         let known = self.members.nodes.keys().copied().collect();
-        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), initial, known };
+        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), engine: self.engine, initial, known };
         let mut config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
         for spec in &mut config.eventual {
             spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);

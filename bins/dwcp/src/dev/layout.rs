@@ -12,6 +12,7 @@
 use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
 use dwcp_env::{ClusterId, NodeId};
 use dwcp_eventual::SyncPolicy;
+use dwcp_node::EngineKind;
 use dwcp_runtime_real::authority::{Authority, Name};
 use dwcp_runtime_sim::net::Matrix;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Shape {
     /// What answers of the eventual keyspace wait for.
     #[serde(default)]
     pub sync: SyncPolicy,
+    /// The engine that strong keyspaces begin with.
+    #[serde(default)]
+    pub engine: EngineKind,
 }
 
 /// One node of the cluster.
@@ -101,7 +105,7 @@ impl Layout {
             let same = Shape { cluster: found.shape.cluster.clone(), ..wanted.clone() } == found.shape;
             if !same {
                 return Err(format!(
-                    "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}, sync {}); continue it by the same \
+                    "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}, sync {}, engine {}); continue it by the same \
                      options, start over with `--fresh`, or choose another `--dir`",
                     dir.display(),
                     found.shape.nodes,
@@ -109,6 +113,7 @@ impl Layout {
                     found.shape.transport,
                     found.shape.latency.as_deref().unwrap_or("none"),
                     found.shape.sync.name(),
+                    found.shape.engine,
                 ));
             }
             return Ok(found);
@@ -178,7 +183,7 @@ impl Layout {
         std::fs::create_dir_all(&self.dir)?;
         let timing = if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan };
         let delays = |p: &Place| self.delays(p.region);
-        let ways = Ways { transport: self.shape.transport, timing, sync: self.shape.sync };
+        let ways = Ways { transport: self.shape.transport, timing, sync: self.shape.sync, engine: self.shape.engine };
         write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
         std::fs::write(self.dir.join("cluster.toml"), toml::to_string_pretty(&self.shape)?)?;
@@ -204,6 +209,8 @@ pub(crate) struct Ways {
     pub(crate) timing: Timing,
     /// What answers of the eventual keyspace wait for.
     pub(crate) sync: SyncPolicy,
+    /// The engine that strong keyspaces begin with.
+    pub(crate) engine: EngineKind,
 }
 
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
@@ -236,6 +243,7 @@ pub(crate) fn write_nodes(
             admin: p.admin,
             transport: ways.transport,
             timing: ways.timing,
+            engine: ways.engine,
             join: false,
             clock_uncertainty: "1ms".into(),
             threads: 1,

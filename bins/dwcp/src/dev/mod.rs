@@ -12,6 +12,7 @@ pub mod supervisor;
 use crate::config::Transport;
 use clap::{Args, Subcommand};
 use dwcp_eventual::SyncPolicy;
+use dwcp_node::EngineKind;
 use layout::{Layout, Shape};
 use std::path::PathBuf;
 
@@ -42,6 +43,9 @@ pub struct Dev {
     /// What the eventual keyspace's answers to writes wait for: `always` the disk, or `everysec`, as Redis names it.
     #[arg(long, default_value = "always", value_parser = sync_policy)]
     pub sync: SyncPolicy,
+    /// The engine that the strong keyspace begins with: raft, paxos or epaxos (change it later: `dwcp consensus switch`)
+    #[arg(long, default_value = "raft")]
+    pub engine: EngineKind,
     /// Throw the old cluster in the folder away first.
     #[arg(long)]
     pub fresh: bool,
@@ -131,6 +135,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         transport: dev.transport,
         latency: dev.latency.clone(),
         sync: dev.sync,
+        engine: dev.engine,
     };
     let layout = Layout::open(&dev.dir, &shape)?;
     supervisor::run(layout, dev.for_seconds, json).await

@@ -46,6 +46,8 @@ pub(super) struct Spec {
     pub(super) dir: PathBuf,
     pub(super) nodes: usize,
     pub(super) timing: Timing,
+    /// The engine that the strong keyspace begins with.
+    pub(super) engine: dwcp_node::EngineKind,
     /// What joins the nodes, if each is to be in a network namespace of its own.
     pub(super) wire: Option<Wire>,
     pub(super) seed: Seed,
@@ -84,7 +86,7 @@ impl Cluster {
         let places = places(spec.nodes, network.as_deref());
         let cluster = crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?;
         let cluster = u128::from_str_radix(&cluster, 16).map(ClusterId).map_err(|e| e.to_string())?;
-        let ways = Ways { transport: Transport::Tcp, timing: spec.timing, sync: SyncPolicy::Always };
+        let ways = Ways { transport: Transport::Tcp, timing: spec.timing, sync: SyncPolicy::Always, engine: spec.engine };
         write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
         let mut made = Self {

@@ -75,6 +75,9 @@ struct Shape {
     /// How many nodes, over three regions.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=15))]
     nodes: u16,
+    /// The engine that the strong keyspace begins with: raft, paxos or epaxos.
+    #[arg(long, default_value = "raft")]
+    engine: dwcp_node::EngineKind,
     /// How many clients.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
@@ -250,6 +253,7 @@ fn order(shape: &Shape, kind: Use, nemeses: &[Nemesis], nth: u64) -> Result<Orde
         allowed: Nemesis::ALL.into_iter().filter(|n| possible(*n).is_ok()).collect(),
         time: shape.time,
         nodes: usize::from(shape.nodes),
+        engine: shape.engine,
         clients: u32::from(shape.clients),
         rate: shape.rate,
         keys: shape.keys,

@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub(super) allowed: Vec<Nemesis>,
     pub(super) time: Duration,
     pub(super) nodes: usize,
+    /// The engine that the strong keyspace begins with.
+    pub(super) engine: dwcp_node::EngineKind,
     pub(super) clients: u32,
     pub(super) rate: u32,
     pub(super) keys: u32,
@@ -121,6 +123,7 @@ pub(super) async fn run(
         nodes: order.nodes,
         // A site whose links are slowed to those of regions keeps their time.
         timing: if order.needs(Need::Tun) { Timing::Wan } else { Timing::Lan },
+        engine: order.engine,
         wire: order.wire(),
         seed: order.seed,
         disks: order.needs(Need::Fuse),

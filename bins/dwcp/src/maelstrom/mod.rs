@@ -29,7 +29,7 @@ use clap::Args;
 use cluster::Cluster;
 use dwcp_consensus::{MemberChange, Role};
 use dwcp_env::{ByteCount, Duration, Seed};
-use dwcp_node::{Answer, Ask, GroupSpec, Node, NodeConfig, Request, Response};
+use dwcp_node::{Answer, Ask, EngineKind, GroupSpec, Node, NodeConfig, Request, Response};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_real::{Arrivals, Ended, HostSettings, Hosted, OnBroken, Registry};
 use lines::Lines;
@@ -295,7 +295,7 @@ fn node_config(cluster: &Cluster, timing: Timing) -> NodeConfig {
         Timing::Wan => GroupConfig::wan(cluster.me),
     };
     let mut config = NodeConfig::new(cluster.identity(), cluster.me);
-    config.groups = vec![GroupSpec { id: GROUP, keyspace: "maelstrom".into(), initial, known: Vec::new() }];
+    config.groups = vec![GroupSpec { id: GROUP, keyspace: "maelstrom".into(), engine: EngineKind::Raft, initial, known: Vec::new() }];
     config.engine = engine;
     // Dozens of nodes share a machine here.
     config.store_cache = ByteCount::mib(8);

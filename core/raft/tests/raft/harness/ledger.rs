@@ -63,6 +63,9 @@ impl StateMachine for Ledger {
             self.state.record = record;
         }
     }
+    fn record(&mut self, engine_record: Bytes) {
+        self.state.record = engine_record;
+    }
     fn blank_response(&self) -> u64 {
         0
     }

@@ -1,0 +1,399 @@
+//! Where the others are: beacons, offers, checkpoints to and from peers, epochs let go.
+//!
+//! **Model.** Once a group has left its first epoch under Raft, each node tells the others now and then where it is. Who
+//! finds itself in an epoch that others have left, and does not move any more, asks one of them for a checkpoint; so does who
+//! takes no part in the epoch, and who is offered one. An engine of an ended epoch goes on answering the late until all its
+//! members have left it, or [`LINGER`] has passed, and a checkpoint behind it is durable here; after that the late get
+//! the checkpoint. A member that lost what it promised makes the leader begin another epoch, in which it can vote again.
+
+use crate::fetch::{Fetch, Taken};
+use crate::group::{ChainGroup, Running, Seen};
+use crate::host::{ChainHost, OWN, Purpose, earlier};
+use crate::message::{self, ChainMessage};
+use crate::record::ChainRecord;
+use crate::spec::{EngineKind, Spec};
+use bytes::Bytes;
+use dwcp_consensus::{Checkpointed, EngineOutput, Piece, Position, StateMachine};
+use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now};
+
+/// How long an ended epoch is kept for members that have not left it.
+const LINGER: Duration = Duration::secs(30);
+/// Beacons without progress, while a peer is in a later epoch, after which a checkpoint is asked for.
+const STUCK: u32 = 3;
+/// One that takes no part asks for state no more often than this.
+const FOLLOW_EVERY: Duration = Duration::secs(2);
+/// A leader begins an epoch for a silent member no more often than this.
+const ROLL_EVERY: Duration = Duration::secs(10);
+/// Jobs for peers and transfers of one host; more are put off.
+const JOBS_MAX: usize = 64;
+/// A peer is offered a checkpoint no more often than this.
+const OFFER_EVERY: Duration = Duration::secs(1);
+
+impl<SM: StateMachine> ChainHost<SM> {
+    fn say(&mut self, id: GroupId, to: NodeId, lane: Lane, message: &ChainMessage) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let (epoch, about) = group.tail.with(|t| (t.spec.epoch, t.spec.id()));
+        let body = message::chain(epoch, about, message);
+        self.out.push((id, EngineOutput::Send { to, lane, body }));
+    }
+
+    /// What is due by the clock.
+    pub(crate) fn keep_company(&mut self, now: Now) -> Option<Instant> {
+        let mut wake = None;
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            self.answer_the_late(now, id);
+            wake = earlier(wake, self.beacon(now, id));
+            wake = earlier(wake, self.fetch(now, id));
+        }
+        wake
+    }
+
+    /// Offers checkpoints to peers whose engines need what was forgotten here.
+    fn answer_the_late(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let mut behind = Vec::new();
+        for e in group.epochs.values_mut() {
+            if let Running::Step(step) = &mut e.running {
+                behind.extend(step.take_behind());
+            }
+        }
+        for peer in behind {
+            self.probe.reachable("chain.peer_behind");
+            self.offer(now, id, peer);
+        }
+    }
+
+    /// Offers a peer the newest checkpoint.
+    pub(crate) fn offer(&mut self, now: Now, id: GroupId, to: NodeId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let seen = group.seen.entry(to).or_default();
+        if now.mono < seen.offered_at {
+            return;
+        }
+        seen.offered_at = now.mono + OFFER_EVERY;
+        let checkpoint = group.machine.lock().current_checkpoint();
+        if let Some(checkpoint) = checkpoint {
+            self.say(id, to, Lane::Control, &ChainMessage::Offer { at: checkpoint.at });
+        }
+    }
+
+    fn beacon(&mut self, now: Now, id: GroupId) -> Option<Instant> {
+        let group = self.groups.get_mut(&id)?;
+        let (epoch, engine) = group.tail.with(|t| (t.spec.epoch, t.spec.engine));
+        let alone = epoch == 0 && engine == EngineKind::Raft && group.epochs.len() == 1 && group.seen.is_empty();
+        if alone {
+            return None;
+        }
+        if now.mono < group.beacon_at {
+            return Some(group.beacon_at);
+        }
+        let every = group.config.raft.heartbeat * 4;
+        group.beacon_at = now.mono + every;
+        self.form_in_place_of_the_first(now, id);
+        let group = self.groups.get_mut(&id)?;
+        let (applied, durable) = (group.applied(), group.durable_epoch());
+        let silent = matches!(group.current().map(|e| &e.running), Some(Running::Aside { silent: true }));
+        let here = ChainMessage::Here { applied, silent };
+        let peers = group.peers(&self.raft);
+        for peer in peers {
+            self.say(id, peer, Lane::Control, &here);
+        }
+        if durable < epoch {
+            self.snapshot(id, OWN);
+        }
+        self.let_go(now, id, durable);
+        self.roll_for_the_silent(now, id);
+        self.follow(now, id);
+        Some(now.mono + every)
+    }
+
+    /// The first leader of a Raft epoch is to form it; if it does not, everybody does.
+    fn form_in_place_of_the_first(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if group.form_at.is_none_or(|at| now.mono < at) {
+            return;
+        }
+        group.form_at = None;
+        let members = group.tail.with(|t| crate::group::founders(&t.spec.members));
+        let Some(Running::Raft(slot)) = group.current().map(|e| &e.running) else { return };
+        let slot = *slot;
+        if self.raft.group(slot).is_some_and(|g| g.brief().leader.is_none()) {
+            self.probe.reachable("chain.formed_in_place_of_the_first");
+            self.raft.form(slot, &members);
+        }
+    }
+
+    /// Ends epochs that nobody needs any more.
+    fn let_go(&mut self, now: Now, id: GroupId, durable: u32) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let tail = group.tail.epoch();
+        let me = group.me();
+        let over = |epoch: u32, e: &crate::group::Epoch<SM::Response>| {
+            let left = |n: &NodeId| *n == me || group.seen.get(n).is_some_and(|s| s.epoch > epoch);
+            epoch < tail
+                && durable > epoch
+                && (e.spec.members.voters.iter().all(left) || now.mono >= e.opened_at + LINGER)
+        };
+        let ended: Vec<u32> = group.epochs.iter().filter(|(n, e)| over(**n, e)).map(|(n, _)| *n).collect();
+        for epoch in ended {
+            self.end_epoch(id, epoch);
+        }
+    }
+
+    /// A member that lost what it promised can vote in the next epoch.
+    fn roll_for_the_silent(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let spec = group.spec();
+        let me = group.me();
+        let silent = |n: &NodeId| group.seen.get(n).is_some_and(|s| s.silent && s.epoch == spec.epoch);
+        let leads = group.brief(&self.raft).keeper == Some(me);
+        let early = group.rolled_at.is_some_and(|at| now.mono < at + ROLL_EVERY);
+        if !leads || early || spec.engine == EngineKind::Raft || !spec.members.voters.iter().any(silent) {
+            return;
+        }
+        self.probe.reachable("chain.rolled_for_the_silent");
+        let next = Spec { epoch: spec.epoch + 1, first: Some(me), ..spec };
+        let bytes = next.encode();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.rolled_at = Some(now.mono);
+        if let Some(Running::Step(step)) = group.current_mut().map(|e| &mut e.running) {
+            step.seal(OWN, bytes);
+        }
+    }
+
+    /// Asks for state if this node can't come to it by itself.
+    fn follow(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let (epoch, applied) = (group.tail.epoch(), group.applied());
+        let ahead = group.seen.iter().filter(|(_, s)| (s.epoch, s.applied) > (epoch, applied));
+        let best = ahead.max_by_key(|(n, s)| (s.epoch, s.applied, n.0)).map(|(n, s)| (*n, s.epoch));
+        let passive = matches!(group.current().map(|e| &e.running), Some(Running::Aside { .. }) | None);
+        let left_behind = best.is_some_and(|(_, e)| e > epoch);
+        group.stuck = match group.stuck {
+            (at, n) if left_behind && at == applied => (at, n + 1),
+            _ => (applied, 0),
+        };
+        let Some((from, _)) = best.filter(|_| passive || group.stuck.1 >= STUCK) else { return };
+        if group.fetch.is_none() {
+            self.probe.sometimes("chain.left_behind", left_behind && !passive);
+            group.stuck.1 = 0;
+            group.fetch = Some(Fetch::new(from, now.mono));
+        }
+    }
+
+    /// Says what a transfer needs next.
+    fn fetch(&mut self, now: Now, id: GroupId) -> Option<Instant> {
+        let group = self.groups.get_mut(&id)?;
+        if group.fetch.is_none() && !group.whole {
+            // Nothing to go on from: whoever is known is asked, one after the other.
+            let known = group.peers(&self.raft);
+            let turn = (now.mono.as_nanos() / group.patience().as_nanos().max(1)) as usize;
+            let from = *known.get(turn % known.len().max(1))?;
+            group.fetch = Some(Fetch::new(from, now.mono));
+        }
+        let (patience, beyond) = (group.patience(), group.applied());
+        let whole = group.whole;
+        let fetch = group.fetch.as_mut()?;
+        let Some(due) = fetch.due(now.mono, patience) else {
+            self.probe.reachable("chain.transfer_given_up");
+            group.fetch = None;
+            return Some(now.mono + FOLLOW_EVERY);
+        };
+        let (to, again_at) = (fetch.from, fetch.again_at);
+        if due {
+            let (begun, cursor) = match &fetch.begun {
+                Some((checkpoint, Some(next))) => (Some(checkpoint.at), next.clone()),
+                _ => (None, Bytes::new()),
+            };
+            let beyond = if whole { beyond } else { 0 };
+            self.say(id, to, Lane::Bulk, &ChainMessage::Want { beyond, begun, cursor });
+        }
+        Some(again_at)
+    }
+
+    /// A chain's message.
+    pub(crate) fn on_chain(&mut self, now: Now, id: GroupId, from: NodeId, epoch: u32, message: ChainMessage) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let tail = group.tail.epoch();
+        match message {
+            ChainMessage::Here { applied, silent } => {
+                let offered_at = group.seen.get(&from).map_or(Instant::ZERO, |s| s.offered_at);
+                group.seen.insert(from, Seen { epoch, applied, silent, offered_at });
+                group.settle_doubt();
+                let engine_runs = group.epochs.contains_key(&epoch);
+                if epoch < tail && !engine_runs {
+                    self.offer(now, id, from);
+                }
+            }
+            ChainMessage::Offer { at } => {
+                if at.index > group.applied() && group.fetch.is_none() {
+                    group.fetch = Some(Fetch::new(from, now.mono));
+                }
+            }
+            ChainMessage::Want { beyond, begun, cursor } => self.serve(id, from, beyond, begun, cursor),
+            ChainMessage::Part { checkpoint, cursor, piece } => {
+                self.on_part(now, id, from, checkpoint, &cursor, piece);
+            }
+            ChainMessage::Later => {
+                if let Some(fetch) = group.fetch.as_mut().filter(|f| f.from == from && !f.busy) {
+                    // What was begun there is gone: any other will do.
+                    fetch.begun = None;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, id: GroupId, to: NodeId, beyond: u64, begun: Option<Position>, cursor: Bytes) {
+        let busy = self.jobs_under_way() >= JOBS_MAX;
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let machine = group.machine.lock();
+        let fits = match begun {
+            Some(at) => group.serving.get(&to).filter(|c| c.at == at).cloned(),
+            None => machine.current_checkpoint().filter(|c| c.at.index > beyond),
+        };
+        let work = fits.as_ref().filter(|_| !busy).and_then(|c| machine.read_piece(c.at, cursor.clone()));
+        drop(machine);
+        match (fits, work) {
+            (Some(checkpoint), Some(work)) => {
+                group.serving.insert(to, checkpoint.clone());
+                self.job(id, Purpose::Part { to, checkpoint, cursor }, work);
+            }
+            _ => {
+                group.serving.remove(&to);
+                let worth = begun.is_none() && !busy && group.applied() > beyond;
+                self.say(id, to, Lane::Bulk, &ChainMessage::Later);
+                if worth {
+                    self.snapshot(id, OWN);
+                }
+            }
+        }
+    }
+
+    fn on_part(&mut self, now: Now, id: GroupId, from: NodeId, checkpoint: Checkpointed, cursor: &Bytes, piece: Piece) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
+        let Some(fetch) = group.fetch.as_mut() else { return };
+        let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
+        let useful = record.is_some_and(|r| r.spec.epoch >= tail) && (checkpoint.at.index > applied || !whole);
+        if !useful {
+            self.probe.event(&Event::PeerFaulted { from, why: "a checkpoint that leads nowhere".into() });
+            group.fetch = None;
+            return;
+        }
+        match fetch.take(from, &checkpoint, cursor, &piece) {
+            Taken::Odd => return,
+            Taken::First => group.machine.lock().begin_install(checkpoint),
+            Taken::Next => {}
+        }
+        fetch.again_at = now.mono;
+        let work = group.machine.lock().install_piece(piece.data);
+        self.job(id, Purpose::Install, work);
+    }
+
+    /// A job of the chain's has ended.
+    pub(crate) fn on_job(&mut self, now: Now, id: GroupId, purpose: Purpose, result: JobResult) {
+        match purpose {
+            Purpose::Checkpoint { epoch } => {
+                let Some(group) = self.groups.get_mut(&id) else { return };
+                let done = match group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
+                    Some(Running::Step(step)) => step.checkpoint_done(now.mono, result),
+                    // The epoch was let go meanwhile.
+                    _ => group.machine.lock().checkpoint_done(result).map(drop),
+                };
+                if let Err(why) = done {
+                    group.fatal = Some(why);
+                }
+            }
+            Purpose::Part { to, checkpoint, cursor } => {
+                if let Some(Ok(piece)) = result.and_then(|r| r.downcast::<Result<Piece, String>>().ok()).map(|p| *p) {
+                    self.say(id, to, Lane::Bulk, &ChainMessage::Part { checkpoint, cursor, piece });
+                }
+            }
+            Purpose::Install => self.on_piece_taken(now, id, result),
+            Purpose::Swap => self.on_swapped(now, id, result),
+        }
+    }
+
+    fn on_piece_taken(&mut self, now: Now, id: GroupId, result: JobResult) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let taken = result.and_then(|r| r.downcast::<Result<(), String>>().ok()).map(|t| *t);
+        let (applied, whole) = (group.applied(), group.whole);
+        let Some(fetch) = group.fetch.as_mut() else { return };
+        if !matches!(taken, Some(Ok(()))) {
+            self.probe.reachable("chain.piece_refused");
+            group.fetch = None;
+            return;
+        }
+        if fetch.taken(now.mono) {
+            return;
+        }
+        let at = fetch.begun.as_ref().map_or(0, |(c, _)| c.at.index);
+        if at <= applied && whole {
+            // The engine was faster.
+            self.probe.reachable("chain.transfer_overtaken");
+            group.fetch = None;
+            return;
+        }
+        (fetch.busy, fetch.swapping) = (true, true);
+        group.deafen(now.mono, true);
+        let work = group.machine.lock().finish_install();
+        self.job(id, Purpose::Swap, work);
+    }
+
+    fn on_swapped(&mut self, now: Now, id: GroupId, result: JobResult) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.fetch = None;
+        let mut machine = group.machine.lock();
+        if let Err(why) = machine.install_done(result) {
+            drop(machine);
+            self.probe.reachable("chain.swap_failed");
+            self.probe.event(&Event::CheckpointFailed { group: id, why });
+            group.deafen(now.mono, false);
+            return;
+        }
+        let (at, record) = machine.applied();
+        drop(machine);
+        let record = match ChainRecord::decode(&record) {
+            Ok(Some(record)) => record,
+            Ok(None) | Err(_) => {
+                group.fatal = Some("a checkpoint was installed that knows no chain".into());
+                return;
+            }
+        };
+        let index = at.map_or(0, |at| at.index);
+        self.probe.reachable("chain.checkpoint_installed");
+        self.probe.event(&Event::SnapshotInstalled { group: id, index });
+        let (epoch, mark) = (record.spec.epoch, record.inner.clone());
+        group.whole = true;
+        group.tail.set(record);
+        match group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
+            Some(Running::Step(step)) => step.installed(now.mono, &mark),
+            _ => group.deafen(now.mono, false),
+        }
+    }
+}
+
+impl<SM: StateMachine> ChainGroup<SM> {
+    /// Whether engines hear: not while a checkpoint is swapped in.
+    fn deafen(&mut self, now: Instant, deaf: bool) {
+        for e in self.epochs.values_mut() {
+            if let Running::Step(step) = &mut e.running {
+                step.deafen(now, deaf);
+            }
+        }
+    }
+
+    /// What this node may have forgotten ends with what a majority of the members has seen.
+    fn settle_doubt(&mut self) {
+        if self.doubt != Some(None) {
+            return;
+        }
+        let voters = self.tail.with(|t| t.spec.members.voters.clone());
+        let heard: Vec<u32> = voters.iter().filter_map(|v| self.seen.get(v)).map(|s| s.epoch).collect();
+        if heard.len() > voters.len() / 2 {
+            // The one behind the last seen may have been sealed with this node's word.
+            self.doubt = Some(heard.into_iter().max().map(|e| e + 1));
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! One protocol of one epoch on this node: its records on the log, its messages on the wire, its decisions in the state.
+//!
+//! **Promise.** What [`dwcp_consensus::step`] asks of a driver: records go to the log in the order of their tickets; a
+//! message leaves when what it waits for is on disk; decisions are applied in order, once, and none behind the epoch's
+//! seal; every question is answered once.
+//!
+//! **Model.** Inputs are taken as they come; proposals of one turn become one batch. The state's index counts commands
+//! and the seal, not blanks: so it is equal on all members, whatever indices the protocol keeps to itself. The
+//! protocol's mark of what is applied is written with the state, by [`StateMachine::record`], just before a checkpoint
+//! is taken; what a restart finds is a state with the mark of exactly what it holds.
+//!
+//! **While a peer's checkpoint is swapped in** the protocol hears nothing: what it would decide meanwhile the new
+//! state may already hold.
+
+use crate::journal::Journal;
+use crate::message;
+use crate::record::{ChainRecord, Tail, term};
+use crate::spec::Spec;
+use bytes::Bytes;
+use dwcp_consensus::step::{Input, Output, Outputs, Payload, Protocol, Standing, Ticket};
+use dwcp_consensus::{EngineError, EngineOutput, Position, StateMachine, Token, Work};
+use dwcp_env::{Event, GroupId, Instant, JobResult, Lane, NodeId, Probe, wire};
+use dwcp_wal::Lsn;
+use spin::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Payloads, and bytes, of one step's proposals.
+const PROPOSE_MAX: (usize, usize) = (4_096, 4 << 20);
+/// Messages that wait while a checkpoint is swapped in; more are lost, as on a link.
+const DEAF_MAX: usize = 4_096;
+/// Ticks in one turn: a protocol that wants more at the same instant wants them for ever.
+const TICKS_MAX: usize = 64;
+
+/// Commands that can be looked at after they were applied.
+const LATELY: usize = 256;
+
+/// What a question was: its kind rides in the token that the protocol carries.
+mod kind {
+    pub(super) const COMMAND: u64 = 0;
+    pub(super) const SEAL: u64 = 1;
+    pub(super) const READ: u64 = 2;
+    pub(super) const BITS: u32 = 2;
+}
+
+/// What all engines of a group on this node share.
+#[derive(Debug)]
+pub(crate) struct Seat<SM> {
+    pub(crate) group: GroupId,
+    pub(crate) me: NodeId,
+    pub(crate) machine: Arc<Mutex<SM>>,
+    pub(crate) tail: Tail,
+    pub(crate) probe: Probe,
+    /// Records, and bytes, behind which a checkpoint is taken.
+    pub(crate) snapshot_after: (u64, u64),
+}
+
+impl<SM> Clone for Seat<SM> {
+    fn clone(&self) -> Self {
+        Self {
+            group: self.group,
+            me: self.me,
+            machine: self.machine.clone(),
+            tail: self.tail.clone(),
+            probe: self.probe.clone(),
+            snapshot_after: self.snapshot_after,
+        }
+    }
+}
+
+/// A protocol's driver, whichever protocol it is.
+pub(crate) trait StepEngine<R> {
+    /// Takes a command.
+    fn propose(&mut self, token: Token, command: Bytes);
+    /// Takes the record of the next epoch.
+    fn seal(&mut self, token: Token, next: Bytes);
+    /// Takes a read's barrier.
+    fn barrier(&mut self, token: Token);
+    /// Hands leadership over.
+    fn transfer(&mut self, now: Instant, token: Token, to: NodeId);
+    /// Asks for a checkpoint; answered by `Done`, if anybody asks.
+    fn snapshot(&mut self, token: Option<Token>);
+    /// A message of the same epoch.
+    fn message(&mut self, now: Instant, from: NodeId, body: &Bytes);
+    /// The checkpoint's job has ended.
+    fn checkpoint_done(&mut self, now: Instant, result: JobResult) -> Result<(), String>;
+    /// Stops or begins to hear.
+    fn deafen(&mut self, now: Instant, deaf: bool);
+    /// The state was replaced by a peer's checkpoint of this epoch.
+    fn installed(&mut self, now: Instant, mark: &Bytes);
+    /// Runs until nothing is ready. Work returned is a checkpoint's.
+    fn run(&mut self, now: Instant, out: &mut Vec<EngineOutput<R>>) -> (Option<Instant>, Option<Work>);
+    /// How it sees the epoch.
+    fn standing(&self) -> Standing;
+    /// What was applied at an index a short while ago: a command, or `None` in it for a seal.
+    fn lately(&self, index: u64) -> Option<Option<Bytes>>;
+    /// Peers that need a checkpoint, since the last call.
+    fn take_behind(&mut self) -> Vec<NodeId>;
+}
+
+/// The driver of one protocol.
+pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
+    seat: Seat<SM>,
+    spec: Spec,
+    id: u64,
+    protocol: P,
+    journal: Journal,
+    /// Appended and not yet on disk.
+    tickets: VecDeque<(Ticket, Lsn)>,
+    persisted: Ticket,
+    /// Messages, by what they wait for.
+    held: BTreeMap<Ticket, Vec<(NodeId, Bytes)>>,
+    proposals: Vec<(Token, Payload)>,
+    reads: Vec<Token>,
+    steps: Outputs<P>,
+    out: Vec<EngineOutput<SM::Response>>,
+    applied: u64,
+    /// Present while a checkpoint is swapped in: what waits.
+    deaf: Option<VecDeque<Input<P::Message>>>,
+    checkpointing: bool,
+    wanted: bool,
+    askers: Vec<Token>,
+    behind: Vec<NodeId>,
+    /// The last commands applied, up to `applied`.
+    lately: VecDeque<Option<Bytes>>,
+    seen: (u64, Option<NodeId>),
+}
+
+impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
+    /// Goes on from what the journal held.
+    pub(crate) fn new(seat: Seat<SM>, spec: Spec, protocol: P, journal: Journal) -> Self {
+        let applied = seat.machine.lock().applied().0.map_or(0, |at| at.index);
+        Self {
+            id: spec.id(),
+            seat,
+            spec,
+            protocol,
+            journal,
+            tickets: VecDeque::new(),
+            persisted: Ticket(0),
+            held: BTreeMap::new(),
+            proposals: Vec::new(),
+            reads: Vec::new(),
+            steps: Vec::new(),
+            out: Vec::new(),
+            applied,
+            deaf: None,
+            checkpointing: false,
+            wanted: false,
+            askers: Vec::new(),
+            behind: Vec::new(),
+            lately: VecDeque::new(),
+            seen: (0, None),
+        }
+    }
+
+    fn is_current(&self) -> bool {
+        self.seat.tail.epoch() == self.spec.epoch
+    }
+
+    fn step(&mut self, now: Instant, input: Input<P::Message>) {
+        if let Some(waiting) = &mut self.deaf {
+            if waiting.len() < DEAF_MAX {
+                waiting.push_back(input);
+            }
+            return;
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        self.protocol.step(now, input, &mut steps);
+        for output in steps.drain(..) {
+            self.carry(output);
+        }
+        self.steps = steps;
+    }
+
+    fn carry(&mut self, output: Output<P::Message, P::Record>) {
+        match output {
+            Output::Persist { ticket, record } => {
+                let lsn = self.journal.append(&record);
+                self.tickets.push_back((ticket, lsn));
+            }
+            Output::Send { to, message, after } => {
+                let body = message::protocol(self.spec.epoch, self.id, &message);
+                match after.filter(|t| *t > self.persisted) {
+                    Some(ticket) => self.held.entry(ticket).or_default().push((to, body)),
+                    None => self.out.push(EngineOutput::Send { to, lane: Lane::Data, body }),
+                }
+            }
+            Output::Decided { payload, token, .. } => self.decided(payload, token),
+            Output::Readable { token } => {
+                let result =
+                    if self.is_current() { Ok(()) } else { Err(EngineError::NotLeader { leader: None }) };
+                self.out.push(EngineOutput::Barrier { token: plain(token), result });
+            }
+            Output::Refused { token, error } => self.refused(token, error),
+            // Only where peers may lie.
+            Output::Checkpoint { .. } | Output::Stable { .. } => {}
+            Output::Behind { peer } => self.behind.push(peer),
+            Output::Blame { peer, fault } => {
+                self.seat.probe.event(&Event::PeerFaulted { from: peer, why: fault.to_string() });
+            }
+        }
+    }
+
+    fn refused(&mut self, token: Token, error: EngineError) {
+        let asked = plain(token);
+        self.out.push(match token.0 & 3 {
+            kind::COMMAND => EngineOutput::Proposed { token: asked, result: Err(error) },
+            kind::READ => EngineOutput::Barrier { token: asked, result: Err(error) },
+            _ => EngineOutput::Done { token: asked, result: Err(error) },
+        });
+    }
+
+    fn decided(&mut self, payload: Payload, token: Option<Token>) {
+        if !self.is_current() {
+            // Behind the seal: void, and so certainly not done.
+            self.seat.probe.reachable("chain.void_entry");
+            if let Some(token) = token {
+                self.refused(token, EngineError::NotLeader { leader: None });
+            }
+            return;
+        }
+        match payload {
+            Payload::Blank => {}
+            Payload::Command(command) => {
+                self.applied += 1;
+                let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
+                let response = self.seat.machine.lock().apply(at, &command);
+                self.remember(Some(command));
+                if let Some(token) = token {
+                    let result = Ok((at, response));
+                    self.out.push(EngineOutput::Proposed { token: plain(token), result });
+                }
+            }
+            Payload::Seal(next) => self.sealed(&next, token),
+        }
+    }
+
+    fn remember(&mut self, command: Option<Bytes>) {
+        if self.lately.len() == LATELY {
+            self.lately.pop_front();
+        }
+        self.lately.push_back(command);
+    }
+
+    fn sealed(&mut self, next: &Bytes, token: Option<Token>) {
+        let next = Spec::decode(next).filter(|n| n.follows(self.spec.epoch).is_ok());
+        let Some(next) = next else {
+            // Equal on all members: who proposed it learns that it was nothing.
+            if let Some(token) = token {
+                self.refused(token, EngineError::Refused("a seal that names no epoch that can follow".into()));
+            }
+            return;
+        };
+        self.applied += 1;
+        let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
+        let record = self.seat.tail.get().next(next, at.index);
+        self.seat.machine.lock().note(at, Some(record.encode()));
+        self.remember(None);
+        self.seat.tail.set(record);
+        if let Some(token) = token {
+            self.out.push(EngineOutput::Done { token: plain(token), result: Ok(()) });
+        }
+    }
+
+    /// What has reached the disk since the last turn.
+    fn persisted(&mut self, now: Instant) {
+        let durable = self.journal.durable();
+        let mut upto = None;
+        while self.tickets.front().is_some_and(|(_, lsn)| *lsn <= durable) {
+            upto = self.tickets.pop_front().map(|(ticket, _)| ticket);
+        }
+        let Some(upto) = upto else { return };
+        self.persisted = upto;
+        let later = self.held.split_off(&Ticket(upto.0 + 1));
+        for (to, body) in std::mem::replace(&mut self.held, later).into_values().flatten() {
+            self.out.push(EngineOutput::Send { to, lane: Lane::Data, body });
+        }
+        self.step(now, Input::Persisted(upto));
+    }
+
+    fn propose_all(&mut self, now: Instant) {
+        let mut proposals = std::mem::take(&mut self.proposals).into_iter().peekable();
+        while proposals.peek().is_some() {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while let Some((_, payload)) = proposals.peek() {
+                bytes += payload.len();
+                if batch.len() == PROPOSE_MAX.0 || (bytes > PROPOSE_MAX.1 && !batch.is_empty()) {
+                    break;
+                }
+                batch.extend(proposals.next());
+            }
+            self.step(now, Input::Propose(batch));
+        }
+    }
+
+    /// Begins a checkpoint if one is asked for or the journal has grown.
+    fn checkpoint(&mut self) -> Option<Work> {
+        let (bytes, records) = self.journal.grown();
+        let (max_records, max_bytes) = self.seat.snapshot_after;
+        let grown = (max_records > 0 && records >= max_records) || (max_bytes > 0 && bytes >= max_bytes);
+        if self.checkpointing || self.deaf.is_some() || !(self.wanted || grown) || !self.is_current() {
+            return None;
+        }
+        self.wanted = false;
+        let mark = self.protocol.mark();
+        let record = self.seat.tail.with(|tail| {
+            tail.inner = mark;
+            tail.encode()
+        });
+        let mut machine = self.seat.machine.lock();
+        machine.record(record);
+        let work = machine.checkpoint();
+        drop(machine);
+        self.checkpointing = work.is_some();
+        if work.is_none() {
+            self.answer_askers(&Ok(()));
+        }
+        work
+    }
+
+    fn answer_askers(&mut self, result: &Result<(), EngineError>) {
+        for token in std::mem::take(&mut self.askers) {
+            self.out.push(EngineOutput::Done { token, result: result.clone() });
+        }
+    }
+
+    fn tell_leader(&mut self) {
+        let Standing { ballot, leader, .. } = self.protocol.standing();
+        let now = (ballot, leader);
+        if now == self.seen {
+            return;
+        }
+        let (group, term) = (self.seat.group, term(self.spec.epoch, ballot));
+        match leader {
+            Some(leader) => self.seat.probe.event(&Event::LeaderChanged { group, term, leader }),
+            None if self.seen.1.is_some() => self.seat.probe.event(&Event::LeaderLost { group, term }),
+            None => {}
+        }
+        self.seen = now;
+    }
+}
+
+fn tagged(token: Token, kind: u64) -> Token {
+    assert!(token.0 >> (64 - kind::BITS) == 0, "a token leaves room for its kind");
+    Token(token.0 << kind::BITS | kind)
+}
+
+const fn plain(token: Token) -> Token {
+    Token(token.0 >> kind::BITS)
+}
+
+impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
+    fn propose(&mut self, token: Token, command: Bytes) {
+        self.proposals.push((tagged(token, kind::COMMAND), Payload::Command(command)));
+    }
+    fn seal(&mut self, token: Token, next: Bytes) {
+        self.proposals.push((tagged(token, kind::SEAL), Payload::Seal(next)));
+    }
+    fn barrier(&mut self, token: Token) {
+        self.reads.push(tagged(token, kind::READ));
+    }
+    fn transfer(&mut self, now: Instant, token: Token, to: NodeId) {
+        let Standing { leader, .. } = self.protocol.standing();
+        let result = match leader {
+            Some(l) if l != self.seat.me => Err(EngineError::NotLeader { leader: Some(l) }),
+            None => Err(EngineError::NotLeader { leader: None }),
+            Some(_) if !self.spec.members.voters.contains(&to) => {
+                Err(EngineError::Refused(format!("{to} is no voter of {}", self.seat.group)))
+            }
+            Some(_) => {
+                if to != self.seat.me {
+                    self.step(now, Input::Transfer(to));
+                }
+                Ok(())
+            }
+        };
+        self.out.push(EngineOutput::Done { token, result });
+    }
+    fn snapshot(&mut self, token: Option<Token>) {
+        self.askers.extend(token);
+        self.wanted = true;
+    }
+    fn message(&mut self, now: Instant, from: NodeId, body: &Bytes) {
+        match wire::decode::<P::Message>(body) {
+            Ok(message) => self.step(now, Input::Message { from, message }),
+            Err(error) => self.seat.probe.event(&Event::PeerFaulted { from, why: error.to_string() }),
+        }
+    }
+    fn checkpoint_done(&mut self, now: Instant, result: JobResult) -> Result<(), String> {
+        self.checkpointing = false;
+        let done = self.seat.machine.lock().checkpoint_done(result)?;
+        let (group, index) = (self.seat.group, done.at.index);
+        self.seat.probe.event(&Event::SnapshotTaken { group, index });
+        let record = ChainRecord::decode(&done.engine_record)?;
+        if let Some(record) = record.filter(|r| r.spec.epoch == self.spec.epoch) {
+            self.step(now, Input::Checkpointed { mark: record.inner });
+            if self.deaf.is_none() {
+                self.journal.compact(&self.protocol.compact());
+            }
+        }
+        self.answer_askers(&Ok(()));
+        Ok(())
+    }
+    fn deafen(&mut self, now: Instant, deaf: bool) {
+        if deaf {
+            self.deaf.get_or_insert_default();
+        } else if let Some(waiting) = self.deaf.take() {
+            waiting.into_iter().for_each(|input| self.step(now, input));
+        }
+    }
+    fn installed(&mut self, now: Instant, mark: &Bytes) {
+        self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index);
+        self.lately.clear();
+        let waiting = self.deaf.take();
+        self.step(now, Input::Installed { mark: mark.clone() });
+        self.deaf = waiting;
+        self.deafen(now, false);
+    }
+    fn run(&mut self, now: Instant, out: &mut Vec<EngineOutput<SM::Response>>) -> (Option<Instant>, Option<Work>) {
+        self.persisted(now);
+        for token in std::mem::take(&mut self.reads) {
+            self.step(now, Input::Read(token));
+        }
+        self.propose_all(now);
+        let mut ticks = 0;
+        while self.deaf.is_none() && self.protocol.wake_at() <= now && ticks < TICKS_MAX {
+            self.step(now, Input::Tick);
+            ticks += 1;
+        }
+        let work = self.checkpoint();
+        self.tell_leader();
+        out.append(&mut self.out);
+        let wake = Some(self.protocol.wake_at()).filter(|at| *at != Instant::FAR && self.deaf.is_none());
+        (wake, work)
+    }
+    fn standing(&self) -> Standing {
+        self.protocol.standing()
+    }
+    fn lately(&self, index: u64) -> Option<Option<Bytes>> {
+        let back = usize::try_from(self.applied.checked_sub(index)?).ok()?;
+        let at = self.lately.len().checked_sub(back + 1)?;
+        self.lately.get(at).cloned()
+    }
+    fn take_behind(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.behind)
+    }
+}

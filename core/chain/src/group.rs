@@ -1,0 +1,523 @@
+//! One group on this node: its chain of epochs, the engines of those that run, where its peers are.
+
+use crate::driver::{Driver, Seat, StepEngine};
+use crate::fetch::Fetch;
+use crate::journal::{Journal, Told};
+use crate::lens::Lens;
+use crate::manifest::{Manifest, Slot};
+use crate::record::{ChainRecord, Past, Tail, outer, term};
+use crate::spec::{EngineKind, Spec, times};
+use bytes::Bytes;
+use dwcp_consensus::quorum::System;
+use dwcp_consensus::step::Protocol;
+use dwcp_consensus::{Checkpointed, Members, Position, Role, StateMachine, Status, epaxos, paxos};
+use dwcp_env::{Duration, GroupId, Instant, Lane, NodeId, Now, Probe, Purpose, Seed};
+use dwcp_raft::{Brief as RaftBrief, GroupConfig, RaftHost, SharedWal};
+use dwcp_wal::GroupLog;
+use spin::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Messages of the next epoch that wait until this node has its seal.
+const EARLY_MAX: usize = 1_024;
+/// Bytes of them.
+const EARLY_BYTES_MAX: usize = 8 << 20;
+
+const DRAWS: Purpose = Purpose::named("chain.engine_draws");
+
+/// What a group is given when it is added.
+#[derive(Clone, Debug)]
+pub struct ChainConfig {
+    /// Times and bounds, for every engine; Raft's own beside them. `initial` is taken from `genesis`.
+    pub raft: GroupConfig,
+    /// The first epoch; `None` on a node that joins a group and has no state of it yet.
+    pub genesis: Option<Spec>,
+    /// Whom to ask for state while no members are known.
+    pub known: Vec<NodeId>,
+}
+
+/// How a group is doing, in brief.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Brief {
+    /// This node's role.
+    pub role: Role,
+    /// The current term; of a later epoch it is higher.
+    pub term: u64,
+    /// Where commands and barriers go: the leader; this node, where every member serves.
+    pub leader: Option<NodeId>,
+    /// Who keeps time for leases: the leader; the first voter where every member serves.
+    pub keeper: Option<NodeId>,
+    /// The last entry in its log.
+    pub last_index: u64,
+    /// The last entry known to be decided.
+    pub committed_index: u64,
+    /// The last entry applied here.
+    pub applied_index: u64,
+    /// The epoch the state is in.
+    pub epoch: u32,
+    /// Its engine.
+    pub engine: EngineKind,
+}
+
+/// Where a peer is, by its own word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) epoch: u32,
+    pub(crate) applied: u64,
+    pub(crate) silent: bool,
+    pub(crate) offered_at: Instant,
+}
+
+/// The engine of an epoch.
+pub(crate) enum Running<R> {
+    /// openraft, under this number.
+    Raft(GroupId),
+    /// A protocol's driver.
+    Step(Box<dyn StepEngine<R> + Send>),
+    /// No part in it: not a voter, or what was promised is lost.
+    Aside { silent: bool },
+}
+
+pub(crate) struct Epoch<R> {
+    pub(crate) running: Running<R>,
+    pub(crate) spec: Spec,
+    pub(crate) id: u64,
+    pub(crate) base: u64,
+    pub(crate) opened_at: Instant,
+}
+
+pub(crate) struct Early {
+    pub(crate) from: NodeId,
+    pub(crate) lane: Lane,
+    pub(crate) epoch: u32,
+    pub(crate) id: u64,
+    pub(crate) body: Bytes,
+}
+
+/// One group of a [`crate::ChainHost`].
+pub struct ChainGroup<SM: StateMachine> {
+    pub(crate) id: GroupId,
+    pub(crate) config: ChainConfig,
+    pub(crate) machine: Arc<Mutex<SM>>,
+    pub(crate) tail: Tail,
+    pub(crate) probe: Probe,
+    pub(crate) wal: SharedWal,
+    pub(crate) manifest: Manifest,
+    /// Of slots not opened yet.
+    pub(crate) logs: BTreeMap<GroupId, GroupLog>,
+    /// Whether the state is what this node left: else one must be fetched before an engine runs.
+    pub(crate) whole: bool,
+    /// See [`crate::manifest::Found`]; epochs up to the one named, if it is known, may have been forgotten.
+    pub(crate) doubt: Option<Option<u32>>,
+    pub(crate) epochs: BTreeMap<u32, Epoch<SM::Response>>,
+    early: VecDeque<Early>,
+    early_bytes: usize,
+    pub(crate) seen: BTreeMap<NodeId, Seen>,
+    pub(crate) fetch: Option<Fetch>,
+    /// Begun for peers.
+    pub(crate) serving: BTreeMap<NodeId, Checkpointed>,
+    pub(crate) beacon_at: Instant,
+    /// When to form a Raft epoch in the first leader's place.
+    pub(crate) form_at: Option<Instant>,
+    /// Applied at the last beacon, and for how many it has not moved while a peer was ahead.
+    pub(crate) stuck: (u64, u32),
+    pub(crate) rolled_at: Option<Instant>,
+    pub(crate) fatal: Option<String>,
+    seed: Seed,
+}
+
+impl<SM: StateMachine> std::fmt::Debug for ChainGroup<SM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChainGroup({})", self.id)
+    }
+}
+
+/// What every command of a store touches: its revisions number all of them in one order.
+fn all(_: &[u8]) -> epaxos::Footprint {
+    epaxos::Footprint::All
+}
+
+impl<SM: StateMachine> ChainGroup<SM> {
+    pub(crate) fn new(
+        id: GroupId,
+        config: ChainConfig,
+        machine: Arc<Mutex<SM>>,
+        wal: SharedWal,
+        probe: Probe,
+        found: crate::Found,
+        seed: Seed,
+    ) -> Result<Self, String> {
+        let record = ChainRecord::decode(&machine.lock().applied().1)?;
+        let genesis = || ChainRecord::genesis(config.genesis.clone().unwrap_or_default());
+        let tail = Tail::new(record.unwrap_or_else(genesis));
+        let mut found = found;
+        found.end_before(id, tail.epoch(), &wal);
+        Ok(Self {
+            id,
+            machine,
+            tail,
+            probe,
+            wal,
+            manifest: found.manifest,
+            logs: found.logs,
+            whole: found.state_whole,
+            doubt: found.doubtful.then_some(None),
+            epochs: BTreeMap::new(),
+            early: VecDeque::new(),
+            early_bytes: 0,
+            seen: BTreeMap::new(),
+            fetch: None,
+            serving: BTreeMap::new(),
+            beacon_at: Instant::ZERO,
+            form_at: None,
+            stuck: (0, 0),
+            rolled_at: None,
+            fatal: None,
+            seed,
+            config,
+        })
+    }
+
+    pub(crate) const fn me(&self) -> NodeId {
+        self.config.raft.node
+    }
+
+    /// The epoch the state is in.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        self.tail.with(|t| t.spec.clone())
+    }
+    /// The index of the seal that began it, and the epochs before it, as far as they are remembered.
+    #[must_use]
+    pub fn history(&self) -> (u64, Vec<Past>) {
+        self.tail.with(|t| (t.base, t.past.clone()))
+    }
+    /// Why the group can't go on, if so.
+    pub(crate) fn fatal(&self, raft: &RaftHost<Lens<SM>>) -> Option<String> {
+        let engines = self.epochs.values().find_map(|e| match &e.running {
+            Running::Raft(slot) => raft.group(*slot).and_then(dwcp_raft::RaftGroup::fatal),
+            _ => None,
+        });
+        self.fatal.clone().or(engines)
+    }
+
+    pub(crate) fn current(&self) -> Option<&Epoch<SM::Response>> {
+        self.epochs.get(&self.tail.epoch())
+    }
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Epoch<SM::Response>> {
+        self.epochs.get_mut(&self.tail.epoch())
+    }
+
+    /// Opens the engine of the epoch the state is in, unless it runs or can't run yet.
+    pub(crate) fn open(
+        &mut self,
+        now: Now,
+        raft: &mut RaftHost<Lens<SM>>,
+        next_slot: &mut u32,
+    ) -> Result<bool, String> {
+        let record = self.tail.get();
+        let spec = record.spec.clone();
+        if self.epochs.contains_key(&spec.epoch) || !self.whole {
+            return Ok(false);
+        }
+        let me = self.me();
+        let votes = spec.members.voters.contains(&me);
+        // Raft carries learners itself; and one that joins its first epoch is told by its leader that it does.
+        let part = match spec.engine {
+            EngineKind::Raft => {
+                spec.members.nodes.contains_key(&me) || spec.epoch == 0 || !record.inner.is_empty()
+            }
+            EngineKind::Paxos | EngineKind::EPaxos => votes,
+        };
+        let running = if part {
+            let (slot, silent) = self.slot(&spec, next_slot);
+            if silent { Running::Aside { silent } } else { self.start(now, &record, slot, raft)? }
+        } else {
+            Running::Aside { silent: false }
+        };
+        self.probe.sometimes("chain.member_of_no_engine", matches!(running, Running::Aside { .. }));
+        let (epoch, id, base) = (spec.epoch, spec.id(), record.base);
+        self.epochs.insert(epoch, Epoch { running, spec, id, base, opened_at: now.mono });
+        Ok(true)
+    }
+
+    /// The slot of an epoch, given out if it has none; and whether this node must keep silent in it.
+    fn slot(&mut self, spec: &Spec, next_slot: &mut u32) -> (GroupId, bool) {
+        if let Some(slot) = self.manifest.slot(self.id, spec) {
+            let named = self.manifest.slots.iter().find(|s| GroupId(s.slot) == slot && s.epoch == spec.epoch);
+            return (slot, named.is_some_and(|s| s.silent));
+        }
+        let silent = self.doubt.is_some_and(|known| known.is_none_or(|through| spec.epoch <= through));
+        self.probe.sometimes("chain.silent_for_doubt", silent);
+        let slot = *next_slot;
+        *next_slot += 1;
+        self.manifest.slots.push(Slot { epoch: spec.epoch, id: spec.id(), slot, silent });
+        self.manifest.next = *next_slot;
+        self.manifest.write(self.id, &self.wal);
+        (GroupId(slot), silent)
+    }
+
+    /// Notes for good that this node takes no part in an epoch.
+    fn keep_silent(&mut self, spec: &Spec, slot: GroupId) -> Running<SM::Response> {
+        self.probe.reachable("chain.silent_for_damage");
+        let (epoch, id) = (spec.epoch, spec.id());
+        self.manifest.slots.retain(|s| s.epoch != epoch);
+        self.manifest.slots.push(Slot { epoch, id, slot: slot.0, silent: true });
+        self.manifest.write(self.id, &self.wal);
+        Running::Aside { silent: true }
+    }
+
+    fn start(
+        &mut self,
+        now: Now,
+        record: &ChainRecord,
+        slot: GroupId,
+        raft: &mut RaftHost<Lens<SM>>,
+    ) -> Result<Running<SM::Response>, String> {
+        let log = self.logs.remove(&slot).unwrap_or_default();
+        let spec = &record.spec;
+        let seat = self.seat();
+        let draws = self.seed.part(DRAWS, u64::from(slot.0)).0;
+        let me = self.me();
+        let voters: Vec<NodeId> = spec.members.voters.iter().copied().collect();
+        match spec.engine {
+            EngineKind::Raft => {
+                self.start_raft(now, record, slot, log, raft)?;
+                Ok(Running::Raft(slot))
+            }
+            EngineKind::Paxos => {
+                let mut config =
+                    paxos::Config::new(me, voters, spec.system(), draws, times(&self.config.raft))
+                        .map_err(|e| e.to_string())?;
+                if let Some(first) = spec.first {
+                    config = config.first_leader(first);
+                }
+                self.start_step::<paxos::Paxos>(now, record, slot, log, seat, config)
+            }
+            EngineKind::EPaxos => {
+                let times = &self.config.raft;
+                let settings = epaxos::Settings {
+                    me,
+                    quorums: System::Majority { members: voters.len() as u8 },
+                    members: voters,
+                    footprint: all,
+                    buckets: 1,
+                    resend: times.append_timeout,
+                    recover_after: times.append_timeout * 2 + times.election_min,
+                    beat: times.heartbeat,
+                    give_up_after: times.election_max * 8,
+                    chain_max: 4_096,
+                    retain: 4_096,
+                    marker_every: 1_024,
+                    seed: draws,
+                };
+                let config = settings.check().map_err(|e| e.to_string())?;
+                self.start_step::<epaxos::Epaxos>(now, record, slot, log, seat, config)
+            }
+        }
+    }
+
+    fn start_raft(
+        &mut self,
+        now: Now,
+        record: &ChainRecord,
+        slot: GroupId,
+        mut log: GroupLog,
+        raft: &mut RaftHost<Lens<SM>>,
+    ) -> Result<(), String> {
+        let spec = &record.spec;
+        let fresh = log == GroupLog::default();
+        let applied = self.machine.lock().applied().0.and_then(|at| record.inner(at));
+        if let (true, Some(at)) = (fresh && spec.epoch > 0, applied) {
+            // The state came from a peer: the log goes on behind it.
+            log.purged = Some((at.term, at.index));
+            log.last = Some(at.index);
+            self.wal.lock().append(slot, dwcp_wal::Record::Purge { term: at.term, index: at.index });
+        }
+        let founder = spec.members.voters.contains(&self.me()) && applied.is_none();
+        let initial = (founder && spec.first.is_none_or(|f| f == self.me()))
+            .then(|| founders(&spec.members));
+        let late = founder && fresh && initial.is_none();
+        self.form_at = late.then(|| now.mono + self.config.raft.election_max);
+        let config = GroupConfig { initial, ..self.config.raft.clone() };
+        let lens = Arc::new(Mutex::new(Lens::new(self.machine.clone(), self.tail.clone())));
+        raft.add_group(now, slot, config, lens, log).map_err(|e| e.to_string())
+    }
+
+    fn start_step<P: Protocol + Send + 'static>(
+        &mut self,
+        now: Now,
+        record: &ChainRecord,
+        slot: GroupId,
+        log: GroupLog,
+        seat: Seat<SM>,
+        config: P::Config,
+    ) -> Result<Running<SM::Response>, String>
+    where
+        P::Message: Send,
+        P::Record: Send,
+    {
+        let spec = &record.spec;
+        let Some(Told { journal, records }) = Journal::open::<P::Record>(self.wal.clone(), slot, log) else {
+            return Ok(self.keep_silent(spec, slot));
+        };
+        let mark = Some(&record.inner).filter(|m| !m.is_empty());
+        let protocol = P::recover(config, mark, records, now.mono).map_err(|e| e.to_string())?;
+        Ok(Running::Step(Box::new(Driver::<P, SM>::new(seat, spec.clone(), protocol, journal))))
+    }
+
+    fn seat(&self) -> Seat<SM> {
+        let raft = &self.config.raft;
+        Seat {
+            group: self.id,
+            me: self.me(),
+            machine: self.machine.clone(),
+            tail: self.tail.clone(),
+            probe: self.probe.clone(),
+            snapshot_after: (raft.snapshot_entries, raft.snapshot_bytes.0),
+        }
+    }
+
+    /// Keeps a message of an epoch that this node has not come to.
+    pub(crate) fn keep_early(&mut self, early: Early) {
+        let size = early.body.len();
+        if self.early.len() < EARLY_MAX && self.early_bytes + size <= EARLY_BYTES_MAX {
+            self.early_bytes += size;
+            self.early.push_back(early);
+        }
+    }
+    /// Those of the epoch the state is in now; older ones are forgotten.
+    pub(crate) fn take_early(&mut self) -> Vec<Early> {
+        let epoch = self.tail.epoch();
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.early).into_iter().filter(|e| e.epoch >= epoch).partition(|e| e.epoch == epoch);
+        self.early = later.into();
+        self.early_bytes = self.early.iter().map(|e| e.body.len()).sum();
+        now
+    }
+
+    /// Members of the epoch, as its engine sees them.
+    pub(crate) fn members(&self, raft: &RaftHost<Lens<SM>>) -> Members {
+        if let Some(Epoch { running: Running::Raft(slot), .. }) = self.current()
+            && let Some(group) = raft.group(*slot)
+        {
+            let members = group.status().members;
+            if !members.nodes.is_empty() {
+                return members;
+            }
+        }
+        self.tail.with(|t| t.spec.members.clone())
+    }
+
+    /// Whom to tell where this node is.
+    pub(crate) fn peers(&self, raft: &RaftHost<Lens<SM>>) -> Vec<NodeId> {
+        let mut peers: Vec<NodeId> = self.members(raft).nodes.into_keys().collect();
+        let earlier = self.epochs.values().flat_map(|e| e.spec.members.nodes.keys());
+        peers.extend(earlier.chain(self.seen.keys()).chain(&self.config.known));
+        peers.sort_unstable();
+        peers.dedup();
+        peers.retain(|p| *p != self.me());
+        peers
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.machine.lock().applied().0.map_or(0, |at| at.index)
+    }
+
+    /// The epoch of the last durable checkpoint.
+    pub(crate) fn durable_epoch(&self) -> u32 {
+        let checkpoint = self.machine.lock().current_checkpoint();
+        let record = checkpoint.and_then(|c| ChainRecord::decode(&c.engine_record).ok().flatten());
+        record.map_or(0, |r| r.spec.epoch)
+    }
+
+    /// How it is doing.
+    pub(crate) fn brief(&self, raft: &RaftHost<Lens<SM>>) -> Brief {
+        let (epoch, engine, base) = self.tail.with(|t| (t.spec.epoch, t.spec.engine, t.base));
+        let applied_index = self.applied();
+        let nothing = Brief { epoch, engine, applied_index, term: term(epoch, 0), ..Brief::default() };
+        match self.current().map(|e| (&e.running, &e.spec)) {
+            Some((Running::Raft(slot), _)) => {
+                let b = raft.group(*slot).map(dwcp_raft::RaftGroup::brief).unwrap_or_default();
+                let RaftBrief { role, leader, last_index, committed_index, .. } = b;
+                Brief {
+                    role,
+                    term: term(epoch, b.term),
+                    leader,
+                    keeper: leader,
+                    last_index: base + last_index,
+                    committed_index: base + committed_index,
+                    // Of the engine: what it has applied it may answer.
+                    applied_index: base + b.applied_index,
+                    ..nothing
+                }
+            }
+            Some((Running::Step(step), spec)) => {
+                let s = step.standing();
+                let leaderless = engine == EngineKind::EPaxos;
+                let me = Some(self.me());
+                Brief {
+                    role: s.role,
+                    term: term(epoch, s.ballot),
+                    leader: if leaderless { me } else { s.leader },
+                    keeper: if leaderless { spec.members.voters.first().copied() } else { s.leader },
+                    last_index: applied_index,
+                    committed_index: applied_index,
+                    ..nothing
+                }
+            }
+            Some((Running::Aside { .. }, _)) | None => nothing,
+        }
+    }
+
+    /// How this node sees the group.
+    pub(crate) fn status(&self, raft: &RaftHost<Lens<SM>>) -> Status {
+        let brief = self.brief(raft);
+        let (epoch, base) = (brief.epoch, self.tail.with(|t| t.base));
+        let inner = match self.current().map(|e| &e.running) {
+            Some(Running::Raft(slot)) => raft.group(*slot).map(dwcp_raft::RaftGroup::status),
+            _ => None,
+        };
+        let applied = self.machine.lock().applied().0;
+        let snapshot_index = self.machine.lock().current_checkpoint().map_or(0, |c| c.at.index);
+        let mut status = Status {
+            role: brief.role,
+            term: brief.term,
+            leader: brief.leader,
+            last_index: brief.last_index,
+            committed_index: brief.committed_index,
+            applied,
+            snapshot_index,
+            members: self.members(raft),
+            matched: BTreeMap::new(),
+            fatal: self.fatal(raft),
+        };
+        match inner {
+            Some(inner) => {
+                status.matched = inner.matched.into_iter().map(|(n, i)| (n, base + i)).collect();
+                status.applied = inner.applied.map(|at| outer(epoch, base, at)).or(applied.filter(|_| base > 0));
+                status.snapshot_index = if inner.snapshot_index > 0 { base + inner.snapshot_index } else { snapshot_index };
+            }
+            None => status.matched = self.seen.iter().map(|(n, s)| (*n, s.applied)).collect(),
+        }
+        status
+    }
+
+    /// The Raft epoch that wrote a position, and the position there.
+    pub(crate) fn raft_place(&self, at: Position) -> Option<(GroupId, Position)> {
+        self.epochs.values().find_map(|e| {
+            let Running::Raft(slot) = e.running else { return None };
+            let record = ChainRecord { spec: e.spec.clone(), base: e.base, ..ChainRecord::default() };
+            Some((slot, record.inner(at)?))
+        })
+    }
+
+    /// The silence after which a peer is asked again.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.config.raft.piece_timeout
+    }
+}
+
+pub(crate) fn founders(members: &Members) -> BTreeMap<NodeId, dwcp_consensus::Member> {
+    members.nodes.iter().filter(|(id, _)| members.voters.contains(id)).map(|(id, m)| (*id, m.clone())).collect()
+}

@@ -1,0 +1,522 @@
+//! All groups of one node, each with its chain of epochs.
+//!
+//! **How a node uses it.** As it would a host of one engine: add groups with what the log gave back; in each turn hand in
+//! messages, jobs and requests, then [`ChainHost::run`], carry out the outputs, flush the log. Which engine runs
+//! shows in [`ChainHost::brief`] and nowhere else.
+
+use crate::group::{Brief, ChainConfig, ChainGroup, Early, Epoch, Running};
+use crate::lens::Lens;
+use crate::manifest::{Found, SLOTS};
+use crate::message::{self, Body};
+use crate::record::term;
+use crate::spec::{EngineKind, Spec};
+use bytes::Bytes;
+use dwcp_consensus::quorum::System;
+use dwcp_consensus::{EngineError, EngineOutput, MemberChange, Members, Position, StateMachine, Status, Token, Work};
+use dwcp_env::exec::Pick;
+use dwcp_env::{Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
+use dwcp_raft::{AddError, RaftHost, SharedWal};
+use spin::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The chain's own jobs have numbers from here on; Raft's lie below, and all below [`dwcp_raft::JOBS_END`].
+const OWN_JOBS: u64 = dwcp_raft::JOBS_END / 2;
+/// Turns of a run: engines that feed each other for longer are cut short and woken at once.
+const TURNS_MAX: usize = 1_000;
+/// A token nobody asked with: the chain's own wishes.
+pub(crate) const OWN: Token = Token((1 << 62) - 1);
+
+/// What the next epoch is to be like.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Switch {
+    /// Its engine.
+    pub engine: EngineKind,
+    /// Its quorums; `None`: majorities.
+    pub quorums: Option<System>,
+    /// Who leads first; `None`: who leads now.
+    pub first: Option<NodeId>,
+}
+
+/// What a job of the chain is for.
+pub(crate) enum Purpose {
+    /// A driver's checkpoint.
+    Checkpoint { epoch: u32 },
+    /// A piece for a peer.
+    Part { to: NodeId, checkpoint: dwcp_consensus::Checkpointed, cursor: Bytes },
+    /// A piece of a peer's is taken in.
+    Install,
+    /// All pieces are swapped in.
+    Swap,
+}
+
+/// The groups of one node incarnation.
+pub struct ChainHost<SM: StateMachine> {
+    pub(crate) raft: RaftHost<Lens<SM>>,
+    pub(crate) groups: BTreeMap<GroupId, ChainGroup<SM>>,
+    /// Of slots under Raft.
+    slots: BTreeMap<GroupId, (GroupId, u32)>,
+    pub(crate) wal: SharedWal,
+    pub(crate) probe: Probe,
+    seed: Seed,
+    jobs: BTreeMap<JobId, (GroupId, Purpose)>,
+    next_job: u64,
+    next_slot: u32,
+    raft_out: Vec<(GroupId, EngineOutput<SM::Response>)>,
+    engine_out: Vec<EngineOutput<SM::Response>>,
+    pub(crate) out: Vec<(GroupId, EngineOutput<SM::Response>)>,
+}
+
+impl<SM: StateMachine> std::fmt::Debug for ChainHost<SM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChainHost({} groups)", self.groups.len())
+    }
+}
+
+impl<SM: StateMachine> ChainHost<SM> {
+    /// A host without groups. `seed` differs between incarnations of a node.
+    #[must_use]
+    pub fn new(pick: Pick, seed: Seed, wal: SharedWal, probe: Probe) -> Self {
+        Self {
+            raft: RaftHost::new(pick, seed, wal.clone(), probe.clone()),
+            groups: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            wal,
+            probe,
+            seed,
+            jobs: BTreeMap::new(),
+            next_job: OWN_JOBS,
+            next_slot: SLOTS,
+            raft_out: Vec::new(),
+            engine_out: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes up a group with what the log gave back of it.
+    ///
+    /// # Errors
+    /// Why it can't be hosted, or goes on from what no lifetime can have left.
+    pub fn add_group(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        config: ChainConfig,
+        machine: Arc<Mutex<SM>>,
+        found: Found,
+    ) -> Result<(), String> {
+        if self.groups.contains_key(&id) {
+            return Err(AddError::Hosted(id).to_string());
+        }
+        if self.groups.len() >= dwcp_env::bound::GROUPS_PER_NODE {
+            return Err(AddError::Many(dwcp_env::bound::GROUPS_PER_NODE).to_string());
+        }
+        self.next_slot = self.next_slot.max(found.manifest.next);
+        let (wal, probe) = (self.wal.clone(), self.probe.clone());
+        let mut group = ChainGroup::new(id, config, machine, wal, probe, found, self.seed)?;
+        group.beacon_at = now.mono;
+        if group.open(now, &mut self.raft, &mut self.next_slot)? {
+            note_slot(&mut self.slots, id, group.current());
+        }
+        self.groups.insert(id, group);
+        Ok(())
+    }
+
+    /// A group, to look at.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> Option<&ChainGroup<SM>> {
+        self.groups.get(&id)
+    }
+    /// How a group is doing, in brief; all zero if it is not hosted.
+    #[must_use]
+    pub fn brief(&self, id: GroupId) -> Brief {
+        self.groups.get(&id).map(|g| g.brief(&self.raft)).unwrap_or_default()
+    }
+    /// How this node sees a group.
+    #[must_use]
+    pub fn status(&self, id: GroupId) -> Status {
+        self.groups.get(&id).map(|g| g.status(&self.raft)).unwrap_or_default()
+    }
+    /// Why a group can't go on, if so.
+    #[must_use]
+    pub fn fatal(&self, id: GroupId) -> Option<String> {
+        self.groups.get(&id).and_then(|g| g.fatal(&self.raft))
+    }
+    /// Whether the disk lost part of a group's log, so that this node does not vote for the time being.
+    #[must_use]
+    pub fn is_suspect(&self, id: GroupId) -> bool {
+        let Some(group) = self.groups.get(&id) else { return false };
+        match group.current().map(|e| &e.running) {
+            Some(Running::Raft(slot)) => self.raft.group(*slot).is_some_and(dwcp_raft::RaftGroup::is_suspect),
+            Some(Running::Aside { silent }) => *silent,
+            Some(Running::Step(_)) => false,
+            None => true,
+        }
+    }
+    /// Changes when the members of a group do.
+    #[must_use]
+    pub fn members_at(&self, id: GroupId) -> Option<u64> {
+        let group = self.groups.get(&id)?;
+        let epoch = group.tail.epoch();
+        let inner = match group.current().map(|e| &e.running) {
+            Some(Running::Raft(slot)) => self.raft.group(*slot).map_or(0, dwcp_raft::RaftGroup::members_at),
+            _ => 0,
+        };
+        Some(term(epoch, inner))
+    }
+    /// Term and payload of an entry under Raft, if the log still holds it here.
+    #[must_use]
+    pub fn entry(&self, id: GroupId, at: Position) -> Option<(Position, Bytes)> {
+        let (slot, inner) = self.groups.get(&id)?.raft_place(at)?;
+        let (term, payload) = self.raft.group(slot)?.entry(inner.index)?;
+        (term == inner.term).then_some((at, payload))
+    }
+    /// Term and payload (as Raft writes it) of what was applied at an index, if it is still known here: for who looks on.
+    #[must_use]
+    pub fn entry_at(&self, id: GroupId, index: u64) -> Option<(u64, Bytes)> {
+        let group = self.groups.get(&id)?;
+        let epoch = group.epochs.values().rev().find(|e| e.base < index)?;
+        match &epoch.running {
+            Running::Raft(slot) => {
+                let (inner, payload) = self.raft.group(*slot)?.entry(index - epoch.base)?;
+                Some((term(epoch.spec.epoch, inner), payload))
+            }
+            Running::Step(step) => {
+                let command = step.lately(index)?;
+                let payload = command.map_or_else(Bytes::new, |c| dwcp_raft::payload_of(&c));
+                Some((term(epoch.spec.epoch, 0), payload))
+            }
+            Running::Aside { .. } => None,
+        }
+    }
+
+    /// Asks for a command to be decided. See [`dwcp_consensus::Engine::propose`]; like every method that names a
+    /// group, it does nothing and says so if the group is not hosted.
+    pub fn propose(&mut self, id: GroupId, token: Token, command: &Bytes) -> bool {
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.propose(slot, token, command);
+        };
+        let result = |error| EngineOutput::Proposed { token, result: Err(error) };
+        self.ask(id, ask, |step| step.propose(token, command.clone()), result)
+    }
+    /// See [`dwcp_consensus::Engine::barrier`].
+    pub fn barrier(&mut self, id: GroupId, token: Token) -> bool {
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.barrier(slot, token);
+        };
+        let result = |error| EngineOutput::Barrier { token, result: Err(error) };
+        self.ask(id, ask, |step| step.barrier(token), result)
+    }
+    /// See [`dwcp_consensus::Engine::change_members`]. Where the engine can't, the next epoch does.
+    pub fn change_members(&mut self, id: GroupId, token: Token, change: MemberChange) -> bool {
+        let Some(group) = self.groups.get(&id) else { return false };
+        let spec = group.spec();
+        if spec.engine != EngineKind::Raft {
+            let next = spec.changed(change).map_err(|e| EngineError::Refused(e.to_string()));
+            return self.seal(id, token, next.map(|next| Spec { first: self.brief(id).leader, ..next }));
+        }
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.change_members(slot, token, change);
+        };
+        self.ask(id, ask, |_| {}, |error| EngineOutput::Done { token, result: Err(error) })
+    }
+    /// See [`dwcp_consensus::Engine::transfer_leader`].
+    pub fn transfer_leader(&mut self, now: Now, id: GroupId, token: Token, to: NodeId) -> bool {
+        let result = |error| EngineOutput::Done { token, result: Err(error) };
+        if self.groups.get(&id).is_some_and(|g| g.spec().engine == EngineKind::EPaxos) {
+            let why = "under epaxos every member serves: there is no leader to move";
+            self.out.push((id, result(EngineError::Refused(why.into()))));
+            return true;
+        }
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.transfer_leader(slot, token, to);
+        };
+        self.ask(id, ask, |step| step.transfer(now.mono, token, to), result)
+    }
+    /// Ends epoch `after` (`None`: the one that runs, unless it is as asked already), and begins another with the same
+    /// members. Answered by `Done`, once decided; asked again for an epoch that has ended in just this way, at once.
+    pub fn switch(&mut self, id: GroupId, token: Token, after: Option<u32>, switch: Switch) -> bool {
+        let Some(group) = self.groups.get(&id) else { return false };
+        let (spec, members) = (group.spec(), group.members(&self.raft));
+        let alike = (spec.engine, &spec.quorums) == (switch.engine, &switch.quorums);
+        let settled = match after {
+            None => alike.then_some(Ok(())),
+            Some(after) if after == spec.epoch => None,
+            Some(after) if alike && spec.epoch.wrapping_sub(1) == after => Some(Ok(())),
+            Some(after) => {
+                let Spec { epoch, engine, .. } = &spec;
+                let why = format!("epoch {after} is not the current one: the group is in epoch {epoch} under {engine}");
+                Some(Err(EngineError::Refused(why)))
+            }
+        };
+        if let Some(result) = settled {
+            self.out.push((id, EngineOutput::Done { token, result }));
+            return true;
+        }
+        let next = Spec {
+            epoch: spec.epoch + 1,
+            engine: switch.engine,
+            first: switch.first.or_else(|| self.brief(id).leader).filter(|f| members.voters.contains(f)),
+            members,
+            quorums: switch.quorums,
+        };
+        let checked = admissible(&next).map(|()| next);
+        self.seal(id, token, checked)
+    }
+    /// Asks for a checkpoint now, so that the log may be trimmed. Answered by `Done`.
+    pub fn snapshot(&mut self, id: GroupId, token: Token) -> bool {
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.snapshot(slot, token);
+        };
+        let asked = (token != OWN).then_some(token);
+        let result = |error| EngineOutput::Done { token, result: Err(error) };
+        self.ask(id, ask, |step| step.snapshot(asked), result)
+    }
+
+    fn seal(&mut self, id: GroupId, token: Token, next: Result<Spec, EngineError>) -> bool {
+        let result = |error| EngineOutput::Done { token, result: Err(error) };
+        let bytes = match next {
+            Ok(next) => next.encode(),
+            Err(error) => {
+                self.out.push((id, result(error)));
+                return true;
+            }
+        };
+        self.probe.reachable("chain.seal_proposed");
+        let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
+            raft.seal(slot, token, &bytes);
+        };
+        self.ask(id, ask, |step| step.seal(token, bytes.clone()), result)
+    }
+
+    fn ask(
+        &mut self,
+        id: GroupId,
+        raft: impl FnOnce(&mut RaftHost<Lens<SM>>, GroupId),
+        step: impl FnOnce(&mut dyn crate::driver::StepEngine<SM::Response>),
+        refused: impl FnOnce(EngineError) -> EngineOutput<SM::Response>,
+    ) -> bool {
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        match group.current_mut().map(|e| &mut e.running) {
+            Some(Running::Raft(slot)) => raft(&mut self.raft, *slot),
+            Some(Running::Step(engine)) => step(&mut **engine),
+            Some(Running::Aside { .. }) | None => {
+                self.out.push((id, refused(EngineError::NotLeader { leader: None })));
+            }
+        }
+        true
+    }
+
+    /// Takes a message of a peer; wrong ones are counted against it.
+    pub fn message(&mut self, now: Now, id: GroupId, from: NodeId, lane: Lane, body: &Bytes) -> bool {
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        let fault = |why: &str| self.probe.event(&Event::PeerFaulted { from, why: why.to_string() });
+        let envelope = match message::parse(body) {
+            Ok(envelope) => envelope,
+            Err(why) => {
+                fault(why);
+                return true;
+            }
+        };
+        let (epoch, about) = (envelope.epoch, envelope.id);
+        match envelope.body {
+            Body::Chain(chain) => self.on_chain(now, id, from, epoch, chain),
+            Body::Engine(body) => {
+                let tail = group.tail.epoch();
+                match group.epochs.get_mut(&epoch) {
+                    Some(e) if e.id != about => fault("speaks of an epoch of other content: its first one is configured differently"),
+                    Some(e) => match &mut e.running {
+                        Running::Raft(slot) => {
+                            self.raft.message(*slot, from, lane, &body);
+                        }
+                        Running::Step(step) => step.message(now.mono, from, &body),
+                        Running::Aside { .. } => {}
+                    },
+                    None if epoch > tail => {
+                        self.probe.reachable("chain.message_before_its_seal");
+                        group.keep_early(Early { from, lane, epoch, id: about, body });
+                    }
+                    None => self.offer(now, id, from),
+                }
+            }
+        }
+        true
+    }
+
+    /// A hint that a peer's process is gone: groups that it leads look for another leader soon.
+    pub fn unreachable(&mut self, peer: NodeId) {
+        self.raft.unreachable(peer);
+    }
+
+    /// A job has ended. Tells whether it was one of this host's.
+    pub fn job_done(&mut self, now: Now, job: JobId, result: JobResult) -> bool {
+        if job.0 < OWN_JOBS {
+            return self.raft.job_done(job, result);
+        }
+        let Some((id, purpose)) = self.jobs.remove(&job) else { return false };
+        self.on_job(now, id, purpose, result);
+        true
+    }
+
+    pub(crate) fn job(&mut self, id: GroupId, purpose: Purpose, work: Work) {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(job, (id, purpose));
+        let job = Job { id: job, name: work.name, cost: work.cost, run: work.run };
+        self.out.push((id, EngineOutput::Job(job)));
+    }
+
+    /// How many jobs are under way.
+    pub(crate) fn jobs_under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// How often a task has been polled: the measure of work.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.raft.polls()
+    }
+
+    /// Runs until nothing is ready; adds to `out`; says when it wants to run again.
+    pub fn run(&mut self, now: Now, out: &mut Vec<(GroupId, EngineOutput<SM::Response>)>) -> Option<Instant> {
+        let mut wake = None;
+        for turn in 0..TURNS_MAX {
+            wake = self.turn(now);
+            let opened = self.open_all(now);
+            out.append(&mut self.out);
+            if !opened {
+                break;
+            }
+            if turn + 1 == TURNS_MAX {
+                wake = Some(now.mono);
+            }
+        }
+        wake
+    }
+
+    fn turn(&mut self, now: Now) -> Option<Instant> {
+        let mut wake = self.raft.run(now, &mut self.raft_out);
+        self.take_raft_outputs();
+        let mut works = Vec::new();
+        for (id, group) in &mut self.groups {
+            for (epoch, e) in &mut group.epochs {
+                let Running::Step(step) = &mut e.running else { continue };
+                let (at, work) = step.run(now.mono, &mut self.engine_out);
+                wake = earlier(wake, at);
+                works.extend(work.map(|work| (*id, *epoch, work)));
+                self.out.extend(self.engine_out.drain(..).map(|o| (*id, o)));
+            }
+        }
+        for (id, epoch, work) in works {
+            self.job(id, Purpose::Checkpoint { epoch }, work);
+        }
+        earlier(wake, self.keep_company(now))
+    }
+
+    fn take_raft_outputs(&mut self) {
+        for (slot, output) in self.raft_out.drain(..) {
+            let Some((id, epoch)) = self.slots.get(&slot).copied() else { continue };
+            let Some(e) = self.groups.get(&id).and_then(|g| g.epochs.get(&epoch)) else { continue };
+            let current = self.groups[&id].tail.epoch() == epoch;
+            let output = match output {
+                EngineOutput::Send { to, lane, body } => {
+                    EngineOutput::Send { to, lane, body: message::engine(epoch, e.id, &body) }
+                }
+                EngineOutput::Proposed { token, result } => {
+                    let outer = |(at, r)| (crate::record::outer(epoch, e.base, at), r);
+                    EngineOutput::Proposed { token, result: result.map(outer) }
+                }
+                // What the next epoch has decided since, this barrier does not see.
+                EngineOutput::Barrier { token, result: Ok(()) } if !current => {
+                    EngineOutput::Barrier { token, result: Err(EngineError::NotLeader { leader: None }) }
+                }
+                other => other,
+            };
+            self.out.push((id, output));
+        }
+    }
+
+    /// Opens the engines of epochs that the states have come to, and hands them what came early.
+    fn open_all(&mut self, now: Now) -> bool {
+        let mut any = false;
+        let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in ids {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            match group.open(now, &mut self.raft, &mut self.next_slot) {
+                Ok(false) => {}
+                Ok(true) => {
+                    any = true;
+                    note_slot(&mut self.slots, id, group.current());
+                    group.beacon_at = now.mono;
+                    self.probe.reachable("chain.epoch_opened");
+                    let spec = group.spec();
+                    let (epoch, engine) = (spec.epoch.into(), spec.engine.name().to_string());
+                    self.probe.event(&Event::EpochBegun { group: id, epoch, engine });
+                    for Early { from, lane, epoch, id: about, body } in group.take_early() {
+                        let body = message::engine(epoch, about, &body);
+                        self.message(now, id, from, lane, &body);
+                    }
+                }
+                Err(why) => group.fatal = Some(why),
+            }
+        }
+        any
+    }
+
+    /// Lets go of an ended epoch's engine and log.
+    pub(crate) fn end_epoch(&mut self, id: GroupId, epoch: u32) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(ended) = group.epochs.remove(&epoch) else { return };
+        self.probe.reachable("chain.epoch_let_go");
+        if let Running::Raft(slot) = ended.running {
+            self.raft.remove_group(slot);
+            self.slots.remove(&slot);
+        }
+        let slot = group.manifest.slot(id, &ended.spec);
+        group.manifest.slots.retain(|s| s.epoch > epoch);
+        group.manifest.write(id, &self.wal);
+        if let Some(slot) = slot {
+            self.wal.lock().end(slot);
+        }
+    }
+
+    /// Where peers are by their own word: epoch and index applied.
+    #[must_use]
+    pub fn whereabouts(&self, id: GroupId) -> BTreeMap<NodeId, (u32, u64)> {
+        let seen = self.groups.get(&id).into_iter().flat_map(|g| &g.seen);
+        seen.map(|(n, s)| (*n, (s.epoch, s.applied))).collect()
+    }
+    /// Members of a group as its engine sees them.
+    #[must_use]
+    pub fn members(&self, id: GroupId) -> Members {
+        self.groups.get(&id).map(|g| g.members(&self.raft)).unwrap_or_default()
+    }
+}
+
+/// What Raft can't begin with.
+fn admissible(next: &Spec) -> Result<(), EngineError> {
+    next.check().map_err(|e| EngineError::Refused(e.to_string()))?;
+    let learners = next.members.nodes.len() > next.members.voters.len();
+    if next.engine == EngineKind::Raft && learners {
+        let why = "an epoch of raft begins with voters only: promote or remove the learners first";
+        return Err(EngineError::Refused(why.into()));
+    }
+    Ok(())
+}
+
+fn note_slot<R>(
+    slots: &mut BTreeMap<GroupId, (GroupId, u32)>,
+    id: GroupId,
+    epoch: Option<&Epoch<R>>,
+) {
+    if let Some(Epoch { running: Running::Raft(slot), spec, .. }) = epoch {
+        slots.insert(*slot, (id, spec.epoch));
+    }
+}
+
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
