@@ -129,11 +129,12 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get(&id) else { return };
         let tail = group.tail.epoch();
         let me = group.me();
+        // Who belonged to a first epoch under Raft only Raft knew; its successor began with the same.
+        let successors = group.spec().members.voters;
         let over = |epoch: u32, e: &crate::group::Epoch<SM::Response>| {
             let left = |n: &NodeId| *n == me || group.seen.get(n).is_some_and(|s| s.epoch > epoch);
-            epoch < tail
-                && durable > epoch
-                && (e.spec.members.voters.iter().all(left) || now.mono >= e.opened_at + LINGER)
+            let members = Some(&e.spec.members.voters).filter(|v| !v.is_empty()).unwrap_or(&successors);
+            epoch < tail && durable > epoch && (members.iter().all(left) || now.mono >= e.opened_at + LINGER)
         };
         let ended: Vec<u32> = group.epochs.iter().filter(|(n, e)| over(**n, e)).map(|(n, _)| *n).collect();
         for epoch in ended {
@@ -389,7 +390,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
         if self.doubt != Some(None) {
             return;
         }
-        let voters = self.tail.with(|t| t.spec.members.voters.clone());
+        let mut voters = self.tail.with(|t| t.spec.members.voters.clone());
+        if voters.is_empty() {
+            voters.extend(&self.config.known);
+        }
         let heard: Vec<u32> = voters.iter().filter_map(|v| self.seen.get(v)).map(|s| s.epoch).collect();
         if heard.len() > voters.len() / 2 {
             // The one behind the last seen may have been sealed with this node's word.

@@ -334,9 +334,13 @@ impl<SM: StateMachine> ChainGroup<SM> {
             log.last = Some(at.index);
             self.wal.lock().append(slot, dwcp_wal::Record::Purge { term: at.term, index: at.index });
         }
-        let founder = spec.members.voters.contains(&self.me()) && applied.is_none();
-        let initial = (founder && spec.first.is_none_or(|f| f == self.me()))
-            .then(|| founders(&spec.members));
+        let members = match &self.config.genesis {
+            Some(genesis) if spec.epoch == 0 => &genesis.members,
+            _ => &spec.members,
+        };
+        let founder = members.voters.contains(&self.me()) && applied.is_none();
+        let initial =
+            (founder && spec.first.is_none_or(|f| f == self.me())).then(|| founders(members));
         let late = founder && fresh && initial.is_none();
         self.form_at = late.then(|| now.mono + self.config.raft.election_max);
         let config = GroupConfig { initial, ..self.config.raft.clone() };

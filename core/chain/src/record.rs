@@ -40,9 +40,11 @@ pub struct ChainRecord {
 }
 
 impl ChainRecord {
-    /// The chain before anything was decided.
+    /// The chain before anything was decided. Of a first epoch under Raft it names no members: Raft keeps them itself, and who
+    /// joins knows none.
     #[must_use]
     pub fn genesis(spec: Spec) -> Self {
+        let spec = if spec.engine == EngineKind::Raft { Spec::default() } else { spec };
         Self { spec, ..Self::default() }
     }
     /// The bytes that are kept.
