@@ -200,6 +200,22 @@ mutants! {
         ["calm/store"] |c| c.bugs.store.create_kept;
     "store.range_end_deleted" "a delete of a range takes the range's end, too"
         ["calm/store"] |c| c.bugs.store.range_end_deleted;
+    "chain.void_applied" "what an epoch decides behind its seal takes effect"
+        ["consensus/switch", "consensus/switch_crashes"] |c| c.bugs.chain.void_applied;
+    "chain.sent_before_durable" "a protocol's messages leave before what they promise is on disk"
+        ["consensus/paxos", "consensus/switch_crashes"] |c| c.bugs.chain.sent_before_durable;
+    "chain.durable_at_once" "a protocol's records count as durable once they are appended"
+        ["consensus/switch_crashes", "consensus/paxos"] |c| c.bugs.chain.durable_at_once;
+    "chain.damage_ignored" "a protocol goes on from a journal that has lost records"
+        ["consensus/paxos_rot"] |c| c.bugs.chain.damage_ignored;
+    "chain.old_barrier_passes" "a read passes the barrier of an epoch that is over"
+        ["consensus/switch", "consensus/switch_leases"] |c| c.bugs.chain.old_barrier_passes;
+    "chain.mark_not_renewed" "checkpoints keep the mark of the first one"
+        ["consensus/paxos", "consensus/paxos_laggards"] |c| c.bugs.chain.mark_not_renewed;
+    "chain.slot_forgotten" "a node forgets which part of the log an epoch's promises are in"
+        ["consensus/switch_crashes", "consensus/switch"] |c| c.bugs.chain.slot_forgotten;
+    "chain.log_ended_early" "an epoch's log goes before a checkpoint behind it is durable"
+        ["consensus/switch_crashes"] |c| c.bugs.chain.log_ended_early;
     "store.empty_delete_counts" "a delete that finds nothing uses a revision up"
         ["calm/store"] |c| c.bugs.store.empty_delete_counts;
     "store.past_read_sees_present" "a read of the past answers with what is there now"

@@ -6,6 +6,7 @@
 //! members have left it, or [`LINGER`] has passed, and a checkpoint behind it is durable here; after that the late get
 //! the checkpoint. A member that lost what it promised makes the leader begin another epoch, in which it can vote again.
 
+use crate::bugs::bug;
 use crate::fetch::{Fetch, Taken};
 use crate::group::{ChainGroup, Running, Seen};
 use crate::host::{ChainHost, OWN, Purpose, earlier};
@@ -134,7 +135,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let over = |epoch: u32, e: &crate::group::Epoch<SM::Response>| {
             let left = |n: &NodeId| *n == me || group.seen.get(n).is_some_and(|s| s.epoch > epoch);
             let members = Some(&e.spec.members.voters).filter(|v| !v.is_empty()).unwrap_or(&successors);
-            epoch < tail && durable > epoch && (members.iter().all(left) || now.mono >= e.opened_at + LINGER)
+            let anchored = durable > epoch || bug!(group.config.bugs, log_ended_early);
+            epoch < tail && anchored && (members.iter().all(left) || now.mono >= e.opened_at + LINGER)
         };
         let ended: Vec<u32> = group.epochs.iter().filter(|(n, e)| over(**n, e)).map(|(n, _)| *n).collect();
         for epoch in ended {

@@ -12,6 +12,7 @@
 //! **While a peer's checkpoint is swapped in** the protocol hears nothing: what it would decide meanwhile the new
 //! state may already hold.
 
+use crate::bugs::bug;
 use crate::journal::Journal;
 use crate::message;
 use crate::record::{ChainRecord, Tail, term};
@@ -53,6 +54,8 @@ pub(crate) struct Seat<SM> {
     pub(crate) probe: Probe,
     /// Records, and bytes, behind which a checkpoint is taken.
     pub(crate) snapshot_after: (u64, u64),
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) bugs: crate::ChainBugs,
 }
 
 impl<SM> Clone for Seat<SM> {
@@ -64,6 +67,8 @@ impl<SM> Clone for Seat<SM> {
             tail: self.tail.clone(),
             probe: self.probe.clone(),
             snapshot_after: self.snapshot_after,
+            #[cfg(feature = "planted-bugs")]
+            bugs: self.bugs,
         }
     }
 }
@@ -181,15 +186,16 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             }
             Output::Send { to, message, after } => {
                 let body = message::protocol(self.spec.epoch, self.id, &message);
-                match after.filter(|t| *t > self.persisted) {
+                let waits = |t: &Ticket| *t > self.persisted && !bug!(self.seat.bugs, sent_before_durable);
+                match after.filter(waits) {
                     Some(ticket) => self.held.entry(ticket).or_default().push((to, body)),
                     None => self.out.push(EngineOutput::Send { to, lane: Lane::Data, body }),
                 }
             }
             Output::Decided { payload, token, .. } => self.decided(payload, token),
             Output::Readable { token } => {
-                let result =
-                    if self.is_current() { Ok(()) } else { Err(EngineError::NotLeader { leader: None }) };
+                let passes = self.is_current() || bug!(self.seat.bugs, old_barrier_passes);
+                let result = if passes { Ok(()) } else { Err(EngineError::NotLeader { leader: None }) };
                 self.out.push(EngineOutput::Barrier { token: plain(token), result });
             }
             Output::Refused { token, error } => self.refused(token, error),
@@ -212,7 +218,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     }
 
     fn decided(&mut self, payload: Payload, token: Option<Token>) {
-        if !self.is_current() {
+        if !self.is_current() && !bug!(self.seat.bugs, void_applied) {
             // Behind the seal: void, and so certainly not done.
             self.seat.probe.reachable("chain.void_entry");
             if let Some(token) = token {
@@ -224,6 +230,9 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             Payload::Blank => {}
             Payload::Command(command) => {
                 self.applied += 1;
+                if bug!(self.seat.bugs, void_applied) && !self.is_current() {
+                    self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index) + 1;
+                }
                 let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
                 let response = self.seat.machine.lock().apply(at, &command);
                 self.remember(Some(command));
@@ -265,7 +274,8 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
 
     /// What has reached the disk since the last turn.
     fn persisted(&mut self, now: Instant) {
-        let durable = self.journal.durable();
+        let durable =
+            if bug!(self.seat.bugs, durable_at_once) { Lsn(u64::MAX) } else { self.journal.durable() };
         let mut upto = None;
         while self.tickets.front().is_some_and(|(_, lsn)| *lsn <= durable) {
             upto = self.tickets.pop_front().map(|(ticket, _)| ticket);
@@ -305,7 +315,9 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         self.wanted = false;
         let mark = self.protocol.mark();
         let record = self.seat.tail.with(|tail| {
-            tail.inner = mark;
+            if tail.inner.is_empty() || !bug!(self.seat.bugs, mark_not_renewed) {
+                tail.inner = mark;
+            }
             tail.encode()
         });
         let mut machine = self.seat.machine.lock();

@@ -1,5 +1,6 @@
 //! One group on this node: its chain of epochs, the engines of those that run, where its peers are.
 
+use crate::bugs::bug;
 use crate::driver::{Driver, Seat, StepEngine};
 use crate::fetch::Fetch;
 use crate::journal::{Journal, Told};
@@ -34,6 +35,9 @@ pub struct ChainConfig {
     pub genesis: Option<Spec>,
     /// Whom to ask for state while no members are known.
     pub known: Vec<NodeId>,
+    /// Known bugs, for the simulator's own test.
+    #[cfg(feature = "planted-bugs")]
+    pub bugs: crate::ChainBugs,
 }
 
 /// How a group is doing, in brief.
@@ -253,7 +257,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
         *next_slot += 1;
         self.manifest.slots.push(Slot { epoch: spec.epoch, id: spec.id(), slot, silent });
         self.manifest.next = *next_slot;
-        self.manifest.write(self.id, &self.wal);
+        if !bug!(self.config.bugs, slot_forgotten) {
+            self.manifest.write(self.id, &self.wal);
+        }
         (GroupId(slot), silent)
     }
 
@@ -362,7 +368,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
         P::Record: Send,
     {
         let spec = &record.spec;
-        let Some(Told { journal, records }) = Journal::open::<P::Record>(self.wal.clone(), slot, log) else {
+        let forgiving = bug!(self.config.bugs, damage_ignored);
+        let told = Journal::open::<P::Record>(self.wal.clone(), slot, log, forgiving);
+        let Some(Told { journal, records }) = told else {
             return Ok(self.keep_silent(spec, slot));
         };
         let mark = Some(&record.inner).filter(|m| !m.is_empty());
@@ -379,6 +387,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
             tail: self.tail.clone(),
             probe: self.probe.clone(),
             snapshot_after: (raft.snapshot_entries, raft.snapshot_bytes.0),
+            #[cfg(feature = "planted-bugs")]
+            bugs: self.config.bugs,
         }
     }
 

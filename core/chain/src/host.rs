@@ -4,6 +4,7 @@
 //! messages, jobs and requests, then [`ChainHost::run`], carry out the outputs, flush the log. Which engine runs
 //! shows in [`ChainHost::brief`] and nowhere else.
 
+use crate::bugs::bug;
 use crate::group::{Brief, ChainConfig, ChainGroup, Early, Epoch, Running};
 use crate::lens::Lens;
 use crate::manifest::{Found, SLOTS};
@@ -418,6 +419,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             let Some((id, epoch)) = self.slots.get(&slot).copied() else { continue };
             let Some(e) = self.groups.get(&id).and_then(|g| g.epochs.get(&epoch)) else { continue };
             let current = self.groups[&id].tail.epoch() == epoch;
+            let old_passes = bug!(self.groups[&id].config.bugs, old_barrier_passes);
             let output = match output {
                 EngineOutput::Send { to, lane, body } => {
                     EngineOutput::Send { to, lane, body: message::engine(epoch, e.id, &body) }
@@ -427,7 +429,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                     EngineOutput::Proposed { token, result: result.map(outer) }
                 }
                 // What the next epoch has decided since, this barrier does not see.
-                EngineOutput::Barrier { token, result: Ok(()) } if !current => {
+                EngineOutput::Barrier { token, result: Ok(()) } if !current && !old_passes => {
                     EngineOutput::Barrier { token, result: Err(EngineError::NotLeader { leader: None }) }
                 }
                 other => other,

@@ -40,11 +40,16 @@ pub(crate) struct Told<R> {
 
 impl Journal {
     /// Takes up what the log gave back. `None` if records are missing or none of ours.
-    pub(crate) fn open<R: DeserializeOwned>(wal: SharedWal, slot: GroupId, log: GroupLog) -> Option<Told<R>> {
+    pub(crate) fn open<R: DeserializeOwned>(
+        wal: SharedWal,
+        slot: GroupId,
+        log: GroupLog,
+        forgiving: bool,
+    ) -> Option<Told<R>> {
         let purged = log.purged.map_or(0, |(_, index)| index);
         let whole = !log.suspect && !log.vote_lost && log.entries.iter().zip(purged + 1..).all(|(e, i)| e.index == i);
         let last = log.entries.last().map_or(purged, |e| e.index);
-        if !whole || log.last.is_some_and(|l| l != last) {
+        if !forgiving && (!whole || log.last.is_some_and(|l| l != last)) {
             return None;
         }
         let end = log.entries.iter().rposition(|e| e.term == COMPACTED_LAST || e.term == COMPACTED_EMPTY);
@@ -130,7 +135,7 @@ mod tests {
 
     fn told(log: GroupLog) -> Option<Vec<u32>> {
         let wal = crate::tests::wal();
-        Journal::open::<u32>(wal, GroupId(9), log).map(|t| t.records)
+        Journal::open::<u32>(wal, GroupId(9), log, false).map(|t| t.records)
     }
 
     #[test]

@@ -46,6 +46,7 @@
 //! **Not yet.** PBFT as an epoch's engine (its members need keys of their own); sealing out of band when an epoch has
 //! lost its quorum.
 
+mod bugs;
 mod company;
 mod driver;
 mod fetch;
@@ -60,6 +61,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::ChainBugs;
 pub use group::{Brief, ChainConfig, ChainGroup};
 pub use host::{ChainHost, Switch};
 pub use manifest::{Found, end_unknown_slots};

@@ -177,7 +177,13 @@ impl Node {
         let spec = self.config.groups.iter().find(|s| s.id == group);
         let raft = GroupConfig { node: self.config.node, initial: None, ..self.config.engine.clone() };
         let known = spec.into_iter().flat_map(|s| s.peers(raft.node)).collect();
-        let config = ChainConfig { raft, genesis: spec.and_then(GroupSpec::genesis), known };
+        let config = ChainConfig {
+            raft,
+            genesis: spec.and_then(GroupSpec::genesis),
+            known,
+            #[cfg(feature = "planted-bugs")]
+            bugs: self.config.bugs.chain,
+        };
         let store = self.groups.get(&group).map(|g| g.store.clone());
         let Some(store) = store else { return Err("no such group".into()) };
         self.host.add_group(now, group, config, store, found)

@@ -74,6 +74,8 @@ pub struct NodeBugs {
     pub repair_skipped: bool,
     /// An entry lost to the disk is made good by an empty one.
     pub repair_guesses: bool,
+    /// The chains' own.
+    pub chain: dwcp_chain::ChainBugs,
     /// The stores' own.
     pub store: dwcp_store::StoreBugs,
 }

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod disk;
+mod ended;
 mod golden;
 mod model;
 mod planted;

@@ -1,0 +1,34 @@
+//! Known bugs that a test of the tests puts back in.
+
+/// Known bugs. All off in a shipped binary: there they are not even compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChainBugs {
+    /// What an epoch decides behind its seal takes effect.
+    pub void_applied: bool,
+    /// Messages leave before what they promise is on disk.
+    pub sent_before_durable: bool,
+    /// Records count as durable once they are appended.
+    pub durable_at_once: bool,
+    /// A journal that has lost records is replayed without them.
+    pub damage_ignored: bool,
+    /// A barrier that an ended epoch has checked lets a read pass.
+    pub old_barrier_passes: bool,
+    /// The protocol's mark is kept with the first checkpoint only.
+    pub mark_not_renewed: bool,
+    /// The manifest is not written: after a restart an epoch's log is not found.
+    pub slot_forgotten: bool,
+    /// An ended epoch's log goes before a checkpoint behind it is durable.
+    pub log_ended_early: bool,
+}
+
+/// Whether a bug is planted; `false` at compile time in a shipped binary.
+macro_rules! bug {
+    ($bugs:expr, $name:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        let planted = $bugs.$name;
+        #[cfg(not(feature = "planted-bugs"))]
+        let planted = false;
+        planted
+    }};
+}
+pub(crate) use bug;
