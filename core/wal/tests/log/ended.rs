@@ -9,9 +9,10 @@ use dwcp_wal::{Record, Wal, WalConfig};
 fn flush(disk: &CrashDisk, wal: &mut Wal, ticket: &mut u64) {
     let mut out = Vec::new();
     wal.flush(ticket, &mut out);
-    for request in out {
-        disk.run(&request);
+    while let Some(request) = out.pop() {
+        disk.carry_out(&request, usize::MAX).unwrap();
         wal.completed(request.ticket, Ok(())).unwrap();
+        wal.flush(ticket, &mut out);
     }
 }
 
