@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-consensus", 1),
     ("dwcp-crdt", 1),
     ("dwcp-raft", 1),
+    ("dwcp-chain", 2),
     ("dwcp-gossip", 1),
     ("dwcp-store", 2),
     ("dwcp-eventual", 2),

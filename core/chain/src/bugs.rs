@@ -1,6 +1,7 @@
 //! Known bugs that a test of the tests puts back in.
 
 /// Known bugs. All off in a shipped binary: there they are not even compiled.
+#[cfg(feature = "planted-bugs")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChainBugs {
     /// What an epoch decides behind its seal takes effect.

@@ -82,7 +82,8 @@ impl<SM: StateMachine> ChainHost<SM> {
     fn beacon(&mut self, now: Now, id: GroupId) -> Option<Instant> {
         let group = self.groups.get_mut(&id)?;
         let (epoch, engine) = group.tail.with(|t| (t.spec.epoch, t.spec.engine));
-        let alone = epoch == 0 && engine == EngineKind::Raft && group.epochs.len() == 1 && group.seen.is_empty();
+        let alone =
+            epoch == 0 && engine == EngineKind::Raft && group.epochs.len() == 1 && group.seen.is_empty();
         if alone {
             return None;
         }
@@ -216,7 +217,14 @@ impl<SM: StateMachine> ChainHost<SM> {
     }
 
     /// A chain's message.
-    pub(crate) fn on_chain(&mut self, now: Now, id: GroupId, from: NodeId, epoch: u32, message: ChainMessage) {
+    pub(crate) fn on_chain(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        from: NodeId,
+        epoch: u32,
+        message: ChainMessage,
+    ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let tail = group.tail.epoch();
         match message {
@@ -273,12 +281,21 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
     }
 
-    fn on_part(&mut self, now: Now, id: GroupId, from: NodeId, checkpoint: Checkpointed, cursor: &Bytes, piece: Piece) {
+    fn on_part(
+        &mut self,
+        now: Now,
+        id: GroupId,
+        from: NodeId,
+        checkpoint: Checkpointed,
+        cursor: &Bytes,
+        piece: Piece,
+    ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
         let Some(fetch) = group.fetch.as_mut() else { return };
         let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
-        let useful = record.is_some_and(|r| r.spec.epoch >= tail) && (checkpoint.at.index > applied || !whole);
+        let useful =
+            record.is_some_and(|r| r.spec.epoch >= tail) && (checkpoint.at.index > applied || !whole);
         if !useful {
             self.probe.event(&Event::PeerFaulted { from, why: "a checkpoint that leads nowhere".into() });
             group.fetch = None;
@@ -309,7 +326,9 @@ impl<SM: StateMachine> ChainHost<SM> {
                 }
             }
             Purpose::Part { to, checkpoint, cursor } => {
-                if let Some(Ok(piece)) = result.and_then(|r| r.downcast::<Result<Piece, String>>().ok()).map(|p| *p) {
+                if let Some(Ok(piece)) =
+                    result.and_then(|r| r.downcast::<Result<Piece, String>>().ok()).map(|p| *p)
+                {
                     self.say(id, to, Lane::Bulk, &ChainMessage::Part { checkpoint, cursor, piece });
                 }
             }
@@ -357,12 +376,9 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
         let (at, record) = machine.applied();
         drop(machine);
-        let record = match ChainRecord::decode(&record) {
-            Ok(Some(record)) => record,
-            Ok(None) | Err(_) => {
-                group.fatal = Some("a checkpoint was installed that knows no chain".into());
-                return;
-            }
+        let Ok(Some(record)) = ChainRecord::decode(&record) else {
+            group.fatal = Some("a checkpoint was installed that knows no chain".into());
+            return;
         };
         let index = at.map_or(0, |at| at.index);
         self.probe.reachable("chain.checkpoint_installed");

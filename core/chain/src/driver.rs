@@ -257,7 +257,10 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         let Some(next) = next else {
             // Equal on all members: who proposed it learns that it was nothing.
             if let Some(token) = token {
-                self.refused(token, EngineError::Refused("a seal that names no epoch that can follow".into()));
+                self.refused(
+                    token,
+                    EngineError::Refused("a seal that names no epoch that can follow".into()),
+                );
             }
             return;
         };
@@ -429,7 +432,11 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         self.deaf = waiting;
         self.deafen(now, false);
     }
-    fn run(&mut self, now: Instant, out: &mut Vec<EngineOutput<SM::Response>>) -> (Option<Instant>, Option<Work>) {
+    fn run(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<EngineOutput<SM::Response>>,
+    ) -> (Option<Instant>, Option<Work>) {
         self.persisted(now);
         for token in std::mem::take(&mut self.reads) {
             self.step(now, Input::Read(token));

@@ -52,7 +52,13 @@ impl Fetch {
         (self.tries <= TRIES).then_some(true)
     }
     /// Takes note of a piece.
-    pub(crate) fn take(&mut self, from: NodeId, checkpoint: &Checkpointed, cursor: &Bytes, piece: &Piece) -> Taken {
+    pub(crate) fn take(
+        &mut self,
+        from: NodeId,
+        checkpoint: &Checkpointed,
+        cursor: &Bytes,
+        piece: &Piece,
+    ) -> Taken {
         if from != self.from || self.busy {
             return Taken::Odd;
         }
@@ -85,7 +91,8 @@ mod tests {
             at: dwcp_consensus::Position { term: 1, index },
             engine_record: Bytes::new(),
         };
-        let piece = |next: Option<&'static [u8]>| Piece { data: Bytes::new(), next: next.map(Bytes::from_static) };
+        let piece =
+            |next: Option<&'static [u8]>| Piece { data: Bytes::new(), next: next.map(Bytes::from_static) };
         let (start, x) = (Bytes::new(), Bytes::from_static(b"x"));
         let mut f = Fetch::new(a, now);
         assert_eq!(f.take(b, &checkpoint(5), &start, &piece(None)), Taken::Odd);

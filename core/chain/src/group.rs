@@ -345,8 +345,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             _ => &spec.members,
         };
         let founder = members.voters.contains(&self.me()) && applied.is_none();
-        let initial =
-            (founder && spec.first.is_none_or(|f| f == self.me())).then(|| founders(members));
+        let initial = (founder && spec.first.is_none_or(|f| f == self.me())).then(|| founders(members));
         let late = founder && fresh && initial.is_none();
         self.form_at = late.then(|| now.mono + self.config.raft.election_max);
         let config = GroupConfig { initial, ..self.config.raft.clone() };
@@ -403,8 +402,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
     /// Those of the epoch the state is in now; older ones are forgotten.
     pub(crate) fn take_early(&mut self) -> Vec<Early> {
         let epoch = self.tail.epoch();
-        let (now, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.early).into_iter().filter(|e| e.epoch >= epoch).partition(|e| e.epoch == epoch);
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.early)
+            .into_iter()
+            .filter(|e| e.epoch >= epoch)
+            .partition(|e| e.epoch == epoch);
         self.early = later.into();
         self.early_bytes = self.early.iter().map(|e| e.body.len()).sum();
         now
@@ -509,8 +510,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
         match inner {
             Some(inner) => {
                 status.matched = inner.matched.into_iter().map(|(n, i)| (n, base + i)).collect();
-                status.applied = inner.applied.map(|at| outer(epoch, base, at)).or(applied.filter(|_| base > 0));
-                status.snapshot_index = if inner.snapshot_index > 0 { base + inner.snapshot_index } else { snapshot_index };
+                status.applied =
+                    inner.applied.map(|at| outer(epoch, base, at)).or(applied.filter(|_| base > 0));
+                status.snapshot_index =
+                    if inner.snapshot_index > 0 { base + inner.snapshot_index } else { snapshot_index };
             }
             None => status.matched = self.seen.iter().map(|(n, s)| (*n, s.applied)).collect(),
         }
@@ -533,5 +536,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
 }
 
 pub(crate) fn founders(members: &Members) -> BTreeMap<NodeId, dwcp_consensus::Member> {
-    members.nodes.iter().filter(|(id, _)| members.voters.contains(id)).map(|(id, m)| (*id, m.clone())).collect()
+    members
+        .nodes
+        .iter()
+        .filter(|(id, _)| members.voters.contains(id))
+        .map(|(id, m)| (*id, m.clone()))
+        .collect()
 }

@@ -13,7 +13,9 @@ use crate::record::term;
 use crate::spec::{EngineKind, Spec};
 use bytes::Bytes;
 use dwcp_consensus::quorum::System;
-use dwcp_consensus::{EngineError, EngineOutput, MemberChange, Members, Position, StateMachine, Status, Token, Work};
+use dwcp_consensus::{
+    EngineError, EngineOutput, MemberChange, Members, Position, StateMachine, Status, Token, Work,
+};
 use dwcp_env::exec::Pick;
 use dwcp_env::{Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
 use dwcp_raft::{AddError, RaftHost, SharedWal};
@@ -246,7 +248,9 @@ impl<SM: StateMachine> ChainHost<SM> {
             Some(after) if alike && spec.epoch.wrapping_sub(1) == after => Some(Ok(())),
             Some(after) => {
                 let Spec { epoch, engine, .. } = &spec;
-                let why = format!("epoch {after} is not the current one: the group is in epoch {epoch} under {engine}");
+                let why = format!(
+                    "epoch {after} is not the current one: the group is in epoch {epoch} under {engine}"
+                );
                 Some(Err(EngineError::Refused(why)))
             }
         };
@@ -325,7 +329,9 @@ impl<SM: StateMachine> ChainHost<SM> {
             Body::Engine(body) => {
                 let tail = group.tail.epoch();
                 match group.epochs.get_mut(&epoch) {
-                    Some(e) if e.id != about => fault("speaks of an epoch of other content: its first one is configured differently"),
+                    Some(e) if e.id != about => {
+                        fault("speaks of an epoch of other content: its first one is configured differently")
+                    }
                     Some(e) => match &mut e.running {
                         Running::Raft(slot) => {
                             self.raft.message(*slot, from, lane, &body);
@@ -506,11 +512,7 @@ fn admissible(next: &Spec) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn note_slot<R>(
-    slots: &mut BTreeMap<GroupId, (GroupId, u32)>,
-    id: GroupId,
-    epoch: Option<&Epoch<R>>,
-) {
+fn note_slot<R>(slots: &mut BTreeMap<GroupId, (GroupId, u32)>, id: GroupId, epoch: Option<&Epoch<R>>) {
     if let Some(Epoch { running: Running::Raft(slot), spec, .. }) = epoch {
         slots.insert(*slot, (id, spec.epoch));
     }

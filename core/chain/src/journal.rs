@@ -47,7 +47,8 @@ impl Journal {
         forgiving: bool,
     ) -> Option<Told<R>> {
         let purged = log.purged.map_or(0, |(_, index)| index);
-        let whole = !log.suspect && !log.vote_lost && log.entries.iter().zip(purged + 1..).all(|(e, i)| e.index == i);
+        let whole =
+            !log.suspect && !log.vote_lost && log.entries.iter().zip(purged + 1..).all(|(e, i)| e.index == i);
         let last = log.entries.last().map_or(purged, |e| e.index);
         if !forgiving && (!whole || log.last.is_some_and(|l| l != last)) {
             return None;
@@ -56,9 +57,7 @@ impl Journal {
         let begin = match end.map(|at| (at, log.entries[at].term)) {
             None => 0,
             Some((at, COMPACTED_EMPTY)) => at + 1,
-            Some((at, _)) => {
-                at - log.entries[..at].iter().rev().take_while(|e| e.term == COMPACTED).count()
-            }
+            Some((at, _)) => at - log.entries[..at].iter().rev().take_while(|e| e.term == COMPACTED).count(),
         };
         // A compaction without its end never happened.
         let counts = |(at, e): &(usize, dwcp_wal::LogEntry)| {
@@ -151,7 +150,15 @@ mod tests {
             (
                 "the second",
                 0,
-                &[(PLAIN, 1), (COMPACTED, 9), (COMPACTED_LAST, 8), (PLAIN, 3), (COMPACTED, 7), (COMPACTED_LAST, 6), (PLAIN, 5)],
+                &[
+                    (PLAIN, 1),
+                    (COMPACTED, 9),
+                    (COMPACTED_LAST, 8),
+                    (PLAIN, 3),
+                    (COMPACTED, 7),
+                    (COMPACTED_LAST, 6),
+                    (PLAIN, 5),
+                ],
                 &[7, 6, 5],
             ),
             ("a begun one behind another", 0, &[(COMPACTED_LAST, 8), (PLAIN, 3), (COMPACTED, 7)], &[8, 3]),
@@ -173,9 +180,13 @@ mod tests {
         let suspect = GroupLog { suspect: true, ..whole.clone() };
         let mut foreign = whole;
         foreign.entries[1].payload = Bytes::from_static(&[255, 255]);
-        for (name, log) in
-            [("a hole", holed), ("the first", first), ("the last", last), ("suspect", suspect), ("foreign", foreign)]
-        {
+        for (name, log) in [
+            ("a hole", holed),
+            ("the first", first),
+            ("the last", last),
+            ("suspect", suspect),
+            ("foreign", foreign),
+        ] {
             assert!(told(log).is_none(), "{name}");
         }
     }

@@ -142,7 +142,8 @@ mod tests {
     fn an_epoch_has_the_slot_of_its_content() {
         let group = GroupId(3);
         let spec = |epoch, n: u64| Spec { epoch, first: Some(dwcp_env::NodeId(n)), ..Spec::default() };
-        let manifest = Manifest { slots: vec![Slot { epoch: 1, id: spec(1, 1).id(), slot: 7, silent: false }], next: 8 };
+        let manifest =
+            Manifest { slots: vec![Slot { epoch: 1, id: spec(1, 1).id(), slot: 7, silent: false }], next: 8 };
         assert_eq!(manifest.slot(group, &spec(0, 9)), Some(group));
         assert_eq!(manifest.slot(group, &spec(1, 1)), Some(GroupId(7)));
         assert_eq!(manifest.slot(group, &spec(1, 2)), None, "one that lost its race");
@@ -152,7 +153,8 @@ mod tests {
     #[test]
     fn a_groups_logs_are_found_by_its_manifest_and_others_are_ended() {
         let group = GroupId(3);
-        let manifest = Manifest { slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }], next: SLOTS + 1 };
+        let manifest =
+            Manifest { slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }], next: SLOTS + 1 };
         let log = |vote: Option<Vec<u8>>| GroupLog { vote: vote.map(Bytes::from), ..GroupLog::default() };
         let mut recovered = Recovered::default();
         recovered.groups.insert(group, log(None));

@@ -8,10 +8,10 @@ use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
+use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
 use dwcp_consensus::StateMachine as _;
 use dwcp_env::exec::Pick;
 use dwcp_env::{DiskError, Event, GroupId, NodeId, Now, Purpose, World};
-use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
 use dwcp_raft::GroupConfig;
 use dwcp_store::{LeaseClock, Store, StoreError, StoreOptions, Watchers};
 use dwcp_wal::{GroupLog, Lost, Recovered, Wal, WalError};
@@ -107,9 +107,9 @@ impl Node {
             let record = record.unwrap_or_else(|| ChainRecord::genesis(spec.genesis().unwrap_or_default()));
             let mut found = Found::take(&mut recovered, spec.id, whole);
             // Only Raft's log can be made good entry by entry; what else is damaged the chain goes round.
-            let slot = found.slot(spec.id, &record.spec).filter(|_| {
-                record.spec.engine == EngineKind::Raft && (known || !found.has_later_epochs())
-            });
+            let slot = found
+                .slot(spec.id, &record.spec)
+                .filter(|_| record.spec.engine == EngineKind::Raft && (known || !found.has_later_epochs()));
             let log = slot.map(|slot| std::mem::take(found.log_mut(slot))).unwrap_or_default();
             let forgotten = recovered.unknown_lost && slot == Some(spec.id) && log == GroupLog::default();
             if forgotten || log.vote_lost || found.is_amnesiac() {

@@ -35,7 +35,9 @@ mod repair;
 mod route;
 mod serve;
 
-pub use api::{Answer, Ask, AskError, ConsensusStatus, GroupStatus, LeaseStatus, Request, Response, WatchRequest};
+pub use api::{
+    Answer, Ask, AskError, ConsensusStatus, GroupStatus, LeaseStatus, Request, Response, WatchRequest,
+};
 pub use boot::BootError;
 #[cfg(feature = "planted-bugs")]
 pub use config::NodeBugs;

@@ -8,13 +8,13 @@ use crate::peer::{About, Body, PeerMessage, engine_body, parse};
 use crate::question::Questions;
 use crate::serve::NodeJob;
 use bytes::Bytes;
+use dwcp_chain::{ChainHost, EngineKind};
 use dwcp_consensus::{EngineOutput, Token};
 use dwcp_env::contract::Stopped;
 use dwcp_env::{
     DiskError, Event, GroupId, Input, Instant, JobId, JobResult, Lane, Machine, NodeId, Now, Outputs,
     PeerFault, Probe, Send, Ticket,
 };
-use dwcp_chain::{ChainHost, EngineKind};
 use dwcp_raft::SharedWal;
 use dwcp_store::Store;
 use dwcp_store::api::Applied;
@@ -185,7 +185,7 @@ impl Node {
                 }
             }
             Ok(Body::Eventual(group, message)) => self.on_eventual(now, from, group, &message),
-            Ok(Body::Peer(group, message)) => self.on_peer(now, from, group, message, out),
+            Ok(Body::Peer(group, message)) => self.on_peer(now, from, group, *message, out),
             Err(fault) => self.on_fault(from, &fault),
         }
     }

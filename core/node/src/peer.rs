@@ -106,7 +106,7 @@ pub(crate) enum Body {
     /// For the group's engine.
     Engine(GroupId, Bytes),
     /// For the node.
-    Peer(GroupId, PeerMessage),
+    Peer(GroupId, Box<PeerMessage>),
     /// For the eventual keyspace.
     Eventual(GroupId, Bytes),
 }
@@ -147,7 +147,7 @@ pub(crate) fn parse(from: NodeId, body: &Bytes) -> Result<Body, PeerFault> {
         ENGINE => Ok(Body::Engine(group, rest)),
         EVENTUAL => Ok(Body::Eventual(group, rest)),
         PEER => match wire::decode(&rest) {
-            Ok(message) => Ok(Body::Peer(group, message)),
+            Ok(message) => Ok(Body::Peer(group, Box::new(message))),
             Err(WireError::Body(why)) => Err(fault(why)),
             Err(other) => Err(fault(&other.to_string())),
         },

@@ -36,7 +36,11 @@ impl Node {
                 reply(out, id, Err(AskError::Refused(why)), true);
             }
             Ask::Watch(watch) => self.begin_watch(id, group, watch, out),
-            Ask::Status | Ask::Members | Ask::Consensus | Ask::HashKv(_) | Ask::Range { serializable: true, .. } => {
+            Ask::Status
+            | Ask::Members
+            | Ask::Consensus
+            | Ask::HashKv(_)
+            | Ask::Range { serializable: true, .. } => {
                 let response = self.answer_locally(group, &ask);
                 reply(out, id, response, true);
             }

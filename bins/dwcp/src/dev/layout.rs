@@ -183,7 +183,12 @@ impl Layout {
         std::fs::create_dir_all(&self.dir)?;
         let timing = if self.shape.latency.is_some() { Timing::Wan } else { Timing::Lan };
         let delays = |p: &Place| self.delays(p.region);
-        let ways = Ways { transport: self.shape.transport, timing, sync: self.shape.sync, engine: self.shape.engine };
+        let ways = Ways {
+            transport: self.shape.transport,
+            timing,
+            sync: self.shape.sync,
+            engine: self.shape.engine,
+        };
         write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
         std::fs::write(self.dir.join("cluster.toml"), toml::to_string_pretty(&self.shape)?)?;

@@ -86,7 +86,12 @@ impl Cluster {
         let places = places(spec.nodes, network.as_deref());
         let cluster = crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?;
         let cluster = u128::from_str_radix(&cluster, 16).map(ClusterId).map_err(|e| e.to_string())?;
-        let ways = Ways { transport: Transport::Tcp, timing: spec.timing, sync: SyncPolicy::Always, engine: spec.engine };
+        let ways = Ways {
+            transport: Transport::Tcp,
+            timing: spec.timing,
+            sync: SyncPolicy::Always,
+            engine: spec.engine,
+        };
         write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
         let mut made = Self {

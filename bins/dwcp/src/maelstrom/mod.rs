@@ -295,7 +295,13 @@ fn node_config(cluster: &Cluster, timing: Timing) -> NodeConfig {
         Timing::Wan => GroupConfig::wan(cluster.me),
     };
     let mut config = NodeConfig::new(cluster.identity(), cluster.me);
-    config.groups = vec![GroupSpec { id: GROUP, keyspace: "maelstrom".into(), engine: EngineKind::Raft, initial, known: Vec::new() }];
+    config.groups = vec![GroupSpec {
+        id: GROUP,
+        keyspace: "maelstrom".into(),
+        engine: EngineKind::Raft,
+        initial,
+        known: Vec::new(),
+    }];
     config.engine = engine;
     // Dozens of nodes share a machine here.
     config.store_cache = ByteCount::mib(8);
