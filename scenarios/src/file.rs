@@ -132,6 +132,9 @@ pub struct NodeSettings {
     /// The engine of the strong keyspace's first epoch.
     #[serde(default)]
     pub engine: EngineKind,
+    /// Whether the nodes choose engine and leader by themselves, by the default policy.
+    #[serde(default)]
+    pub adapt: bool,
     /// The size of a segment of the log; small ones are changed and removed often.
     #[serde(default)]
     pub wal_segment: Option<ByteCount>,

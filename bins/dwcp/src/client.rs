@@ -60,18 +60,25 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
+    /// All of them, with their names.
+    ///
+    /// # Errors
+    /// None are named, and there is no development cluster.
+    pub fn all(&self) -> Result<Vec<(String, SocketAddr)>, String> {
+        if self.endpoints.is_empty() {
+            let places = Layout::existing(&self.dir)?.places();
+            return Ok(places.into_iter().map(|p| (p.name, p.client)).collect());
+        }
+        Ok(self.endpoints.iter().map(|a| (a.to_string(), *a)).collect())
+    }
+
     /// A connection to the first node that answers.
     ///
     /// # Errors
     /// None does; what each said.
     pub async fn connect(&self) -> Result<Client, String> {
-        let named = self.endpoints.clone();
-        let endpoints = match named.is_empty() {
-            true => Layout::existing(&self.dir)?.places().into_iter().map(|p| p.client).collect(),
-            false => named,
-        };
         let mut silent = Vec::new();
-        for endpoint in endpoints {
+        for (_, endpoint) in self.all()? {
             match Client::connect(endpoint, self.keyspace.clone()).await {
                 Ok(client) => return Ok(client),
                 Err(e) => silent.push(e.to_string()),

@@ -4,6 +4,7 @@
 //! changes anything. Cluster-wide settings (`cluster`, `timing`, `transport`, `member`, `keyspace`) must be the
 //! same on all nodes; the rest is each process's own. See docs/operations/configuration.md.
 
+use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::SyncPolicy;
@@ -59,6 +60,10 @@ pub struct File {
     /// Where Redis' clients reach the eventual keyspaces; left out, no such door is opened.
     #[serde(default)]
     pub redis: Option<RedisDoor>,
+    /// By what the engines of strong keyspaces and their leaders are chosen, cluster-wide (`dwcp consensus policy` prints the
+    /// defaults); left out, by operators only.
+    #[serde(default)]
+    pub policy: Option<Policy>,
     /// Delays and cuts on purpose; `dwcp dev` only.
     #[serde(default)]
     pub inject: Option<Inject>,

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod consensus;
 pub mod crdt;
 pub mod dev;
 pub mod etcd;

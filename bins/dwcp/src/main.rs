@@ -1,7 +1,7 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{check, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
+use dwcp::{check, consensus, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
 use std::process::ExitCode;
 
 /// A node makes and drops some fifty small things for a write, many of them on another thread's behalf.
@@ -41,6 +41,7 @@ enum Command {
     Kv(kv::Kv),
     Crdt(crdt::Crdt),
     Member(member::MemberArgs),
+    Consensus(consensus::ConsensusArgs),
     Sim(sim::Sim),
     Jepsen(jepsen::Jepsen),
     Maelstrom(maelstrom::MaelstromArgs),
@@ -71,6 +72,7 @@ fn run() -> ExitCode {
         Command::Status(args) => on_runtime(status::run(args, json)),
         Command::Kv(args) => on_runtime(kv::run(args, json)),
         Command::Crdt(args) => on_runtime(crdt::run(args, json)),
+        Command::Consensus(args) => on_runtime(consensus::run(args, json)),
         Command::Member(args) => on_runtime(member::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),

@@ -277,7 +277,7 @@ fn node_config(file: &File) -> NodeConfig {
         Timing::Wan => GroupConfig::wan(node),
     };
     let eventual = file.eventual().into_iter().map(|k| eventual_spec(file, k)).collect();
-    NodeConfig { groups, eventual, engine, ..NodeConfig::new(cluster, node) }
+    NodeConfig { groups, eventual, engine, policy: file.policy.clone(), ..NodeConfig::new(cluster, node) }
 }
 
 /// An eventual keyspace as the Redis door sees it.

@@ -81,12 +81,10 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     fn beacon(&mut self, now: Now, id: GroupId) -> Option<Instant> {
         let group = self.groups.get_mut(&id)?;
-        let (epoch, engine) = group.tail.with(|t| (t.spec.epoch, t.spec.engine));
-        let alone =
-            epoch == 0 && engine == EngineKind::Raft && group.epochs.len() == 1 && group.seen.is_empty();
-        if alone {
+        if !group.keeps_company() {
             return None;
         }
+        let epoch = group.tail.epoch();
         if now.mono < group.beacon_at {
             return Some(group.beacon_at);
         }
@@ -96,7 +94,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let group = self.groups.get_mut(&id)?;
         let (applied, durable) = (group.applied(), group.durable_epoch());
         let silent = matches!(group.current().map(|e| &e.running), Some(Running::Aside { silent: true }));
-        let here = ChainMessage::Here { applied, silent };
+        let pulse = group.config.policy.is_some().then(|| group.eye.pulse(now.mono));
+        let here = ChainMessage::Here { applied, silent, pulse };
         let peers = group.peers(&self.raft);
         for peer in peers {
             self.say(id, peer, Lane::Control, &here);
@@ -107,6 +106,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         self.let_go(now, id, durable);
         self.roll_for_the_silent(now, id);
         self.follow(now, id);
+        self.adapt(now, id, every);
         Some(now.mono + every)
     }
 
@@ -228,10 +228,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let tail = group.tail.epoch();
         match message {
-            ChainMessage::Here { applied, silent } => {
+            ChainMessage::Here { applied, silent, pulse } => {
                 let offered_at = group.seen.get(&from).map_or(Instant::ZERO, |s| s.offered_at);
                 group.seen.insert(from, Seen { epoch, applied, silent, offered_at });
                 group.settle_doubt();
+                if let Some(pulse) = pulse {
+                    let me = group.me();
+                    group.eye.hear(now.mono, me, from, &pulse);
+                }
                 let engine_runs = group.epochs.contains_key(&epoch);
                 if epoch < tail && !engine_runs {
                     self.offer(now, id, from);
@@ -351,7 +355,11 @@ impl<SM: StateMachine> ChainHost<SM> {
             return;
         }
         let at = fetch.begun.as_ref().map_or(0, |(c, _)| c.at.index);
-        if at <= applied && whole {
+        let record = fetch.begun.as_ref().and_then(|(c, _)| ChainRecord::decode(&c.engine_record).ok().flatten());
+        let epoch = record.map_or(0, |r| r.spec.epoch);
+        // Raft can't be told that its state was replaced; nor need it be, it catches up by itself.
+        let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));
+        if (at <= applied && whole) || raft_runs {
             // The engine was faster.
             self.probe.reachable("chain.transfer_overtaken");
             group.fetch = None;

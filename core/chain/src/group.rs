@@ -1,5 +1,6 @@
 //! One group on this node: its chain of epochs, the engines of those that run, where its peers are.
 
+use crate::adapt::{Eye, applicable};
 use crate::bugs::bug;
 use crate::driver::{Driver, Seat, StepEngine};
 use crate::fetch::Fetch;
@@ -10,6 +11,7 @@ use crate::record::{ChainRecord, Past, Tail, outer, term};
 use crate::spec::{EngineKind, Spec, times};
 use bytes::Bytes;
 use dwcp_consensus::quorum::System;
+use dwcp_consensus::select::Policy;
 use dwcp_consensus::step::Protocol;
 use dwcp_consensus::{Checkpointed, Members, Position, Role, StateMachine, Status, epaxos, paxos};
 use dwcp_env::{Duration, GroupId, Instant, Lane, NodeId, Now, Probe, Purpose, Seed};
@@ -35,6 +37,8 @@ pub struct ChainConfig {
     pub genesis: Option<Spec>,
     /// Whom to ask for state while no members are known.
     pub known: Vec<NodeId>,
+    /// By what the engine and its leader are chosen; `None`: by operators only.
+    pub policy: Option<Policy>,
     /// Known bugs, for the simulator's own test.
     #[cfg(feature = "planted-bugs")]
     pub bugs: crate::ChainBugs,
@@ -127,6 +131,7 @@ pub struct ChainGroup<SM: StateMachine> {
     pub(crate) stuck: (u64, u32),
     pub(crate) rolled_at: Option<Instant>,
     pub(crate) fatal: Option<String>,
+    pub(crate) eye: Eye,
     seed: Seed,
 }
 
@@ -177,8 +182,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
             stuck: (0, 0),
             rolled_at: None,
             fatal: None,
+            eye: Eye::default(),
             seed,
-            config,
+            config: ChainConfig { policy: config.policy.map(applicable), ..config },
         })
     }
 
@@ -221,7 +227,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
     ) -> Result<bool, String> {
         let record = self.tail.get();
         let spec = record.spec.clone();
-        if self.epochs.contains_key(&spec.epoch) || !self.whole {
+        let swapping = self.fetch.as_ref().is_some_and(|f| f.swapping);
+        if self.epochs.contains_key(&spec.epoch) || !self.whole || swapping {
             return Ok(false);
         }
         let me = self.me();

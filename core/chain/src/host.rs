@@ -456,6 +456,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                     any = true;
                     note_slot(&mut self.slots, id, group.current());
                     group.beacon_at = now.mono;
+                    group.eye.verdict = None;
                     self.probe.reachable("chain.epoch_opened");
                     let spec = group.spec();
                     let (epoch, engine) = (spec.epoch.into(), spec.engine.name().to_string());

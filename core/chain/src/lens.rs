@@ -19,13 +19,15 @@ pub(crate) struct Lens<SM: StateMachine> {
     here: ChainRecord,
     /// The record this epoch's engine saw last: it must find what it wrote.
     record: Bytes,
+    /// What the checkpoint under way holds.
+    taken: Option<Checkpointed>,
 }
 
 impl<SM: StateMachine> Lens<SM> {
     pub(crate) fn new(inner: Arc<Mutex<SM>>, tail: Tail) -> Self {
         let here = tail.get();
         let record = here.inner.clone();
-        Self { inner, tail, here, record }
+        Self { inner, tail, here, record, taken: None }
     }
     fn is_current(&self) -> bool {
         self.tail.epoch() == self.here.spec.epoch
@@ -92,11 +94,16 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
     }
 
     fn checkpoint(&mut self) -> Option<Work> {
-        if self.is_current() { self.inner.lock().checkpoint() } else { None }
+        // Before the epoch's first entry there is nothing that its log could be shortened by.
+        let (at, engine_record) = self.applied();
+        self.taken = Some(Checkpointed { at: at?, engine_record });
+        self.inner.lock().checkpoint()
     }
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
         let done = self.inner.lock().checkpoint_done(result)?;
-        self.unwrap(done).ok_or_else(|| "a checkpoint of another epoch".to_string())
+        // The state may be a peer's by now, in a later epoch: what was taken is in it all the same.
+        let taken = self.taken.take();
+        self.unwrap(done).or(taken).ok_or_else(|| "a checkpoint that was not begun".to_string())
     }
     fn current_checkpoint(&self) -> Option<Checkpointed> {
         let current = self.inner.lock().current_checkpoint()?;

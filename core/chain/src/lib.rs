@@ -24,6 +24,7 @@
 //! | `driver` | a protocol (`dwcp_consensus::step`) on this node |
 //! | `lens` | the state as Raft sees it: through one epoch |
 //! | `group`, `host` | a group's epochs; what a node calls |
+//! | `adapt` | what the network shows, and what the selection makes of it |
 //! | `company`, `fetch` | beacons, checkpoints to and from peers, epochs let go |
 //! | `message` | what goes over the wire |
 //!
@@ -46,6 +47,7 @@
 //! **Not yet.** PBFT as an epoch's engine (its members need keys of their own); sealing out of band when an epoch has
 //! lost its quorum.
 
+mod adapt;
 mod bugs;
 mod company;
 mod driver;

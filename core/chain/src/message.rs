@@ -9,6 +9,7 @@
 //!   id: names the epoch's content (Spec::id): epochs that lost to another are never spoken to
 //! ```
 
+use crate::adapt::Pulse;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position};
 use dwcp_env::wire;
@@ -27,6 +28,8 @@ pub(crate) enum ChainMessage {
         applied: u64,
         /// I take no part in this epoch: my disk lost what I promised in it.
         silent: bool,
+        /// What I see of the network, where somebody wants to know.
+        pulse: Option<Pulse>,
     },
     /// You need what I no longer have otherwise: ask me for my checkpoint.
     Offer {
@@ -118,7 +121,7 @@ mod tests {
 
     #[test]
     fn bodies_come_back_and_junk_is_refused() {
-        let here = ChainMessage::Here { applied: 7, silent: true };
+        let here = ChainMessage::Here { applied: 7, silent: true, pulse: None };
         let Envelope { epoch, id, body } = parse(&chain(3, 77, &here)).unwrap();
         assert_eq!((epoch, id), (3, 77));
         assert!(matches!(body, Body::Chain(m) if m == here));

@@ -250,6 +250,8 @@ pub struct ConsensusStatus {
     pub applied: u64,
     /// Whether it takes no part in the epoch because its disk lost what it had promised there.
     pub silent: bool,
+    /// What the selection says of it, where this node leads and a policy is set.
+    pub advice: Option<String>,
     /// Where others are by their own word: epoch and index applied. Empty in a first epoch under Raft.
     pub peers: BTreeMap<NodeId, (u32, u64)>,
 }

@@ -181,6 +181,7 @@ impl Node {
             raft,
             genesis: spec.and_then(GroupSpec::genesis),
             known,
+            policy: self.config.policy.clone(),
             #[cfg(feature = "planted-bugs")]
             bugs: self.config.bugs.chain,
         };

@@ -5,6 +5,7 @@
 
 use dwcp_chain::EngineKind;
 use dwcp_consensus::Members;
+use dwcp_consensus::select::Policy;
 use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
 use dwcp_eventual::EventualSpec;
 use dwcp_raft::GroupConfig;
@@ -19,6 +20,8 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// The groups it hosts.
     pub groups: Vec<GroupSpec>,
+    /// By what the strong keyspaces' engines and leaders are chosen, the same on all nodes; `None`: by operators only.
+    pub policy: Option<Policy>,
     /// The eventual keyspaces it takes part in. Each names a strong one of `groups`, which holds its roster.
     pub eventual: Vec<EventualSpec>,
     /// How the engines keep time, and when they checkpoint; timings are cluster-wide. Its members are
@@ -95,6 +98,7 @@ impl NodeConfig {
             cluster,
             node,
             groups: Vec::new(),
+            policy: None,
             eventual: Vec::new(),
             engine: GroupConfig::wan(node),
             wal: WalConfig { cluster, ..WalConfig::default() },

@@ -44,7 +44,7 @@ impl Node {
                 let response = self.answer_locally(group, &ask);
                 reply(out, id, response, true);
             }
-            ask => match self.questions.open(group, ask, Origin::Client(id), deadline) {
+            ask => match self.open_counted(group, ask, id, deadline) {
                 Ok(token) => self.route(now, token, None, out),
                 Err(refused) => {
                     self.probe.event(&Event::Overloaded { in_flight: self.questions.len() as u64 });
@@ -52,6 +52,20 @@ impl Node {
                 }
             },
         }
+    }
+
+    /// Opens a client's question; a write counts for the selection.
+    fn open_counted(
+        &mut self,
+        group: GroupId,
+        ask: Ask,
+        id: RequestId,
+        deadline: Instant,
+    ) -> Result<Token, AskError> {
+        if matches!(ask, Ask::Write { .. }) {
+            self.host.note_write(group);
+        }
+        self.questions.open(group, ask, Origin::Client(id), deadline)
     }
 
     /// A peer's question, in its client's place.

@@ -133,6 +133,7 @@ impl Node {
             leader: brief.leader,
             applied: brief.applied_index,
             silent: self.host.is_suspect(group),
+            advice: self.host.advice(group),
             peers: self.host.whereabouts(group),
         })
     }

@@ -77,6 +77,8 @@ struct RawNode {
     election: Option<Text>,
     checkpoint_after: Option<u64>,
     engine: Option<Text>,
+    #[serde(default)]
+    adapt: bool,
     wal_segment: Option<Text>,
     sync: Option<Text>,
     unstable_max: Option<Text>,
@@ -252,6 +254,7 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         heartbeat: place.maybe(raw.heartbeat.as_ref(), q::duration)?,
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
+        adapt: raw.adapt,
         engine: place.maybe(raw.engine.as_ref(), str::parse::<EngineKind>)?.unwrap_or_default(),
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),

@@ -4,6 +4,7 @@ use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
 use crate::file::Transport;
 use crate::invariant::Look;
+use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, NodeId, RegionId, World};
 use dwcp_eventual::{EventualSpec, Patience};
@@ -50,6 +51,7 @@ impl Cluster {
             cluster: CLUSTER,
             node: any,
             groups: Vec::new(),
+            policy: plan.node.adapt.then(Policy::default),
             eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,
             wal,

@@ -12,6 +12,7 @@
 use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
 use dwcp_env::{ClusterId, NodeId};
 use dwcp_eventual::SyncPolicy;
+use dwcp_consensus::select::Policy;
 use dwcp_node::EngineKind;
 use dwcp_runtime_real::authority::{Authority, Name};
 use dwcp_runtime_sim::net::Matrix;
@@ -43,6 +44,9 @@ pub struct Shape {
     /// The engine that strong keyspaces begin with.
     #[serde(default)]
     pub engine: EngineKind,
+    /// Whether the cluster chooses engines and leaders by itself.
+    #[serde(default)]
+    pub adapt: bool,
 }
 
 /// One node of the cluster.
@@ -188,6 +192,7 @@ impl Layout {
             timing,
             sync: self.shape.sync,
             engine: self.shape.engine,
+            adapt: self.shape.adapt,
         };
         write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
@@ -216,6 +221,8 @@ pub(crate) struct Ways {
     pub(crate) sync: SyncPolicy,
     /// The engine that strong keyspaces begin with.
     pub(crate) engine: EngineKind,
+    /// Whether the cluster chooses engines and leaders by itself.
+    pub(crate) adapt: bool,
 }
 
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
@@ -261,6 +268,7 @@ pub(crate) fn write_nodes(
                 sync: Some(ways.sync),
             }],
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
+            policy: ways.adapt.then(Policy::default),
             inject: Some(Inject { delay: delays(p) }),
         };
         std::fs::write(folder.join("node.toml"), toml::to_string_pretty(&file)?)?;

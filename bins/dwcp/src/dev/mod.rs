@@ -46,6 +46,9 @@ pub struct Dev {
     /// The engine that the strong keyspace begins with: raft, paxos or epaxos (change it later: `dwcp consensus switch`)
     #[arg(long, default_value = "raft")]
     pub engine: EngineKind,
+    /// Let the cluster choose engine and leader by itself, by the default policy (`dwcp consensus policy`)
+    #[arg(long)]
+    pub adapt: bool,
     /// Throw the old cluster in the folder away first.
     #[arg(long)]
     pub fresh: bool,
@@ -136,6 +139,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         latency: dev.latency.clone(),
         sync: dev.sync,
         engine: dev.engine,
+        adapt: dev.adapt,
     };
     let layout = Layout::open(&dev.dir, &shape)?;
     supervisor::run(layout, dev.for_seconds, json).await

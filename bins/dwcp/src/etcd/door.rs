@@ -121,6 +121,7 @@ impl<B: Backend> Door<B> {
             "etcdserverpb.Cluster" => self.cluster_service(call, method).await,
             "etcdserverpb.Maintenance" => self.maintenance_service(call, method).await,
             "etcdserverpb.Auth" => self.auth_service(call, method).await,
+            "dwcp.v1.Consensus" => self.consensus_service(call, method).await,
             "v3lockpb.Lock" => self.lock_service(call, method).await,
             "v3electionpb.Election" => self.election_service(call, method).await,
             "grpc.health.v1.Health" if method == "Check" => {

@@ -31,6 +31,7 @@ pub mod backend;
 
 mod bolt;
 mod cluster;
+mod consensus;
 mod convert;
 mod door;
 mod election;

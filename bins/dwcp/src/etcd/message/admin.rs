@@ -207,6 +207,29 @@ pub(crate) struct MoveLeaderRequest {
     pub(crate) target_id: u64,
 }
 
+/// Asks which engine orders a keyspace's commands (`dwcp.v1.Consensus`).
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct ConsensusStatusRequest {}
+
+/// Asks for the next epoch (`dwcp.v1.Consensus`).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct ConsensusSwitchRequest {
+    /// The epoch it is to follow.
+    #[prost(uint32, optional, tag = "1")]
+    pub(crate) after: Option<u32>,
+    /// What is to follow.
+    #[prost(string, tag = "2")]
+    pub(crate) json: String,
+}
+
+/// An answer of `dwcp.v1.Consensus`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct ConsensusAnswer {
+    /// What was asked for.
+    #[prost(string, tag = "1")]
+    pub(crate) json: String,
+}
+
 /// Asks whether a service serves (`grpc.health.v1`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct HealthCheckRequest {

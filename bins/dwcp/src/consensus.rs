@@ -1,0 +1,384 @@
+//! `dwcp consensus`: which engine orders a keyspace's commands, why, and how to put another in its place.
+//!
+//! `status` and `switch` ask a cluster; `explain` and `policy` need none: they show what the selection
+//! (`dwcp_consensus::select`) would choose for regions, writes and conflicts that are told to it.
+
+use crate::client::{Client, ClientError, Endpoints};
+use crate::dev::layout::Layout;
+use crate::etcd::message as pb;
+use clap::{Args, Subcommand};
+use dwcp_consensus::quorum::System;
+use dwcp_consensus::select::{self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust};
+use dwcp_env::{Duration, NodeId, RegionId};
+use dwcp_node::{ConsensusStatus, EngineKind, Switch};
+use dwcp_runtime_sim::net::Matrix;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Which engine orders commands, why, and how to change it.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums) or epaxos.\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why"
+)]
+pub struct ConsensusArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub endpoints: Endpoints,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConsensusCommand,
+}
+
+/// What to do with a keyspace's engine.
+#[derive(Subcommand, Debug)]
+pub enum ConsensusCommand {
+    /// Epoch, engine, quorums and leader, as each node sees them.
+    Status,
+    /// Ends the epoch and begins the next one under an engine. Waits until it is decided.
+    Switch(SwitchArgs),
+    /// What the selection would choose, which rule matched, and what speaks against each other candidate.
+    Explain(ExplainArgs),
+    /// Prints the policy that a file makes (without one: the defaults), or says what is wrong with it.
+    Policy {
+        /// The file, TOML: what is not written in it is as in the defaults.
+        file: Option<PathBuf>,
+    },
+}
+
+/// What the next epoch is to be.
+#[derive(Args, Debug)]
+pub struct SwitchArgs {
+    /// raft, paxos or epaxos.
+    pub engine: EngineKind,
+    /// Who must answer: `majority`, or ELECT/DECIDE, how many members elect a leader and how many decide (paxos only).
+    #[arg(long, value_parser = quorums, default_value = "majority")]
+    pub quorums: Wanted,
+    /// The member that leads first; left out: the one that leads now.
+    #[arg(long)]
+    pub leader: Option<u64>,
+    /// Only if this epoch is the current one; left out: whichever is, unless it is under that engine already.
+    #[arg(long)]
+    pub after: Option<u32>,
+}
+
+/// What the selection is told.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A region, how many members it has, and its clients' writes a second: `eu-west-1=1:100`. Left out: the regions of the
+    /// development cluster, with equal writes.
+    #[arg(long, value_parser = place)]
+    pub at: Vec<At>,
+    /// The measured round trips between them: aws-2020 or gcp-2020.
+    #[arg(long, default_value = "aws-2020")]
+    pub latency: String,
+    /// Writes that meet another one to the same key before it is decided, per cent.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub conflict: u32,
+    /// Members may lie.
+    #[arg(long)]
+    pub untrusted: bool,
+    /// All data is of types that may be merged.
+    #[arg(long)]
+    pub mergeable: bool,
+    /// How long a sync takes, microseconds.
+    #[arg(long, default_value_t = 1_000)]
+    pub sync_us: u64,
+    /// The policy; left out: the defaults.
+    #[arg(long)]
+    pub policy: Option<PathBuf>,
+}
+
+/// A region of an explanation.
+#[derive(Clone, Debug)]
+pub struct At {
+    region: String,
+    members: u64,
+    writes: u64,
+}
+
+/// Quorums as asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// More than half.
+    Majority,
+    /// So many elect, so many decide.
+    Flexible {
+        /// Elect.
+        elect: u8,
+        /// Decide.
+        decide: u8,
+    },
+}
+
+impl Wanted {
+    fn system(self, members: usize) -> Option<System> {
+        match self {
+            Self::Majority => None,
+            Self::Flexible { elect, decide } => Some(System::flexible(members as u8, elect, decide)),
+        }
+    }
+}
+
+fn quorums(text: &str) -> Result<Wanted, String> {
+    if text == "majority" {
+        return Ok(Wanted::Majority);
+    }
+    let numbers = text.split_once('/').and_then(|(e, d)| Some((e.parse().ok()?, d.parse().ok()?)));
+    let (elect, decide) = numbers.ok_or("write `majority`, or how many elect and how many decide: 4/2")?;
+    Ok(Wanted::Flexible { elect, decide })
+}
+
+fn place(text: &str) -> Result<At, String> {
+    let wrong = || format!("{text:?} is no region with members: write eu-west-1=1:100 (one member, 100 writes/s)");
+    let (region, rest) = text.split_once('=').ok_or_else(wrong)?;
+    let (members, writes) = rest.split_once(':').unwrap_or((rest, "1"));
+    let number = |t: &str| t.parse::<u64>().map_err(|_| wrong());
+    Ok(At { region: region.into(), members: number(members)?, writes: number(writes)? })
+}
+
+/// Does it.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub async fn run(args: ConsensusArgs, json: bool) -> Result<(), String> {
+    match args.command {
+        ConsensusCommand::Status => status(&args.endpoints, json).await,
+        ConsensusCommand::Switch(switch) => change(&args.endpoints, switch, json).await,
+        ConsensusCommand::Explain(explain) => explained(&args.endpoints, &explain, json),
+        ConsensusCommand::Policy { file } => print_policy(file.as_ref(), json),
+    }
+}
+
+async fn asked(client: &Client) -> Result<ConsensusStatus, ClientError> {
+    let answer: pb::ConsensusAnswer =
+        client.call("/dwcp.v1.Consensus/Status", &pb::ConsensusStatusRequest {}).await?;
+    serde_json::from_str(&answer.json).map_err(|e| ClientError::Lost(format!("not a status: {e}")))
+}
+
+async fn status(endpoints: &Endpoints, json: bool) -> Result<(), String> {
+    let mut silent = Vec::new();
+    let mut found = Vec::new();
+    for (name, address) in endpoints.all()? {
+        let client = Client::connect(address, endpoints.keyspace.clone()).await;
+        let answer = match client {
+            Ok(client) => asked(&client).await.map_err(|e| e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        match answer {
+            Ok(status) => found.push((name, status)),
+            Err(why) => silent.push((name, why)),
+        }
+    }
+    if json {
+        let nodes: Vec<_> =
+            found.iter().map(|(name, s)| serde_json::json!({ "name": name, "status": s })).collect();
+        let silent: Vec<_> =
+            silent.iter().map(|(name, why)| serde_json::json!({ "name": name, "error": why })).collect();
+        println!("{}", serde_json::json!({ "nodes": nodes, "silent": silent }));
+    } else {
+        print_status(&found, &silent);
+    }
+    if found.is_empty() {
+        return Err("no node answers; is the cluster running? (`dwcp dev`)".into());
+    }
+    Ok(())
+}
+
+fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]) {
+    println!(
+        "{:<20} {:>5} {:<8} {:<10} {:>6} {:<8} {:>9}",
+        "NODE", "EPOCH", "ENGINE", "ROLE", "TERM", "LEADER", "APPLIED"
+    );
+    for (name, s) in found {
+        let role = format!("{:?}", s.role).to_lowercase();
+        let leader = match s.leader {
+            _ if s.spec.engine == EngineKind::EPaxos => "all".to_string(),
+            Some(leader) => leader.to_string(),
+            None => "none".to_string(),
+        };
+        // Of later epochs the term counts within the epoch.
+        let term = s.term & ((1 << 40) - 1);
+        let note = if s.silent { "  takes no part: its disk lost what it had promised in this epoch" } else { "" };
+        println!(
+            "{name:<20} {:>5} {:<8} {role:<10} {term:>6} {leader:<8} {:>9}{note}",
+            s.spec.epoch,
+            s.spec.engine.name(),
+            s.applied,
+        );
+    }
+    for (name, why) in silent {
+        println!("{name:<20} silent: {why}");
+    }
+    let Some((_, newest)) = found.iter().max_by_key(|(_, s)| (s.spec.epoch, s.applied)) else { return };
+    let voters: Vec<String> = newest.spec.members.voters.iter().map(ToString::to_string).collect();
+    let quorums = newest.spec.quorums.as_ref().map_or("majorities".to_string(), |q| format!("{q:?}"));
+    println!("\nepoch {} under {}: {quorums} of {}", newest.spec.epoch, newest.spec.engine, voters.join(", "));
+    if let Some(advice) = found.iter().find_map(|(_, s)| s.advice.as_ref()) {
+        println!("{advice}");
+    }
+    for past in newest.past.iter().rev() {
+        println!("  epoch {} under {}: entries {} to {}", past.epoch, past.engine, past.base + 1, past.sealed);
+    }
+}
+
+async fn change(endpoints: &Endpoints, args: SwitchArgs, json: bool) -> Result<(), String> {
+    let client = endpoints.connect().await?;
+    let before = asked(&client).await.map_err(|e| e.to_string())?;
+    let to = Switch {
+        engine: args.engine,
+        quorums: args.quorums.system(before.spec.members.voters.len()),
+        first: args.leader.map(NodeId),
+    };
+    let question = pb::ConsensusSwitchRequest {
+        after: args.after,
+        json: serde_json::to_string(&to).map_err(|e| e.to_string())?,
+    };
+    let began = std::time::Instant::now();
+    let answer: Result<pb::ConsensusAnswer, _> = client.call("/dwcp.v1.Consensus/Switch", &question).await;
+    let took = began.elapsed();
+    answer.map_err(|e| e.to_string())?;
+    let now = asked(&client).await.map_err(|e| e.to_string())?;
+    if json {
+        println!("{}", serde_json::json!({ "took_ms": took.as_secs_f64() * 1e3, "status": now }));
+    } else {
+        let same = if now.spec.epoch == before.spec.epoch { "still " } else { "" };
+        println!(
+            "{same}epoch {} under {}, {:.1} ms after it was asked for",
+            now.spec.epoch,
+            now.spec.engine,
+            took.as_secs_f64() * 1e3
+        );
+    }
+    Ok(())
+}
+
+fn read_policy(file: Option<&PathBuf>) -> Result<Policy, String> {
+    let Some(file) = file else { return Ok(Policy::default()) };
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let policy: Policy = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    policy.check().map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(policy)
+}
+
+fn print_policy(file: Option<&PathBuf>, json: bool) -> Result<(), String> {
+    let policy = read_policy(file)?;
+    if json {
+        println!("{}", serde_json::to_string(&policy).map_err(|e| e.to_string())?);
+    } else {
+        print!("{}", toml::to_string_pretty(&policy).map_err(|e| e.to_string())?);
+    }
+    Ok(())
+}
+
+/// The regions of the development cluster.
+fn of_layout(endpoints: &Endpoints) -> Result<Vec<At>, String> {
+    let layout = Layout::existing(&endpoints.dir)
+        .map_err(|e| format!("{e}; or say which regions, members and writes: --at eu-west-1=1:100"))?;
+    let mut regions: BTreeMap<&str, u64> = BTreeMap::new();
+    for place in layout.places() {
+        *regions.entry(place.region).or_default() += 1;
+    }
+    let at = |(region, members): (&str, u64)| At { region: region.into(), members, writes: 1 };
+    Ok(regions.into_iter().map(at).collect())
+}
+
+fn explained(endpoints: &Endpoints, args: &ExplainArgs, json: bool) -> Result<(), String> {
+    let at = if args.at.is_empty() { of_layout(endpoints)? } else { args.at.clone() };
+    let policy = read_policy(args.policy.as_ref())?;
+    let measured = measurements(&at, args)?;
+    let choice = select::choose(&measured, &policy, None);
+    if json {
+        println!("{}", serde_json::to_string(&choice).map_err(|e| e.to_string())?);
+        return Ok(());
+    }
+    println!("{}", choice.explain());
+    println!("{}", choice.table());
+    for (nth, a) in at.iter().enumerate() {
+        println!("region {nth}: {}", a.region);
+    }
+    Ok(())
+}
+
+fn measurements(at: &[At], args: &ExplainArgs) -> Result<Measurements, String> {
+    let matrix = Matrix::named(&args.latency)
+        .ok_or_else(|| format!("{:?} names no matrix: there are aws-2020 and gcp-2020", args.latency))?;
+    let mut places = Vec::new();
+    for a in at {
+        let place = matrix.region(&a.region);
+        places.push(place.ok_or_else(|| format!("{} has no region {:?}", args.latency, a.region))?);
+    }
+    let mut next = 0;
+    let mut member = || {
+        next += 1;
+        Member { node: NodeId(next), up: true }
+    };
+    let regions = at.iter().enumerate();
+    let regions: Vec<Region> = regions
+        .map(|(nth, a)| Region {
+            id: RegionId(nth as u16),
+            members: (0..a.members).map(|_| member()).collect(),
+        })
+        .collect();
+    let link = |from: usize, to: usize| {
+        let rtt = matrix.path(places[from], places[to]).mean * 2;
+        Link { rtt: Some(rtt), rtt_p99: rtt, loss: Share::percent(0) }
+    };
+    let links = (0..at.len()).map(|a| (0..at.len()).map(|b| link(a, b)).collect()).collect();
+    let keyspace = Keyspace {
+        id: 0,
+        class: if args.mergeable { Class::Mergeable } else { Class::Strong },
+        writes: at.iter().map(|a| a.writes).collect(),
+        conflict: Share::percent(args.conflict),
+        budget: None,
+    };
+    let trust = if args.untrusted { Trust::Untrusted } else { Trust::Trusted };
+    let sync = Duration::micros(args.sync_us);
+    Ok(Measurements { regions, links, keyspaces: vec![keyspace], trust, sync })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quorums_and_regions_read_or_say_how_to_write_them() {
+        assert_eq!(quorums("majority"), Ok(Wanted::Majority));
+        assert_eq!(quorums("4/2"), Ok(Wanted::Flexible { elect: 4, decide: 2 }));
+        for bad in ["", "4", "4/", "/2", "4/x", "300/1"] {
+            assert!(quorums(bad).unwrap_err().contains("4/2"), "{bad}");
+        }
+        let at = place("eu-west-1=2:100").unwrap();
+        assert_eq!((at.region.as_str(), at.members, at.writes), ("eu-west-1", 2, 100));
+        assert_eq!(place("x=1").unwrap().writes, 1);
+        for bad in ["", "x", "x=", "x=a", "x=1:b"] {
+            assert!(place(bad).unwrap_err().contains("eu-west-1=1:100"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_help_is_explained() {
+        let at = ["eu-west-1=1:100", "us-east-1=1:10", "sa-east-1=1:10"].map(|t| place(t).unwrap());
+        let args = ExplainArgs {
+            at: at.to_vec(),
+            latency: "aws-2020".into(),
+            conflict: 100,
+            untrusted: false,
+            mergeable: false,
+            sync_us: 1_000,
+            policy: None,
+        };
+        let measured = measurements(&at, &args).unwrap();
+        let choice = select::choose(&measured, &Policy::default(), None);
+        assert!(choice.explain().contains("Multi-Paxos"), "{}", choice.explain());
+        let mut elsewhere = at.to_vec();
+        elsewhere[0].region = "atlantis".into();
+        assert!(measurements(&elsewhere, &args).unwrap_err().contains("atlantis"));
+    }
+
+    #[test]
+    fn the_default_policy_is_a_policy_file() {
+        let text = toml::to_string_pretty(&Policy::default()).unwrap();
+        assert_eq!(toml::from_str::<Policy>(&text).unwrap(), Policy::default());
+        assert!(toml::from_str::<Policy>("speed = 3").is_err(), "what is not known is refused");
+    }
+}

@@ -1,0 +1,52 @@
+//! `dwcp.v1.Consensus`: which engine orders a keyspace's commands. Not etcd's: dwcp's own, at the same door.
+//!
+//! | method | asks | says |
+//! |---|---|---|
+//! | `Status` | nothing | how this node sees the keyspace's epoch, as JSON |
+//! | `Switch` | the next epoch's engine, quorums and first leader, as JSON; which epoch it is to follow, if any | nothing, once it is decided |
+
+use super::backend::Backend;
+use super::convert;
+use super::door::{Context, Door, refuse_path};
+use super::grpc::Call;
+use super::message as pb;
+use super::status::{Code, Status};
+use dwcp_node::{Answer, Ask, Switch};
+
+impl<B: Backend> Door<B> {
+    pub(super) async fn consensus_service(self, call: Call, method: &str) {
+        match method {
+            "Status" => self.unary(call, |c, r| self.consensus_status(c, r)).await,
+            "Switch" => self.unary(call, |c, r| self.consensus_switch(c, r)).await,
+            _ => refuse_path(call),
+        }
+    }
+
+    async fn consensus_status(
+        &self,
+        c: Context,
+        _: pb::ConsensusStatusRequest,
+    ) -> Result<pb::ConsensusAnswer, Status> {
+        match self.ask(c, Ask::Consensus).await? {
+            Answer::Consensus(status) => {
+                let json = serde_json::to_string(&status);
+                let json = json.map_err(|e| Status::told(Code::Internal, format!("dwcp: {e}")))?;
+                Ok(pb::ConsensusAnswer { json })
+            }
+            other => Err(convert::mismatch("the engine", &other)),
+        }
+    }
+
+    async fn consensus_switch(
+        &self,
+        c: Context,
+        r: pb::ConsensusSwitchRequest,
+    ) -> Result<pb::ConsensusAnswer, Status> {
+        let wrong = |e: serde_json::Error| Status::told(Code::InvalidArgument, format!("dwcp: the next epoch: {e}"));
+        let to: Switch = serde_json::from_str(&r.json).map_err(wrong)?;
+        match self.ask(c, Ask::Switch { after: r.after, to }).await? {
+            Answer::Done => Ok(pb::ConsensusAnswer { json: String::new() }),
+            other => Err(convert::mismatch("a switch", &other)),
+        }
+    }
+}
