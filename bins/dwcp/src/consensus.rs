@@ -15,6 +15,11 @@ use dwcp_runtime_sim::net::Matrix;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// A node hears of an epoch within this after it was decided, or its status is printed as it is.
+const HEARD_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Which engine orders commands, why, and how to change it.
 #[derive(Args, Debug)]
 #[command(
@@ -237,7 +242,14 @@ async fn change(endpoints: &Endpoints, args: SwitchArgs, json: bool) -> Result<(
     let answer: Result<pb::ConsensusAnswer, _> = client.call("/dwcp.v1.Consensus/Switch", &question).await;
     let took = began.elapsed();
     answer.map_err(|e| e.to_string())?;
-    let now = asked(&client).await.map_err(|e| e.to_string())?;
+    // The node that is asked may hear of it a little after the one that leads.
+    let mut now = asked(&client).await.map_err(|e| e.to_string())?;
+    let until = began + took + HEARD_WITHIN;
+    let alike = |s: &ConsensusStatus| (s.spec.engine, &s.spec.quorums) == (to.engine, &to.quorums);
+    while !alike(&now) && std::time::Instant::now() < until {
+        tokio::time::sleep(LOOK_EVERY).await;
+        now = asked(&client).await.map_err(|e| e.to_string())?;
+    }
     if json {
         println!("{}", serde_json::json!({ "took_ms": took.as_secs_f64() * 1e3, "status": now }));
     } else {
