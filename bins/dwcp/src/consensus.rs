@@ -8,7 +8,9 @@ use crate::dev::layout::Layout;
 use crate::etcd::message as pb;
 use clap::{Args, Subcommand};
 use dwcp_consensus::quorum::System;
-use dwcp_consensus::select::{self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust};
+use dwcp_consensus::select::{
+    self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust,
+};
 use dwcp_env::{Duration, NodeId, RegionId};
 use dwcp_node::{ConsensusStatus, EngineKind, Switch};
 use dwcp_runtime_sim::net::Matrix;
@@ -134,7 +136,8 @@ fn quorums(text: &str) -> Result<Wanted, String> {
 }
 
 fn place(text: &str) -> Result<At, String> {
-    let wrong = || format!("{text:?} is no region with members: write eu-west-1=1:100 (one member, 100 writes/s)");
+    let wrong =
+        || format!("{text:?} is no region with members: write eu-west-1=1:100 (one member, 100 writes/s)");
     let (region, rest) = text.split_once('=').ok_or_else(wrong)?;
     let (members, writes) = rest.split_once(':').unwrap_or((rest, "1"));
     let number = |t: &str| t.parse::<u64>().map_err(|_| wrong());
@@ -203,7 +206,8 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
         };
         // Of later epochs the term counts within the epoch.
         let term = s.term & ((1 << 40) - 1);
-        let note = if s.silent { "  takes no part: its disk lost what it had promised in this epoch" } else { "" };
+        let note =
+            if s.silent { "  takes no part: its disk lost what it had promised in this epoch" } else { "" };
         println!(
             "{name:<20} {:>5} {:<8} {role:<10} {term:>6} {leader:<8} {:>9}{note}",
             s.spec.epoch,
@@ -217,12 +221,23 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
     let Some((_, newest)) = found.iter().max_by_key(|(_, s)| (s.spec.epoch, s.applied)) else { return };
     let voters: Vec<String> = newest.spec.members.voters.iter().map(ToString::to_string).collect();
     let quorums = newest.spec.quorums.as_ref().map_or("majorities".to_string(), |q| format!("{q:?}"));
-    println!("\nepoch {} under {}: {quorums} of {}", newest.spec.epoch, newest.spec.engine, voters.join(", "));
+    println!(
+        "\nepoch {} under {}: {quorums} of {}",
+        newest.spec.epoch,
+        newest.spec.engine,
+        voters.join(", ")
+    );
     if let Some(advice) = found.iter().find_map(|(_, s)| s.advice.as_ref()) {
         println!("{advice}");
     }
     for past in newest.past.iter().rev() {
-        println!("  epoch {} under {}: entries {} to {}", past.epoch, past.engine, past.base + 1, past.sealed);
+        println!(
+            "  epoch {} under {}: entries {} to {}",
+            past.epoch,
+            past.engine,
+            past.base + 1,
+            past.sealed
+        );
     }
 }
 

@@ -1,7 +1,9 @@
 //! `dwcp`: one binary that runs nodes, asks them, breaks development clusters, and simulates.
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use dwcp::{check, consensus, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status};
+use dwcp::{
+    check, consensus, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status,
+};
 use std::process::ExitCode;
 
 /// A node makes and drops some fifty small things for a write, many of them on another thread's behalf.

@@ -14,8 +14,8 @@ use crate::host::{ChainHost, OWN, Switch};
 use crate::spec::EngineKind;
 use dwcp_consensus::quorum::System;
 use dwcp_consensus::select::{
-    self, Class, Current, Decision, Keyspace, Link, Measurements, Member, Placement, Policy, Region, Share, Trust,
-    Verdict,
+    self, Class, Current, Decision, Keyspace, Link, Measurements, Member, Placement, Policy, Region, Share,
+    Trust, Verdict,
 };
 use dwcp_consensus::{Members, StateMachine};
 use dwcp_env::{Duration, GroupId, Instant, NodeId, Now, RegionId};
@@ -89,7 +89,9 @@ impl Eye {
         Pulse {
             sent: now.as_nanos(),
             heard: vitals.clone().map(|(n, v)| (*n, v.clock, now.since(v.heard_at).as_nanos())).collect(),
-            rtts: vitals.filter_map(|(n, v)| v.rtt.map(|(rtt, max)| (*n, micros(rtt), micros(max)))).collect(),
+            rtts: vitals
+                .filter_map(|(n, v)| v.rtt.map(|(rtt, max)| (*n, micros(rtt), micros(max))))
+                .collect(),
             writes: u32::try_from(self.rate_milli / 1_000).unwrap_or(u32::MAX),
         }
     }
@@ -103,7 +105,9 @@ impl Eye {
         let mine = pulse.heard.iter().take(PEERS_MAX).find(|(n, ..)| *n == me);
         let Some((_, clock, held)) = mine else { return };
         // A peer's word can't make a round trip negative, only shorter than it was.
-        let Some(sample) = now.as_nanos().checked_sub(*clock).and_then(|t| t.checked_sub(*held)) else { return };
+        let Some(sample) = now.as_nanos().checked_sub(*clock).and_then(|t| t.checked_sub(*held)) else {
+            return;
+        };
         v.rtt = Some(match v.rtt {
             None => (sample, sample),
             Some((rtt, max)) => (smooth(rtt, sample), sample.max(max - (max - rtt.min(max)) / 16)),
@@ -166,9 +170,11 @@ impl Eye {
         }
         found.sort_unstable();
         match found.get(found.len() / 2) {
-            Some((rtt, max)) => {
-                Link { rtt: Some(Duration::nanos(*rtt)), rtt_p99: Duration::nanos(*max), loss: Share::percent(0) }
-            }
+            Some((rtt, max)) => Link {
+                rtt: Some(Duration::nanos(*rtt)),
+                rtt_p99: Duration::nanos(*max),
+                loss: Share::percent(0),
+            },
             // One member alone in its region.
             None if same => Link { rtt: Some(Duration::ZERO), ..Link::default() },
             None => Link::default(),
@@ -289,8 +295,11 @@ impl<SM: StateMachine> ChainGroup<SM> {
     /// Whether its members speak to each other beside their engine.
     pub(crate) fn keeps_company(&self) -> bool {
         let (epoch, engine) = self.tail.with(|t| (t.spec.epoch, t.spec.engine));
-        let alone = epoch == 0 && engine == EngineKind::Raft && self.epochs.len() == 1 && self.seen.is_empty();
-        !alone || self.config.policy.is_some() || matches!(self.current().map(|e| &e.running), Some(Running::Aside { .. }))
+        let alone =
+            epoch == 0 && engine == EngineKind::Raft && self.epochs.len() == 1 && self.seen.is_empty();
+        !alone
+            || self.config.policy.is_some()
+            || matches!(self.current().map(|e| &e.running), Some(Running::Aside { .. }))
     }
 }
 

@@ -355,7 +355,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             return;
         }
         let at = fetch.begun.as_ref().map_or(0, |(c, _)| c.at.index);
-        let record = fetch.begun.as_ref().and_then(|(c, _)| ChainRecord::decode(&c.engine_record).ok().flatten());
+        let record =
+            fetch.begun.as_ref().and_then(|(c, _)| ChainRecord::decode(&c.engine_record).ok().flatten());
         let epoch = record.map_or(0, |r| r.spec.epoch);
         // Raft can't be told that its state was replaced; nor need it be, it catches up by itself.
         let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));

@@ -112,7 +112,7 @@ mod tests {
         for _ in 0..TRIES {
             assert_eq!(f.due(now, patience), Some(true));
             assert_eq!(f.due(now, patience), Some(false));
-            now = now + patience;
+            now += patience;
         }
         assert_eq!(f.due(now, patience), None);
     }

@@ -10,9 +10,9 @@
 //! ```
 
 use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
+use dwcp_consensus::select::Policy;
 use dwcp_env::{ClusterId, NodeId};
 use dwcp_eventual::SyncPolicy;
-use dwcp_consensus::select::Policy;
 use dwcp_node::EngineKind;
 use dwcp_runtime_real::authority::{Authority, Name};
 use dwcp_runtime_sim::net::Matrix;

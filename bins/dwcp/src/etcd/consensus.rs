@@ -42,7 +42,8 @@ impl<B: Backend> Door<B> {
         c: Context,
         r: pb::ConsensusSwitchRequest,
     ) -> Result<pb::ConsensusAnswer, Status> {
-        let wrong = |e: serde_json::Error| Status::told(Code::InvalidArgument, format!("dwcp: the next epoch: {e}"));
+        let wrong =
+            |e: serde_json::Error| Status::told(Code::InvalidArgument, format!("dwcp: the next epoch: {e}"));
         let to: Switch = serde_json::from_str(&r.json).map_err(wrong)?;
         match self.ask(c, Ask::Switch { after: r.after, to }).await? {
             Answer::Done => Ok(pb::ConsensusAnswer { json: String::new() }),

@@ -90,7 +90,9 @@ impl Cluster {
             transport: Transport::Tcp,
             timing: spec.timing,
             sync: SyncPolicy::Always,
-            engine: spec.engine, adapt: false };
+            engine: spec.engine,
+            adapt: false,
+        };
         write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
         let mut made = Self {
