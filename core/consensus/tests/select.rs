@@ -469,7 +469,7 @@ proptest! {
             let parts = candidate.placement.parts.iter().map(|p| (p.engine, &p.quorums));
             for (engine, quorums) in parts.chain([(candidate.placement.engine, &candidate.placement.quorums)]) {
                 let needs = match engine {
-                    EngineKind::EPaxos if choice.members.len() % 2 == 1 && choice.members.len() <= epaxos::GROUP_MAX => Needs::EPaxos,
+                    EngineKind::EPaxos if choice.members.len() <= epaxos::GROUP_MAX => Needs::EPaxos,
                     EngineKind::Pbft => Needs::Byzantine,
                     _ => Needs::Paxos,
                 };

@@ -296,11 +296,12 @@ impl Looking<'_> {
         (Rule::Leader, last)
     }
 
-    /// The best forecast of anything that agrees, whatever the policy allows.
+    /// The best forecast of anything that agrees. Not of what would be picked: that jumps where a rule does, and what
+    /// writers' budgets are held against must not.
     fn agreed(&self) -> Option<&Forecast> {
-        let agrees = |c: &&Candidate| {
-            c.placement.engine == EngineKind::MultiPaxos
-                && c.placement.quorums.as_ref().is_some_and(|s| self.admits(s))
+        let agrees = |c: &&Candidate| match c.placement.engine {
+            EngineKind::MultiPaxos => c.placement.quorums.as_ref().is_some_and(|s| self.admits(s)),
+            engine => engine == EngineKind::EPaxos && self.policy.allows(engine),
         };
         let all = self.candidates.iter().filter(agrees).map(|c| &c.forecast);
         all.min_by_key(|f| (f.unserved, f.cost))
