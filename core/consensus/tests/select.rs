@@ -431,7 +431,7 @@ fn shuffled(m: &Measurements, turn: usize) -> Measurements {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
     fn anything_gets_an_answer(m in nonsense(), policy in policy(), at in 0..8_usize, now in any::<u64>()) {

@@ -271,7 +271,7 @@ pub struct Facts {
     pub writer: Option<(RegionId, Share)>,
     /// Up to which EPaxos may run now.
     pub writer_max: Share,
-    /// Writes that reach no quorum under the best leader.
+    /// Writes that reach no quorum under what agrees best.
     pub cut_off: Share,
     /// Keyspaces that are strong, and mergeable.
     pub strong: u32,

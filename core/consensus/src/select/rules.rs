@@ -198,7 +198,9 @@ impl Looking<'_> {
 
     fn decide(mut self) -> Choice {
         self.refuse_outright();
-        let facts = self.facts();
+        let mut facts = self.facts();
+        let agreed = self.agreed(&facts).1.map(|at| self.candidates[at].forecast.unserved);
+        facts.cut_off = agreed.unwrap_or(Share::WHOLE);
         let (rule, pick) = self.rule(&facts);
         for at in 0..self.candidates.len() {
             if Some(at) != pick && self.candidates[at].refused.is_none() {
@@ -262,15 +264,16 @@ impl Looking<'_> {
     }
 
     fn rule(&self, facts: &Facts) -> (Rule, Option<usize>) {
-        use EngineKind::{EPaxos, Eventual, Hybrid, MultiPaxos, Pbft, Raft};
+        use EngineKind::{Eventual, Hybrid, Pbft};
         if self.runs(Pbft) {
             return (Rule::StaysByzantine, self.best(&[Pbft]));
         }
         if self.view.trust == Trust::Untrusted {
             return (Rule::Untrusted, self.best(&[Pbft]));
         }
+        let agreed = self.agreed(facts);
         if let Some(pick) = self.best(&[Eventual])
-            && (self.wants_local() || self.only(Eventual))
+            && (self.wants_local(agreed.1) || self.only(Eventual))
         {
             return (Rule::Mergeable, Some(pick));
         }
@@ -279,6 +282,12 @@ impl Looking<'_> {
         {
             return (Rule::Locality, Some(pick));
         }
+        agreed
+    }
+
+    /// The rules for one chain of trusted members.
+    fn agreed(&self, facts: &Facts) -> (Rule, Option<usize>) {
+        use EngineKind::{EPaxos, MultiPaxos, Pbft, Raft};
         let led = self.best(&[MultiPaxos]);
         if let Some(pick) = self.best(&[Raft])
             && self.far(facts).is_none()
@@ -296,20 +305,9 @@ impl Looking<'_> {
         (Rule::Leader, last)
     }
 
-    /// The best forecast of anything that agrees. Not of what would be picked: that jumps where a rule does, and what
-    /// writers' budgets are held against must not.
-    fn agreed(&self) -> Option<&Forecast> {
-        let agrees = |c: &&Candidate| match c.placement.engine {
-            EngineKind::MultiPaxos => c.placement.quorums.as_ref().is_some_and(|s| self.admits(s)),
-            engine => engine == EngineKind::EPaxos && self.policy.allows(engine),
-        };
-        let all = self.candidates.iter().filter(agrees).map(|c| &c.forecast);
-        all.min_by_key(|f| (f.unserved, f.cost))
-    }
-
-    /// Whether writers of mergeable data can't, or need not, wait for a quorum.
-    fn wants_local(&self) -> bool {
-        let Some(agreed) = self.agreed().filter(|f| f.serves()) else { return true };
+    /// Whether writers of mergeable data can't, or need not, wait for a quorum under what would be picked else.
+    fn wants_local(&self, agreed: Option<usize>) -> bool {
+        let Some(agreed) = agreed.map(|at| &self.candidates[at].forecast) else { return true };
         let Some(budget) = self.view.keyspaces.iter().filter_map(|k| k.budget).min() else {
             return agreed.unserved > Share::NONE;
         };
@@ -381,7 +379,7 @@ impl Looking<'_> {
             } else {
                 self.policy.epaxos_writers_enter
             },
-            cut_off: self.agreed().map_or(Share::WHOLE, |f| f.unserved),
+            cut_off: Share::NONE,
             strong: strong as u32,
             mergeable: (view.keyspaces.len() - strong) as u32,
         }
@@ -392,7 +390,7 @@ impl Looking<'_> {
         let own = match self.candidates[at].placement.engine {
             EngineKind::Raft => self.far(facts).or((rule > Rule::Near).then_some(Refused::OnlyMajority)),
             EngineKind::EPaxos => self.unfit(facts),
-            EngineKind::Eventual if !self.wants_local() => Some(Refused::WithinBudget),
+            EngineKind::Eventual if !self.wants_local(self.agreed(facts).1) => Some(Refused::WithinBudget),
             EngineKind::Hybrid if !self.mixed() => Some(Refused::NotMixed),
             _ => None,
         };

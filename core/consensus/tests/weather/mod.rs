@@ -273,14 +273,18 @@ struct Decided {
     before: Option<Costs>,
 }
 
-/// The costs of two placements. Whether mergeable data waits for a quorum is judged by the quorum's cost alone.
+/// The costs of two placements. Whether mergeable data waits for a quorum depends on the cost of agreeing alone, however
+/// it would be done.
 fn costs(m: &Measurements, policy: &Policy, running: &Placement, of: (&Placement, &Placement)) -> Costs {
-    let choice = choose(m, policy, Some(running));
     let served = |c: &&Candidate| c.forecast.serves() && c.forecast.unserved == Share::NONE;
-    let cost = |p: &Placement| {
-        let of = choice.of(p).filter(served).map(|c| c.forecast.cost.as_nanos());
-        if p.engine == EngineKind::Eventual { of.map(|_| 1) } else { of }
-    };
+    let cost = |c: &Candidate| c.forecast.cost.as_nanos();
+    if [of.0, of.1].iter().any(|p| p.engine == EngineKind::Eventual) {
+        let engines = EngineKind::ALL.into_iter().filter(|e| *e != EngineKind::Eventual).collect();
+        let agreeing = choose(m, &Policy { engines, ..policy.clone() }, Some(running));
+        return (Some(1), agreeing.picked().filter(served).map(cost));
+    }
+    let choice = choose(m, policy, Some(running));
+    let cost = |p| choice.of(p).filter(served).map(cost);
     (cost(of.0), cost(of.1))
 }
 
