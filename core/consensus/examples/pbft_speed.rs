@@ -52,6 +52,9 @@ struct Args {
     /// How long a replica bears a primary that does nothing, in milliseconds.
     #[arg(long, default_value_t = 100)]
     patience_ms: u64,
+    /// Only this kind of liar, beside nobody: its place in the list, from 0.
+    #[arg(long)]
+    only: Option<u64>,
 }
 
 /// Four replicas, a queue between them.
@@ -61,7 +64,10 @@ struct Table {
     members: Vec<NodeId>,
     wire: VecDeque<(usize, usize, Message)>,
     tickets: [u64; 4],
-    decided: [u64; 4],
+    /// The newest checkpoint that each can prove.
+    stable: [Option<Bytes>; 4],
+    /// States on their way: to whom, with which mark.
+    brought: Vec<(usize, Bytes)>,
     open: [u64; 4],
     views: u64,
     skipped: Duration,
@@ -90,7 +96,8 @@ impl Table {
             members,
             wire: VecDeque::new(),
             tickets: [0; 4],
-            decided: [0; 4],
+            stable: [const { None }; 4],
+            brought: Vec::new(),
             open: [0; 4],
             views: 0,
             skipped: Duration::ZERO,
@@ -127,9 +134,12 @@ impl Table {
                 match output {
                     Output::Persist { ticket, .. } => self.tickets[node] = ticket.0,
                     Output::Send { to, message, .. } => held.push((node, to.0 as usize - 1, message)),
-                    Output::Decided { token, .. } => {
-                        self.decided[node] += 1;
-                        self.open[node] -= u64::from(token.is_some());
+                    Output::Decided { token, .. } => self.open[node] -= u64::from(token.is_some()),
+                    Output::Refused { .. } => self.open[node] -= 1,
+                    Output::Stable { mark } => self.stable[node] = Some(mark),
+                    Output::Behind { peer } => {
+                        let to = self.members.binary_search(&peer).expect("a member");
+                        self.brought.extend(self.stable[node].clone().map(|mark| (to, mark)));
                     }
                     Output::Checkpoint { mark } => {
                         inputs.push_back(Input::Vouched { digest: *blake3::hash(&mark).as_bytes(), mark });
@@ -146,12 +156,27 @@ impl Table {
         self.views = self.views.max(self.nodes[0].standing().ballot);
     }
 
+    /// Who lacks what was forgotten is brought the state; here a state is no more than its mark.
+    fn bring(&mut self) {
+        for (to, mark) in std::mem::take(&mut self.brought) {
+            if self.nodes[to].admits(&mark, blake3::hash(&mark).as_bytes()) {
+                self.input(to, Input::Installed { mark });
+            }
+        }
+    }
+
+    /// Operations that took effect at the first replica.
+    fn decided(&self) -> u64 {
+        self.nodes[0].standing().decided
+    }
+
     /// Decides `operations` at the first replica; says how long that took.
     fn run(&mut self, args: &Args) -> Option<f64> {
         let body = Bytes::from(vec![7_u8; args.bytes]);
         let mut token = 0;
         let mut since_ticks = 0;
-        while self.decided[0] < args.operations {
+        while self.decided() < args.operations {
+            self.bring();
             let proposers = args.proposers.min(3);
             for node in 0..proposers {
                 if self.open[node] + args.batch <= args.open {
@@ -193,11 +218,15 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let mut honest = None;
-    for kind in std::iter::once(None).chain((0..Manner::ALL.len() as u64).map(Some)) {
+    let kinds = (0..Manner::ALL.len() as u64).filter(|k| args.only.is_none_or(|only| only == *k));
+    for kind in std::iter::once(None).chain(kinds.map(Some)) {
         let mut table = Table::new(&args, kind);
         let name = kind.map_or("nobody lies".into(), |k| format!("{:?}", Manner::ALL[k as usize]));
         let Some(seconds) = table.run(&args) else {
-            println!("{name:<12} {} of {} operations in a minute", table.decided[0], args.operations);
+            println!("{name:<12} {} of {} operations in a minute", table.decided(), args.operations);
+            for node in &table.nodes {
+                println!("  {:?} {:?}", node.standing(), node.counts());
+            }
             return ExitCode::FAILURE;
         };
         let rate = args.operations as f64 / seconds;

@@ -267,11 +267,19 @@ impl Epaxos {
             return out.push(Output::Blame { peer: from, fault: Fault::Sender });
         };
         let from = from_place;
+        let before = out.len();
+        self.hear(now, from, message, out);
+        // Who is blamed has not been heard of: nothing is changed by it.
+        if out[before..].iter().any(|o| matches!(o, Output::Blame { .. })) {
+            return;
+        }
         self.peers.came(now, from);
         if self.cut_off && self.connected(now) {
             self.cut_off = false;
             self.release(now, out);
         }
+    }
+    fn hear(&mut self, now: Instant, from: u8, message: Message, out: &mut Out) {
         match message.shape(self.config.n) {
             Shape::Good => {}
             Shape::Bound => return self.blame(from, Fault::Bound, out),

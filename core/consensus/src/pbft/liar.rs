@@ -10,6 +10,7 @@
 //! | two-faced | as primary gives half of the members another batch; votes with each half for what that half was given |
 //! | parrot | repeats what it said and heard, as it was and to others; orders old bundles again |
 //! | laggard | says everything as late as the others' patience bears |
+//! | brake | as primary gives out each batch so late that nobody appeals |
 //! | forger | bundles under others' names, seals no operator signed, certificates and leaves nobody signed, words in others' names |
 //! | flooder | places far ahead, views without end, bundles without end, questions without end |
 //! | miscounter | wrong digests of checkpoints, wrong decisions, wrong batches, offers of state |
@@ -41,6 +42,7 @@ pub enum Manner {
     TwoFaced,
     Parrot,
     Laggard,
+    Brake,
     Forger,
     Flooder,
     Miscounter,
@@ -50,11 +52,12 @@ pub enum Manner {
 
 impl Manner {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Mute,
         Self::TwoFaced,
         Self::Parrot,
         Self::Laggard,
+        Self::Brake,
         Self::Forger,
         Self::Flooder,
         Self::Miscounter,
@@ -484,7 +487,7 @@ impl Tongue {
                     out.push((to, self.coded(to, Message::NewView(begin))));
                 }
             }
-            Manner::Mute | Manner::Laggard | Manner::Chameleon => {}
+            Manner::Mute | Manner::Laggard | Manner::Brake | Manner::Chameleon => {}
         }
     }
 
@@ -523,6 +526,8 @@ impl Liar<Pbft> for Tongue {
                 let patience = self.config.patience.as_nanos();
                 let until = now + Duration::nanos(self.below(patience * 9 / 10));
                 self.late.push_back((until, to, message));
+            } else if manner == Manner::Brake && matches!(message, Message::PrePrepare { .. }) {
+                self.late.push_back((now + self.config.patience * 2 / 5, to, message));
             } else {
                 out.push(Output::Send { to, message, after });
             }

@@ -148,6 +148,14 @@ impl Hash for Counts {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
+/// How often a peer was caught: what was wrong changed nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lies(u32);
+
+impl Hash for Lies {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// A batch that is held, and whether a record has it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Held {
@@ -209,7 +217,7 @@ pub struct Pbft {
     /// Views in a row that brought nothing.
     failed: u32,
     /// Lies of this view's primary to this member.
-    lies: u32,
+    lies: Lies,
     changes: BTreeMap<u8, Arc<ViewChange>>,
     /// Votes of views to come, by sender.
     ahead: BTreeMap<u8, VecDeque<Message>>,
@@ -276,7 +284,7 @@ impl Pbft {
             entered_at: now,
             asked_at: None,
             failed: 0,
-            lies: 0,
+            lies: Lies(0),
             changes: BTreeMap::new(),
             ahead: BTreeMap::new(),
             slots: BTreeMap::new(),

@@ -74,6 +74,29 @@ impl Pbft {
         tag: &Tag,
         out: &mut Out,
     ) -> Result<(), Fault> {
+        let now_leads = view == self.view && self.active && from == self.config.primary(view);
+        let taken = self
+            .examine_order(from, view, seq, &batch, tag)
+            .and_then(|digest| if now_leads { self.take(now, seq, digest, batch, out) } else { Ok(()) });
+        if now_leads && taken.is_err() {
+            self.lies.0 += 1;
+            if self.lies.0 >= LIES_MAX {
+                self.leave(self.view + 1, out);
+            }
+        }
+        taken
+    }
+
+    /// The digest of what a primary gives a place, if it is one and said so. The link tells who speaks: a wrong code is a
+    /// lie like others.
+    fn examine_order(
+        &self,
+        from: usize,
+        view: u64,
+        seq: u64,
+        batch: &Batch,
+        tag: &Tag,
+    ) -> Result<Digest, Fault> {
         if !batch.bounded() {
             return Err(Fault::Bound);
         }
@@ -82,17 +105,7 @@ impl Pbft {
         if from != self.config.primary(view) {
             return Err(Fault::Sender);
         }
-        if view != self.view || !self.active {
-            return Ok(());
-        }
-        let taken = self.take(now, seq, digest, batch, out);
-        if taken.is_err() {
-            self.lies += 1;
-            if self.lies >= LIES_MAX {
-                self.leave(self.view + 1, out);
-            }
-        }
-        taken
+        Ok(digest)
     }
 
     /// Takes a batch of the primary's of this view, in its own words.

@@ -24,7 +24,7 @@ impl Pbft {
         self.active = false;
         self.entered = None;
         self.asked_at = None;
-        self.lies = 0;
+        self.lies.0 = 0;
         self.failed = self.failed.saturating_add(1);
         self.ahead.values_mut().for_each(|kept| kept.retain(|m| view_of(m) >= view));
         let ticket = self.persist(Record::Asked(view), out);
@@ -194,7 +194,7 @@ impl Pbft {
         self.view = view.view;
         self.active = true;
         self.asked_at = None;
-        self.lies = 0;
+        self.lies.0 = 0;
         self.base = base;
         self.next = base + view.chosen.len() as u64 + 1;
         self.changes.retain(|_, c| c.view > view.view);

@@ -28,6 +28,7 @@
 //! | `world`, `carry`, `faults`, `client` | the event loop; outputs carried out; faults; what clients do |
 //! | `invariant/*` | what must hold |
 //! | [`explore`] | every state a small group can reach |
+//! | [`lockstep`], [`bad`] | a group without faults, for what it costs; honest messages, damaged |
 //! | `tally` | what must have happened at least once |
 //!
 //! **Limits.** At most 16 nodes; 65,535 commands a run; 8 keys.
@@ -36,6 +37,7 @@
 //! thousand times the work per decision; it stays the judge of the composition. *A shared generator*:
 //! taking one fault away would shift all the others.
 
+pub mod bad;
 mod carry;
 mod client;
 pub mod command;
@@ -44,6 +46,7 @@ pub mod explore;
 mod fact;
 mod faults;
 pub mod invariant;
+pub mod lockstep;
 mod network;
 mod plan;
 mod site;

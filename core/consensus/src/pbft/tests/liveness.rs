@@ -148,3 +148,30 @@ fn who_lost_its_disk_finds_a_lifetime_it_never_used() {
     assert!(t.order(0).iter().filter(|text| **text == "next").count() >= 2, "{:?}", t.order(0));
     assert_eq!(t.nodes[3].lifetime, 6);
 }
+
+/// A primary whose orders do not hold, under a code or without, is left at the third: nobody has to run out of patience.
+#[test]
+fn a_primary_caught_lying_is_left_at_once() {
+    for coded in [true, false] {
+        let mut t = Table::of(4);
+        let batch = Batch { bundles: [t.bundle(1, 1, 1, &command(b"x"))].into() };
+        for seq in 1..=3 {
+            // Of place 0 nothing can be said; a code of another place holds for none.
+            let mut message = t.pre_prepare(0, 3, 0, if coded { 0 } else { 7 }, &batch);
+            if let Message::PrePrepare { seq: at, .. } = &mut message
+                && !coded
+            {
+                *at = seq;
+            }
+            t.input(3, Input::Message { from: NodeId(1), message });
+            assert_eq!(t.nodes[3].standing().ballot, u64::from(seq == 3));
+        }
+        // One that is not the primary is blamed, and no view is left for it.
+        let before = t.nodes[2].view;
+        for _ in 0..5 {
+            let message = t.pre_prepare(1, 2, 0, 1, &batch);
+            t.input(2, Input::Message { from: NodeId(2), message });
+        }
+        assert_eq!(t.nodes[2].view, before);
+    }
+}
