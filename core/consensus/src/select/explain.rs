@@ -18,6 +18,20 @@ impl fmt::Display for Ms {
     }
 }
 
+/// A share as people say it: one decimal, and none where it says nothing.
+struct About(Share);
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millionths = self.0.as_millionths();
+        match (millionths + 500) / 1_000 {
+            0 if millionths > 0 => write!(f, "less than 0.1%"),
+            tenths if tenths % 10 == 0 => write!(f, "{}%", tenths / 10),
+            tenths => write!(f, "{}.{}%", tenths / 10, tenths % 10),
+        }
+    }
+}
+
 /// Quorums in a few words.
 struct Quorums<'a>(&'a System);
 
@@ -65,7 +79,7 @@ impl fmt::Display for Forecast {
         }
         write!(f, "{} on average, {} at p99", Ms(self.mean), Ms(self.p99))?;
         if self.unserved.as_millionths() > 0 {
-            write!(f, ", {} of the writes without a quorum", self.unserved)?;
+            write!(f, ", {} of the writes without a quorum", About(self.unserved))?;
         }
         Ok(())
     }
@@ -92,9 +106,11 @@ impl fmt::Display for Refused {
             Self::ManyRegions { have, max } => write!(f, "{have} regions; used up to {max}"),
             Self::FewRegions { have, needs } => write!(f, "{have} regions; used from {needs} on"),
             Self::OnlyMajority => write!(f, "it knows majorities only, and smaller quorums are faster"),
-            Self::Conflicts { share, max } => write!(f, "{share} of the writes conflict; used up to {max}"),
+            Self::Conflicts { share, max } => {
+                write!(f, "{} of the writes conflict; used up to {max}", About(*share))
+            }
             Self::Concentrated { region, share, max } => {
-                write!(f, "{share} of the writes come from {region}; used up to {max}")
+                write!(f, "{} of the writes come from {region}; used up to {max}", About(*share))
             }
             Self::RegionLoss => write!(f, "the loss of a region would stop it"),
             Self::ServesFewer => write!(f, "fewer writes would reach a quorum"),
@@ -113,38 +129,39 @@ impl fmt::Display for Because<'_> {
             Rule::StaysByzantine => write!(f, "PBFT is left by an operator only"),
             Rule::Untrusted => write!(f, "members may lie"),
             Rule::Mergeable if facts.cut_off.as_millionths() > 0 => {
-                write!(f, "all data is mergeable, and {} of the writes reach no quorum", facts.cut_off)
+                write!(f, "all data is mergeable, and {} of the writes reach no quorum", About(facts.cut_off))
             }
             Rule::Mergeable => write!(f, "all data is mergeable, and a quorum is beyond its writers' budget"),
             Rule::Locality if facts.strong > 0 && facts.mergeable > 0 => {
                 write!(f, "{} keyspaces are strong and {} mergeable", facts.strong, facts.mergeable)
             }
             Rule::Locality => write!(f, "keyspaces are owned by different regions"),
+            Rule::Near if facts.homes <= 1 => write!(f, "all members are in one region"),
             Rule::Near => {
-                write!(f, "{} region(s) with members, ", facts.homes)?;
-                write!(f, "at most {} apart", Ms(facts.rtt_max.unwrap_or_default()))
+                let rtt = Ms(facts.rtt_max.unwrap_or_default());
+                write!(f, "members are in {} regions, at most {rtt} apart", facts.homes)
             }
             Rule::Leaderless => {
-                write!(f, "it costs less than any leader, and {} of the writes conflict", facts.conflict)?;
+                let conflict = About(facts.conflict);
+                write!(f, "it costs less than any leader, and {conflict} of the writes conflict")?;
                 write!(f, " (allowed {})", facts.conflict_max)?;
                 match facts.writer.filter(|_| facts.writer_max < Share::WHOLE) {
                     Some((region, share)) => {
-                        write!(f, "; {region} has {share} of the writers (allowed {})", facts.writer_max)
+                        let (share, max) = (About(share), facts.writer_max);
+                        write!(f, "; {share} of them come from {region} (allowed {max})")
                     }
                     None => Ok(()),
                 }
             }
             Rule::Leader => {
                 write!(f, "no earlier rule matched, and no other place of the leader costs less")?;
+                let conflict = About(facts.conflict);
                 match facts.writer {
                     Some((region, share)) => {
-                        write!(
-                            f,
-                            " ({} of the writes conflict, {region} has {share} of them)",
-                            facts.conflict
-                        )
+                        let share = About(share);
+                        write!(f, " ({share} of the writes come from {region}, {conflict} of all conflict)")
                     }
-                    None => write!(f, " ({} of the writes conflict)", facts.conflict),
+                    None => write!(f, " ({conflict} of the writes conflict)"),
                 }
             }
             Rule::Nothing => {
@@ -166,9 +183,12 @@ impl fmt::Display for Why {
             Self::Policy => write!(f, "the policy does not allow what runs"),
             Self::Restored => write!(f, "a quorum is within the writers' budget again"),
             Self::Serves => write!(f, "more writes reach a quorum"),
-            Self::Saves(share) => write!(f, "saves {share} of the predicted cost"),
+            Self::Saves(share) => write!(f, "saves {} of the predicted cost", About(*share)),
             Self::Same => write!(f, "what runs is what the rules pick"),
-            Self::TooLittle(share) => write!(f, "a change would save only {share} of the predicted cost"),
+            Self::TooLittle(Share::NONE) => write!(f, "a change would save nothing"),
+            Self::TooLittle(share) => {
+                write!(f, "a change would save only {} of the predicted cost", About(*share))
+            }
             Self::Nothing => write!(f, "there is nothing to change to"),
         }
     }
