@@ -1,9 +1,10 @@
-//! The explorer on the harness' double: small spaces whole, planted bugs with their shortest stories.
+//! The explorer on the harness' double and on Multi-Paxos: small spaces whole, planted bugs with their shortest stories.
 #![cfg(feature = "rehearsal")]
 
 mod double;
 
 use double::{ALL_BUGS, Bug, Double};
+use dwcp_consensus::paxos::Rehearsed;
 use dwcp_consensus::rehearsal::explore::{Bounds, explore};
 
 #[test]
@@ -44,5 +45,16 @@ fn planted_bugs_are_found_with_a_story() {
         let (broken, story) = explored.violation.unwrap_or_else(|| panic!("{bug:?} was not found"));
         assert_eq!(broken.invariant, invariant, "{bug:?}: {}", broken.what);
         assert!(!story.is_empty() && story.len() < 25, "{bug:?}: {story:#?}");
+    }
+}
+
+/// Two leaders with two commands are 4.4 million states: a command of `docs/protocols/consensus.md`.
+#[test]
+fn multi_paxos_holds_in_every_state_of_small_worlds_with_checkpoints() {
+    let one = Bounds { fifo: true, commands: 2, ticks: 1, tickers: 1, checkpoints: 1, ..Bounds::default() };
+    for bounds in [one, Bounds { checkpoints: 2, crashes: 1, ..one }] {
+        let explored = explore(&Rehearsed::default(), bounds);
+        assert_eq!(explored.violation, None, "{:#?}", explored.violation);
+        assert!(explored.complete && explored.finished > 0, "{explored:?}");
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn explored<S: Subject>(subject: &S, mutant: Option<&str>, args: &Arg
         reads: args.reads,
         fifo: args.fifo,
         losses: args.losses,
+        checkpoints: args.checkpoints,
         late_syncs: args.late_syncs,
         depth_first: args.depth_first,
         states_max: args.states,

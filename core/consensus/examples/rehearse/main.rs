@@ -98,6 +98,9 @@ pub(crate) struct Args {
     /// [explore] With links that keep order: messages lost while later ones arrive.
     #[arg(long, default_value_t = 0)]
     losses: u8,
+    /// [explore] Checkpoints in all.
+    #[arg(long, default_value_t = 0)]
+    checkpoints: u8,
     /// [explore] A sync is an action of its own.
     #[arg(long)]
     late_syncs: bool,

@@ -76,7 +76,7 @@ impl Subject for Rehearsed {
         // pieces, those a little late are taught and those later are brought checkpoints.
         let config = config.expect("the world's members are in order");
         let config = config.keep_slots(16).window_batches(8).piece_slots(16);
-        if place.tight { config.log_bytes_max(TIGHT) } else { config }
+        if place.tight { config.log_bytes_max(TIGHT).keep_slots(0) } else { config }
     }
     /// A patience of two election timeouts, a canvass and a takeover; once more if two stood at a time.
     fn timeout(&self, round_trip: Duration) -> Duration {

@@ -15,6 +15,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use dwcp_env::{Instant, NodeId};
 
 /// The seed of the commands and of the protocols' own draws; all else is tried.
@@ -41,6 +42,10 @@ pub(super) enum Action {
     Read(u8),
     /// A crash that keeps so many records that were not safe.
     Crash(u8, u16),
+    /// A checkpoint of all that was given out is durable, and the log holds what it does not.
+    Checkpoint(u8),
+    /// The checkpoint at this place of the list arrives, durable.
+    Bring(u8),
 }
 
 type Held<M> = (u64, u8, M);
@@ -57,8 +62,17 @@ struct Cell<P: Protocol> {
     persisted: u64,
     held: Vec<Held<P::Message>>,
     state: State,
+    /// The durable checkpoint.
+    checkpoint: Option<Rc<Snapshot>>,
     /// Questions open here, with the index that was acknowledged when they were asked.
     open: Vec<(u64, u64)>,
+}
+
+/// A state with its mark.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+struct Snapshot {
+    mark: Bytes,
+    state: State,
 }
 
 /// A message on its way, with its digest.
@@ -87,6 +101,9 @@ struct Seen {
     crashes: u8,
     reads: u8,
     losses: u8,
+    checkpoints: u8,
+    /// Checkpoints on their way: to whom, and what.
+    brought: Vec<(u8, Rc<Snapshot>)>,
 }
 
 /// A group, its messages and its past.
@@ -129,7 +146,7 @@ impl<P: Protocol> Cosmos<P> {
         for node in 0..bounds.nodes {
             // Clocks differ, so that no protocol compares them.
             let now = Instant::from_nanos(1_000_000_000 * (node as u64 + 1));
-            let protocol = Self::recover(subject, bounds, node, &[], now)?;
+            let protocol = Self::recover(subject, bounds, node, None, &[], now)?;
             let cell = Cell {
                 protocol,
                 now,
@@ -139,6 +156,7 @@ impl<P: Protocol> Cosmos<P> {
                 persisted: 0,
                 held: Vec::new(),
                 state: State::default(),
+                checkpoint: None,
                 open: Vec::new(),
             };
             let digest = Digest::of(&cell);
@@ -151,6 +169,7 @@ impl<P: Protocol> Cosmos<P> {
         subject: &S,
         bounds: Bounds,
         node: usize,
+        mark: Option<&Bytes>,
         records: &[P::Record],
         now: Instant,
     ) -> Result<P, Broken> {
@@ -160,9 +179,9 @@ impl<P: Protocol> Cosmos<P> {
             members: &members,
             seed: SEED + node as u64,
             round_trip: ROUND_TRIP,
-            tight: false,
+            tight: bounds.checkpoints > 0,
         };
-        P::recover(subject.config(&place), None, records.iter().cloned(), now)
+        P::recover(subject.config(&place), mark, records.iter().cloned(), now)
             .map_err(|e| broken("contract", format!("n{} can't restart: {e}", node + 1)))
     }
 
@@ -209,6 +228,7 @@ impl<P: Protocol> Cosmos<P> {
                 out.push(Action::Lose(at as u16));
             }
         }
+        out.extend((0..self.seen.brought.len()).map(|at| Action::Bring(at as u8)));
         let leads = |cell: &Cell<P>| subject.leaderless() || cell.protocol.standing().role == Role::Leader;
         for (node, (cell, _)) in self.cells.iter().enumerate() {
             let n = node as u8;
@@ -228,6 +248,10 @@ impl<P: Protocol> Cosmos<P> {
             // A read before anything is acknowledged can't be stale.
             if self.seen.reads < self.bounds.reads && self.seen.acknowledged > 0 {
                 out.push(Action::Read(n));
+            }
+            let covered = cell.checkpoint.as_ref().map_or(0, |c| c.state.applied);
+            if self.seen.checkpoints < self.bounds.checkpoints && cell.state.applied > covered {
+                out.push(Action::Checkpoint(n));
             }
             if self.seen.crashes < self.bounds.crashes {
                 out.extend((0..=cell.records.len() - cell.safe).map(|k| Action::Crash(n, k as u16)));
@@ -249,6 +273,11 @@ impl<P: Protocol> Cosmos<P> {
             Action::Tick(node) => format!("tick {}", node + 1),
             Action::Propose(node) => format!("propose command {} at {}", self.seen.proposed + 1, node + 1),
             Action::Read(node) => format!("read at {}", node + 1),
+            Action::Checkpoint(node) => format!("checkpoint at {}", node + 1),
+            Action::Bring(at) => {
+                let (to, what) = &self.seen.brought[usize::from(*at)];
+                format!("a checkpoint up to {} comes to {}", what.state.applied, to + 1)
+            }
             Action::Start => "start".into(),
         }
     }
@@ -295,6 +324,8 @@ impl<P: Protocol> Cosmos<P> {
                 cell.open.push((token, self.seen.floor));
                 self.input(subject, node, Input::Read(Token(token)))
             }
+            Action::Checkpoint(node) => self.checkpoint(subject, node),
+            Action::Bring(at) => self.bring(subject, at),
             Action::Crash(node, keep) => {
                 self.seen.crashes += 1;
                 let cell = Rc::make_mut(&mut self.cells[usize::from(node)].0);
@@ -303,12 +334,60 @@ impl<P: Protocol> Cosmos<P> {
                 (cell.last, cell.persisted) = (0, 0);
                 cell.held.clear();
                 cell.open.clear();
-                cell.state = State::default();
+                cell.state = cell.checkpoint.as_ref().map_or_else(State::default, |c| c.state.clone());
+                let mark = cell.checkpoint.as_ref().map(|c| &c.mark);
                 cell.protocol =
-                    Self::recover(subject, self.bounds, usize::from(node), &cell.records, cell.now)?;
+                    Self::recover(subject, self.bounds, usize::from(node), mark, &cell.records, cell.now)?;
                 self.seal(node);
                 Ok(())
             }
+        }
+    }
+
+    /// A checkpoint becomes durable with all records before it, and then the log in its place.
+    fn checkpoint<S: Subject<P = P>>(&mut self, subject: &S, node: u8) -> Result<(), Broken> {
+        self.seen.checkpoints += 1;
+        if self.cells[usize::from(node)].0.last > self.cells[usize::from(node)].0.persisted {
+            self.sync(subject, node)?;
+        }
+        let cell = Rc::make_mut(&mut self.cells[usize::from(node)].0);
+        let mark = cell.protocol.mark();
+        cell.checkpoint = Some(Rc::new(Snapshot { mark: mark.clone(), state: cell.state.clone() }));
+        self.step(subject, node, Input::Checkpointed { mark })?;
+        self.compact(node);
+        Ok(())
+    }
+
+    fn compact(&mut self, node: u8) {
+        let cell = Rc::make_mut(&mut self.cells[usize::from(node)].0);
+        // What was appended and not synced stays as it is: the log in its place holds the rest.
+        if cell.last == cell.persisted {
+            cell.records = cell.protocol.compact();
+            cell.safe = cell.records.len();
+        }
+        self.seal(node);
+    }
+
+    /// A peer's checkpoint comes: it is swapped in if it is ahead.
+    fn bring<S: Subject<P = P>>(&mut self, subject: &S, at: u8) -> Result<(), Broken> {
+        let (to, what) = self.seen.brought.remove(usize::from(at));
+        let cell = Rc::make_mut(&mut self.cells[usize::from(to)].0);
+        if what.state.applied <= cell.state.applied || !cell.protocol.admits(&what.mark, &what.state.digest())
+        {
+            return Ok(());
+        }
+        cell.state = what.state.clone();
+        let mark = what.mark.clone();
+        cell.checkpoint = Some(what);
+        self.input(subject, to, Input::Installed { mark })
+    }
+
+    /// A peer needs the checkpoint of a node, if it has one; what is on its way already is not sent again.
+    fn behind(&mut self, node: u8, peer: NodeId) {
+        let Some(what) = self.cells[usize::from(node)].0.checkpoint.clone() else { return };
+        let letter = (peer.0 as u8 - 1, what);
+        if !self.seen.brought.contains(&letter) {
+            self.seen.brought.push(letter);
         }
     }
 
@@ -418,7 +497,8 @@ impl<P: Protocol> Cosmos<P> {
             }
             Output::Refused { token, error } => {
                 Self::close(cell, name, token.0)?;
-                if matches!(error, EngineError::NotLeader { .. }) && token.0 < READS {
+                if matches!(error, EngineError::NotLeader { .. } | EngineError::Refused(_)) && token.0 < READS
+                {
                     self.seen.refused.push(token.0);
                     if self.seen.decided.iter().any(|(_, _, v)| *v == Value::Command(token.0 as u32)) {
                         return Err(broken(
@@ -434,7 +514,8 @@ impl<P: Protocol> Cosmos<P> {
                     format!("{name} blames {peer}, which is correct: {fault}"),
                 ));
             }
-            Output::Checkpoint { .. } | Output::Stable { .. } | Output::Behind { .. } => {}
+            Output::Behind { peer } => self.behind(node, peer),
+            Output::Checkpoint { .. } | Output::Stable { .. } => {}
         }
         Ok(())
     }
@@ -533,11 +614,13 @@ impl<P: Protocol> Cosmos<P> {
     ) -> Result<(), Broken> {
         let mut disks = NodeSet::EMPTY;
         for (place, (cell, _)) in self.cells.iter().enumerate() {
-            let evidence = Evidence { records: &cell.records[..cell.safe], mark: None };
+            let mark = cell.checkpoint.as_ref().map(|c| &c.mark);
+            let covered = cell.checkpoint.as_ref().is_some_and(|c| c.state.applied >= index);
+            let evidence = Evidence { records: &cell.records[..cell.safe], mark };
             match subject.holds(evidence, index, payload) {
                 None => return Ok(()),
-                Some(true) => disks = disks.or(NodeSet::one(place)),
-                Some(false) => {}
+                Some(false) if !covered => {}
+                Some(_) => disks = disks.or(NodeSet::one(place)),
             }
         }
         if subject.enough(self.bounds.nodes, disks) {

@@ -61,6 +61,8 @@ pub struct Bounds {
     pub fifo: bool,
     /// With links that keep order: messages lost in all while later ones arrive.
     pub losses: u8,
+    /// Checkpoints in all: durable with the log that goes on behind them. Who needs one is brought it, at any time.
+    pub checkpoints: u8,
     /// Whether a sync is an action of its own.
     pub late_syncs: bool,
     /// Depth first finds deep violations with little memory; breadth first finds shortest ones.
@@ -82,6 +84,7 @@ impl Default for Bounds {
             reads: 0,
             fifo: false,
             losses: 0,
+            checkpoints: 0,
             late_syncs: false,
             depth_first: false,
             states_max: 2_000_000,
