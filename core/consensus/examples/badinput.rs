@@ -13,7 +13,7 @@
 use clap::{Parser, ValueEnum};
 use dwcp_consensus::rehearsal::Subject;
 use dwcp_consensus::rehearsal::bad::{Bad, bad_inputs};
-use dwcp_consensus::{epaxos, pbft};
+use dwcp_consensus::{epaxos, paxos, pbft};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 
@@ -46,6 +46,7 @@ struct Args {
 enum Engine {
     Pbft,
     Epaxos,
+    Paxos,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     let bad = match args.protocol {
         Engine::Pbft => give(&pbft::rehearsed::Rehearsed { signed: true, kind: None }, &args, &bar),
         Engine::Epaxos => give(&epaxos::Rehearsed::default(), &args, &bar),
+        Engine::Paxos => give(&paxos::Rehearsed::default(), &args, &bar),
     };
     bar.finish_and_clear();
     let bad = match bad {

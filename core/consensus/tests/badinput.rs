@@ -2,7 +2,7 @@
 #![cfg(feature = "rehearsal")]
 
 use dwcp_consensus::rehearsal::bad::bad_inputs;
-use dwcp_consensus::{epaxos, pbft};
+use dwcp_consensus::{epaxos, paxos, pbft};
 
 #[test]
 fn pbft_is_not_moved_by_what_nobody_said() {
@@ -20,5 +20,11 @@ fn pbft_is_not_moved_by_what_nobody_said() {
 #[test]
 fn epaxos_is_not_moved_by_what_it_blames() {
     let bad = bad_inputs(&epaxos::Rehearsed::default(), 3, 1, 4_000, |_| ()).unwrap();
+    assert!(bad.blamed > 200 && bad.unreadable > 1_000 && bad.ignored > 100 && bad.taken > 10, "{bad:?}");
+}
+
+#[test]
+fn multi_paxos_is_not_moved_by_what_it_blames() {
+    let bad = bad_inputs(&paxos::Rehearsed::default(), 3, 1, 20_000, |_| ()).unwrap();
     assert!(bad.blamed > 200 && bad.unreadable > 1_000 && bad.ignored > 100 && bad.taken > 10, "{bad:?}");
 }
