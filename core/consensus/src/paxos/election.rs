@@ -171,18 +171,19 @@ impl Paxos {
         promised: Ballot,
         out: &mut Out,
     ) {
-        self.see(promised);
         let mine = match &self.seat {
-            Seat::Preparing(takeover) => takeover.ballot,
-            Seat::Leading(lead) => lead.ballot,
-            _ => return,
+            Seat::Preparing(takeover) => Some(takeover.ballot),
+            Seat::Leading(lead) => Some(lead.ballot),
+            _ => None,
         };
-        if ballot == mine {
+        if mine.is_some_and(|b| ballot > b) {
+            return Self::blame(from, crate::step::Fault::Contradiction, out);
+        }
+        self.see(promised);
+        if mine == Some(ballot) {
             self.leader = None;
             self.counts.deposed += 1;
             self.stand_down(now, out);
-        } else if ballot > mine {
-            Self::blame(from, crate::step::Fault::Contradiction, out);
         }
     }
 }
