@@ -1,6 +1,7 @@
 //! Three real servers on loopback, of either kind; ended when dropped.
 
 use dwcp::client::Client;
+use dwcp_node::EngineKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -39,11 +40,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Three dwcp nodes by `dwcp dev`.
-    pub(crate) async fn dwcp(binary: &Path, data: &Path) -> Result<Self, String> {
-        let dir = data.join("dwcp");
+    /// Three dwcp nodes by `dwcp dev`, under an engine; `nth` of several clusters side by side.
+    pub(crate) async fn dwcp(binary: &Path, data: &Path, engine: EngineKind, nth: u16) -> Result<Self, String> {
+        let dir = data.join(format!("dwcp-{engine}"));
+        let port = 12_379 + nth * 100;
         let mut child = Command::new(binary)
-            .args(["--output", "json", "dev", "--nodes", "3", "--fresh", "--port", "12379", "--dir"])
+            .args(["--output", "json", "dev", "--nodes", "3", "--fresh", "--engine", engine.name()])
+            .args(["--port", &port.to_string(), "--dir"])
             .arg(&dir)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -58,12 +61,12 @@ impl Cluster {
         if line.is_empty() {
             return Err("dwcp dev ended; see its message above".into());
         }
-        let doors = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], 12379 + i))).collect();
+        let doors = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], port + i))).collect();
         let pids = children_of(child.id().unwrap_or(0));
         if pids.len() != 3 {
             return Err(format!("dwcp dev has {} processes, not 3", pids.len()));
         }
-        Ok(Self { name: "dwcp", doors, pids, _processes: vec![child] })
+        Ok(Self { name: engine.name(), doors, pids, _processes: vec![child] })
     }
 
     /// Three etcd members.

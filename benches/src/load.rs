@@ -1,4 +1,4 @@
-//! The one client both servers meet: closed loops of puts over a few HTTP/2 connections.
+//! The one client all servers meet: closed loops of puts or linearizable gets over a few HTTP/2 connections.
 
 use bytes::Bytes;
 use dwcp::client::Client;
@@ -24,10 +24,24 @@ struct Put {
 #[derive(Clone, PartialEq, prost::Message)]
 struct Nothing {}
 
+/// A get: linearizable, as it is unless one asks otherwise.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Range {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Put,
+    Get,
+}
+
 /// What a run of the load showed.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    pub(crate) puts: u64,
+    pub(crate) done: u64,
     pub(crate) errors: u64,
     pub(crate) took: Duration,
     pub(crate) latency_us: Histogram<u64>,
@@ -36,6 +50,7 @@ pub(crate) struct Measured {
 /// Runs `clients` loops against one server for this long.
 pub(crate) async fn run(
     server: SocketAddr,
+    kind: Kind,
     clients: usize,
     value: usize,
     time: Duration,
@@ -45,14 +60,14 @@ pub(crate) async fn run(
         connections.push(Client::connect(server, None).await.map_err(|e| e.to_string())?);
     }
     let histogram = Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|e| e.to_string())?;
-    let seen = Rc::new(RefCell::new(Measured { puts: 0, errors: 0, took: time, latency_us: histogram }));
+    let seen = Rc::new(RefCell::new(Measured { done: 0, errors: 0, took: time, latency_us: histogram }));
     let begun = Instant::now();
     let until = begun + time;
     let local = tokio::task::LocalSet::new();
     for i in 0..clients {
         let client = connections[i % connections.len()].clone();
         let seen = seen.clone();
-        local.spawn_local(one_loop(client, i, value, until, seen));
+        local.spawn_local(one_loop(client, kind, i, value, until, seen));
     }
     local.await;
     let mut measured = Rc::try_unwrap(seen).map_err(|_| "a loop is still running")?.into_inner();
@@ -60,18 +75,31 @@ pub(crate) async fn run(
     Ok(measured)
 }
 
-async fn one_loop(client: Client, number: usize, value: usize, until: Instant, seen: Rc<RefCell<Measured>>) {
+async fn one_loop(
+    client: Client,
+    kind: Kind,
+    number: usize,
+    value: usize,
+    until: Instant,
+    seen: Rc<RefCell<Measured>>,
+) {
     let value = Bytes::from(vec![b'v'; value]);
     let mut n = number * 7919;
     while Instant::now() < until {
         n += 1;
-        let put = Put { key: Bytes::from(format!("bench/{:06}", n % KEYS)), value: value.clone() };
+        let key = Bytes::from(format!("bench/{:06}", n % KEYS));
         let at = Instant::now();
-        let outcome = client.call::<Put, Nothing>("/etcdserverpb.KV/Put", &put).await;
+        let outcome = match kind {
+            Kind::Put => {
+                let put = Put { key, value: value.clone() };
+                client.call::<Put, Nothing>("/etcdserverpb.KV/Put", &put).await
+            }
+            Kind::Get => client.call::<Range, Nothing>("/etcdserverpb.KV/Range", &Range { key }).await,
+        };
         let mut seen = seen.borrow_mut();
         match outcome {
             Ok(_) => {
-                seen.puts += 1;
+                seen.done += 1;
                 let us = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
                 seen.latency_us.saturating_record(us);
             }

@@ -1,7 +1,7 @@
-//! Puts through the etcd door: dwcp beside Debian's etcd, in the same run, by the same client.
+//! Puts and gets through the etcd door: dwcp under its engines beside Debian's etcd, in the same run, by the same client.
 //!
-//! Three servers each on loopback with real disks and syncs on; the two clusters take turns at each number of
-//! clients, so that both meet the machine in the same mood. For each: puts a second, the latency's median and
+//! Three servers each on loopback with real disks and syncs on; the clusters take turns at each number of
+//! clients, so that all meet the machine in the same mood. For each: puts a second, the latency's median and
 //! 99th percentile, and the servers' processor time per put (all three processes, from `/proc`).
 //!
 //! `cargo run --release -p dwcp-benches -- --help`
@@ -11,11 +11,13 @@ mod load;
 
 use clap::Parser;
 use cluster::Cluster;
+use dwcp_node::EngineKind;
+use load::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Puts through the etcd door: dwcp beside Debian's etcd, same run, same client, fsync on.
+/// Puts and gets through the etcd door: dwcp beside Debian's etcd, same run, same client, fsync on.
 #[derive(Parser, Debug)]
 struct Args {
     /// Numbers of clients, each with one put in flight.
@@ -33,6 +35,12 @@ struct Args {
     /// Where both put their data: a real disk.
     #[arg(long, default_value = "target/bench-data")]
     data: PathBuf,
+    /// The engines of dwcp.
+    #[arg(long, value_delimiter = ',', default_value = "raft,paxos")]
+    engines: Vec<EngineKind>,
+    /// Measure linearizable gets, too.
+    #[arg(long)]
+    gets: bool,
     /// Leave etcd out.
     #[arg(long)]
     only_dwcp: bool,
@@ -62,42 +70,53 @@ async fn run(args: &Args) -> Result<(), String> {
     let dwcp = args.dwcp.clone().or_else(beside).filter(|p| p.exists());
     let dwcp = dwcp.ok_or("no dwcp binary; build it first: cargo build --release -p dwcp")?;
     std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
-    let mut clusters = vec![Cluster::dwcp(&dwcp, &args.data).await?];
+    let mut clusters = Vec::new();
+    for (engine, nth) in args.engines.iter().zip(0..) {
+        clusters.push(Cluster::dwcp(&dwcp, &args.data, *engine, nth).await?);
+    }
     if !args.only_dwcp {
         clusters.push(Cluster::etcd(&args.data).await?);
     }
     if !args.json {
         println!(
-            "{:<8} {:>8} {:>10} {:>10} {:>10} {:>14} {:>8}",
-            "server", "clients", "puts/s", "p50 ms", "p99 ms", "CPU us/put", "errors"
+            "{:<8} {:>5} {:>8} {:>10} {:>10} {:>10} {:>14} {:>8}",
+            "server", "what", "clients", "a second", "p50 ms", "p99 ms", "CPU us each", "errors"
         );
     }
-    for clients in &args.clients {
-        for cluster in &clusters {
-            let leader = cluster.leader().await?;
-            let warm = load::run(leader, *clients, args.value, Duration::from_secs(1)).await?;
-            let before = cluster.cpu_us()?;
-            let measured = load::run(leader, *clients, args.value, Duration::from_secs(args.seconds)).await?;
-            let cpu = (cluster.cpu_us()? - before) as f64 / measured.puts.max(1) as f64;
-            report(args, cluster.name, *clients, &measured, cpu);
-            drop(warm);
+    let kinds = [Some(Kind::Put), args.gets.then_some(Kind::Get)];
+    for kind in kinds.into_iter().flatten() {
+        for clients in &args.clients {
+            for cluster in &clusters {
+                let leader = cluster.leader().await?;
+                let warm = load::run(leader, kind, *clients, args.value, Duration::from_secs(1)).await?;
+                let before = cluster.cpu_us()?;
+                let time = Duration::from_secs(args.seconds);
+                let measured = load::run(leader, kind, *clients, args.value, time).await?;
+                let cpu = (cluster.cpu_us()? - before) as f64 / measured.done.max(1) as f64;
+                report(args, cluster.name, kind, *clients, &measured, cpu);
+                drop(warm);
+            }
         }
     }
     Ok(())
 }
 
-fn report(args: &Args, server: &str, clients: usize, m: &load::Measured, cpu: f64) {
-    let rate = m.puts as f64 / m.took.as_secs_f64();
+fn report(args: &Args, server: &str, kind: Kind, clients: usize, m: &load::Measured, cpu: f64) {
+    let what = match kind {
+        Kind::Put => "put",
+        Kind::Get => "get",
+    };
+    let rate = m.done as f64 / m.took.as_secs_f64();
     let ms = |q: f64| m.latency_us.value_at_quantile(q) as f64 / 1_000.0;
     if args.json {
         println!(
             "{}",
-            serde_json::json!({ "server": server, "clients": clients, "puts_per_s": rate.round(), "p50_ms": ms(0.5),
-                "p99_ms": ms(0.99), "cpu_us_per_put": cpu, "errors": m.errors })
+            serde_json::json!({ "server": server, "what": what, "clients": clients, "per_s": rate.round(), "p50_ms": ms(0.5),
+                "p99_ms": ms(0.99), "cpu_us_each": cpu, "errors": m.errors })
         );
     } else {
         println!(
-            "{server:<8} {clients:>8} {rate:>10.0} {:>10.2} {:>10.2} {cpu:>14.1} {:>8}",
+            "{server:<8} {what:>5} {clients:>8} {rate:>10.0} {:>10.2} {:>10.2} {cpu:>14.1} {:>8}",
             ms(0.5),
             ms(0.99),
             m.errors

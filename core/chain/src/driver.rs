@@ -118,6 +118,8 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     proposals: Vec<(Token, Payload)>,
     reads: Vec<Token>,
     steps: Outputs<P>,
+    /// The last message of this step, and its bytes.
+    last_sent: Option<(P::Message, Bytes)>,
     out: Vec<EngineOutput<SM::Response>>,
     applied: u64,
     /// Present while a checkpoint is swapped in: what waits.
@@ -147,6 +149,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             proposals: Vec::new(),
             reads: Vec::new(),
             steps: Vec::new(),
+            last_sent: None,
             out: Vec::new(),
             applied,
             deaf: None,
@@ -175,6 +178,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         for output in steps.drain(..) {
             self.carry(output);
         }
+        self.last_sent = None;
         self.steps = steps;
     }
 
@@ -185,7 +189,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
                 self.tickets.push_back((ticket, lsn));
             }
             Output::Send { to, message, after } => {
-                let body = message::protocol(self.spec.epoch, self.id, &message);
+                let body = self.encoded(message);
                 let waits = |t: &Ticket| *t > self.persisted && !bug!(self.seat.bugs, sent_before_durable);
                 match after.filter(waits) {
                     Some(ticket) => self.held.entry(ticket).or_default().push((to, body)),
@@ -206,6 +210,18 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
                 self.seat.probe.event(&Event::PeerFaulted { from: peer, why: fault.to_string() });
             }
         }
+    }
+
+    /// A message in bytes; what goes to several peers is encoded once.
+    fn encoded(&mut self, message: P::Message) -> Bytes {
+        if let Some((last, body)) = &self.last_sent
+            && *last == message
+        {
+            return body.clone();
+        }
+        let body = message::protocol(self.spec.epoch, self.id, &message);
+        self.last_sent = Some((message, body.clone()));
+        body
     }
 
     fn refused(&mut self, token: Token, error: EngineError) {
