@@ -41,11 +41,28 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Three dwcp nodes by `dwcp dev`, under an engine; `nth` of several clusters side by side.
-    pub(crate) async fn dwcp(binary: &Path, data: &Path, engine: EngineKind, nth: u16) -> Result<Self, String> {
+    pub(crate) async fn dwcp(
+        binary: &Path,
+        data: &Path,
+        engine: EngineKind,
+        nth: u16,
+    ) -> Result<Self, String> {
+        Self::far(binary, data, engine, nth, None).await
+    }
+
+    /// The same with the delays of a measured matrix between them.
+    pub(crate) async fn far(
+        binary: &Path,
+        data: &Path,
+        engine: EngineKind,
+        nth: u16,
+        latency: Option<&str>,
+    ) -> Result<Self, String> {
         let dir = data.join(format!("dwcp-{engine}"));
         let port = 12_379 + nth * 100;
         let mut child = Command::new(binary)
             .args(["--output", "json", "dev", "--nodes", "3", "--fresh", "--engine", engine.name()])
+            .args(latency.into_iter().flat_map(|name| ["--latency", name]))
             .args(["--port", &port.to_string(), "--dir"])
             .arg(&dir)
             .stdout(Stdio::piped())

@@ -45,6 +45,9 @@ pub(crate) struct Measured {
     pub(crate) errors: u64,
     pub(crate) took: Duration,
     pub(crate) latency_us: Histogram<u64>,
+    /// The longest time between two answers, of all clients together.
+    pub(crate) gap: Duration,
+    last: Option<Instant>,
 }
 
 /// Runs `clients` loops against one server for this long.
@@ -60,7 +63,14 @@ pub(crate) async fn run(
         connections.push(Client::connect(server, None).await.map_err(|e| e.to_string())?);
     }
     let histogram = Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|e| e.to_string())?;
-    let seen = Rc::new(RefCell::new(Measured { done: 0, errors: 0, took: time, latency_us: histogram }));
+    let seen = Rc::new(RefCell::new(Measured {
+        done: 0,
+        errors: 0,
+        took: time,
+        latency_us: histogram,
+        gap: Duration::ZERO,
+        last: None,
+    }));
     let begun = Instant::now();
     let until = begun + time;
     let local = tokio::task::LocalSet::new();
@@ -100,6 +110,9 @@ async fn one_loop(
         match outcome {
             Ok(_) => {
                 seen.done += 1;
+                let now = Instant::now();
+                let since = seen.last.replace(now).map_or(Duration::ZERO, |last| now - last);
+                seen.gap = seen.gap.max(since);
                 let us = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
                 seen.latency_us.saturating_record(us);
             }

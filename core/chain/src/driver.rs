@@ -226,6 +226,11 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
 
     fn refused(&mut self, token: Token, error: EngineError) {
         let asked = plain(token);
+        // What an ended epoch refuses is to be asked of the next one.
+        let error = match error {
+            EngineError::Refused(_) if !self.is_current() => EngineError::NotLeader { leader: None },
+            error => error,
+        };
         self.out.push(match token.0 & 3 {
             kind::COMMAND => EngineOutput::Proposed { token: asked, result: Err(error) },
             kind::READ => EngineOutput::Barrier { token: asked, result: Err(error) },

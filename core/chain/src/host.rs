@@ -339,7 +339,8 @@ impl<SM: StateMachine> ChainHost<SM> {
                         Running::Step(step) => step.message(now.mono, from, &body),
                         Running::Aside { .. } => {}
                     },
-                    None if epoch > tail => {
+                    // Its seal has not come, or has, a moment ago: the engine opens at the end of this turn.
+                    None if epoch >= tail => {
                         self.probe.reachable("chain.message_before_its_seal");
                         group.keep_early(Early { from, lane, epoch, id: about, body });
                     }

@@ -49,6 +49,8 @@ pub(crate) struct Question {
     pub(crate) origin: Origin,
     pub(crate) deadline: Instant,
     pub(crate) waits: Waits,
+    /// The epoch in which this node's engine was given it last.
+    pub(crate) epoch: u32,
     /// How often an engine or a peer was given it and has not said for certain that it was not done. A later "not
     /// by me" speaks for one of them only: the first leader asked may have it done all the same.
     doubts: u32,
@@ -97,7 +99,7 @@ impl Questions {
         self.alarms.insert((deadline, token));
         self.open.insert(
             token,
-            Question { group, ask, origin, deadline, waits: Waits::Leader, doubts: 0, alarm: deadline },
+            Question { group, ask, origin, deadline, waits: Waits::Leader, epoch: 0, doubts: 0, alarm: deadline },
         );
         Ok(token)
     }
@@ -134,6 +136,13 @@ impl Questions {
             q.doubts += u32::from(matches!(waits, Waits::Engine | Waits::Peer(_)));
             q.alarm = again.min(q.deadline);
             self.alarms.insert((q.alarm, token));
+        }
+    }
+
+    /// Notes in which epoch the engine is given a question.
+    pub(crate) fn given(&mut self, token: Token, epoch: u32) {
+        if let Some(q) = self.open.get_mut(&token) {
+            q.epoch = epoch;
         }
     }
 

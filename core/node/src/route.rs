@@ -130,6 +130,7 @@ impl Node {
     pub(crate) fn give_to_engine(&mut self, now: Now, token: Token) {
         let Some(q) = self.questions.get(token) else { return };
         let (group, far) = (q.group, Instant::FAR);
+        let epoch = self.host.brief(group).epoch;
         match &q.ask {
             Ask::Write { session, op } => {
                 let command = Command { session: *session, time: now.wall, op: op.clone() }.encode();
@@ -149,6 +150,7 @@ impl Node {
                 self.host.barrier(group, token);
             }
         }
+        self.questions.given(token, epoch);
         self.questions.wait(token, Waits::Engine, far);
     }
 
@@ -212,6 +214,7 @@ impl Node {
         }
         let (group, repeatable, from_peer) =
             (q.group, q.ask.repeatable(), matches!(q.origin, Origin::Peer(..)));
+        let given = q.epoch;
         let retry = now.mono + self.patience.look_again;
         match error {
             EngineError::NotLeader { leader } => {
@@ -225,6 +228,8 @@ impl Node {
                         }
                     }
                     Some(_) => self.route(now, token, elsewhere, out),
+                    // It fell behind a seal: the next epoch's engine may take it at once.
+                    None if self.host.brief(group).epoch != given => self.route(now, token, None, out),
                     None => self.questions.wait(token, Waits::Leader, retry),
                 }
             }

@@ -461,10 +461,8 @@ impl<SM: StateMachine> Proposal<SM> {
                 match response.data {
                     Answer::Applied(response) => Ok((at, response)),
                     Answer::Blank => return self.core.shared.done(self.token, Ok(())),
-                    Answer::Void => {
-                        let why = String::from("the group is sealed: ask the engine of the next epoch");
-                        Err(EngineError::Refused(why))
-                    }
+                    // Certainly not done: to be asked of the next epoch's engine.
+                    Answer::Void => Err(EngineError::NotLeader { leader: None }),
                 }
             }
             Some(Err(ClientWriteError::ForwardToLeader(f))) if f.reason == ForwardReason::LeaseExpired => {

@@ -241,7 +241,7 @@ fn nothing_takes_effect_behind_a_seal() {
     let sealed = w.seal(leader);
     let late = w.propose(leader, G, "late");
     assert_eq!(w.answer(sealed), Answered::Done(Ok(())));
-    assert!(matches!(w.answer(late), Answered::Proposed(Err(EngineError::Refused(_)))));
+    assert!(matches!(w.answer(late), Answered::Proposed(Err(EngineError::NotLeader { leader: None }))));
     // Also after restarts: the seal is part of the state.
     for id in [1, 2, 3].map(n) {
         w.crash(id);
