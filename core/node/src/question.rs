@@ -99,7 +99,16 @@ impl Questions {
         self.alarms.insert((deadline, token));
         self.open.insert(
             token,
-            Question { group, ask, origin, deadline, waits: Waits::Leader, epoch: 0, doubts: 0, alarm: deadline },
+            Question {
+                group,
+                ask,
+                origin,
+                deadline,
+                waits: Waits::Leader,
+                epoch: 0,
+                doubts: 0,
+                alarm: deadline,
+            },
         );
         Ok(token)
     }

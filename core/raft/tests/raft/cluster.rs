@@ -249,7 +249,7 @@ fn nothing_takes_effect_behind_a_seal() {
     }
     let leader = w.elect();
     let later = w.propose(leader, G, "later");
-    assert!(matches!(w.answer(later), Answered::Proposed(Err(EngineError::Refused(_)))));
+    assert!(matches!(w.answer(later), Answered::Proposed(Err(EngineError::NotLeader { leader: None }))));
     assert_eq!(w.agree(G), ["a"]);
 }
 
