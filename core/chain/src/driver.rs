@@ -274,7 +274,8 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     }
 
     fn sealed(&mut self, next: &Bytes, token: Option<Token>) {
-        let next = Spec::decode(next).filter(|n| n.follows(self.spec.epoch).is_ok());
+        let next = self.protocol.successor(next).and_then(|next| Spec::decode(&next));
+        let next = next.filter(|n| n.follows(self.spec.epoch).is_ok());
         let Some(next) = next else {
             // Equal on all members: who proposed it learns that it was nothing.
             if let Some(token) = token {

@@ -16,7 +16,7 @@ use dwcp_consensus::step::Protocol;
 use dwcp_consensus::{Checkpointed, Members, Position, Role, StateMachine, Status, epaxos, paxos};
 use dwcp_env::{Duration, GroupId, Instant, Lane, NodeId, Now, Probe, Purpose, Seed};
 use dwcp_raft::{Brief as RaftBrief, GroupConfig, RaftHost, SharedWal};
-use dwcp_wal::GroupLog;
+use dwcp_wal::{GroupLog, Record};
 use spin::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -294,6 +294,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let me = self.me();
         let voters: Vec<NodeId> = spec.members.voters.iter().copied().collect();
         match spec.engine {
+            EngineKind::Raft if log.vote_lost => Ok(self.keep_silent(spec, slot)),
             EngineKind::Raft => {
                 self.start_raft(now, record, slot, log, raft)?;
                 Ok(Running::Raft(slot))
@@ -341,11 +342,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let spec = &record.spec;
         let fresh = log == GroupLog::default();
         let applied = self.machine.lock().applied().0.and_then(|at| record.inner(at));
-        if let (true, Some(at)) = (fresh && spec.epoch > 0, applied) {
-            // The state came from a peer: the log goes on behind it.
-            log.purged = Some((at.term, at.index));
-            log.last = Some(at.index);
-            self.wal.lock().append(slot, dwcp_wal::Record::Purge { term: at.term, index: at.index });
+        if let Some(at) = applied.filter(|_| spec.epoch > 0) {
+            self.begin_log_behind(slot, &mut log, at);
         }
         let members = match &self.config.genesis {
             Some(genesis) if spec.epoch == 0 => &genesis.members,
@@ -358,6 +356,28 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let config = GroupConfig { initial, ..self.config.raft.clone() };
         let lens = Arc::new(Mutex::new(Lens::new(self.machine.clone(), self.tail.clone())));
         raft.add_group(now, slot, config, lens, log).map_err(|e| e.to_string())
+    }
+
+    /// The state may be a peer's, or what this node left while its log was damaged: the log goes on behind it, as far as it is
+    /// whole. What is missing there makes the group suspect: it does not vote before it has caught up.
+    fn begin_log_behind(&self, slot: GroupId, log: &mut GroupLog, at: Position) {
+        let (had, ended) = (log.purged.map_or(0, |p| p.1), log.last.unwrap_or(0));
+        let reaches = log.entries.last().map_or(had, |e| e.index);
+        let whole = log.entries.iter().zip(had + 1..).all(|(e, i)| e.index == i) && reaches == ended;
+        if whole && had <= at.index && at.index <= reaches {
+            return;
+        }
+        self.probe.reachable("chain.log_begins_behind_a_state");
+        log.entries.retain(|e| e.index > at.index);
+        let kept = log.entries.iter().zip(at.index + 1..).take_while(|(e, i)| e.index == *i && e.term >= at.term);
+        let kept = kept.count();
+        log.entries.truncate(kept);
+        let last = log.entries.last().map_or(at.index, |e| e.index);
+        log.suspect |= ended > last;
+        (log.purged, log.last) = (Some((at.term, at.index)), Some(last));
+        let mut wal = self.wal.lock();
+        wal.append(slot, Record::Purge { term: at.term, index: at.index });
+        wal.append(slot, Record::Truncate { after: Some(last) });
     }
 
     fn start_step<P: Protocol + Send + 'static>(

@@ -178,7 +178,14 @@ impl<SM: StateMachine> ChainHost<SM> {
     #[must_use]
     pub fn entry_at(&self, id: GroupId, index: u64) -> Option<(u64, Bytes)> {
         let group = self.groups.get(&id)?;
-        let epoch = group.epochs.values().rev().find(|e| e.base < index)?;
+        // What an engine decided behind its seal is not what was applied there.
+        let (tail, past) = group.tail.with(|t| (t.spec.epoch, t.past.clone()));
+        let ends = |e: u32| match past.iter().find(|p| p.epoch == e) {
+            _ if e == tail => u64::MAX,
+            Some(past) => past.sealed,
+            None => 0,
+        };
+        let epoch = group.epochs.iter().find(|(n, e)| e.base < index && index <= ends(**n)).map(|(_, e)| e)?;
         match &epoch.running {
             Running::Raft(slot) => {
                 let (inner, payload) = self.raft.group(*slot)?.entry(index - epoch.base)?;
