@@ -369,7 +369,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
         }
         self.probe.reachable("chain.log_begins_behind_a_state");
         log.entries.retain(|e| e.index > at.index);
-        let kept = log.entries.iter().zip(at.index + 1..).take_while(|(e, i)| e.index == *i && e.term >= at.term);
+        let kept =
+            log.entries.iter().zip(at.index + 1..).take_while(|(e, i)| e.index == *i && e.term >= at.term);
         let kept = kept.count();
         log.entries.truncate(kept);
         let last = log.entries.last().map_or(at.index, |e| e.index);

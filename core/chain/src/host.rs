@@ -185,7 +185,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             Some(past) => past.sealed,
             None => 0,
         };
-        let epoch = group.epochs.iter().find(|(n, e)| e.base < index && index <= ends(**n)).map(|(_, e)| e)?;
+        let epoch =
+            group.epochs.iter().find(|(n, e)| e.base < index && index <= ends(**n)).map(|(_, e)| e)?;
         match &epoch.running {
             Running::Raft(slot) => {
                 let (inner, payload) = self.raft.group(*slot)?.entry(index - epoch.base)?;
