@@ -136,8 +136,8 @@ impl Eye {
             .collect();
         let writes = |n: &NodeId| match self.vitals.get(n) {
             _ if *n == me => self.rate_milli / 1_000,
-            Some(v) => u64::from(v.writes),
-            None => 0,
+            Some(v) if up(*n) => u64::from(v.writes),
+            _ => 0,
         };
         // Clients of learners' regions write too: their writes count where the nearest voter is not known, nowhere.
         let keyspace = Keyspace {

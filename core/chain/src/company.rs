@@ -9,10 +9,10 @@
 use crate::bugs::bug;
 use crate::fetch::{Fetch, Taken};
 use crate::group::{ChainGroup, Running, Seen};
-use crate::host::{ChainHost, OWN, Purpose, earlier};
+use crate::host::{ChainHost, OWN, Purpose, Switch, earlier};
 use crate::message::{self, ChainMessage};
 use crate::record::ChainRecord;
-use crate::spec::{EngineKind, Spec};
+use crate::spec::EngineKind;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, EngineOutput, Piece, Position, StateMachine};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now};
@@ -133,11 +133,12 @@ impl<SM: StateMachine> ChainHost<SM> {
         let me = group.me();
         // Who belonged to a first epoch under Raft only Raft knew; its successor began with the same.
         let successors = group.spec().members.voters;
+        let since = group.current().map_or(now.mono, |e| e.opened_at);
         let over = |epoch: u32, e: &crate::group::Epoch<SM::Response>| {
             let left = |n: &NodeId| *n == me || group.seen.get(n).is_some_and(|s| s.epoch > epoch);
             let members = Some(&e.spec.members.voters).filter(|v| !v.is_empty()).unwrap_or(&successors);
             let anchored = durable > epoch || bug!(group.config.bugs, log_ended_early);
-            epoch < tail && anchored && (members.iter().all(left) || now.mono >= e.opened_at + LINGER)
+            epoch < tail && anchored && (members.iter().all(left) || now.mono >= since + LINGER)
         };
         let ended: Vec<u32> = group.epochs.iter().filter(|(n, e)| over(**n, e)).map(|(n, _)| *n).collect();
         for epoch in ended {
@@ -151,19 +152,24 @@ impl<SM: StateMachine> ChainHost<SM> {
         let spec = group.spec();
         let me = group.me();
         let silent = |n: &NodeId| group.seen.get(n).is_some_and(|s| s.silent && s.epoch == spec.epoch);
-        let leads = group.brief(&self.raft).keeper == Some(me);
+        let part = |n: &NodeId| !silent(n) && *n != me;
+        let own = matches!(group.current().map(|e| &e.running), Some(Running::Aside { .. }) | None);
+        // Where all serve, the first who counts.
+        let leads = match spec.engine {
+            EngineKind::EPaxos => !own && !spec.members.voters.range(..me).any(part),
+            EngineKind::Raft | EngineKind::Paxos => group.brief(&self.raft).leader == Some(me),
+        };
         let early = group.rolled_at.is_some_and(|at| now.mono < at + ROLL_EVERY);
-        if !leads || early || spec.engine == EngineKind::Raft || !spec.members.voters.iter().any(silent) {
+        let members = group.members(&self.raft);
+        if !leads || early || !members.voters.iter().any(silent) {
             return;
         }
         self.probe.reachable("chain.rolled_for_the_silent");
-        let next = Spec { epoch: spec.epoch + 1, first: Some(me), ..spec };
-        let bytes = next.encode();
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        group.rolled_at = Some(now.mono);
-        if let Some(Running::Step(step)) = group.current_mut().map(|e| &mut e.running) {
-            step.seal(OWN, bytes);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.rolled_at = Some(now.mono);
         }
+        let next = Switch { engine: spec.engine, quorums: spec.quorums, first: Some(me) };
+        self.switch(id, OWN, Some(spec.epoch), next);
     }
 
     /// Asks for state if this node can't come to it by itself.
@@ -179,7 +185,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             _ => (applied, 0),
         };
         let Some((from, _)) = best.filter(|_| passive || group.stuck.1 >= STUCK) else { return };
-        if group.fetch.is_none() {
+        if group.fetch.is_none() && now.mono >= group.follow_at {
+            group.follow_at = now.mono + FOLLOW_EVERY;
             self.probe.sometimes("chain.left_behind", left_behind && !passive);
             group.stuck.1 = 0;
             group.fetch = Some(Fetch::new(from, now.mono));
@@ -298,10 +305,11 @@ impl<SM: StateMachine> ChainHost<SM> {
         let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
         let Some(fetch) = group.fetch.as_mut() else { return };
         let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
-        let useful =
-            record.is_some_and(|r| r.spec.epoch >= tail) && (checkpoint.at.index > applied || !whole);
+        let epoch = record.map_or(0, |r| r.spec.epoch);
+        let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));
+        let useful = epoch >= tail && !raft_runs && (checkpoint.at.index > applied || !whole);
         if !useful {
-            self.probe.event(&Event::PeerFaulted { from, why: "a checkpoint that leads nowhere".into() });
+            self.probe.reachable("chain.transfer_overtaken");
             group.fetch = None;
             return;
         }
@@ -397,8 +405,9 @@ impl<SM: StateMachine> ChainHost<SM> {
         group.tail.set(record);
         match group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
             Some(Running::Step(step)) => step.installed(now.mono, &mark),
-            _ => group.deafen(now.mono, false),
+            _ => {}
         }
+        group.deafen(now.mono, false);
     }
 }
 
@@ -424,7 +433,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let heard: Vec<u32> = voters.iter().filter_map(|v| self.seen.get(v)).map(|s| s.epoch).collect();
         if heard.len() > voters.len() / 2 {
             // The one behind the last seen may have been sealed with this node's word.
-            self.doubt = Some(heard.into_iter().max().map(|e| e + 1));
+            self.doubt = Some(heard.into_iter().max().map(|e| e.saturating_add(1)));
         }
     }
 }

@@ -128,6 +128,9 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     wanted: bool,
     askers: Vec<Token>,
     behind: Vec<NodeId>,
+    /// The protocol has given out the seal that ended its epoch: what it decides from then on is void. Before that it may be
+    /// part of a peer's state that was swapped in.
+    sealed: bool,
     /// The last commands applied, up to `applied`.
     lately: VecDeque<Option<Bytes>>,
     seen: (u64, Option<NodeId>),
@@ -157,6 +160,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             wanted: false,
             askers: Vec::new(),
             behind: Vec::new(),
+            sealed: false,
             lately: VecDeque::new(),
             seen: (0, None),
         }
@@ -168,7 +172,8 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
 
     fn step(&mut self, now: Instant, input: Input<P::Message>) {
         if let Some(waiting) = &mut self.deaf {
-            if waiting.len() < DEAF_MAX {
+            // Only what a link may lose is lost.
+            if waiting.len() < DEAF_MAX || !matches!(input, Input::Message { .. }) {
                 waiting.push_back(input);
             }
             return;
@@ -241,10 +246,13 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     fn decided(&mut self, payload: Payload, token: Option<Token>) {
         if !self.is_current() && !bug!(self.seat.bugs, void_applied) {
             // Behind the seal: void, and so certainly not done.
+            let ended = matches!(&payload, Payload::Seal(next) if self.successor(next).is_some());
             self.seat.probe.reachable("chain.void_entry");
             if let Some(token) = token {
-                self.refused(token, EngineError::NotLeader { leader: None });
+                let void = EngineError::NotLeader { leader: None };
+                self.refused(token, if self.sealed { void } else { EngineError::Unknown });
             }
+            self.sealed |= ended;
             return;
         }
         match payload {
@@ -273,10 +281,14 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         self.lately.push_back(command);
     }
 
+    /// The epoch that a seal begins, if it is a valid one.
+    fn successor(&self, seal: &Bytes) -> Option<Spec> {
+        let next = self.protocol.successor(seal).and_then(|next| Spec::decode(&next));
+        next.filter(|n| n.follows(self.spec.epoch).is_ok())
+    }
+
     fn sealed(&mut self, next: &Bytes, token: Option<Token>) {
-        let next = self.protocol.successor(next).and_then(|next| Spec::decode(&next));
-        let next = next.filter(|n| n.follows(self.spec.epoch).is_ok());
-        let Some(next) = next else {
+        let Some(next) = self.successor(next) else {
             // Equal on all members: who proposed it learns that it was nothing.
             if let Some(token) = token {
                 self.refused(
@@ -286,6 +298,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             }
             return;
         };
+        self.sealed = true;
         self.applied += 1;
         let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
         let record = self.seat.tail.get().next(next, at.index);

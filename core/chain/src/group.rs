@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 /// Messages of the next epoch that wait until this node has its seal.
 const EARLY_MAX: usize = 1_024;
+/// Epochs ahead that are believed to be near.
+const EARLY_EPOCHS: u32 = 2;
 /// Bytes of them.
 const EARLY_BYTES_MAX: usize = 8 << 20;
 
@@ -130,6 +132,8 @@ pub struct ChainGroup<SM: StateMachine> {
     /// Applied at the last beacon, and for how many it has not moved while a peer was ahead.
     pub(crate) stuck: (u64, u32),
     pub(crate) rolled_at: Option<Instant>,
+    /// Before that no other state is asked for, but where one is offered.
+    pub(crate) follow_at: Instant,
     pub(crate) fatal: Option<String>,
     pub(crate) eye: Eye,
     seed: Seed,
@@ -157,6 +161,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
         seed: Seed,
     ) -> Result<Self, String> {
         let record = ChainRecord::decode(&machine.lock().applied().1)?;
+        // A state that knows no chain, beside a log that tells of later epochs, or of a checkpoint: it was lost, and came back empty.
+        let purged = found.logs.get(&id).is_some_and(|log| log.purged.is_some());
+        let stepped = config.genesis.as_ref().is_some_and(|g| g.engine != EngineKind::Raft);
+        let lost = record.is_none() && (found.has_later_epochs() || (stepped && purged));
         let genesis = || ChainRecord::genesis(config.genesis.clone().unwrap_or_default());
         let tail = Tail::new(record.unwrap_or_else(genesis));
         let mut found = found;
@@ -169,7 +177,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             wal,
             manifest: found.manifest,
             logs: found.logs,
-            whole: found.state_whole,
+            whole: found.state_whole && !lost,
             doubt: found.doubtful.then_some(None),
             epochs: BTreeMap::new(),
             early: VecDeque::new(),
@@ -181,6 +189,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             form_at: None,
             stuck: (0, 0),
             rolled_at: None,
+            follow_at: Instant::ZERO,
             fatal: None,
             eye: Eye::default(),
             seed,
@@ -254,6 +263,11 @@ impl<SM: StateMachine> ChainGroup<SM> {
 
     /// The slot of an epoch, given out if it has none; and whether this node must keep silent in it.
     fn slot(&mut self, spec: &Spec, next_slot: &mut u32) -> (GroupId, bool) {
+        if spec.epoch < self.manifest.floor {
+            // It was in there once, and has ended what it had promised; its state is an older one than that.
+            self.probe.reachable("chain.silent_behind_its_past");
+            return (self.id, true);
+        }
         if let Some(slot) = self.manifest.slot(self.id, spec) {
             let named = self.manifest.slots.iter().find(|s| GroupId(s.slot) == slot && s.epoch == spec.epoch);
             return (slot, named.is_some_and(|s| s.silent));
@@ -401,7 +415,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
             return Ok(self.keep_silent(spec, slot));
         };
         let mark = Some(&record.inner).filter(|m| !m.is_empty());
-        let protocol = P::recover(config, mark, records, now.mono).map_err(|e| e.to_string())?;
+        let Ok(protocol) = P::recover(config, mark, records, now.mono) else {
+            // Its state was lost, and a peer's that came in its place is older than what the journal begins behind.
+            return Ok(self.keep_silent(spec, slot));
+        };
         Ok(Running::Step(Box::new(Driver::<P, SM>::new(seat, spec.clone(), protocol, journal))))
     }
 
@@ -422,6 +439,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
     /// Keeps a message of an epoch that this node has not come to.
     pub(crate) fn keep_early(&mut self, early: Early) {
         let size = early.body.len();
+        if early.epoch > self.tail.epoch().saturating_add(EARLY_EPOCHS) {
+            return;
+        }
         if self.early.len() < EARLY_MAX && self.early_bytes + size <= EARLY_BYTES_MAX {
             self.early_bytes += size;
             self.early.push_back(early);

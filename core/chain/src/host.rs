@@ -7,7 +7,7 @@
 use crate::bugs::bug;
 use crate::group::{Brief, ChainConfig, ChainGroup, Early, Epoch, Running};
 use crate::lens::Lens;
-use crate::manifest::{Found, SLOTS};
+use crate::manifest::{Found, SLOTS, next_slot};
 use crate::message::{self, Body};
 use crate::record::term;
 use crate::spec::{EngineKind, Spec};
@@ -19,6 +19,7 @@ use dwcp_consensus::{
 use dwcp_env::exec::Pick;
 use dwcp_env::{Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
 use dwcp_raft::{AddError, RaftHost, SharedWal};
+use dwcp_wal::Recovered;
 use spin::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,6 +95,11 @@ impl<SM: StateMachine> ChainHost<SM> {
             engine_out: Vec::new(),
             out: Vec::new(),
         }
+    }
+
+    /// Notes which slots the log knows, before any group is added: none is given out twice.
+    pub fn reserve(&mut self, recovered: &Recovered) {
+        self.next_slot = self.next_slot.max(next_slot(recovered));
     }
 
     /// Takes up a group with what the log gave back of it.
@@ -224,7 +230,12 @@ impl<SM: StateMachine> ChainHost<SM> {
         let spec = group.spec();
         if spec.engine != EngineKind::Raft {
             let next = spec.changed(change).map_err(|e| EngineError::Refused(e.to_string()));
-            return self.seal(id, token, next.map(|next| Spec { first: self.brief(id).leader, ..next }));
+            let leader = self.brief(id).leader;
+            let led = |next: Spec| {
+                let first = leader.filter(|l| next.members.voters.contains(l));
+                Spec { first, ..next }
+            };
+            return self.seal(id, token, next.map(led));
         }
         let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
             raft.change_members(slot, token, change);
@@ -491,7 +502,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             self.slots.remove(&slot);
         }
         let slot = group.manifest.slot(id, &ended.spec);
-        group.manifest.slots.retain(|s| s.epoch > epoch);
+        group.manifest.slots.retain(|s| s.epoch != epoch);
+        group.manifest.floor = group.manifest.floor.max(epoch + 1);
         group.manifest.write(id, &self.wal);
         if let Some(slot) = slot {
             self.wal.lock().end(slot);

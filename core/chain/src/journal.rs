@@ -49,7 +49,7 @@ impl Journal {
         let purged = log.purged.map_or(0, |(_, index)| index);
         let whole =
             !log.suspect && !log.vote_lost && log.entries.iter().zip(purged + 1..).all(|(e, i)| e.index == i);
-        let last = log.entries.last().map_or(purged, |e| e.index);
+        let mut last = log.entries.last().map_or(purged, |e| e.index);
         if !forgiving && (!whole || log.last.is_some_and(|l| l != last)) {
             return None;
         }
@@ -59,6 +59,7 @@ impl Journal {
             Some((at, COMPACTED_EMPTY)) => at + 1,
             Some((at, _)) => at - log.entries[..at].iter().rev().take_while(|e| e.term == COMPACTED).count(),
         };
+        let half = log.entries.iter().rev().take_while(|e| e.term == COMPACTED).count() as u64;
         // A compaction without its end never happened.
         let counts = |(at, e): &(usize, dwcp_wal::LogEntry)| {
             *at >= begin && (e.term == PLAIN || end.is_some_and(|end| *at <= end))
@@ -66,6 +67,11 @@ impl Journal {
         let grown = log.entries.iter().map(|e| e.payload.len() as u64).sum();
         let records = log.entries.into_iter().enumerate().filter(counts);
         let records: Vec<R> = records.map(|(_, e)| wire::decode(&e.payload).ok()).collect::<Option<_>>()?;
+        if half > 0 {
+            // Or the next compaction would begin with what this one had got to.
+            last -= half;
+            wal.lock().append(slot, Record::Truncate { after: Some(last) });
+        }
         let journal = Self { wal, slot, last, grown, records: records.len() as u64 };
         Some(Told { journal, records })
     }

@@ -35,6 +35,8 @@ pub(crate) struct Manifest {
     pub(crate) slots: Vec<Slot>,
     /// The first number this group has not taken yet.
     pub(crate) next: u32,
+    /// Epochs below this have ended here: their promises are gone, and are not made again.
+    pub(crate) floor: u32,
 }
 
 impl Manifest {
@@ -80,8 +82,18 @@ impl Found {
         let manifest_lost = told.vote_lost || manifest.as_ref().is_some_and(Result::is_err);
         let manifest = manifest.and_then(Result::ok).unwrap_or_default();
         let numbers = manifest.slots.iter().map(|s| GroupId(s.slot)).chain([group]);
-        let logs: BTreeMap<_, _> =
-            numbers.filter_map(|slot| recovered.groups.remove(&slot).map(|log| (slot, log))).collect();
+        // A slot that the manifest names and the log does not know may have been lost whole.
+        let lost = |slot: GroupId| {
+            let lost = slot != group && recovered.suspect(slot);
+            lost.then(|| GroupLog { suspect: true, vote_lost: true, ..GroupLog::default() })
+        };
+        let known: Vec<GroupId> = numbers.collect();
+        let mut logs: BTreeMap<_, _> = known
+            .iter()
+            .filter(|slot| !recovered.groups.contains_key(slot))
+            .filter_map(|slot| lost(*slot).map(|log| (*slot, log)))
+            .collect();
+        logs.extend(known.iter().filter_map(|slot| recovered.groups.remove(slot).map(|log| (*slot, log))));
         Self { manifest, logs, manifest_lost, doubtful, state_whole }
     }
     /// Of a group that has written nothing.
@@ -101,7 +113,7 @@ impl Found {
     /// Whether the group has left its first epoch, as far as the log tells.
     #[must_use]
     pub const fn has_later_epochs(&self) -> bool {
-        !self.manifest.slots.is_empty()
+        !self.manifest.slots.is_empty() || self.manifest.floor > 0
     }
     /// Takes the log of a slot out, to be repaired.
     pub fn log_mut(&mut self, slot: GroupId) -> &mut GroupLog {
@@ -119,12 +131,27 @@ impl Found {
             }
         }
         self.manifest.slots.retain(|s| s.epoch >= epoch);
+        self.manifest.floor = self.manifest.floor.max(epoch);
     }
     /// Whether what this node promised in some epoch may be lost without a trace.
     #[must_use]
     pub const fn is_amnesiac(&self) -> bool {
         self.manifest_lost
     }
+}
+
+/// The first slot number that no group of this node has taken, whichever of them is added when.
+#[must_use]
+pub(crate) fn next_slot(recovered: &Recovered) -> u32 {
+    let taken = |(id, log): (&GroupId, &GroupLog)| match id.0 {
+        slot if slot >= SLOTS => slot.saturating_add(1),
+        home if home >= MANIFESTS => {
+            let told = log.vote.as_deref().map(wire::decode::<Manifest>);
+            told.and_then(Result::ok).map_or(SLOTS, |m| m.next)
+        }
+        _ => SLOTS,
+    };
+    recovered.groups.iter().map(taken).max().unwrap_or(SLOTS).max(SLOTS)
 }
 
 /// Ends the logs of slots that no manifest names: epochs that ended while the end was not yet durable.
@@ -142,8 +169,11 @@ mod tests {
     fn an_epoch_has_the_slot_of_its_content() {
         let group = GroupId(3);
         let spec = |epoch, n: u64| Spec { epoch, first: Some(dwcp_env::NodeId(n)), ..Spec::default() };
-        let manifest =
-            Manifest { slots: vec![Slot { epoch: 1, id: spec(1, 1).id(), slot: 7, silent: false }], next: 8 };
+        let manifest = Manifest {
+            slots: vec![Slot { epoch: 1, id: spec(1, 1).id(), slot: 7, silent: false }],
+            next: 8,
+            floor: 0,
+        };
         assert_eq!(manifest.slot(group, &spec(0, 9)), Some(group));
         assert_eq!(manifest.slot(group, &spec(1, 1)), Some(GroupId(7)));
         assert_eq!(manifest.slot(group, &spec(1, 2)), None, "one that lost its race");
@@ -153,8 +183,11 @@ mod tests {
     #[test]
     fn a_groups_logs_are_found_by_its_manifest_and_others_are_ended() {
         let group = GroupId(3);
-        let manifest =
-            Manifest { slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }], next: SLOTS + 1 };
+        let manifest = Manifest {
+            slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }],
+            next: SLOTS + 1,
+            floor: 0,
+        };
         let log = |vote: Option<Vec<u8>>| GroupLog { vote: vote.map(Bytes::from), ..GroupLog::default() };
         let mut recovered = Recovered::default();
         recovered.groups.insert(group, log(None));

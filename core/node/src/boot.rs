@@ -85,12 +85,13 @@ impl Node {
     pub fn boot(config: NodeConfig, world: &World) -> Result<Self, BootError> {
         let (wal, mut recovered) = Wal::open(world, config.wal)?;
         let wal = Arc::new(Mutex::new(wal));
-        let host = ChainHost::new(
+        let mut host = ChainHost::new(
             pick(world),
             world.seed.part(ENGINES, config.node.0),
             wal.clone(),
             world.probe.clone(),
         );
+        host.reserve(&recovered);
         // Tokens name calls to peers: those of an earlier incarnation must not be mistaken for ours.
         let first_token = (world.seed.part(TOKENS, config.node.0).0 >> 34) << 32;
         #[cfg(feature = "planted-bugs")]

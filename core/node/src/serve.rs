@@ -282,6 +282,10 @@ impl Node {
             let ttl_s = renewed.or_else(|| g.store().lease(id).map(|l| l.ttl_s)).unwrap_or(0);
             return Ok(Answer::KeptAlive { revision, ttl_s });
         }
+        if !g.leases.is_leading() {
+            // The keeper has changed since the barrier: who keeps no clock does not know that a lease is over.
+            return Err(AskError::NoLeader);
+        }
         Ok(Answer::KeptAlive { revision, ttl_s: g.leases.renew(now.mono, id).unwrap_or(0) })
     }
 

@@ -386,6 +386,10 @@ impl<SM: StateMachine> Core<SM> {
         loop {
             let result = self.change_once(change.clone()).await?;
             match result {
+                // Behind the seal: to be asked of the next epoch's engine.
+                Ok(done) if matches!(done.data, Answer::Void) => {
+                    return Err(EngineError::NotLeader { leader: None });
+                }
                 Ok(_) => return Ok(()),
                 Err(ClientWriteError::ForwardToLeader(f)) if f.reason == ForwardReason::LeaseExpired => {
                     if Moment::now() >= until {

@@ -77,6 +77,11 @@ impl<SM: StateMachine> Machine<SM> {
                 self.note(at, false);
                 Answer::Blank
             }
+            // Those of the next epoch came with its seal.
+            EntryPayload::Membership(_) if self.record.sealed.is_some() => {
+                self.note(at, false);
+                Answer::Void
+            }
             EntryPayload::Membership(m) => {
                 self.record.set_members(at, &m);
                 self.note(at, true);
