@@ -403,9 +403,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let (epoch, mark) = (record.spec.epoch, record.inner.clone());
         group.whole = true;
         group.tail.set(record);
-        match group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
-            Some(Running::Step(step)) => step.installed(now.mono, &mark),
-            _ => {}
+        if let Some(Running::Step(step)) = group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
+            step.installed(now.mono, &mark);
         }
         group.deafen(now.mono, false);
     }
