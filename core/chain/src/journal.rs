@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn half_a_compaction_is_cut_off_lest_the_next_one_begins_with_it() {
+        let wal = crate::tests::wal();
+        let half = log(0, &[(PLAIN, 1), (COMPACTED, 9), (COMPACTED, 8)]);
+        let mut told = Journal::open::<u32>(wal.clone(), GroupId(9), half, false).unwrap();
+        assert_eq!(wal.lock().last().0, 1, "a truncation");
+        told.journal.append(&7_u32);
+        assert_eq!((told.records, told.journal.last), (vec![1], 2));
+    }
+
+    #[test]
     fn a_journal_that_has_lost_anything_is_not_told() {
         let whole = log(2, &[(PLAIN, 1), (PLAIN, 2), (PLAIN, 3)]);
         assert!(told(whole.clone()).is_some());

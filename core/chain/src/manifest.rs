@@ -195,6 +195,8 @@ mod tests {
         recovered.groups.insert(home(group), log(Some(wire::encode(&manifest))));
         recovered.groups.insert(GroupId(SLOTS), log(None));
         recovered.groups.insert(GroupId(SLOTS + 1), log(None));
+        assert_eq!(next_slot(&recovered), SLOTS + 2, "whoever is added first gets none that another has");
+        assert_eq!(next_slot(&Recovered::default()), SLOTS);
         let found = Found::take(&mut recovered, group, true);
         assert_eq!(found.logs.keys().copied().collect::<Vec<_>>(), [group, GroupId(SLOTS)]);
         assert!(!found.is_amnesiac());
@@ -203,6 +205,12 @@ mod tests {
         let before = wal.lock().last();
         end_unknown_slots(&recovered, &wal);
         assert_eq!(wal.lock().last().0, before.0 + 1, "one slot is nobody's");
+        let manifest =
+            Manifest { slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }], ..manifest };
+        let mut holed = Recovered { unknown_lost: true, ..Recovered::default() };
+        holed.groups.insert(home(group), log(Some(wire::encode(&manifest))));
+        let found = Found::take(&mut holed, group, true);
+        assert!(found.logs[&GroupId(SLOTS)].vote_lost, "a named slot that is lost whole is not an empty one");
         recovered.groups.insert(home(group), GroupLog { vote_lost: true, ..GroupLog::default() });
         assert!(Found::take(&mut recovered, group, true).is_amnesiac());
     }
