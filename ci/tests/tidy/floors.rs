@@ -8,6 +8,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-wal", 1),
     ("dwcp-consensus", 1),
     ("dwcp-crdt", 1),
+    ("dwcp-conflict", 1),
     ("dwcp-raft", 1),
     ("dwcp-chain", 2),
     ("dwcp-gossip", 1),
@@ -30,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
 const BESIDE: &[(&str, &str)] = &[
     ("dwcp-raft", "dwcp-wal"),       // an engine's log lies on the shared write-ahead log
     ("dwcp-raft", "dwcp-consensus"), // and it implements the engine trait
+    ("dwcp-conflict", "dwcp-crdt"),  // conflicts are read off dots; texts merge in its sequences
     ("dwcp-scenarios", "dwcp-check"), // a scenario's history is judged
     ("dwcp-scenarios", "dwcp-workload"),
     ("dwcp-workload", "dwcp-check"), // a workload records a history

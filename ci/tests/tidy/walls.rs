@@ -8,6 +8,7 @@ const NO_STD: &[&str] = &[
     "core/wal/src/lib.rs",
     "core/consensus/src/lib.rs",
     "core/crdt/src/lib.rs",
+    "core/conflict/src/lib.rs",
     "core/gossip/src/lib.rs",
 ];
 

@@ -1,0 +1,179 @@
+//! Texts and lists: what each side changed, replayed side by side in a sequence of [`dwcp_crdt::rga`].
+//!
+//! The base is typed by nobody; each side makes its edits (the shortest that lead from the base to it) on a copy of its own, under
+//! the names of a replica of its own; then all edits come together. So concurrent insertions at one place stand one after the other, whole, and
+//! what any side deleted is gone. An edit that several sides made alike is one edit.
+//!
+//! Sides are put in order of their contents first: which replica a side is decides only which of two insertions at one place comes first.
+//!
+//! **Rejected.** diff3: neither idempotent nor stable (Khanna, Kunal, Pierce, *A formal investigation of diff3*, 2007).
+
+use super::difference::{Cut, cuts};
+use crate::value::Value;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use dwcp_crdt::rga::{Content, Item, List, Op, Rga, Text};
+use dwcp_crdt::{Dot, ReplicaIndex};
+
+/// Texts over a base.
+pub(crate) fn text<'s>(base: &str, sides: impl Iterator<Item = &'s str>) -> String {
+    let sides: BTreeSet<&str> = sides.collect();
+    let sides: Vec<Edits<String>> = sides.into_iter().map(|side| word_edits(base, side)).collect();
+    let mut all = Text::new();
+    type_base(&mut all, base);
+    together(all, sides).content()
+}
+
+/// Words, and between them single characters.
+fn words(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let len = match rest.find(|c: char| !c.is_alphanumeric()) {
+            Some(0) => first.len_utf8(),
+            Some(n) => n,
+            None => rest.len(),
+        };
+        let (word, behind) = rest.split_at(len);
+        out.push(word);
+        rest = behind;
+    }
+    out
+}
+
+/// What changed, by words; where one word became another, by characters. Letters alone would find likenesses between words
+/// that have nothing to do with each other, and two sides would knit new ones of them.
+fn word_edits(base: &str, side: &str) -> Edits<String> {
+    let (old, new) = (words(base), words(side));
+    // Where each word begins, in characters.
+    let mut begins = Vec::with_capacity(old.len() + 1);
+    begins.push(0);
+    for word in &old {
+        begins.push(begins[begins.len() - 1] + word.chars().count());
+    }
+    let mut out = Vec::new();
+    for cut in cuts(&old, &new) {
+        let at = begins[cut.from];
+        if cut.count == 1 && cut.put.len() == 1 {
+            let before: Vec<char> = old[cut.from].chars().collect();
+            let after: Vec<char> = new[cut.put.start].chars().collect();
+            let put = |c: Cut| (at + c.from, c.count, after[c.put].iter().collect());
+            out.extend(cuts(&before, &after).into_iter().map(put));
+        } else {
+            out.push((at, begins[cut.from + cut.count] - at, new[cut.put].concat()));
+        }
+    }
+    out
+}
+
+/// Lists over a base.
+pub(crate) fn list<'s>(base: &'s [Value], sides: impl Iterator<Item = &'s [Value]>) -> Vec<Value> {
+    // Elements go by numbers: equal values by equal ones.
+    let mut numbers: BTreeMap<&Value, u32> = BTreeMap::new();
+    let mut values: Vec<&Value> = Vec::new();
+    let mut number = |v: &'s Value| {
+        *numbers.entry(v).or_insert_with(|| {
+            values.push(v);
+            values.len() as u32 - 1
+        })
+    };
+    let item = |n: &u32| Item::from(&n.to_le_bytes()[..]);
+    let old: Vec<u32> = base.iter().map(&mut number).collect();
+    let sides: BTreeSet<&[Value]> = sides.collect();
+    let sides: Vec<Edits<Vec<Item>>> = sides
+        .into_iter()
+        .map(|side| {
+            let new: Vec<u32> = side.iter().map(&mut number).collect();
+            let put = |c: Cut| (c.from, c.count, new[c.put].iter().map(item).collect());
+            cuts(&old, &new).into_iter().map(put).collect()
+        })
+        .collect();
+    let mut all = List::new();
+    type_base(&mut all, &old.iter().map(item).collect::<Vec<_>>()[..]);
+    let merged = together(all, sides).content();
+    let of = |item: &Item| {
+        let mut n = [0; 4];
+        n.copy_from_slice(item);
+        values[u32::from_le_bytes(n) as usize].clone()
+    };
+    merged.iter().map(of).collect()
+}
+
+/// Edits at positions of the base, ascending: from where, how many go, what comes.
+type Edits<C> = Vec<(usize, usize, C)>;
+
+fn type_base<C: Content>(all: &mut Rga<C>, base: &C::Slice) {
+    if C::count(base) > 0 {
+        all.insert(Dot::new(ReplicaIndex(0), 1), 0, base)
+            .expect("a document is smaller than a sequence may be");
+    }
+}
+
+fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
+    let mut all = base.clone();
+    let mut made: Edits<C> = Vec::new();
+    for (i, edits) in sides.into_iter().enumerate() {
+        let replica = ReplicaIndex(i as u16 + 1);
+        let mut own = base.clone();
+        let mut deletions = 0;
+        // From the end: positions before an edit stay what they were in the base.
+        for edit in edits.into_iter().rev() {
+            if made.contains(&edit) {
+                continue;
+            }
+            let (from, count, content) = &edit;
+            let mut ops: [Option<Op<C>>; 2] = [None, None];
+            if *count > 0 {
+                deletions += 1;
+                let by = Dot::new(replica, deletions);
+                let spans = own.delete(by, *from..from + count).expect("the range is of the base");
+                ops[0] = Some(Op::Delete { by, spans });
+            }
+            if C::count(content.as_slice()) > 0 {
+                let first = own.next(replica);
+                let hang = own.insert(first, *from, content.as_slice()).expect("the place is of the base");
+                ops[1] = Some(Op::Insert { first, hang, content: content.clone() });
+            }
+            for op in ops.into_iter().flatten() {
+                all.apply(&op).expect("just made on the same base");
+            }
+            made.push(edit);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_keeps_what_it_said() {
+        for (base, sides, want) in [
+            ("", &["a", "b"][..], "ab"),
+            ("the cat", &["the black cat", "the cat sat"], "the black cat sat"),
+            ("the cat", &["the dog", "the cat"], "the dog"),
+            ("one two three", &["one three", "one two four"], "one four"),
+            ("x", &["", "xy"], "y"),
+            ("tpyo here", &["typo here", "typo here!"], "typo here!"),
+            ("ääß", &["äöß", "ääß€"], "äöß€"),
+        ] {
+            assert_eq!(text(base, sides.iter().copied()), want, "{base} {sides:?}");
+            assert_eq!(text(base, sides.iter().rev().copied()), want, "{base} {sides:?}, turned round");
+        }
+    }
+
+    #[test]
+    fn lists_too() {
+        let list_of = |s: &str| -> Vec<Value> { s.split_whitespace().map(Value::from).collect() };
+        for (base, a, b, want) in [
+            ("disk net", "disk net usb", "net disk", "net usb disk"),
+            ("a b c", "a c", "a b c d", "a c d"),
+            ("", "a", "a", "a"),
+        ] {
+            let (base, a, b) = (list_of(base), list_of(a), list_of(b));
+            assert_eq!(list(&base, [&a[..], &b[..]].into_iter()), list_of(want));
+        }
+    }
+}
