@@ -189,7 +189,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             group.follow_at = now.mono + FOLLOW_EVERY;
             self.probe.sometimes("chain.left_behind", left_behind && !passive);
             group.stuck.1 = 0;
-            group.fetch = Some(Fetch::new(from, now.mono));
+            group.begin_fetch(now.mono, from);
         }
     }
 
@@ -201,17 +201,18 @@ impl<SM: StateMachine> ChainHost<SM> {
             let known = group.peers(&self.raft);
             let turn = (now.mono.as_nanos() / group.patience().as_nanos().max(1)) as usize;
             let from = *known.get(turn % known.len().max(1))?;
-            group.fetch = Some(Fetch::new(from, now.mono));
+            group.begin_fetch(now.mono, from);
         }
         let (patience, beyond) = (group.patience(), group.applied());
         let whole = group.whole;
         let fetch = group.fetch.as_mut()?;
         let Some(due) = fetch.due(now.mono, patience) else {
             self.probe.reachable("chain.transfer_given_up");
-            group.fetch = None;
+            group.end_fetch();
             return Some(now.mono + FOLLOW_EVERY);
         };
-        let (to, again_at) = (fetch.from, fetch.again_at);
+        // While a job holds a piece, its end is what wakes.
+        let (to, again_at) = (fetch.from, Some(fetch.again_at).filter(|_| !fetch.busy));
         if due {
             let (begun, cursor) = match &fetch.begun {
                 Some((checkpoint, Some(next))) => (Some(checkpoint.at), next.clone()),
@@ -220,7 +221,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             let beyond = if whole { beyond } else { 0 };
             self.say(id, to, Lane::Bulk, &ChainMessage::Want { beyond, begun, cursor });
         }
-        Some(again_at)
+        again_at
     }
 
     /// A chain's message.
@@ -250,7 +251,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             }
             ChainMessage::Offer { at } => {
                 if at.index > group.applied() && group.fetch.is_none() {
-                    group.fetch = Some(Fetch::new(from, now.mono));
+                    group.begin_fetch(now.mono, from);
                 }
             }
             ChainMessage::Want { beyond, begun, cursor } => self.serve(id, from, beyond, begun, cursor),
@@ -310,17 +311,23 @@ impl<SM: StateMachine> ChainHost<SM> {
         let useful = epoch >= tail && !raft_runs && (checkpoint.at.index > applied || !whole);
         if !useful {
             self.probe.reachable("chain.transfer_overtaken");
-            group.fetch = None;
+            group.end_fetch();
             return;
         }
         match fetch.take(from, &checkpoint, cursor, &piece) {
             Taken::Odd => return,
+            Taken::First if !group.tail.chain_takes_in() => {
+                self.probe.reachable("chain.transfer_behind_rafts");
+                group.end_fetch();
+                return;
+            }
             Taken::First => group.machine.lock().begin_install(checkpoint),
             Taken::Next => {}
         }
         fetch.again_at = now.mono;
+        let transfer = fetch.number;
         let work = group.machine.lock().install_piece(piece.data);
-        self.job(id, Purpose::Install, work);
+        self.job(id, Purpose::Install { transfer }, work);
     }
 
     /// A job of the chain's has ended.
@@ -344,19 +351,19 @@ impl<SM: StateMachine> ChainHost<SM> {
                     self.say(id, to, Lane::Bulk, &ChainMessage::Part { checkpoint, cursor, piece });
                 }
             }
-            Purpose::Install => self.on_piece_taken(now, id, result),
+            Purpose::Install { transfer } => self.on_piece_taken(now, id, transfer, result),
             Purpose::Swap => self.on_swapped(now, id, result),
         }
     }
 
-    fn on_piece_taken(&mut self, now: Now, id: GroupId, result: JobResult) {
+    fn on_piece_taken(&mut self, now: Now, id: GroupId, transfer: u64, result: JobResult) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let taken = result.and_then(|r| r.downcast::<Result<(), String>>().ok()).map(|t| *t);
         let (applied, whole) = (group.applied(), group.whole);
-        let Some(fetch) = group.fetch.as_mut() else { return };
+        let Some(fetch) = group.fetch.as_mut().filter(|f| f.number == transfer) else { return };
         if !matches!(taken, Some(Ok(()))) {
             self.probe.reachable("chain.piece_refused");
-            group.fetch = None;
+            group.end_fetch();
             return;
         }
         if fetch.taken(now.mono) {
@@ -365,13 +372,21 @@ impl<SM: StateMachine> ChainHost<SM> {
         let at = fetch.begun.as_ref().map_or(0, |(c, _)| c.at.index);
         let record =
             fetch.begun.as_ref().and_then(|(c, _)| ChainRecord::decode(&c.engine_record).ok().flatten());
-        let epoch = record.map_or(0, |r| r.spec.epoch);
+        let epoch = record.as_ref().map_or(0, |r| r.spec.epoch);
         // Raft can't be told that its state was replaced; nor need it be, it catches up by itself.
         let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));
         if (at <= applied && whole) || raft_runs {
             // The engine was faster.
             self.probe.reachable("chain.transfer_overtaken");
-            group.fetch = None;
+            group.end_fetch();
+            return;
+        }
+        let mark = record.map_or_else(Bytes::new, |r| r.inner);
+        if let Some(Running::Step(step)) = group.epochs.get(&epoch).map(|e| &e.running)
+            && !step.admits(&mark)
+        {
+            self.probe.reachable("chain.checkpoint_not_admitted");
+            group.end_fetch();
             return;
         }
         (fetch.busy, fetch.swapping) = (true, true);
@@ -382,7 +397,7 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     fn on_swapped(&mut self, now: Now, id: GroupId, result: JobResult) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.fetch = None;
+        group.end_fetch();
         let mut machine = group.machine.lock();
         if let Err(why) = machine.install_done(result) {
             drop(machine);
@@ -411,6 +426,15 @@ impl<SM: StateMachine> ChainHost<SM> {
 }
 
 impl<SM: StateMachine> ChainGroup<SM> {
+    fn begin_fetch(&mut self, now: Instant, from: NodeId) {
+        self.fetches += 1;
+        self.fetch = Some(Fetch::new(self.fetches, from, now));
+    }
+    fn end_fetch(&mut self) {
+        self.fetch = None;
+        self.tail.chain_took_in();
+    }
+
     /// Whether engines hear: not while a checkpoint is swapped in.
     fn deafen(&mut self, now: Instant, deaf: bool) {
         for e in self.epochs.values_mut() {

@@ -89,6 +89,8 @@ pub(crate) trait StepEngine<R> {
     fn message(&mut self, now: Instant, from: NodeId, body: &Bytes);
     /// The checkpoint's job has ended.
     fn checkpoint_done(&mut self, now: Instant, result: JobResult) -> Result<(), String>;
+    /// Whether a peer's checkpoint of this epoch with this mark may replace the state. Good until the next input.
+    fn admits(&self, mark: &Bytes) -> bool;
     /// Stops or begins to hear.
     fn deafen(&mut self, now: Instant, deaf: bool);
     /// The state was replaced by a peer's checkpoint of this epoch.
@@ -125,6 +127,8 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     /// Present while a checkpoint is swapped in: what waits.
     deaf: Option<VecDeque<Input<P::Message>>>,
     checkpointing: bool,
+    /// The mark written with the checkpoint under way.
+    taken: Bytes,
     wanted: bool,
     askers: Vec<Token>,
     behind: Vec<NodeId>,
@@ -157,6 +161,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             applied,
             deaf: None,
             checkpointing: false,
+            taken: Bytes::new(),
             wanted: false,
             askers: Vec::new(),
             behind: Vec::new(),
@@ -167,7 +172,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     }
 
     fn is_current(&self) -> bool {
-        self.seat.tail.epoch() == self.spec.epoch
+        self.seat.tail.is_in(self.spec.epoch)
     }
 
     fn step(&mut self, now: Instant, input: Input<P::Message>) {
@@ -288,6 +293,10 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     }
 
     fn sealed(&mut self, next: &Bytes, token: Option<Token>) {
+        if self.protocol.successor(next).is_some_and(|next| !Spec::is_readable(&next)) {
+            // Those who can read it leave the epoch here.
+            return self.seat.tail.lose(crate::lens::unreadable(self.spec.epoch, next));
+        }
         let Some(next) = self.successor(next) else {
             // Equal on all members: who proposed it learns that it was nothing.
             if let Some(token) = token {
@@ -356,6 +365,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             if tail.inner.is_empty() || !bug!(self.seat.bugs, mark_not_renewed) {
                 tail.inner = mark;
             }
+            self.taken = tail.inner.clone();
             tail.encode()
         });
         let mut machine = self.seat.machine.lock();
@@ -443,7 +453,9 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         let (group, index) = (self.seat.group, done.at.index);
         self.seat.probe.event(&Event::SnapshotTaken { group, index });
         let record = ChainRecord::decode(&done.engine_record)?;
-        if let Some(record) = record.filter(|r| r.spec.epoch == self.spec.epoch) {
+        // A peer's checkpoint may have been swapped in meanwhile: its mark is none that this protocol gave.
+        let own = |r: &ChainRecord| r.spec.epoch == self.spec.epoch && r.inner == self.taken;
+        if let Some(record) = record.filter(own) {
             self.step(now, Input::Checkpointed { mark: record.inner });
             if self.deaf.is_none() {
                 self.journal.compact(&self.protocol.compact());
@@ -451,6 +463,10 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         }
         self.answer_askers(&Ok(()));
         Ok(())
+    }
+    fn admits(&self, mark: &Bytes) -> bool {
+        // The state's digest counts only where peers may lie; no such protocol is driven here.
+        self.deaf.is_none() && self.protocol.admits(mark, &[0; 32])
     }
     fn deafen(&mut self, now: Instant, deaf: bool) {
         if deaf {

@@ -19,6 +19,8 @@ pub(crate) struct Fetch {
     pub(crate) from: NodeId,
     /// What was begun, and where the next piece lies (`None`: all are here).
     pub(crate) begun: Option<(Checkpointed, Option<Bytes>)>,
+    /// Tells its jobs from those of transfers before.
+    pub(crate) number: u64,
     /// A job holds a piece.
     pub(crate) busy: bool,
     /// The job that swaps it in is under way.
@@ -39,8 +41,8 @@ pub(crate) enum Taken {
 }
 
 impl Fetch {
-    pub(crate) const fn new(from: NodeId, now: Instant) -> Self {
-        Self { from, begun: None, busy: false, swapping: false, tries: 0, again_at: now }
+    pub(crate) const fn new(number: u64, from: NodeId, now: Instant) -> Self {
+        Self { from, number, begun: None, busy: false, swapping: false, tries: 0, again_at: now }
     }
     /// Whether to ask (again) now; `None` if it is given up.
     pub(crate) fn due(&mut self, now: Instant, patience: Duration) -> Option<bool> {
@@ -94,7 +96,7 @@ mod tests {
         let piece =
             |next: Option<&'static [u8]>| Piece { data: Bytes::new(), next: next.map(Bytes::from_static) };
         let (start, x) = (Bytes::new(), Bytes::from_static(b"x"));
-        let mut f = Fetch::new(a, now);
+        let mut f = Fetch::new(1, a, now);
         assert_eq!(f.take(b, &checkpoint(5), &start, &piece(None)), Taken::Odd);
         assert_eq!(f.take(a, &checkpoint(5), &x, &piece(None)), Taken::Odd);
         assert_eq!(f.take(a, &checkpoint(5), &start, &piece(Some(b"x"))), Taken::First);
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_silent_peer_is_given_up() {
-        let (mut f, patience) = (Fetch::new(NodeId(1), Instant::ZERO), Duration::secs(1));
+        let (mut f, patience) = (Fetch::new(1, NodeId(1), Instant::ZERO), Duration::secs(1));
         let mut now = Instant::ZERO;
         for _ in 0..TRIES {
             assert_eq!(f.due(now, patience), Some(true));

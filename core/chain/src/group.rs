@@ -124,6 +124,8 @@ pub struct ChainGroup<SM: StateMachine> {
     early_bytes: usize,
     pub(crate) seen: BTreeMap<NodeId, Seen>,
     pub(crate) fetch: Option<Fetch>,
+    /// Transfers begun.
+    pub(crate) fetches: u64,
     /// Begun for peers.
     pub(crate) serving: BTreeMap<NodeId, Checkpointed>,
     pub(crate) beacon_at: Instant,
@@ -184,6 +186,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             early_bytes: 0,
             seen: BTreeMap::new(),
             fetch: None,
+            fetches: 0,
             serving: BTreeMap::new(),
             beacon_at: Instant::ZERO,
             form_at: None,
@@ -217,7 +220,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             Running::Raft(slot) => raft.group(*slot).and_then(dwcp_raft::RaftGroup::fatal),
             _ => None,
         });
-        self.fatal.clone().or(engines)
+        self.fatal.clone().or_else(|| self.tail.lost()).or(engines)
     }
 
     pub(crate) fn current(&self) -> Option<&Epoch<SM::Response>> {

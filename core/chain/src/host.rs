@@ -48,8 +48,8 @@ pub(crate) enum Purpose {
     Checkpoint { epoch: u32 },
     /// A piece for a peer.
     Part { to: NodeId, checkpoint: dwcp_consensus::Checkpointed, cursor: Bytes },
-    /// A piece of a peer's is taken in.
-    Install,
+    /// A piece of a peer's is taken in, by this transfer.
+    Install { transfer: u64 },
     /// All pieces are swapped in.
     Swap,
 }
@@ -69,6 +69,7 @@ pub struct ChainHost<SM: StateMachine> {
     raft_out: Vec<(GroupId, EngineOutput<SM::Response>)>,
     engine_out: Vec<EngineOutput<SM::Response>>,
     pub(crate) out: Vec<(GroupId, EngineOutput<SM::Response>)>,
+    ended: Vec<(GroupId, u32)>,
 }
 
 impl<SM: StateMachine> std::fmt::Debug for ChainHost<SM> {
@@ -94,6 +95,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             raft_out: Vec::new(),
             engine_out: Vec::new(),
             out: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -410,6 +412,9 @@ impl<SM: StateMachine> ChainHost<SM> {
         for turn in 0..TURNS_MAX {
             wake = self.turn(now);
             let opened = self.open_all(now);
+            // The chain's own wishes are nobody's question.
+            let own = |o: &EngineOutput<_>| matches!(o, EngineOutput::Done { token: OWN, .. });
+            self.out.retain(|(_, o)| !own(o));
             out.append(&mut self.out);
             if !opened {
                 break;
@@ -449,6 +454,12 @@ impl<SM: StateMachine> ChainHost<SM> {
             let output = match output {
                 EngineOutput::Send { to, lane, body } => {
                     EngineOutput::Send { to, lane, body: message::engine(epoch, e.id, &body) }
+                }
+                EngineOutput::Proposed { token, result: Ok((at, _)) }
+                    if self.groups[&id].tail.is_overtaken(epoch, at.index) =>
+                {
+                    self.probe.reachable("chain.answer_overtaken");
+                    EngineOutput::Proposed { token, result: Err(EngineError::Unknown) }
                 }
                 EngineOutput::Proposed { token, result } => {
                     let outer = |(at, r)| (crate::record::outer(epoch, e.base, at), r);
@@ -501,6 +512,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             self.raft.remove_group(slot);
             self.slots.remove(&slot);
         }
+        group.tail.forget(epoch);
+        self.ended.push((id, epoch));
         let slot = group.manifest.slot(id, &ended.spec);
         group.manifest.slots.retain(|s| s.epoch != epoch);
         group.manifest.floor = group.manifest.floor.max(epoch + 1);
@@ -508,6 +521,11 @@ impl<SM: StateMachine> ChainHost<SM> {
         if let Some(slot) = slot {
             self.wal.lock().end(slot);
         }
+    }
+
+    /// Epochs whose engines were let go since the last call: what they were asked and have not answered, nobody will.
+    pub fn take_ended(&mut self) -> Vec<(GroupId, u32)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Where peers are by their own word: epoch and index applied.

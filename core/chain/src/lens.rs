@@ -2,12 +2,16 @@
 //!
 //! **Promise.** The engine counts from 1 in an epoch of its own; the state counts through all epochs. What the engine
 //! applies behind the seal of its epoch changes nothing: by then the state may be in the next one's hands.
+//!
+//! **Checkpoints that come in.** The state has one place for them. The chain, whose checkpoints are of later epochs, takes it
+//! from a Raft that has not begun to swap; that one's sender begins anew. Where the state is of a later epoch already, what
+//! this epoch's Raft is sent is in it: it is taken without being looked at.
 
 use crate::record::{ChainRecord, Tail};
 use crate::spec::Spec;
 use bytes::Bytes;
-use dwcp_consensus::{Checkpointed, Position, StateMachine, Work};
-use dwcp_env::JobResult;
+use dwcp_consensus::{Checkpointed, Position, Stage, StateMachine, Work};
+use dwcp_env::{Duration, JobResult};
 use spin::Mutex;
 use std::sync::Arc;
 
@@ -21,16 +25,26 @@ pub(crate) struct Lens<SM: StateMachine> {
     record: Bytes,
     /// What the checkpoint under way holds.
     taken: Option<Checkpointed>,
+    /// What Raft is being sent.
+    incoming: Option<Checkpointed>,
+    /// Where Raft was told that it is, though the state is of a later epoch.
+    claimed: Option<Position>,
+    /// The swap under way changes nothing: the state is of a later epoch.
+    idle_swap: bool,
 }
 
 impl<SM: StateMachine> Lens<SM> {
     pub(crate) fn new(inner: Arc<Mutex<SM>>, tail: Tail) -> Self {
         let here = tail.get();
         let record = here.inner.clone();
-        Self { inner, tail, here, record, taken: None }
+        let (incoming, claimed) = (None, None);
+        Self { inner, tail, here, record, taken: None, incoming, claimed, idle_swap: false }
+    }
+    const fn epoch(&self) -> u32 {
+        self.here.spec.epoch
     }
     fn is_current(&self) -> bool {
-        self.tail.epoch() == self.here.spec.epoch
+        self.tail.is_in(self.epoch())
     }
     fn wrap(&self, inner: Bytes) -> ChainRecord {
         ChainRecord { inner, ..self.here.clone() }
@@ -53,14 +67,18 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
 
     fn applied(&self) -> (Option<Position>, Bytes) {
         if !self.is_current() {
-            return (None, self.record.clone());
+            return (self.claimed, self.record.clone());
         }
         let (at, _) = self.inner.lock().applied();
         (at.and_then(|at| self.here.inner(at)), self.record.clone())
     }
     fn apply(&mut self, at: Position, command: &Bytes) -> SM::Response {
-        let mut machine = self.inner.lock();
-        if self.is_current() { machine.apply(self.here.outer(at), command) } else { machine.blank_response() }
+        if self.is_current() {
+            return self.inner.lock().apply(self.here.outer(at), command);
+        }
+        // No seal of its own has Raft met, or it would not have come here: the state is a peer's, and may hold this one.
+        self.tail.overtake(self.epoch(), at.index);
+        self.inner.lock().blank_response()
     }
     fn note(&mut self, at: Position, engine_record: Option<Bytes>) {
         if !self.is_current() {
@@ -68,14 +86,13 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         }
         let at = self.here.outer(at);
         let Some(record) = engine_record else { return self.inner.lock().note(at, None) };
-        let next = dwcp_raft::seal_of(&record).map(|seal| Spec::decode(&seal));
-        let wrapped = match next {
-            // Who proposes a seal has checked it, and no member of a Raft epoch lies.
-            Some(next) => {
-                let next = next.expect("a decided seal names an epoch that can be");
-                self.wrap(Bytes::new()).next(next, at.index)
-            }
+        let wrapped = match dwcp_raft::seal_of(&record) {
             None => self.wrap(record.clone()),
+            Some(seal) => match Spec::decode(&seal).filter(|next| next.follows(self.epoch()).is_ok()) {
+                Some(next) => self.wrap(Bytes::new()).next(next, at.index),
+                // Who proposed it had checked it: it is of a newer version, or its author is broken.
+                None => return self.tail.lose(unreadable(self.epoch(), &seal)),
+            },
         };
         self.record = record;
         self.inner.lock().note(at, Some(wrapped.encode()));
@@ -113,17 +130,33 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         self.inner.lock().read_piece(self.here.outer(at), cursor)
     }
 
+    fn may_install(&mut self, stage: Stage) -> bool {
+        self.tail.raft_takes_in(self.epoch(), stage)
+    }
+    fn install_over(&mut self) {
+        self.tail.raft_took_in(self.epoch());
+    }
     fn begin_install(&mut self, incoming: Checkpointed) {
-        let outer = self.outer(incoming);
-        self.inner.lock().begin_install(outer);
+        self.incoming = Some(incoming.clone());
+        if self.is_current() {
+            let outer = self.outer(incoming);
+            self.inner.lock().begin_install(outer);
+        }
     }
     fn install_piece(&mut self, piece: Bytes) -> Work {
-        self.inner.lock().install_piece(piece)
+        if self.is_current() { self.inner.lock().install_piece(piece) } else { nothing_to_do() }
     }
     fn finish_install(&mut self) -> Work {
-        self.inner.lock().finish_install()
+        self.idle_swap = !self.is_current();
+        if self.idle_swap { nothing_to_do() } else { self.inner.lock().finish_install() }
     }
     fn install_done(&mut self, result: JobResult) -> Result<(), String> {
+        let incoming = self.incoming.take();
+        if self.idle_swap {
+            let incoming = incoming.ok_or("a swap of what was not begun")?;
+            (self.claimed, self.record) = (Some(incoming.at), incoming.engine_record);
+            return Ok(());
+        }
         let mut machine = self.inner.lock();
         machine.install_done(result)?;
         let (_, record) = machine.applied();
@@ -133,4 +166,18 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         self.tail.set(record);
         Ok(())
     }
+}
+
+/// A piece that is not needed.
+fn nothing_to_do() -> Work {
+    let run = Box::new(|| Box::new(Ok::<(), String>(())) as Box<dyn std::any::Any + Send>);
+    Work { name: "install_nothing", cost: Duration::ZERO, run }
+}
+
+pub(crate) fn unreadable(epoch: u32, seal: &Bytes) -> String {
+    format!(
+        "epoch {epoch} was ended by a seal of {} bytes that names no epoch which this version can follow: start this node with the \
+         version of those that decided it",
+        seal.len()
+    )
 }

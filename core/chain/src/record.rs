@@ -2,10 +2,11 @@
 
 use crate::spec::{EngineKind, Spec};
 use bytes::Bytes;
-use dwcp_consensus::Position;
+use dwcp_consensus::{Position, Stage};
 use dwcp_env::wire;
 use serde::{Deserialize, Serialize};
 use spin::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Ended epochs that are remembered, for people.
@@ -101,25 +102,117 @@ pub(crate) const fn term(epoch: u32, term: u64) -> u64 {
     (epoch as u64) << TERM_BITS | term
 }
 
+/// Who is taking in a peer's checkpoint: the state has one place for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Intake {
+    #[default]
+    Nobody,
+    /// The Raft of an epoch; once it swaps, nobody gets in between.
+    Raft { epoch: u32, swaps: bool },
+    /// The chain.
+    Chain,
+}
+
 /// The tail of a group on this node: what is applied decides who may apply.
 #[derive(Clone, Debug)]
-pub(crate) struct Tail(Arc<Mutex<ChainRecord>>);
+pub(crate) struct Tail(Arc<Mutex<Shared>>);
+
+/// What a group's engines on this node share beside the state.
+#[derive(Debug)]
+struct Shared {
+    record: ChainRecord,
+    intake: Intake,
+    /// Of an epoch under Raft that a peer's state has overtaken: its first index that was not applied, though it may be in
+    /// that state.
+    overtaken: BTreeMap<u32, u64>,
+    /// Why this node can't follow the chain.
+    lost: Option<String>,
+}
 
 impl Tail {
     pub(crate) fn new(record: ChainRecord) -> Self {
-        Self(Arc::new(Mutex::new(record)))
+        let (intake, overtaken) = (Intake::Nobody, BTreeMap::new());
+        Self(Arc::new(Mutex::new(Shared { record, intake, overtaken, lost: None })))
     }
     pub(crate) fn get(&self) -> ChainRecord {
-        self.0.lock().clone()
+        self.0.lock().record.clone()
     }
     pub(crate) fn set(&self, record: ChainRecord) {
-        *self.0.lock() = record;
+        self.0.lock().record = record;
     }
     pub(crate) fn epoch(&self) -> u32 {
-        self.0.lock().spec.epoch
+        self.0.lock().record.spec.epoch
     }
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut ChainRecord) -> T) -> T {
-        f(&mut self.0.lock())
+        f(&mut self.0.lock().record)
+    }
+
+    /// What was decided can't be followed here: the group stops, as it is.
+    pub(crate) fn lose(&self, why: String) {
+        self.0.lock().lost.get_or_insert(why);
+    }
+    /// Whether an epoch's engine may change the state.
+    pub(crate) fn is_in(&self, epoch: u32) -> bool {
+        let shared = self.0.lock();
+        shared.record.spec.epoch == epoch && shared.lost.is_none()
+    }
+    pub(crate) fn lost(&self) -> Option<String> {
+        self.0.lock().lost.clone()
+    }
+
+    /// An entry of an epoch's Raft was not applied, because the state is a peer's of a later epoch.
+    pub(crate) fn overtake(&self, epoch: u32, index: u64) {
+        let mut shared = self.0.lock();
+        let first = shared.overtaken.entry(epoch).or_insert(index);
+        *first = index.min(*first);
+    }
+    /// Whether what an epoch's Raft says of this index says nothing: whether it was done before the seal is not known here.
+    pub(crate) fn is_overtaken(&self, epoch: u32, index: u64) -> bool {
+        self.0.lock().overtaken.get(&epoch).is_some_and(|first| *first <= index)
+    }
+
+    /// The chain asks for the place. It has precedence, its checkpoints are of later epochs; but not over a swap.
+    pub(crate) fn chain_takes_in(&self) -> bool {
+        let intake = &mut self.0.lock().intake;
+        let free = !matches!(intake, Intake::Raft { swaps: true, .. });
+        if free {
+            *intake = Intake::Chain;
+        }
+        free
+    }
+    /// The chain's transfer is over, or never came to anything.
+    pub(crate) fn chain_took_in(&self) {
+        let intake = &mut self.0.lock().intake;
+        if *intake == Intake::Chain {
+            *intake = Intake::Nobody;
+        }
+    }
+    /// Whether the transfer of an epoch's Raft goes on.
+    pub(crate) fn raft_takes_in(&self, epoch: u32, stage: Stage) -> bool {
+        let intake = &mut self.0.lock().intake;
+        let swaps = stage == Stage::Swap;
+        let goes_on = match (&*intake, stage) {
+            (Intake::Chain | Intake::Raft { swaps: true, .. }, _) => false,
+            (_, Stage::Begin) => true,
+            (Intake::Raft { epoch: e, .. }, _) => *e == epoch,
+            (Intake::Nobody, _) => false,
+        };
+        if goes_on {
+            *intake = Intake::Raft { epoch, swaps };
+        }
+        goes_on
+    }
+    /// The swap of an epoch's Raft is over, or all of the epoch is.
+    pub(crate) fn raft_took_in(&self, epoch: u32) {
+        let intake = &mut self.0.lock().intake;
+        if matches!(intake, Intake::Raft { epoch: e, .. } if *e == epoch) {
+            *intake = Intake::Nobody;
+        }
+    }
+    /// An epoch's engine is gone.
+    pub(crate) fn forget(&self, epoch: u32) {
+        self.raft_took_in(epoch);
+        self.0.lock().overtaken.remove(&epoch);
     }
 }
 

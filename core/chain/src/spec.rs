@@ -112,6 +112,11 @@ impl Spec {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         wire::decode::<Self>(bytes).ok().filter(|s| s.check().is_ok())
     }
+    /// Whether bytes describe an epoch at all, one that can be or not. What a newer version writes may not be readable here.
+    #[must_use]
+    pub fn is_readable(bytes: &[u8]) -> bool {
+        wire::decode::<Self>(bytes).is_ok()
+    }
     /// Names it: two epochs of equal number and different content never take each other's messages.
     #[must_use]
     pub fn id(&self) -> u64 {

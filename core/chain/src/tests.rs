@@ -1,5 +1,6 @@
 //! What tests of this crate share.
 
+use bytes::Bytes;
 use dwcp_env::Probe;
 use dwcp_raft::SharedWal;
 use dwcp_wal::{Wal, WalConfig};
@@ -21,3 +22,30 @@ pub(crate) fn wal() -> SharedWal {
 #[path = "../../raft/tests/raft/harness/disk.rs"]
 #[allow(dead_code)]
 mod disk;
+#[path = "../../raft/tests/raft/harness/ledger.rs"]
+#[allow(dead_code)]
+mod ledger;
+
+#[test]
+fn a_seal_of_another_version_stops_the_group_and_changes_nothing() {
+    use crate::lens::Lens;
+    use crate::record::{ChainRecord, Tail};
+    use crate::spec::Spec;
+    use dwcp_consensus::{Position, StateMachine};
+
+    let machine = Arc::new(Mutex::new(ledger::Ledger::open(disk::MemDisk::default(), dwcp_env::GroupId(0))));
+    let tail = Tail::new(ChainRecord::genesis(Spec::default()));
+    let mut lens = Lens::new(machine.clone(), tail.clone());
+    let at = |index| Position { term: 1, index };
+    lens.apply(at(1), &Bytes::from_static(b"before"));
+    let skips = Spec { epoch: 2, ..Spec::default() }.encode();
+    for unreadable in [Bytes::from_static(b"\xffa spec of another version"), skips] {
+        lens.note(at(2), Some(dwcp_raft::sealed_record(&unreadable)));
+        let why = tail.lost().expect("it can't be followed");
+        assert!(why.contains("epoch 0") && why.contains("version"), "{why}");
+    }
+    lens.apply(at(3), &Bytes::from_static(b"behind"));
+    assert_eq!(machine.lock().state.commands, [&b"before"[..]]);
+    assert_eq!(tail.epoch(), 0);
+    assert!(tail.is_overtaken(0, 3) && !tail.is_overtaken(0, 1));
+}

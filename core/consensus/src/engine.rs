@@ -229,6 +229,14 @@ pub trait StateMachine: Send + 'static {
     /// any more.
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work>;
 
+    /// Whether a transfer may go on. Engines that share one state take it in one at a time: each asks before each step. From
+    /// a `true` to [`Stage::Swap`] on nobody else begins, until [`StateMachine::install_over`].
+    fn may_install(&mut self, stage: Stage) -> bool {
+        let _ = stage;
+        true
+    }
+    /// The swap that was allowed has ended, or was not wanted after all.
+    fn install_over(&mut self) {}
     /// Starts receiving a checkpoint: forgets any half-received one.
     fn begin_install(&mut self, incoming: Checkpointed);
     /// Work that takes one piece, in order. The result is a boxed `Result<(), String>`.
@@ -241,6 +249,17 @@ pub trait StateMachine: Send + 'static {
     /// # Errors
     /// Why it was not swapped in: the old state stands.
     fn install_done(&mut self, result: JobResult) -> Result<(), String>;
+}
+
+/// How far a transfer has come: see [`StateMachine::may_install`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// A checkpoint is offered; nothing of it was taken.
+    Begin,
+    /// A piece has come.
+    Piece,
+    /// All pieces were taken.
+    Swap,
 }
 
 /// A job without its name tag: the engine numbers it and hands it to the world.

@@ -33,5 +33,5 @@ pub mod step;
 
 pub use engine::{
     Checkpointed, Engine, EngineError, EngineOutput, Member, MemberChange, Members, Piece, Position, Role,
-    StateMachine, Status, Token, Work,
+    Stage, StateMachine, Status, Token, Work,
 };

@@ -9,7 +9,7 @@ use crate::question::Questions;
 use crate::serve::NodeJob;
 use bytes::Bytes;
 use dwcp_chain::{ChainHost, EngineKind};
-use dwcp_consensus::{EngineOutput, Token};
+use dwcp_consensus::{EngineError, EngineOutput, Token};
 use dwcp_env::contract::Stopped;
 use dwcp_env::{
     DiskError, Event, GroupId, Input, Instant, JobId, JobResult, Lane, Machine, NodeId, Now, Outputs,
@@ -137,6 +137,16 @@ impl Node {
         }
     }
 
+    /// Engines of ended epochs that were let go answer no more: what they were asked may have been done.
+    fn give_up_on_ended(&mut self, now: Now, out: &mut Out) {
+        for (group, epoch) in self.host.take_ended() {
+            for token in self.questions.given_in(group, epoch) {
+                self.probe.reachable("node.asked_an_ended_epoch");
+                self.on_engine_error(now, token, EngineError::Unknown, out);
+            }
+        }
+    }
+
     /// Runs everything until nothing is ready, and gathers what the world has to do.
     fn settle(&mut self, now: Now, out: &mut Out) {
         self.ring_alarms(now, out);
@@ -152,6 +162,7 @@ impl Node {
                 self.on_engine(now, group, output, out);
             }
             self.engine_out = outputs;
+            self.give_up_on_ended(now, out);
             self.notice_leaders(now, out);
             self.keep_leases(now);
         }

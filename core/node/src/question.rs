@@ -187,6 +187,12 @@ impl Questions {
         self.open.iter().filter(|(_, q)| q.group == group && waits(q.waits)).map(|(t, _)| *t).collect()
     }
 
+    /// The questions that wait for the engine of an epoch.
+    pub(crate) fn given_in(&self, group: GroupId, epoch: u32) -> Vec<Token> {
+        let waits = |q: &Question| q.group == group && q.epoch == epoch && q.waits == Waits::Engine;
+        self.open.iter().filter(|(_, q)| waits(q)).map(|(t, _)| *t).collect()
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Token> {
         self.open.keys().copied().collect()
@@ -200,6 +206,22 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::ZERO + Duration::millis(ms)
+    }
+
+    #[test]
+    fn those_that_wait_for_an_epochs_engine_are_found() {
+        let mut qs = Questions::default();
+        let mut asked = |group, epoch, waits| {
+            let t = qs.open(GroupId(group), Ask::Leases, Origin::Node, at(50)).unwrap();
+            qs.wait(t, waits, at(20));
+            qs.given(t, epoch);
+            t
+        };
+        let first = asked(0, 1, Waits::Engine);
+        asked(1, 1, Waits::Engine);
+        asked(0, 2, Waits::Engine);
+        asked(0, 1, Waits::Leader);
+        assert_eq!(qs.given_in(GroupId(0), 1), [first]);
     }
 
     #[test]

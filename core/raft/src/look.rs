@@ -19,6 +19,14 @@ pub fn seal_of(record: &Bytes) -> Option<Bytes> {
     EngineRecord::decode(record).ok()?.sealed
 }
 
+/// An engine record with a group's seal applied, and nothing else: what [`seal_of`] reads.
+#[must_use]
+pub fn sealed_record(next: &Bytes) -> Bytes {
+    let mut record = EngineRecord::default();
+    record.sealed = Some(next.clone());
+    record.encode()
+}
+
 /// A command as an entry's payload: the opposite of [`command_of`].
 #[must_use]
 pub fn payload_of(command: &[u8]) -> Bytes {

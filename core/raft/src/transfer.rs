@@ -17,7 +17,7 @@ use crate::runtime::Runtime;
 use crate::shared::{Call, Shared};
 use crate::types::{Ballot, EngineRecord, Types, Vote, position};
 use bytes::Bytes;
-use dwcp_consensus::{Checkpointed, Piece, StateMachine};
+use dwcp_consensus::{Checkpointed, Piece, Stage, StateMachine};
 use dwcp_env::bound::Bounded;
 use dwcp_env::{JobResult, Lane, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -201,6 +201,16 @@ impl<SM: StateMachine> Taker<SM> {
         self.shared.answer(to, id, Answer::Piece(answer));
     }
 
+    /// Whether the state takes this transfer's next step; else the sender begins anew, later.
+    fn goes_on(&self, from: NodeId, id: u64, stage: Stage) -> bool {
+        let goes_on = self.shared.machine.lock().may_install(stage);
+        if !goes_on {
+            self.shared.probe.reachable("raft.transfer_gave_way");
+            self.reply(from, id, PieceAnswer::Restart);
+        }
+        goes_on
+    }
+
     async fn take(&self, incoming: Option<Incoming>, piece: Arrived) -> Option<Incoming> {
         let ours = crate::group::ballot(&self.raft);
         if piece.head.ballot.term < ours.term {
@@ -217,6 +227,9 @@ impl<SM: StateMachine> Taker<SM> {
                 if EngineRecord::decode(&checkpoint.engine_record).is_err() || checkpoint.at.index == 0 {
                     self.shared.fault(piece.from, "a checkpoint with an engine record that does not decode");
                     self.reply(piece.from, piece.id, PieceAnswer::Restart);
+                    return None;
+                }
+                if !self.goes_on(piece.from, piece.id, Stage::Begin) {
                     return None;
                 }
                 self.shared.machine.lock().begin_install(checkpoint.clone());
@@ -248,6 +261,9 @@ impl<SM: StateMachine> Taker<SM> {
         }
         incoming.early.insert(piece.head.number, piece);
         while let Some(piece) = incoming.early.remove(&incoming.expected) {
+            if !self.goes_on(piece.from, piece.id, Stage::Piece) {
+                return None;
+            }
             let work = self.shared.machine.lock().install_piece(piece.data);
             if let Err(why) = given::<()>(self.shared.job(work).await, "taking a piece") {
                 self.shared.fault(piece.from, format!("a piece of a checkpoint was refused: {why}"));
@@ -259,7 +275,12 @@ impl<SM: StateMachine> Taker<SM> {
                 self.reply(piece.from, piece.id, PieceAnswer::Taken);
                 continue;
             }
-            let ballot = self.finish(&incoming.checkpoint, piece.head.ballot).await?;
+            if !self.goes_on(piece.from, piece.id, Stage::Swap) {
+                return None;
+            }
+            let ballot = self.finish(&incoming.checkpoint, piece.head.ballot).await;
+            self.shared.machine.lock().install_over();
+            let ballot = ballot?;
             incoming.installed = Some(ballot);
             self.reply(piece.from, piece.id, PieceAnswer::Installed(ballot));
         }

@@ -6,6 +6,7 @@ use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine, Work};
 use dwcp_env::disk::{FileName, replace};
 use dwcp_env::{Duration, GroupId, JobResult, wire};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of a piece: small, so that a checkpoint has many.
@@ -25,6 +26,8 @@ pub(crate) struct Ledger {
     pub(crate) state: State,
     durable: Option<Checkpointed>,
     incoming: Option<(Checkpointed, Arc<Mutex<Vec<u8>>>)>,
+    /// The last two checkpoints: one that is being read outlives its successor.
+    kept: VecDeque<(Position, Bytes)>,
 }
 
 fn work<T: Send + 'static>(name: &'static str, run: impl FnOnce() -> T + Send + 'static) -> Work {
@@ -37,7 +40,12 @@ impl Ledger {
         let file = FileName::new(&format!("ledger-{}", group.0)).unwrap();
         let state: Option<State> = read(&disk, &file).map(|b| wire::decode(&b).unwrap());
         let durable = state.as_ref().map(|s| Checkpointed { at: s.at, engine_record: s.record.clone() });
-        Self { disk, file, state: state.unwrap_or_default(), durable, incoming: None }
+        Self { disk, file, state: state.unwrap_or_default(), durable, incoming: None, kept: VecDeque::new() }
+    }
+    fn keep(&mut self) {
+        let bytes = read(&self.disk, &self.file);
+        self.kept.extend(self.durable.as_ref().map(|d| d.at).zip(bytes));
+        self.kept.drain(..self.kept.len().saturating_sub(2));
     }
     fn checkpointed(&self) -> Checkpointed {
         Checkpointed { at: self.state.at, engine_record: self.state.record.clone() }
@@ -82,19 +90,18 @@ impl StateMachine for Ledger {
         let done = result.downcast::<Result<Checkpointed, dwcp_env::DiskError>>().map_err(|_| "type")?;
         let done = done.map_err(|e| e.to_string())?;
         self.durable = Some(done.clone());
+        self.keep();
         Ok(done)
     }
     fn current_checkpoint(&self) -> Option<Checkpointed> {
         self.durable.clone()
     }
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
-        if self.durable.as_ref()?.at != at {
-            return None;
-        }
-        let (disk, file) = (self.disk.clone(), self.file.clone());
+        let whole = self.kept.iter().find(|(p, _)| *p == at).map(|(_, bytes)| bytes.clone());
+        let whole =
+            whole.or_else(|| (self.durable.as_ref()?.at == at).then(|| read(&self.disk, &self.file))?)?;
         Some(work("read_piece", move || {
             let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
-            let whole = read(&disk, &file).ok_or(String::from("gone"))?;
             let end = (start + PIECE).min(whole.len());
             let next = (end < whole.len()).then(|| Bytes::from(wire::encode(&end)));
             Ok::<_, String>(Piece { data: whole.slice(start..end), next })
@@ -129,6 +136,7 @@ impl StateMachine for Ledger {
         self.state = state?;
         self.durable = Some(self.checkpointed());
         self.incoming = None;
+        self.keep();
         Ok(())
     }
 }

@@ -1,146 +1,68 @@
-//! A few nodes, a network and disks, on one clock. Not the simulator: just enough to tell stories
-//! about one crate.
+//! Nodes that host openraft.
 
 #![allow(dead_code)]
 
 pub(crate) mod disk;
 pub(crate) mod ledger;
+pub(crate) mod world;
 
 use bytes::Bytes;
-use disk::MemDisk;
-use dwcp_consensus::{EngineError, EngineOutput, Member, MemberChange, Position, Token};
-use dwcp_env::exec::Pick;
-use dwcp_env::probe::Watch;
-use dwcp_env::{
-    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe,
-    Purpose, Seed, World as NodeWorld,
-};
-use dwcp_raft::{GroupConfig, RaftHost, SharedWal};
-use dwcp_wal::{GroupLog, Wal, WalConfig};
+use dwcp_consensus::{EngineOutput, MemberChange, Token};
+use dwcp_env::{GroupId, Instant, JobId, JobResult, Lane, NodeId, Now};
+use dwcp_raft::{GroupConfig, RaftHost};
 use ledger::Ledger;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+pub(crate) use world::{Answered, G, members, n};
+use world::{Host, Machine, Opening};
 
-pub(crate) const G: GroupId = GroupId(0);
-const NETWORK: Purpose = Purpose::named("test.network");
-const DISK: Purpose = Purpose::named("test.disk");
+pub(crate) type World = world::World<RaftHost<Ledger>>;
 
-/// What all nodes say.
-#[derive(Default)]
-pub(crate) struct Heard {
-    pub(crate) events: Vec<String>,
-    pub(crate) marks: BTreeSet<&'static str>,
-}
+impl Host for RaftHost<Ledger> {
+    type Config = GroupConfig;
 
-struct Listener(Arc<Mutex<Heard>>);
-
-impl Watch for Listener {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().events.push(event.to_string());
+    fn open(from: Opening, groups: &BTreeMap<GroupId, GroupConfig>) -> (Self, BTreeMap<GroupId, Machine>) {
+        let Opening { now, pick, seed, wal, probe, disk, mut recovered } = from;
+        let mut host = Self::new(pick, seed, wal, probe);
+        let mut machines = BTreeMap::new();
+        for (group, config) in groups {
+            let machine = Arc::new(spin::Mutex::new(Ledger::open(disk.clone(), *group)));
+            let found = recovered.groups.remove(group).unwrap_or_default();
+            host.add_group(now, *group, config.clone(), machine.clone(), found).unwrap();
+            machines.insert(*group, machine);
+        }
+        (host, machines)
     }
-    fn sometimes(&self, name: &'static str) {
-        self.0.lock().unwrap().marks.insert(name);
+    fn run(&mut self, now: Now, out: &mut Vec<(GroupId, EngineOutput<u64>)>) -> Option<Instant> {
+        self.run(now, out)
     }
-    fn buggify(&self, _: &'static str) -> bool {
-        false
+    fn message(&mut self, _: Now, group: GroupId, from: NodeId, lane: Lane, body: &Bytes) {
+        self.message(group, from, lane, body);
     }
-    fn violated(&self, name: &'static str, detail: &dyn Display) {
-        panic!("always {name}: {detail}");
+    fn job_done(&mut self, _: Now, job: JobId, result: JobResult) {
+        self.job_done(job, result);
     }
-}
-
-enum What {
-    Deliver { from: NodeId, lane: Lane, group: GroupId, body: Bytes },
-    Disk { request: DiskRequest },
-    Job { job: JobId, result: JobResult },
-    Wake,
-}
-
-struct Life {
-    host: RaftHost<Ledger>,
-    wal: SharedWal,
-    machines: BTreeMap<GroupId, Arc<spin::Mutex<Ledger>>>,
-    next_ticket: u64,
-    wake: Option<Instant>,
-}
-
-struct Node {
-    disk: MemDisk,
-    /// What happens to a recovered log before it is used.
-    tamper: fn(&mut GroupLog),
-    configs: BTreeMap<GroupId, GroupConfig>,
-    incarnation: u64,
-    life: Option<Life>,
-}
-
-/// What was answered to a question.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Answered {
-    Proposed(Result<(Position, u64), EngineError>),
-    Barrier(Result<(), EngineError>),
-    Done(Result<(), EngineError>),
-}
-
-pub(crate) struct World {
-    pub(crate) now: Instant,
-    seed: Seed,
-    made: u64,
-    queue: BTreeMap<(Instant, u64), (NodeId, u64, What)>,
-    nodes: BTreeMap<NodeId, Node>,
-    /// (from, to) that lose everything.
-    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    /// Parts in a million of messages lost, and repeated.
-    pub(crate) lossy: u64,
-    /// One way, at least and at most.
-    pub(crate) latency: (Duration, Duration),
-    /// Nodes are spread over so many regions, 35 ms apart; 0: all in one.
-    pub(crate) regions: u64,
-    pub(crate) pick_drawn: bool,
-    /// Added to every disk request.
-    pub(crate) disk_slow: Duration,
-    pub(crate) heard: Arc<Mutex<Heard>>,
-    pub(crate) answers: BTreeMap<Token, Answered>,
-    asked: u64,
-    pub(crate) hash: u64,
-    pub(crate) messages: u64,
-    /// Every tenth message sent, as it was.
-    pub(crate) samples: Vec<(NodeId, NodeId, Lane, Bytes)>,
-    pub(crate) requests: u64,
-}
-
-pub(crate) fn n(id: u64) -> NodeId {
-    NodeId(id)
-}
-
-pub(crate) fn members(ids: &[u64]) -> BTreeMap<NodeId, Member> {
-    ids.iter().map(|id| (n(*id), Member { name: format!("node {id}"), ..Member::default() })).collect()
+    fn leads(&self, group: GroupId) -> Option<u64> {
+        self.group(group).filter(|g| g.is_leader()).map(|g| g.brief().term)
+    }
+    fn propose(&mut self, group: GroupId, token: Token, command: &Bytes) -> bool {
+        self.propose(group, token, command)
+    }
+    fn barrier(&mut self, group: GroupId, token: Token) -> bool {
+        self.barrier(group, token)
+    }
+    fn change_members(&mut self, group: GroupId, token: Token, change: MemberChange) -> bool {
+        self.change_members(group, token, change)
+    }
+    fn transfer_leader(&mut self, _: Now, group: GroupId, token: Token, to: NodeId) -> bool {
+        self.transfer_leader(group, token, to)
+    }
+    fn snapshot(&mut self, group: GroupId, token: Token) -> bool {
+        self.snapshot(group, token)
+    }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            now: Instant::ZERO,
-            seed: Seed(seed),
-            made: 0,
-            queue: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            lossy: 0,
-            latency: (Duration::millis(1), Duration::millis(3)),
-            regions: 0,
-            pick_drawn: false,
-            disk_slow: Duration::ZERO,
-            heard: Arc::default(),
-            answers: BTreeMap::new(),
-            asked: 0,
-            hash: 0,
-            messages: 0,
-            samples: Vec::new(),
-            requests: 0,
-        }
-    }
-
     /// A cluster of voters `1..=count` in one group, without a leader yet.
     pub(crate) fn cluster(seed: u64, count: u64) -> Self {
         let mut world = Self::new(seed);
@@ -152,233 +74,12 @@ impl World {
         world
     }
 
-    /// A new node with an empty disk.
-    pub(crate) fn add(&mut self, id: NodeId, configs: BTreeMap<GroupId, GroupConfig>) {
-        let node = Node { disk: MemDisk::default(), tamper: |_| {}, configs, incarnation: 0, life: None };
-        self.nodes.insert(id, node);
-        self.start(id);
-    }
-
-    pub(crate) fn configure(&mut self, id: NodeId, change: impl Fn(&mut GroupConfig)) {
-        self.nodes.get_mut(&id).unwrap().configs.values_mut().for_each(change);
-    }
-
-    pub(crate) fn start(&mut self, id: NodeId) {
-        let probe = Probe::new(Arc::new(Listener(self.heard.clone())));
-        let now = self.at();
-        let node = self.nodes.get_mut(&id).unwrap();
-        node.incarnation += 1;
-        let seed = self.seed.part(Purpose::named("test.node"), id.0 << 32 | node.incarnation);
-        let storage = Arc::new(node.disk.clone());
-        let world = NodeWorld { now, storage, probe: probe.clone(), seed };
-        let wal_config = WalConfig { segment: ByteCount::kib(64), ..WalConfig::default() };
-        let (wal, mut recovered) = Wal::open(&world, wal_config).unwrap();
-        let wal: SharedWal = Arc::new(spin::Mutex::new(wal));
-        let pick = if self.pick_drawn { Pick::Drawn(seed) } else { Pick::Fifo };
-        let mut host = RaftHost::new(pick, seed, wal.clone(), probe);
-        let mut machines = BTreeMap::new();
-        for (group, config) in &node.configs {
-            let tamper = node.tamper;
-            let machine = Arc::new(spin::Mutex::new(Ledger::open(node.disk.clone(), *group)));
-            let mut found = recovered.groups.remove(group).unwrap_or_default();
-            tamper(&mut found);
-            host.add_group(now, *group, config.clone(), machine.clone(), found).unwrap();
-            machines.insert(*group, machine);
-        }
-        node.life = Some(Life { host, wal, machines, next_ticket: 1, wake: None });
-        self.turn(id);
-    }
-
-    /// Starts a node whose recovered log is tampered with first.
-    pub(crate) fn start_with(&mut self, id: NodeId, tamper: fn(&mut GroupLog)) {
-        self.nodes.get_mut(&id).unwrap().tamper = tamper;
-        self.start(id);
-        self.nodes.get_mut(&id).unwrap().tamper = |_| {};
-    }
-
-    /// Power off: what was not synced is gone, what was under way never ends.
-    pub(crate) fn crash(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        node.life = None;
-        node.disk.crash();
-    }
-
-    pub(crate) fn is_up(&self, id: NodeId) -> bool {
-        self.nodes[&id].life.is_some()
-    }
-
-    pub(crate) fn isolate(&mut self, id: NodeId) {
-        for other in self.nodes.keys().copied().filter(|o| *o != id) {
-            self.cut.insert((id, other));
-            self.cut.insert((other, id));
-        }
-    }
-
-    fn at(&self) -> Now {
-        Now { mono: self.now, ..Now::default() }
-    }
-
-    fn schedule(&mut self, at: Instant, node: NodeId, what: What) {
-        let incarnation = self.nodes.get(&node).map_or(0, |n| n.incarnation);
-        self.made += 1;
-        self.queue.insert((at, self.made), (node, incarnation, what));
-    }
-
-    fn mix(&mut self, value: u64) {
-        self.hash = (self.hash.rotate_left(7) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    /// Lets a node do what is ready, and carries out what it asks for.
-    fn turn(&mut self, id: NodeId) {
-        let now = self.at();
-        let Some(life) = self.nodes.get_mut(&id).and_then(|n| n.life.as_mut()) else { return };
-        let mut out = Vec::new();
-        let wake = life.host.run(now, &mut out);
-        let mut disk = Vec::new();
-        life.wal.lock().flush(&mut life.next_ticket, &mut disk);
-        let earlier = life.wake.is_none_or(|w| w <= self.now || wake.is_some_and(|new| new < w));
-        if let Some(at) = wake.filter(|_| earlier) {
-            life.wake = Some(at);
-            self.schedule(at.max(self.now), id, What::Wake);
-        }
-        for request in disk {
-            let took = 200 + self.seed.below(800, DISK, id.0, self.now, request.ticket.0);
-            self.requests += 1;
-            self.schedule(self.now + Duration::micros(took) + self.disk_slow, id, What::Disk { request });
-        }
-        for (group, output) in out {
-            match output {
-                EngineOutput::Send { to, lane, body } => self.send(id, to, lane, group, body),
-                EngineOutput::Job(job) => {
-                    let what = What::Job { job: job.id, result: Some((job.run)()) };
-                    self.schedule(self.now + job.cost, id, what);
-                }
-                EngineOutput::Proposed { token, result } => self.answered(token, Answered::Proposed(result)),
-                EngineOutput::Barrier { token, result } => self.answered(token, Answered::Barrier(result)),
-                EngineOutput::Done { token, result } => self.answered(token, Answered::Done(result)),
-            }
-        }
-    }
-
-    fn answered(&mut self, token: Token, answer: Answered) {
-        let twice = self.answers.insert(token, answer);
-        assert_eq!(twice, None, "{token:?} is answered twice");
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, lane: Lane, group: GroupId, body: Bytes) {
-        self.messages += 1;
-        let digest = body
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
-        self.mix(digest ^ (from.0 << 32) ^ to.0);
-        self.mix(self.now.as_nanos());
-        if lane == Lane::Bulk || (self.messages.is_multiple_of(10) && self.samples.len() < 2_000) {
-            self.samples.push((from, to, lane, body.clone()));
-        }
-        if self.cut.contains(&(from, to)) {
-            return;
-        }
-        let key = self.made;
-        let draw = |max, n| self.seed.below(max, NETWORK, to.0, self.now, key * 4 + n);
-        let copies = if draw(1_000_000, 0) < self.lossy { draw(2, 1) * 2 } else { 1 };
-        for copy in 0..copies {
-            let spread = (self.latency.1 - self.latency.0).as_nanos();
-            let far = self.regions > 0 && from.0 % self.regions != to.0 % self.regions;
-            let apart = if far { Duration::millis(33) } else { Duration::ZERO };
-            let late = apart
-                + self.latency.0
-                + Duration::nanos(self.seed.below(spread, NETWORK, to.0, self.now, key * 4 + 2 + copy));
-            let body = body.clone();
-            self.schedule(self.now + late, to, What::Deliver { from, lane, group, body });
-        }
-    }
-
-    fn step(&mut self, until: Instant) -> bool {
-        let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= until) else { return false };
-        let ((at, _), (id, incarnation, what)) = entry.remove_entry();
-        self.now = at;
-        let now = self.at();
-        let node = self.nodes.get_mut(&id).unwrap();
-        let message = matches!(what, What::Deliver { .. });
-        let Some(life) = node.life.as_mut().filter(|_| message || incarnation == node.incarnation) else {
-            return true;
-        };
-        match what {
-            What::Deliver { from, lane, group, body } => {
-                life.host.message(group, from, lane, &body);
-            }
-            What::Disk { request } => {
-                let result = request.ops.iter().try_for_each(|op| node.disk.carry_out(op));
-                life.wal.lock().completed(request.ticket, result).unwrap();
-            }
-            What::Job { job, result } => {
-                life.host.job_done(job, result);
-            }
-            What::Wake if life.wake.is_some_and(|w| w > now.mono) => return true,
-            What::Wake => life.wake = None,
-        }
-        self.turn(id);
-        true
-    }
-
-    pub(crate) fn run(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.step(until) {}
-        self.now = until;
-    }
-
-    /// Runs until `done`, for at most `within`.
-    pub(crate) fn until(
-        &mut self,
-        within: Duration,
-        mut done: impl FnMut(&Self) -> bool,
-    ) -> Result<(), String> {
-        let end = self.now + within;
-        while !done(self) {
-            if !self.step(end) {
-                return Err(format!("not within {within}"));
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn host(&mut self, id: NodeId) -> &mut RaftHost<Ledger> {
-        &mut self.nodes.get_mut(&id).unwrap().life.as_mut().unwrap().host
-    }
-
     /// Tells a node that a peer's process seems gone.
     pub(crate) fn hint(&mut self, id: NodeId, peer: NodeId) {
         self.host(id).unreachable(peer);
         self.turn(id);
     }
 
-    fn life(&self, id: NodeId) -> Option<&Life> {
-        self.nodes[&id].life.as_ref()
-    }
-
-    /// The node that leads in the highest term.
-    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
-        let up = self.nodes.keys().filter_map(|id| Some((*id, self.life(*id)?.host.group(group)?)));
-        up.filter(|(_, g)| g.is_leader()).max_by_key(|(_, g)| g.brief().term).map(|(id, _)| id)
-    }
-
-    pub(crate) fn elect(&mut self) -> NodeId {
-        self.until(Duration::secs(20), |w| w.leader(G).is_some()).expect("a leader");
-        self.leader(G).unwrap()
-    }
-
-    fn ask(&mut self, id: NodeId, ask: impl FnOnce(&mut RaftHost<Ledger>, Token) -> bool) -> Token {
-        self.asked += 1;
-        let token = Token(self.asked);
-        assert!(ask(self.host(id), token), "{id} does not host the group");
-        self.turn(id);
-        token
-    }
-
-    pub(crate) fn propose(&mut self, id: NodeId, group: GroupId, command: impl Into<Bytes>) -> Token {
-        let command = command.into();
-        self.ask(id, |h, t| h.propose(group, t, &command))
-    }
     /// Proposes without giving the node a turn.
     pub(crate) fn propose_quietly(&mut self, id: NodeId, group: GroupId, command: Bytes) -> Token {
         self.asked += 1;
@@ -386,78 +87,13 @@ impl World {
         self.host(id).propose(group, token, &command);
         token
     }
+
     pub(crate) fn polls(&self) -> u64 {
         self.nodes.keys().filter_map(|id| self.life(*id)).map(|l| l.host.polls()).sum()
     }
-    pub(crate) fn barrier(&mut self, id: NodeId) -> Token {
-        self.ask(id, |h, t| h.barrier(G, t))
-    }
-    pub(crate) fn change(&mut self, id: NodeId, change: MemberChange) -> Token {
-        self.ask(id, |h, t| h.change_members(G, t, change))
-    }
-    pub(crate) fn transfer(&mut self, id: NodeId, to: NodeId) -> Token {
-        self.ask(id, |h, t| h.transfer_leader(G, t, to))
-    }
+
     pub(crate) fn seal(&mut self, id: NodeId) -> Token {
         self.ask(id, |h, t| h.seal(G, t, &Bytes::from_static(b"next")))
-    }
-    pub(crate) fn snapshot(&mut self, id: NodeId) -> Token {
-        self.ask(id, |h, t| h.snapshot(G, t))
-    }
-
-    /// Waits for an answer.
-    pub(crate) fn answer(&mut self, token: Token) -> Answered {
-        self.until(Duration::secs(30), |w| w.answers.contains_key(&token)).expect("an answer");
-        self.answers[&token].clone()
-    }
-
-    /// Proposes to whoever leads until it is decided.
-    pub(crate) fn write(&mut self, group: GroupId, command: &'static str) -> Position {
-        for _ in 0..50 {
-            if let Some(leader) = self.leader(group) {
-                let token = self.propose(leader, group, command);
-                if let Answered::Proposed(Ok((at, _))) = self.answer(token) {
-                    return at;
-                }
-            }
-            self.run(Duration::millis(200));
-        }
-        panic!("{command} is never decided");
-    }
-
-    pub(crate) fn commands(&self, id: NodeId, group: GroupId) -> Vec<Bytes> {
-        self.life(id).map(|l| l.machines[&group].lock().state.commands.clone()).unwrap_or_default()
-    }
-
-    /// Waits until all nodes that are up have applied the same, and returns it.
-    pub(crate) fn agree(&mut self, group: GroupId) -> Vec<Bytes> {
-        let same = |w: &Self| {
-            let mut up = w.nodes.keys().filter_map(|id| w.life(*id)).map(|l| l.machines[&group].lock());
-            let first = up.next().unwrap();
-            up.all(|s| s.state.at == first.state.at && s.state == first.state)
-        };
-        let agreed = self.until(Duration::secs(30), same);
-        assert!(
-            agreed.is_ok(),
-            "no agreement: {:?}",
-            self.nodes.keys().map(|id| self.commands(*id, group).len()).collect::<Vec<_>>()
-        );
-        let up = self.nodes.keys().copied().find(|id| self.is_up(*id)).unwrap();
-        self.commands(up, group)
-    }
-
-    pub(crate) fn marked(&self, name: &str) -> bool {
-        self.heard.lock().unwrap().marks.contains(name)
-    }
-
-    pub(crate) fn heard(&self, part: &str) -> bool {
-        self.heard.lock().unwrap().events.iter().any(|e| e.contains(part))
-    }
-
-    /// A message from outside, as it is.
-    pub(crate) fn inject(&mut self, from: NodeId, to: NodeId, lane: Lane, body: Bytes) {
-        self.host(to).message(G, from, lane, &body);
-        self.turn(to);
     }
 }
 

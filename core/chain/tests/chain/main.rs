@@ -1,0 +1,5 @@
+//! Chains as a node uses them: a few hosts, a network and disks, on one clock.
+#![allow(missing_docs)]
+
+mod harness;
+mod transfers;
