@@ -18,7 +18,8 @@
 //! | C5 version | a writer with another schema | [`merge`](mod@merge), before anything else |
 //!
 //! **Reading order.** [`value`] and [`pointer`] (documents), [`conflict`] (the words), [`detect`] and [`claim`] (what is found),
-//! [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join).
+//! [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join), [`strategy`], [`policy`] and [`queue`] (how the rest is
+//! settled).
 //!
 //! **Invariants of absence.** No clock, no randomness, no hash map with a seed of the process, no file, no thread: `no_std`. Time
 //! comes in as [`dwcp_crdt::Hlc`]. No store, no network and no door: what is to be written comes out as values.
@@ -33,15 +34,21 @@ pub mod conflict;
 pub mod detect;
 pub mod merge;
 pub mod pointer;
+pub mod policy;
+pub mod queue;
 mod reading;
 pub mod reference;
 pub mod schema;
 mod serial;
+pub mod strategy;
 pub mod value;
 
 pub use conflict::{Class, ConflictId, Place, Sibling, Writer};
 pub use merge::{Clash, Decision, Merged, Side, merge, merge_with};
 pub use pointer::Pointer;
+pub use policy::{Answer, Policy, Question};
+pub use queue::{Queue, Ticket, Write};
 pub use reading::Fault;
 pub use schema::{Document, Schema};
+pub use strategy::{Outcome, Strategy};
 pub use value::Value;

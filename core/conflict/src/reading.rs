@@ -140,4 +140,19 @@ impl<'a> Part<'a> {
             ),
         }
     }
+    /// A length of time such as `90s`, `30m`, `24h`, `30d`, in milliseconds.
+    pub(crate) fn duration(&self) -> Result<u64, Fault> {
+        const UNITS: [(&str, u64); 5] =
+            [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let text = self.text()?;
+        let read = UNITS.iter().find_map(|(unit, millis)| {
+            text.strip_suffix(unit)?.parse::<u32>().ok().map(|n| u64::from(n) * millis)
+        });
+        match read {
+            Some(n) => Ok(n),
+            None => {
+                self.fault(format!("`{text}` is no length of time"), "write one such as 90s, 30m, 24h or 30d")
+            }
+        }
+    }
 }

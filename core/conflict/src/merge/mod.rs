@@ -188,6 +188,24 @@ pub fn merge_with<'a>(
     Ok(Merged { document: value.map(|v| schema.document(v)), clashes: m.clashes })
 }
 
+/// Values of one field into one; nothing if that needs a choice, or they are more than a merge takes.
+pub(crate) fn values(field: &Field, base: Option<&Value>, sides: &[Option<&Value>]) -> Option<Option<Value>> {
+    if sides.len() > SIDES_MAX {
+        return None;
+    }
+    let mut row = Row::default();
+    sides.iter().enumerate().filter(|(_, v)| **v != base).for_each(|(i, v)| row.push(i, *v));
+    let nobody = [Side { dot: Dot::from_bits(0), role: "", document: None }; SIDES_MAX];
+    let mut m =
+        Merger { sides: &nobody, at: Pointer::root(), clashes: Vec::new(), decide: &mut |_| Decision::Leave };
+    let value = match row.n {
+        0 => base.cloned(),
+        1 => row.value[0].cloned(),
+        _ => m.meet(field, base, &row).ok()?,
+    };
+    m.clashes.is_empty().then_some(value)
+}
+
 fn same_memory(a: &Value, b: &Value) -> bool {
     matches!((a, b), (Value::Map(a), Value::Map(b)) if core::ptr::eq::<[Entry]>(&**a, &**b))
 }

@@ -9,6 +9,7 @@
 //! **Rejected.** diff3: neither idempotent nor stable (Khanna, Kunal, Pierce, *A formal investigation of diff3*, 2007).
 
 use super::difference::{Cut, cuts};
+use crate::strategy::transform::{Patch, ServerLog};
 use crate::value::Value;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -69,35 +70,74 @@ fn word_edits(base: &str, side: &str) -> Edits<String> {
 
 /// Lists over a base.
 pub(crate) fn list<'s>(base: &'s [Value], sides: impl Iterator<Item = &'s [Value]>) -> Vec<Value> {
-    // Elements go by numbers: equal values by equal ones.
-    let mut numbers: BTreeMap<&Value, u32> = BTreeMap::new();
-    let mut values: Vec<&Value> = Vec::new();
-    let mut number = |v: &'s Value| {
-        *numbers.entry(v).or_insert_with(|| {
-            values.push(v);
-            values.len() as u32 - 1
-        })
-    };
-    let item = |n: &u32| Item::from(&n.to_le_bytes()[..]);
-    let old: Vec<u32> = base.iter().map(&mut number).collect();
+    let mut numbers = Numbers::default();
+    let old: Vec<u32> = base.iter().map(|v| numbers.of(v)).collect();
     let sides: BTreeSet<&[Value]> = sides.collect();
-    let sides: Vec<Edits<Vec<Item>>> = sides
-        .into_iter()
-        .map(|side| {
-            let new: Vec<u32> = side.iter().map(&mut number).collect();
-            let put = |c: Cut| (c.from, c.count, new[c.put].iter().map(item).collect());
-            cuts(&old, &new).into_iter().map(put).collect()
-        })
-        .collect();
+    let sides: Vec<Edits<Vec<Item>>> = sides.into_iter().map(|side| numbers.edits(&old, side)).collect();
     let mut all = List::new();
-    type_base(&mut all, &old.iter().map(item).collect::<Vec<_>>()[..]);
-    let merged = together(all, sides).content();
-    let of = |item: &Item| {
+    type_base(&mut all, &items(&old));
+    together(all, sides).content().iter().map(|item| numbers.value(item)).collect()
+}
+
+/// Texts over a base, in the order given: the edits of each, replayed one after the other. Nothing if they are too many for a log.
+pub(crate) fn replay_text<'s>(base: &str, sides: impl Iterator<Item = &'s str>) -> Option<String> {
+    replay::<String>(base, sides.map(|side| word_edits(base, side)))
+}
+
+/// Lists over a base, in the order given.
+pub(crate) fn replay_list<'s>(
+    base: &'s [Value],
+    sides: impl Iterator<Item = &'s [Value]>,
+) -> Option<Vec<Value>> {
+    let mut numbers = Numbers::default();
+    let old: Vec<u32> = base.iter().map(|v| numbers.of(v)).collect();
+    let sides: Vec<Edits<Vec<Item>>> = sides.map(|side| numbers.edits(&old, side)).collect();
+    let merged = replay::<Vec<Item>>(&items(&old), sides.into_iter())?;
+    Some(merged.iter().map(|item| numbers.value(item)).collect())
+}
+
+fn replay<C: Content>(base: &C::Slice, sides: impl Iterator<Item = Edits<C>>) -> Option<C> {
+    let mut log = ServerLog::new(base).ok()?;
+    let mut made: Edits<C> = Vec::new();
+    for edit in sides.flatten() {
+        if made.contains(&edit) {
+            continue;
+        }
+        let (at, erase, insert) = edit.clone();
+        log.submit(0, &Patch { at, erase, insert }).ok()?;
+        made.push(edit);
+    }
+    Some(log.content())
+}
+
+/// Elements go by numbers: equal values by equal ones.
+#[derive(Default)]
+struct Numbers<'s> {
+    numbers: BTreeMap<&'s Value, u32>,
+    values: Vec<&'s Value>,
+}
+
+impl<'s> Numbers<'s> {
+    fn of(&mut self, v: &'s Value) -> u32 {
+        *self.numbers.entry(v).or_insert_with(|| {
+            self.values.push(v);
+            self.values.len() as u32 - 1
+        })
+    }
+    fn value(&self, item: &Item) -> Value {
         let mut n = [0; 4];
         n.copy_from_slice(item);
-        values[u32::from_le_bytes(n) as usize].clone()
-    };
-    merged.iter().map(of).collect()
+        self.values[u32::from_le_bytes(n) as usize].clone()
+    }
+    fn edits(&mut self, old: &[u32], side: &'s [Value]) -> Edits<Vec<Item>> {
+        let new: Vec<u32> = side.iter().map(|v| self.of(v)).collect();
+        let put = |c: Cut| (c.from, c.count, items(&new[c.put]));
+        cuts(old, &new).into_iter().map(put).collect()
+    }
+}
+
+fn items(numbers: &[u32]) -> Vec<Item> {
+    numbers.iter().map(|n| Item::from(&n.to_le_bytes()[..])).collect()
 }
 
 /// Edits at positions of the base, ascending: from where, how many go, what comes.
@@ -124,16 +164,18 @@ fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
             }
             let (from, count, content) = &edit;
             let mut ops: [Option<Op<C>>; 2] = [None, None];
+            if C::count(content.as_slice()) > 0 {
+                // Behind what goes: what others put before it stays before what comes in its place.
+                let first = own.next(replica);
+                let hang =
+                    own.insert(first, from + count, content.as_slice()).expect("the place is of the base");
+                ops[0] = Some(Op::Insert { first, hang, content: content.clone() });
+            }
             if *count > 0 {
                 deletions += 1;
                 let by = Dot::new(replica, deletions);
                 let spans = own.delete(by, *from..from + count).expect("the range is of the base");
-                ops[0] = Some(Op::Delete { by, spans });
-            }
-            if C::count(content.as_slice()) > 0 {
-                let first = own.next(replica);
-                let hang = own.insert(first, *from, content.as_slice()).expect("the place is of the base");
-                ops[1] = Some(Op::Insert { first, hang, content: content.clone() });
+                ops[1] = Some(Op::Delete { by, spans });
             }
             for op in ops.into_iter().flatten() {
                 all.apply(&op).expect("just made on the same base");
@@ -156,6 +198,7 @@ mod tests {
             ("the cat", &["the dog", "the cat"], "the dog"),
             ("one two three", &["one three", "one two four"], "one four"),
             ("x", &["", "xy"], "y"),
+            ("the cat sat", &["the dog sat", "the big cat sat"], "the big dog sat"),
             ("tpyo here", &["typo here", "typo here!"], "typo here!"),
             ("ääß", &["äöß", "ääß€"], "äöß€"),
         ] {

@@ -1,0 +1,69 @@
+//! Strategies that choose among what was written.
+
+use super::{By, Case, Lack, Outcome, Reason, Settled, TOO_MANY_DEADLINE, VALUES_MAX, Why};
+use crate::conflict::Sibling;
+use crate::value::Value;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// The latest by (time, dot).
+pub(super) fn latest(case: &Case<'_>) -> Settled {
+    let value = case.siblings.all().first().and_then(|s| s.value.clone());
+    Settled::one(value, case, Why::Latest)
+}
+
+/// All values, the latest first; beyond the cap a person is asked.
+pub(super) fn all(case: &Case<'_>, cap: usize) -> Settled {
+    let mut values: Vec<Option<Value>> = Vec::new();
+    for s in case.siblings.all() {
+        if !values.contains(&s.value) {
+            values.push(s.value.clone());
+        }
+        if values.len() > cap.min(VALUES_MAX) {
+            let latest = super::Strategy::LastWriter;
+            let mut asked = super::asked(case, TOO_MANY_DEADLINE, &latest, &latest);
+            asked.reason.lack = Some(Lack::TooMany);
+            return asked;
+        }
+    }
+    Settled {
+        outcome: Outcome::Many(values),
+        prevails: case.siblings.all().iter().map(|s| s.dot).collect(),
+        reason: Reason { why: Why::All, lack: None },
+    }
+}
+
+/// Whoever ranks first; of equals the latest.
+pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>]) -> Settled {
+    let rank = |s: &Sibling| {
+        let word = match by {
+            By::Role => &s.writer.role,
+            By::Region => &s.writer.region,
+        };
+        order.iter().position(|o| o == word).unwrap_or(order.len())
+    };
+    // The latest comes first, and of equal ranks `min_by_key` takes the first.
+    let first = case.siblings.all().iter().min_by_key(|s| rank(s));
+    let at = first.map_or(0, |s| rank(s) as u16);
+    Settled::one(first.and_then(|s| s.value.clone()), case, Why::Ranked(at))
+}
+
+/// The value that a quorum of replicas wrote. A replica's vote is its latest sibling.
+pub(super) fn voted(case: &Case<'_>, quorum: u8) -> Option<Settled> {
+    let mut voters = BTreeSet::new();
+    let votes: Vec<&Sibling> =
+        case.siblings.all().iter().copied().filter(|s| voters.insert(s.dot.replica())).collect();
+    let count = |v: &Option<Value>| votes.iter().filter(|s| s.value == *v).count();
+    // Two values may both have a quorum that is no majority: the one with more votes, then the later.
+    let mut best: Option<(usize, &Sibling)> = None;
+    for s in &votes {
+        let n = count(&s.value);
+        if n >= usize::from(quorum) && best.is_none_or(|(most, _)| n > most) {
+            best = Some((n, s));
+        }
+    }
+    let (n, s) = best?;
+    let why = Why::Voted { votes: n as u16, of: votes.len() as u16 };
+    Some(Settled::one(s.value.clone(), case, why))
+}

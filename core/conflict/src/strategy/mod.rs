@@ -1,0 +1,406 @@
+//! The eight ways to settle siblings. Each is a function of the set of siblings, the base and the field: no clock, no chance, no order of
+//! arrival. [`Ordered`] puts siblings in their one order before a strategy sees them.
+//!
+//! | strategy | gives | for |
+//! |---|---|---|
+//! | last-writer | the latest by (time, dot) | labels, descriptions, cached status; refused for C4 |
+//! | multi-value | all, up to a cap | what its reader can choose from |
+//! | transform | all edits, replayed on the base in the order (time, dot) ([`transform`]) | texts and lists |
+//! | semantic | what the field's kind makes of them ([`crate::merge`](mod@crate::merge)) | sets, counters, maps, max and min |
+//! | rollback | the base, as a new write | a change of many objects of which a part failed |
+//! | manual | a ticket for a person, and a safe default until then ([`crate::queue`]) | the rest |
+//! | priority | by role or region in a given order; ties by (time, dot) | C2 |
+//! | vote | the value that a quorum of replicas wrote | status that several observe |
+//!
+//! What can't answer (semantic on values that clash, a vote without a quorum) says so and hands on to the strategy it names as
+//! `otherwise`; the chain ends, because a policy is read to a bounded depth.
+
+mod choose;
+pub mod transform;
+
+use crate::conflict::Sibling;
+use crate::merge::{self, sequence};
+use crate::schema::{Field, FieldKind};
+use crate::value::Value;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use dwcp_crdt::Dot;
+
+/// Values that multi-value keeps; beyond, a person decides.
+pub const VALUES_MAX: usize = 16;
+/// How long a person has where a strategy had too many values, in milliseconds.
+pub const TOO_MANY_DEADLINE: u64 = 24 * 3_600_000;
+
+/// How siblings are settled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Strategy {
+    /// The latest by (time, dot).
+    LastWriter,
+    /// All of them.
+    MultiValue {
+        /// How many at most, up to [`VALUES_MAX`].
+        cap: u8,
+    },
+    /// All edits of a text or list, replayed.
+    Transform {
+        /// Where the field is neither.
+        otherwise: Box<Self>,
+    },
+    /// What the field's kind makes of them.
+    Semantic {
+        /// Where they clash.
+        otherwise: Box<Self>,
+    },
+    /// The base.
+    Rollback,
+    /// A person.
+    Manual {
+        /// How long they have, from the latest sibling on, in milliseconds.
+        deadline: u64,
+        /// What stands until then, and for good after.
+        default: Box<Self>,
+        /// What they are shown as a suggestion.
+        suggest: Box<Self>,
+    },
+    /// Whoever ranks first.
+    Priority {
+        /// What is ranked.
+        by: By,
+        /// From the first to the last; who is not named comes after them.
+        order: Vec<Arc<str>>,
+    },
+    /// What a quorum wrote.
+    Vote {
+        /// How many replicas.
+        quorum: u8,
+        /// Where there is none.
+        otherwise: Box<Self>,
+    },
+}
+
+/// The names of strategies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is documented at Strategy")]
+pub enum Named {
+    LastWriter = 1,
+    MultiValue = 2,
+    Transform = 3,
+    Semantic = 4,
+    Rollback = 5,
+    Manual = 6,
+    Priority = 7,
+    Vote = 8,
+}
+
+impl Named {
+    /// All, in order.
+    pub const ALL: [Self; 8] = [
+        Self::LastWriter,
+        Self::MultiValue,
+        Self::Transform,
+        Self::Semantic,
+        Self::Rollback,
+        Self::Manual,
+        Self::Priority,
+        Self::Vote,
+    ];
+    /// As policies write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LastWriter => "last-writer",
+            Self::MultiValue => "multi-value",
+            Self::Transform => "transform",
+            Self::Semantic => "semantic",
+            Self::Rollback => "rollback",
+            Self::Manual => "manual",
+            Self::Priority => "priority",
+            Self::Vote => "vote",
+        }
+    }
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(n: u8) -> Option<Self> {
+        if n >= 1 && n <= 8 { Some(Self::ALL[n as usize - 1]) } else { None }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What priority ranks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// Writers' roles.
+    Role,
+    /// Writers' regions.
+    Region,
+}
+
+/// What stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// This, or nothing.
+    One(Option<Value>),
+    /// Each of these was written, the latest first; nothing for a deletion.
+    Many(Vec<Option<Value>>),
+    /// A person is asked.
+    Asked {
+        /// What stands meanwhile, and for good if nobody answers.
+        default: Option<Value>,
+        /// What they are shown as a suggestion.
+        suggestion: Option<Value>,
+        /// Until when, in milliseconds since 1970.
+        deadline: u64,
+    },
+}
+
+impl Outcome {
+    /// The value that a reader sees who can see one only.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Value> {
+        match self {
+            Self::One(v) => v.as_ref(),
+            Self::Many(all) => all.first().and_then(Option::as_ref),
+            Self::Asked { default, .. } => default.as_ref(),
+        }
+    }
+}
+
+/// Why it came out so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reason {
+    /// What decided.
+    pub why: Why,
+    /// What the strategy that was asked first lacked.
+    pub lack: Option<Lack>,
+}
+
+/// What decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// There was one sibling.
+    Alone,
+    /// It was the latest by (time, dot).
+    Latest,
+    /// All are kept.
+    All,
+    /// All edits were replayed.
+    Replayed,
+    /// The field's kind joins them.
+    Joined,
+    /// The base was restored.
+    Restored,
+    /// A person is asked.
+    Asked,
+    /// It ranked so, counted from 0; beyond the order's end for who is not in it.
+    Ranked(u16),
+    /// So many replicas wrote it.
+    Voted {
+        /// How many.
+        votes: u16,
+        /// Of how many.
+        of: u16,
+    },
+}
+
+/// Why a strategy handed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Lack {
+    /// The field is no text and no list, or one of the siblings deleted it.
+    NoSequence = 1,
+    /// The field's kind can't join these values.
+    Clash = 2,
+    /// No value had a quorum.
+    NoQuorum = 3,
+    /// More values than may be kept.
+    TooMany = 4,
+}
+
+impl Lack {
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(n: u8) -> Option<Self> {
+        match n {
+            1 => Some(Self::NoSequence),
+            2 => Some(Self::Clash),
+            3 => Some(Self::NoQuorum),
+            4 => Some(Self::TooMany),
+            _ => None,
+        }
+    }
+    const fn words(self) -> &'static str {
+        match self {
+            Self::NoSequence => "not all are texts or lists",
+            Self::Clash => "the field's kind can't join these values",
+            Self::NoQuorum => "no value had a quorum",
+            Self::TooMany => "there were more values than may be kept",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lack) = self.lack {
+            write!(f, "{}, so ", lack.words())?;
+        }
+        match self.why {
+            Why::Alone => f.write_str("nothing else was written"),
+            Why::Latest => f.write_str("it was written last"),
+            Why::All => f.write_str("all values are kept"),
+            Why::Replayed => f.write_str("all edits were replayed one after the other"),
+            Why::Joined => f.write_str("the field's kind joins the changes"),
+            Why::Restored => f.write_str("the value before all of them was restored"),
+            Why::Asked => f.write_str("a person is asked"),
+            Why::Ranked(at) => write!(f, "its writer ranks number {}", at + 1),
+            Why::Voted { votes, of } => write!(f, "{votes} of {of} replicas wrote it"),
+        }
+    }
+}
+
+/// Siblings in their one order: the latest by (time, dot) first, each dot once.
+#[derive(Clone, Debug)]
+pub struct Ordered<'a>(Vec<&'a Sibling>);
+
+impl<'a> Ordered<'a> {
+    /// Puts siblings in order.
+    #[must_use]
+    pub fn new(siblings: &'a [Sibling]) -> Self {
+        let mut all: Vec<&Sibling> = siblings.iter().collect();
+        let key = |s: &&'a Sibling| (s.hlc, s.dot);
+        all.sort_by(|a, b| key(b).cmp(&key(a)).then_with(|| b.value.cmp(&a.value)));
+        all.dedup_by_key(|s| s.dot);
+        Self(all)
+    }
+    /// All, the latest first.
+    #[must_use]
+    pub fn all(&self) -> &[&'a Sibling] {
+        &self.0
+    }
+    /// The moment of the latest, in milliseconds since 1970.
+    fn latest_millis(&self) -> u64 {
+        self.0.first().map_or(0, |s| s.hlc.millis())
+    }
+}
+
+/// What a strategy is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The siblings.
+    pub siblings: &'a Ordered<'a>,
+    /// What was there before all of them, where that is known.
+    pub base: Option<&'a Value>,
+    /// What the field is, where the schema knows it.
+    pub field: Option<&'a Field>,
+}
+
+/// What a strategy answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// What stands.
+    pub outcome: Outcome,
+    /// The writes whose value stands as it was written; none if it is no one's.
+    pub prevails: Vec<Dot>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Settled {
+    fn one(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
+        let theirs = case.siblings.0.iter().filter(|s| s.value == value).map(|s| s.dot);
+        Self { prevails: theirs.collect(), outcome: Outcome::One(value), reason: Reason { why, lack: None } }
+    }
+}
+
+impl Strategy {
+    /// Its name.
+    #[must_use]
+    pub const fn named(&self) -> Named {
+        match self {
+            Self::LastWriter => Named::LastWriter,
+            Self::MultiValue { .. } => Named::MultiValue,
+            Self::Transform { .. } => Named::Transform,
+            Self::Semantic { .. } => Named::Semantic,
+            Self::Rollback => Named::Rollback,
+            Self::Manual { .. } => Named::Manual,
+            Self::Priority { .. } => Named::Priority,
+            Self::Vote { .. } => Named::Vote,
+        }
+    }
+    /// Settles siblings.
+    #[must_use]
+    pub fn settle(&self, case: &Case<'_>) -> Settled {
+        if let [only] = case.siblings.0[..] {
+            return Settled::one(only.value.clone(), case, Why::Alone);
+        }
+        match self {
+            Self::LastWriter => choose::latest(case),
+            Self::MultiValue { cap } => choose::all(case, usize::from(*cap)),
+            Self::Rollback => Settled::one(case.base.cloned(), case, Why::Restored),
+            Self::Priority { by, order } => choose::ranked(case, *by, order),
+            Self::Vote { quorum, otherwise } => {
+                choose::voted(case, *quorum).unwrap_or_else(|| otherwise.instead(case, Lack::NoQuorum))
+            }
+            Self::Manual { deadline, default, suggest } => asked(case, *deadline, default, suggest),
+            Self::Semantic { otherwise } => match joined(case) {
+                Some(value) => Settled::one(value, case, Why::Joined),
+                None => otherwise.instead(case, Lack::Clash),
+            },
+            Self::Transform { otherwise } => match replayed(case) {
+                Some(value) => Settled::one(Some(value), case, Why::Replayed),
+                None => otherwise.instead(case, Lack::NoSequence),
+            },
+        }
+    }
+    fn instead(&self, case: &Case<'_>, lack: Lack) -> Settled {
+        let mut settled = self.settle(case);
+        settled.reason.lack = Some(lack);
+        settled
+    }
+}
+
+fn asked(case: &Case<'_>, deadline: u64, default: &Strategy, suggest: &Strategy) -> Settled {
+    let default = default.settle(case).outcome.shown().cloned();
+    let suggestion = suggest.settle(case).outcome.shown().cloned();
+    let deadline = case.siblings.latest_millis().saturating_add(deadline);
+    let standing = case.siblings.0.iter().filter(|s| s.value == default).map(|s| s.dot).collect();
+    Settled {
+        outcome: Outcome::Asked { default, suggestion, deadline },
+        prevails: standing,
+        reason: Reason { why: Why::Asked, lack: None },
+    }
+}
+
+/// What the field's kind makes of it; nothing if that needs a choice.
+fn joined(case: &Case<'_>) -> Option<Option<Value>> {
+    let values: Vec<Option<&Value>> = case.siblings.0.iter().map(|s| s.value.as_ref()).collect();
+    merge::values(case.field?, case.base, &values)
+}
+
+/// All edits of a text or list, replayed on the base in the order (time, dot).
+fn replayed(case: &Case<'_>) -> Option<Value> {
+    let earliest_first = case.siblings.0.iter().rev().map(|s| s.value.as_ref());
+    match (&case.field?.kind, case.base) {
+        (FieldKind::Text, base) => {
+            let text = |v: Option<&Value>| if let Some(Value::Text(t)) = v { Some(t.clone()) } else { None };
+            let base = if base.is_some() { text(base)? } else { "".into() };
+            let sides: Vec<Arc<str>> = earliest_first.map(text).collect::<Option<_>>()?;
+            let text = sequence::replay_text(&base, sides.iter().map(|s| &**s))?;
+            Some(Value::from(&*text))
+        }
+        (FieldKind::List(_), base) => {
+            let list = |v: Option<&Value>| if let Some(Value::List(l)) = v { Some(l.clone()) } else { None };
+            let base = if base.is_some() { list(base)? } else { Vec::new().into() };
+            let sides: Vec<Arc<[Value]>> = earliest_first.map(list).collect::<Option<_>>()?;
+            sequence::replay_list(&base, sides.iter().map(|s| &**s)).map(Value::from)
+        }
+        _ => None,
+    }
+}

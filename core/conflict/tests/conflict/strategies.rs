@@ -1,0 +1,169 @@
+//! The eight strategies, one by one.
+
+use crate::world::{json, schema_of};
+use dwcp_conflict::strategy::{By, Case, Ordered};
+use dwcp_conflict::{Outcome, Pointer, Sibling, Strategy, Value, Writer};
+use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
+
+/// `r1@5 operator/eu=3`: replica, second, role and region, value; `-` deletes.
+pub(crate) fn sibling(text: &str) -> Sibling {
+    let (head, value) = text.split_once('=').expect("a value");
+    let (id, who) = head.split_once(' ').expect("a writer");
+    let (replica, at) = id[1..].split_once('@').expect("a time");
+    let (role, region) = who.split_once('/').expect("a region");
+    let replica = ReplicaIndex(replica.parse().expect("a replica"));
+    let seconds: u64 = at.parse().expect("seconds");
+    Sibling {
+        dot: Dot::new(replica, seconds + 1),
+        hlc: Hlc::at(seconds * 1_000),
+        writer: Writer::new(&format!("{role} {replica}"), role, region),
+        value: (value != "-").then(|| json(value)),
+    }
+}
+
+const FIELDS: &str = r#"{"schema":"s","version":1,"fields":{"any":"atomic","set":"set","text":"text","list":"ordered-list","n":{"kind":"counter","max":9}}}"#;
+
+fn told(strategy: &Strategy, field: &str, base: Option<&str>, siblings: &[&str]) -> String {
+    let s = schema_of(FIELDS);
+    let field = s.field(&Pointer::root().join(field));
+    let base = base.map(json);
+    let mut siblings: Vec<Sibling> = siblings.iter().map(|t| sibling(t)).collect();
+    let ask = |siblings: &[Sibling]| {
+        let siblings = Ordered::new(siblings);
+        strategy.settle(&Case { siblings: &siblings, base: base.as_ref(), field })
+    };
+    let settled = ask(&siblings);
+    for _ in 0..siblings.len() {
+        siblings.rotate_left(1);
+        assert_eq!(ask(&siblings), settled, "turned");
+        siblings.reverse();
+        assert_eq!(ask(&siblings), settled, "reversed");
+    }
+    let show = |v: &Option<Value>| v.as_ref().map_or("-".to_string(), ToString::to_string);
+    let outcome = match &settled.outcome {
+        Outcome::One(v) => show(v),
+        Outcome::Many(all) => all.iter().map(show).collect::<Vec<_>>().join(" | "),
+        Outcome::Asked { default, suggestion, deadline } => {
+            format!("asked: {} until {}s, suggested {}", show(default), deadline / 1000, show(suggestion))
+        }
+    };
+    format!("{outcome}: {}", settled.reason)
+}
+
+fn other(s: Strategy) -> Box<Strategy> {
+    Box::new(s)
+}
+
+/// A strategy, the field it is asked about, the base, the siblings, what it says.
+type Row<'t> = (Strategy, &'t str, Option<&'t str>, &'t [&'t str], &'t str);
+
+#[test]
+fn each_strategy_settles_as_it_says() {
+    use Strategy as S;
+    let last = || other(S::LastWriter);
+    let two = ["r1@5 operator/eu=3", "r2@9 autoscaler/us=4"];
+    let by_role = S::Priority { by: By::Role, order: vec!["operator".into(), "autoscaler".into()] };
+    let by_region = S::Priority { by: By::Region, order: vec!["ap".into()] };
+    let vote = || S::Vote { quorum: 2, otherwise: last() };
+    let table: &[Row<'_>] = &[
+        (S::LastWriter, "any", None, &two, "4: it was written last"),
+        (S::LastWriter, "any", None, &["r1@5 a/b=3", "r2@5 a/b=4"], "4: it was written last"),
+        (S::LastWriter, "any", None, &["r1@5 a/b=3", "r2@6 a/b=-"], "-: it was written last"),
+        (S::LastWriter, "any", None, &["r1@5 a/b=3"], "3: nothing else was written"),
+        (
+            S::MultiValue { cap: 3 },
+            "any",
+            None,
+            &["r1@5 a/b=3", "r2@6 a/b=4", "r3@7 a/b=3"],
+            "3 | 4: all values are kept",
+        ),
+        (
+            S::MultiValue { cap: 2 },
+            "any",
+            None,
+            &["r1@5 a/b=3", "r2@6 a/b=4", "r3@7 a/b=5"],
+            "asked: 5 until 86407s, suggested 5: there were more values than may be kept, so a person is asked",
+        ),
+        (S::Rollback, "any", Some("1"), &two, "1: the value before all of them was restored"),
+        (S::Rollback, "any", None, &two, "-: the value before all of them was restored"),
+        (by_role.clone(), "any", None, &two, "3: its writer ranks number 1"),
+        (by_role, "any", None, &["r1@5 guest/b=3", "r2@4 guest/b=4"], "3: its writer ranks number 3"),
+        (by_region, "any", None, &two, "4: its writer ranks number 2"),
+        (vote(), "any", None, &["r1@5 a/b=3", "r2@6 a/b=4", "r3@4 a/b=3"], "3: 2 of 3 replicas wrote it"),
+        (vote(), "any", None, &two, "4: no value had a quorum, so it was written last"),
+        // A replica votes once, by what it wrote last.
+        (
+            vote(),
+            "any",
+            None,
+            &["r1@5 a/b=3", "r1@6 a/b=3", "r2@4 a/b=4"],
+            "3: no value had a quorum, so it was written last",
+        ),
+        (
+            S::Semantic { otherwise: last() },
+            "set",
+            Some("[1,2]"),
+            &["r1@5 a/b=[1,2,3]", "r2@6 a/b=[2]"],
+            "[2,3]: the field's kind joins the changes",
+        ),
+        (
+            S::Semantic { otherwise: last() },
+            "n",
+            Some("1"),
+            &["r1@5 a/b=2", "r2@6 a/b=3"],
+            "4: the field's kind joins the changes",
+        ),
+        (
+            S::Semantic { otherwise: last() },
+            "n",
+            Some("6"),
+            &["r1@5 a/b=9", "r2@6 a/b=8"],
+            "8: the field's kind can't join these values, so it was written last",
+        ),
+        (
+            S::Semantic { otherwise: last() },
+            "any",
+            Some("1"),
+            &two,
+            "4: the field's kind can't join these values, so it was written last",
+        ),
+        (
+            S::Semantic { otherwise: last() },
+            "gone",
+            Some("1"),
+            &two,
+            "4: the field's kind can't join these values, so it was written last",
+        ),
+        (
+            S::Transform { otherwise: last() },
+            "text",
+            Some(r#""the cat""#),
+            &[r#"r1@5 a/b="the dog""#, r#"r2@6 a/b="see the cat""#],
+            r#""see the dog": all edits were replayed one after the other"#,
+        ),
+        (
+            S::Transform { otherwise: last() },
+            "list",
+            Some("[1,2,3]"),
+            &["r1@5 a/b=[1,3]", "r2@6 a/b=[1,2,3,4]"],
+            "[1,3,4]: all edits were replayed one after the other",
+        ),
+        (
+            S::Transform { otherwise: last() },
+            "any",
+            None,
+            &two,
+            "4: not all are texts or lists, so it was written last",
+        ),
+        (
+            S::Manual { deadline: 60_000, default: other(S::Rollback), suggest: last() },
+            "any",
+            Some("1"),
+            &two,
+            "asked: 1 until 69s, suggested 4: a person is asked",
+        ),
+    ];
+    for (strategy, field, base, siblings, want) in table {
+        assert_eq!(told(strategy, field, *base, siblings), *want, "{strategy:?} {siblings:?}");
+    }
+}
