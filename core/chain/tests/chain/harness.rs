@@ -133,7 +133,8 @@ impl World {
     /// Proposes at a node, or where that one sends it, until it is decided.
     pub(crate) fn write_at(&mut self, id: NodeId, command: &'static str) {
         for _ in 0..50 {
-            let at = self.life(id).and_then(|l| l.host.brief(G).leader).unwrap_or(id);
+            let leader = self.life(id).and_then(|l| l.host.brief(G).leader);
+            let at = leader.filter(|l| self.is_up(*l)).unwrap_or(id);
             let token = self.propose(at, G, command);
             if let Answered::Proposed(Ok(_)) = self.answer(token) {
                 return;

@@ -2,4 +2,6 @@
 #![allow(missing_docs)]
 
 mod harness;
+mod lost;
+mod members;
 mod transfers;

@@ -19,7 +19,7 @@ fn short_logs(seed: u64) -> World {
 fn a_switch_while_raft_sends_a_checkpoint_stops_nobody() {
     // The transfer is longer than the patience with a node that is left behind, so the chain's meets it at each of its steps.
     let mut met = false;
-    for seed in 0..6 {
+    for seed in [1, 3, 5] {
         let mut w = short_logs(seed);
         w.elect();
         let late = w.up().into_iter().find(|id| w.leader(G) != Some(*id)).unwrap();
@@ -48,39 +48,51 @@ fn a_switch_while_raft_sends_a_checkpoint_stops_nobody() {
 }
 
 #[test]
-fn what_raft_decides_behind_a_swapped_in_state_is_answered_as_unknown() {
-    let mut w = short_logs(3);
-    let old = w.elect();
-    w.write(G, "first");
-    // The deposed leader's entry reaches the others, its answers do not come back.
-    w.sieve = Some(Box::new(move |_, to, _, _| to != old));
-    let token = w.propose(old, G, "second");
-    w.run(Duration::millis(50));
-    w.isolate(old);
-    let others: Vec<_> = w.up().into_iter().filter(|id| *id != old).collect();
-    w.until(Duration::secs(20), |w| w.leader(G).is_some_and(|l| l != old)).unwrap();
-    w.switched_but(EngineKind::Paxos, old);
-    w.until(Duration::secs(20), |w| others.iter().any(|id| w.leads(*id))).unwrap();
-    let leader = others.iter().copied().find(|id| w.leads(*id)).unwrap();
-    let asked = w.snapshot(leader);
-    w.answer(asked);
-    // The chain's messages come through before the engine's, from one of the others; and that it has left they do not hear.
-    // So all keep their engines of the ended epoch, and those go on teaching it.
-    w.cut.clear();
-    w.sieve = Some(Box::new(move |from, to, lane, body| {
-        let chain = engine_of(body).is_none();
-        if from == old { lane == Lane::Bulk } else { to != old || (chain && from == leader) }
-    }));
-    w.until(Duration::secs(60), |w| w.epoch(old) == 1).unwrap();
-    w.sieve = Some(Box::new(move |from, to, _, body| {
-        let chain = engine_of(body).is_none();
-        if from == old { !chain } else { to != old || !chain || from == leader }
-    }));
-    w.until(Duration::secs(20), |w| w.answers.contains_key(&token)).unwrap();
-    w.sieve = None;
-    assert_eq!(w.answers[&token], unknown());
-    let all = w.agreed();
-    assert_eq!(all.iter().filter(|c| &c[..] == b"second").count(), 1, "it was done, once");
+fn what_is_decided_behind_a_swapped_in_state_is_answered_as_unknown() {
+    for engine in [EngineKind::Raft, EngineKind::EPaxos] {
+        let mut w = World::cluster(3, 3, engine);
+        w.elect_any();
+        w.write_at(n(1), "first");
+        let old = w.life(n(1)).and_then(|l| l.host.brief(G).leader).unwrap();
+        // Its entry reaches the others, their answers do not come back.
+        w.sieve = Some(Box::new(move |_, to, _, _| to != old));
+        let token = w.propose(old, G, "second");
+        w.run(Duration::millis(50));
+        w.isolate(old);
+        let others: Vec<_> = w.up().into_iter().filter(|id| *id != old).collect();
+        let serves = |w: &World| {
+            others.iter().copied().find(|id| w.life(*id).unwrap().host.brief(G).leader == Some(*id))
+        };
+        w.until(Duration::secs(20), |w| serves(w).is_some()).unwrap();
+        // Until what was begun is decided there, with or without who began it.
+        let knows = |w: &World| w.commands(others[0], G).iter().any(|c| &c[..] == b"second");
+        w.until(Duration::secs(20), knows).unwrap();
+        let asked = serves(&w).unwrap();
+        let seal = w.switch(asked, EngineKind::Paxos);
+        assert_eq!(w.answer(seal), Answered::Done(Ok(())));
+        w.until(Duration::secs(20), |w| others.iter().any(|id| w.leads(*id) && w.epoch(*id) == 1)).unwrap();
+        let leader = others.iter().copied().find(|id| w.leads(*id) && w.epoch(*id) == 1).unwrap();
+        let asked = w.snapshot(leader);
+        w.answer(asked);
+        // The chain's messages come through before the engine's, from one of the others; and that it has left they do not
+        // hear. So all keep their engines of the ended epoch, and those go on teaching it.
+        w.cut.clear();
+        w.sieve = Some(Box::new(move |from, to, lane, body| {
+            let chain = engine_of(body).is_none();
+            if from == old { lane == Lane::Bulk } else { to != old || (chain && from == leader) }
+        }));
+        w.until(Duration::secs(60), |w| w.epoch(old) == 1).unwrap();
+        assert!(!w.answers.contains_key(&token), "{engine}: nobody has told it");
+        w.sieve = Some(Box::new(move |from, to, _, body| {
+            let chain = engine_of(body).is_none();
+            if from == old { !chain } else { to != old || !chain || from == leader }
+        }));
+        w.until(Duration::secs(20), |w| w.answers.contains_key(&token)).unwrap();
+        w.sieve = None;
+        assert_eq!(w.answers[&token], unknown(), "{engine}");
+        let all = w.agreed();
+        assert_eq!(all.iter().filter(|c| &c[..] == b"second").count(), 1, "{engine}: it was done, once");
+    }
 }
 
 #[test]

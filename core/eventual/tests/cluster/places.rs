@@ -182,6 +182,17 @@ fn what_counts_of_an_ended_place_its_node_passes_on_for_who_reported_it_may_be_g
     assert_eq!(w.ask(0, members("s")).len(), 2);
 }
 
+/// Runs until the log has called a replica active again.
+fn until_active(w: &mut World, of: ReplicaIndex) {
+    for _ in 0..500 {
+        if w.decided(of) == Standing::Active {
+            return;
+        }
+        w.run(Duration::millis(20));
+    }
+    panic!("it stays {:?}", w.decided(of));
+}
+
 #[test]
 fn from_calling_one_active_again_on_the_log_is_kept_for_it_whether_that_is_known_or_not() {
     let mut w = World::new(&[0, 0, 0]);
@@ -192,13 +203,7 @@ fn from_calling_one_active_again_on_the_log_is_kept_for_it_whether_that_is_known
     assert_eq!(w.decided(two), Standing::Lagging);
     w.news_takes(secs(15));
     w.cut(2, false);
-    for _ in 0..500 {
-        if w.decided(two) == Standing::Active {
-            break;
-        }
-        w.run(Duration::millis(20));
-    }
-    assert_eq!(w.decided(two), Standing::Active);
+    until_active(&mut w, two);
     w.cut(2, true);
     w.acked(0, add("s", "x"));
     w.run(secs(10));
@@ -220,13 +225,7 @@ fn one_whose_log_has_lost_what_is_cut_off_goes_on_under_names_of_its_own() {
     w.news_takes(secs(15));
     w.sever(1, 2, true);
     w.cut(2, false);
-    for _ in 0..500 {
-        if w.decided(two) == Standing::Active {
-            break;
-        }
-        w.run(Duration::millis(20));
-    }
-    assert_eq!(w.decided(two), Standing::Active);
+    until_active(&mut w, two);
     w.cut(2, true);
     w.acked(1, add("s", "of two who end"));
     w.run(secs(8));

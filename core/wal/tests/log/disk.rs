@@ -7,6 +7,7 @@
 
 use dwcp_env::disk::FileName;
 use dwcp_env::{DiskError, DiskOp, DiskRequest, File, Probe, Seed, Storage, World};
+use dwcp_wal::Wal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -278,5 +279,16 @@ impl Storage for CrashDisk {
         let mut d = self.0.lock().unwrap();
         d.durable_names = d.names.clone();
         Ok(())
+    }
+}
+
+/// Writes and syncs all that a log has to write.
+pub(crate) fn flush(disk: &CrashDisk, wal: &mut Wal, ticket: &mut u64) {
+    let mut out = Vec::new();
+    wal.flush(ticket, &mut out);
+    while let Some(request) = out.pop() {
+        disk.carry_out(&request, usize::MAX).unwrap();
+        wal.completed(request.ticket, Ok(())).unwrap();
+        wal.flush(ticket, &mut out);
     }
 }

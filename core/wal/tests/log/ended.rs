@@ -1,20 +1,10 @@
 //! A group whose log has ended for good.
 
-use crate::disk::CrashDisk;
+use crate::disk::{CrashDisk, flush};
 use crate::model;
 use bytes::Bytes;
 use dwcp_env::{ByteCount, ClusterId, GroupId};
 use dwcp_wal::{Record, Wal, WalConfig};
-
-fn flush(disk: &CrashDisk, wal: &mut Wal, ticket: &mut u64) {
-    let mut out = Vec::new();
-    wal.flush(ticket, &mut out);
-    while let Some(request) = out.pop() {
-        disk.carry_out(&request, usize::MAX).unwrap();
-        wal.completed(request.ticket, Ok(())).unwrap();
-        wal.flush(ticket, &mut out);
-    }
-}
 
 #[test]
 fn an_ended_group_is_gone_with_its_segments_and_the_others_are_not() {

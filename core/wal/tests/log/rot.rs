@@ -1,7 +1,7 @@
 //! Law: whatever happens to durable bytes, recovery neither panics nor invents, and what was
 //! acknowledged is either recovered or reported.
 
-use crate::disk::{CrashDisk, Dice, SECTOR};
+use crate::disk::{CrashDisk, Dice, SECTOR, flush};
 use crate::model::{self, Groups};
 use bytes::Bytes;
 use dwcp_env::disk::FileName;
@@ -77,16 +77,6 @@ fn write(seed: u64, batches: u64, segment_kib: u64) -> Written {
     flush(&w.disk, &mut wal, &mut ticket);
     assert!(!wal.idle_mark());
     w
-}
-
-fn flush(disk: &CrashDisk, wal: &mut Wal, ticket: &mut u64) {
-    let mut out = Vec::new();
-    wal.flush(ticket, &mut out);
-    while let Some(request) = out.pop() {
-        disk.carry_out(&request, usize::MAX).unwrap();
-        wal.completed(request.ticket, Ok(())).unwrap();
-        wal.flush(ticket, &mut out);
-    }
 }
 
 impl Written {

@@ -1,0 +1,89 @@
+//! Members that lost something: what they promised, or the state.
+
+use crate::harness::{G, World, n};
+use dwcp_chain::EngineKind;
+use dwcp_env::Duration;
+use dwcp_env::disk::FileName;
+
+#[test]
+fn a_member_that_lost_its_promises_keeps_silent_until_the_others_begin_another_epoch() {
+    for engine in [EngineKind::Paxos, EngineKind::EPaxos] {
+        // The first voter too: where all serve, it is the first who counts.
+        for lost in [1, 2, 3].map(n) {
+            let mut w = World::cluster(11, 3, engine);
+            w.elect_any();
+            w.write_at(n(2), "before");
+            w.crash(lost);
+            w.start_with(lost, |log| log.vote_lost = true);
+            assert!(w.life(lost).unwrap().host.is_suspect(G), "{engine}: {lost} has a voice");
+            let rolled = |w: &World| w.up().into_iter().all(|id| w.epoch(id) == 1);
+            w.until(Duration::secs(30), rolled).unwrap_or_else(|e| panic!("{engine}, {lost}: {e}"));
+            assert!(!w.life(lost).unwrap().host.is_suspect(G), "{engine}: {lost} is silent still");
+            // It counts again: another may go.
+            let other = w.up().into_iter().find(|id| *id != lost).unwrap();
+            w.crash(other);
+            w.elect_any();
+            w.write_at(lost, "behind");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_with_a_state_from_before_an_epoch_it_has_left_keeps_silent_there() {
+    let ledger = FileName::new("ledger-0").unwrap();
+    for first in [EngineKind::Raft, EngineKind::Paxos] {
+        let mut w = World::cluster(13, 3, first);
+        w.elect_any();
+        w.write_at(n(1), "before");
+        let token = w.snapshot(n(1));
+        w.answer(token);
+        let old = crate::harness::disk::read(&w.nodes[&n(1)].disk, &ledger).expect("a checkpoint");
+        w.switched(EngineKind::EPaxos);
+        w.write_at(n(2), "behind");
+        let left = |w: &World| w.marked("chain.epoch_let_go");
+        w.until(Duration::secs(30), left).unwrap();
+        w.run(Duration::secs(5));
+        // Its state is lost, and one came in its place from somebody who lagged.
+        for id in [1, 2, 3].map(n) {
+            w.crash(id);
+        }
+        dwcp_env::disk::replace(&w.nodes[&n(1)].disk, &ledger, &old).unwrap();
+        w.start(n(1));
+        assert_eq!(w.epoch(n(1)), 0, "{first}");
+        assert!(
+            w.life(n(1)).unwrap().host.is_suspect(G),
+            "{first}: what it promised there is gone with the log"
+        );
+        w.start(n(2));
+        w.start(n(3));
+        w.until(Duration::secs(60), |w| w.epoch(n(1)) == 1).unwrap();
+        w.elect_any();
+        w.write_at(n(1), "after");
+        assert_eq!(w.agreed().len(), 3, "{first}");
+    }
+}
+
+#[test]
+fn one_that_was_away_for_a_moment_is_taught_by_the_engine_it_left() {
+    for engine in [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos] {
+        let mut w = World::cluster(17, 3, engine);
+        w.elect_any();
+        // An epoch that is older than it lingers.
+        w.run(Duration::secs(60));
+        w.write_at(n(1), "before");
+        let leader = w.life(n(1)).and_then(|l| l.host.brief(G).leader).unwrap();
+        let away = w.up().into_iter().find(|id| *id != leader).unwrap();
+        w.isolate(away);
+        w.write_at(leader, "unheard");
+        let next = if engine == EngineKind::Paxos { EngineKind::EPaxos } else { EngineKind::Paxos };
+        let token = w.switch(leader, next);
+        w.answer(token);
+        w.run(Duration::secs(5));
+        w.cut.clear();
+        w.until(Duration::secs(20), |w| w.epoch(away) == 1).unwrap();
+        assert!(
+            !w.marked("chain.checkpoint_installed"),
+            "{engine}: the whole state was sent for two commands"
+        );
+    }
+}
