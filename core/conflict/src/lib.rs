@@ -19,7 +19,7 @@
 //!
 //! **Reading order.** [`value`] and [`pointer`] (documents), [`conflict`] (the words), [`detect`] and [`claim`] (what is found),
 //! [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join), [`strategy`], [`policy`] and [`queue`] (how the rest is
-//! settled).
+//! settled), [`audit`] (what is written down), [`checkpoint`] (the way back).
 //!
 //! **Invariants of absence.** No clock, no randomness, no hash map with a seed of the process, no file, no thread: `no_std`. Time
 //! comes in as [`dwcp_crdt::Hlc`]. No store, no network and no door: what is to be written comes out as values.
@@ -29,6 +29,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod audit;
+pub mod checkpoint;
 pub mod claim;
 pub mod conflict;
 pub mod detect;
@@ -43,6 +45,7 @@ mod serial;
 pub mod strategy;
 pub mod value;
 
+pub use audit::Audit;
 pub use conflict::{Class, ConflictId, Place, Sibling, Writer};
 pub use merge::{Clash, Decision, Merged, Side, merge, merge_with};
 pub use pointer::Pointer;
