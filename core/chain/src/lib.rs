@@ -68,5 +68,5 @@ pub use bugs::ChainBugs;
 pub use group::{Brief, ChainConfig, ChainGroup};
 pub use host::{ChainHost, Switch};
 pub use manifest::{Found, end_unknown_slots};
-pub use record::{ChainRecord, Past};
+pub use record::{ChainRecord, Past, covers};
 pub use spec::{EngineKind, Spec, SpecError};

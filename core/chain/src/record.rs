@@ -92,6 +92,13 @@ impl ChainRecord {
     }
 }
 
+/// Whether a state at one position of the chain holds all that lay at another, or behind it in an epoch that has ended: what an
+/// engine's log holds behind its seal has indices that the next epoch gives out again.
+#[must_use]
+pub const fn covers(state: Position, at: Position) -> bool {
+    state.index >= at.index || state.term >> TERM_BITS > at.term >> TERM_BITS
+}
+
 /// A position of an epoch's engine as one of the chain.
 pub(crate) fn outer(epoch: u32, base: u64, at: Position) -> Position {
     Position { term: term(epoch, at.term), index: base + at.index }
@@ -234,6 +241,14 @@ mod tests {
         assert_eq!(first.inner(out), None, "another epoch");
         assert_eq!(second.inner(at), None);
         assert_eq!(second.inner(Position { term: at.term, index: 31 }), None, "before the epoch by its term");
+    }
+
+    #[test]
+    fn a_state_of_a_later_epoch_covers_what_lies_behind_the_seal() {
+        let at = |epoch, index| outer(epoch, 0, Position { term: 3, index });
+        assert!(covers(at(0, 9), at(0, 9)) && covers(at(0, 10), at(0, 9)) && !covers(at(0, 8), at(0, 9)));
+        assert!(covers(at(1, 101), at(0, 103)), "void, and so in no state");
+        assert!(!covers(at(0, 101), at(1, 103)));
     }
 
     #[test]

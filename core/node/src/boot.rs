@@ -9,7 +9,7 @@ use crate::group::Group;
 use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
 use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
-use dwcp_consensus::StateMachine as _;
+use dwcp_consensus::{Position, StateMachine as _};
 use dwcp_env::exec::Pick;
 use dwcp_env::{DiskError, Event, GroupId, NodeId, Now, Purpose, World};
 use dwcp_raft::GroupConfig;
@@ -297,7 +297,7 @@ fn plan_repair(
     whole: bool,
 ) -> Repair {
     let applied = group.store().applied().0.and_then(|at| place.record.inner(at));
-    let base = place.record.base;
+    let reaching = |index| Fetch::reaching(place.record.outer(Position { term: 0, index }));
     let mut fetch = None;
     let mut missing = BTreeMap::new();
     for damage in recovered.damage.iter().filter(|d| d.group == Some(place.slot)) {
@@ -306,7 +306,7 @@ fn plan_repair(
             Lost::Entry { index, term: Some(term), crc } => {
                 missing.insert(index, Missing { term, crc });
             }
-            Lost::Entry { .. } => fetch = log.last.map(|last| Fetch::reaching(base + last)),
+            Lost::Entry { .. } => fetch = log.last.map(reaching),
             Lost::Vote | Lost::Unknown { .. } => {}
         }
     }
@@ -316,12 +316,14 @@ fn plan_repair(
     let behind = applied.map_or(0, |a| a.index) < purged;
     if (behind || !whole) && fetch.is_none() {
         node.probe.sometimes("repair.state_behind_its_log", behind && whole);
-        fetch = log.purged.map(|(_, index)| Fetch::reaching(base + index));
+        fetch = log.purged.map(|(_, index)| reaching(index));
     }
     let me = node.config.node;
     let spec = node.config.groups.iter().find(|s| s.id == group.id);
     let kept = dwcp_raft::members_of(&place.record.inner);
-    let members = kept.or_else(|| spec.and_then(|s| s.initial.clone()));
+    // Raft's record of an epoch is empty until that has decided something.
+    let sealed = Some(place.record.spec.members.clone()).filter(|m| !m.nodes.is_empty());
+    let members = kept.or(sealed).or_else(|| spec.and_then(|s| s.initial.clone()));
     let members = members.map(|m| m.nodes.into_keys().collect());
     let known = members.or_else(|| spec.map(|s| s.known.clone())).unwrap_or_default();
     let peers = known.into_iter().filter(|n| *n != me).collect();

@@ -72,12 +72,12 @@ pub enum PeerMessage {
         /// My checkpoint, if it covers the entry.
         checkpoint: Option<Position>,
     },
-    /// Send me the piece at `cursor` of a checkpoint at `at`, or, to begin, of any that reaches `at_least`.
+    /// Send me the piece at `cursor` of a checkpoint at `at`, or, to begin, of any that covers `at_least`.
     CheckpointWanted {
         /// The checkpoint already being received.
         at: Option<Position>,
         /// The lowest index it must reach.
-        at_least: u64,
+        at_least: Position,
         /// Where the piece begins; empty for the first.
         cursor: Bytes,
     },

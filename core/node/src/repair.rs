@@ -23,7 +23,7 @@ use crate::node::{Node, Out};
 use crate::peer::{About, PeerMessage, peer_body};
 use crate::serve::{NodeJob, piece_of};
 use bytes::Bytes;
-use dwcp_chain::{ChainRecord, Found};
+use dwcp_chain::{ChainRecord, Found, covers};
 use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine as _};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now, PeerFault, Send};
 use dwcp_wal::{GroupLog, LogEntry, Lsn, Record, Wal};
@@ -49,8 +49,8 @@ pub(crate) struct Missing {
 /// A checkpoint that is needed, and how much of it has come.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
-    /// It must reach this index.
-    pub(crate) at_least: u64,
+    /// It must cover what lay here: see [`covers`].
+    pub(crate) at_least: Position,
     /// From whom, which, and where the next piece begins.
     receiving: Option<(NodeId, Checkpointed, Option<Bytes>)>,
     /// A job writes the last piece, or swaps the whole in.
@@ -60,7 +60,7 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) const fn reaching(at_least: u64) -> Self {
+    pub(crate) const fn reaching(at_least: Position) -> Self {
         Self { at_least, receiving: None, busy: false, asked: 0 }
     }
 }
@@ -178,7 +178,8 @@ impl Repair {
 
     /// What is missing, for people.
     pub(crate) fn lost(&self) -> String {
-        let state = self.fetch.as_ref().map(|f| format!("its state up to index {} is missing", f.at_least));
+        let state =
+            self.fetch.as_ref().map(|f| format!("its state up to index {} is missing", f.at_least.index));
         let entries = Some(self.missing.len()).filter(|n| *n > 0);
         let entries = entries.map(|n| format!("{n} log entries are damaged"));
         state.into_iter().chain(entries).collect::<Vec<_>>().join(", ")
@@ -272,10 +273,10 @@ impl Node {
     /// The peer no longer has the entry, but state that includes it.
     fn on_entry_gone(&mut self, now: Now, group: GroupId, at: Position, checkpoint: Option<Position>) {
         let Some(repair) = self.groups.get_mut(&group).and_then(|g| g.repair.as_mut()) else { return };
-        let covered = checkpoint.is_some_and(|c| c.index >= at.index);
+        let covered = checkpoint.is_some_and(|c| covers(c, at));
         let missing = repair.place.record.inner(at).is_some_and(|at| repair.missing.contains_key(&at.index));
         if covered && missing && repair.fetch.is_none() {
-            repair.fetch = Some(Fetch::reaching(at.index));
+            repair.fetch = Some(Fetch::reaching(at));
             repair.ask_at = now.mono;
         }
     }
@@ -293,7 +294,7 @@ impl Node {
         let Some(g) = self.groups.get_mut(&group) else { return };
         let store = g.store.clone();
         let Some(repair) = g.repair.as_mut() else { return };
-        let Some(fetch) = repair.fetch.as_mut().filter(|f| !f.busy && checkpoint.at.index >= f.at_least)
+        let Some(fetch) = repair.fetch.as_mut().filter(|f| !f.busy && covers(checkpoint.at, f.at_least))
         else {
             return;
         };
@@ -402,7 +403,7 @@ impl Node {
         now: Now,
         about: About,
         at: Option<Position>,
-        at_least: u64,
+        at_least: Position,
         cursor: Bytes,
         out: &mut Out,
     ) {
@@ -416,14 +417,14 @@ impl Node {
         let Some(g) = self.groups.get(&group) else { return };
         let fits = match at {
             Some(begun) => g.store().servable(begun),
-            None => g.store().current_checkpoint().filter(|c| c.at.index >= at_least),
+            None => g.store().current_checkpoint().filter(|c| covers(c.at, at_least)),
         };
         let work = fits.as_ref().and_then(|c| g.store().read_piece(c.at, cursor.clone()));
         if let (Some(checkpoint), Some(work)) = (fits, work) {
             let serving = Serving { checkpoint, cursor };
             return self.start_job(NodeJob::PeerPiece { to: from, group, serving }, work, out);
         }
-        let reached = self.engine_status(group).applied.is_some_and(|a| a.index >= at_least);
+        let reached = self.engine_status(group).applied.is_some_and(|a| covers(a, at_least));
         if reached
             && at.is_none()
             && let Some(token) = self.own_question(group, crate::Ask::Snapshot, now.mono + Duration::secs(30))
