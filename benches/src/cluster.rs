@@ -136,6 +136,23 @@ impl Cluster {
         Err(format!("{} has no leader", self.name))
     }
 
+    /// A door that is not this one.
+    pub(crate) fn another(&self, than: SocketAddr) -> Result<SocketAddr, String> {
+        self.doors.iter().copied().find(|d| *d != than).ok_or_else(|| "no other server".into())
+    }
+
+    /// Kills the server behind a door (SIGKILL).
+    pub(crate) fn kill(&self, door: SocketAddr) -> Result<(), String> {
+        let nth = self.doors.iter().position(|d| *d == door);
+        let pid = nth.and_then(|n| self.pids.get(n)).ok_or("no server at this door")?;
+        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+        killed
+            .map_err(|e| e.to_string())?
+            .success()
+            .then_some(())
+            .ok_or_else(|| format!("process {pid} is gone"))
+    }
+
     /// Processor time of all servers so far, microseconds.
     pub(crate) fn cpu_us(&self) -> Result<u64, String> {
         self.pids.iter().map(|pid| cpu_us(*pid)).sum()

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Loops that share a connection, as a fleet of clients behind a few sockets would.
 const LOOPS_PER_CONNECTION: usize = 64;
@@ -48,6 +49,8 @@ pub(crate) struct Measured {
     /// The longest time between two answers, of all clients together.
     pub(crate) gap: Duration,
     last: Option<Instant>,
+    /// Who is told when so much was answered.
+    told: (u64, Rc<Notify>),
 }
 
 /// Runs `clients` loops against one server for this long.
@@ -57,6 +60,18 @@ pub(crate) async fn run(
     clients: usize,
     value: usize,
     time: Duration,
+) -> Result<Measured, String> {
+    run_telling(server, kind, clients, value, time, (u64::MAX, Rc::default())).await
+}
+
+/// As that; tells once so much was answered.
+pub(crate) async fn run_telling(
+    server: SocketAddr,
+    kind: Kind,
+    clients: usize,
+    value: usize,
+    time: Duration,
+    told: (u64, Rc<Notify>),
 ) -> Result<Measured, String> {
     let mut connections = Vec::new();
     for _ in 0..clients.div_ceil(LOOPS_PER_CONNECTION) {
@@ -70,6 +85,7 @@ pub(crate) async fn run(
         latency_us: histogram,
         gap: Duration::ZERO,
         last: None,
+        told,
     }));
     let begun = Instant::now();
     let until = begun + time;
@@ -110,6 +126,9 @@ async fn one_loop(
         match outcome {
             Ok(_) => {
                 seen.done += 1;
+                if seen.done == seen.told.0 {
+                    seen.told.1.notify_waiters();
+                }
                 let now = Instant::now();
                 let since = seen.last.replace(now).map_or(Duration::ZERO, |last| now - last);
                 seen.gap = seen.gap.max(since);

@@ -6,8 +6,10 @@
 //!
 //! `cargo run --release -p dwcp-benches -- --help`
 
+#[allow(dead_code, reason = "what only switches need")]
 mod cluster;
 mod load;
+mod program;
 
 use clap::Parser;
 use cluster::Cluster;
@@ -51,25 +53,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(&args)),
-        Err(e) => Err(e.to_string()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("dwcp-benches: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("dwcp-benches", run(&args))
 }
 
 async fn run(args: &Args) -> Result<(), String> {
-    let beside = || std::env::current_exe().ok().and_then(|p| p.parent().map(|d| d.join("dwcp")));
-    let dwcp = args.dwcp.clone().or_else(beside).filter(|p| p.exists());
-    let dwcp = dwcp.ok_or("no dwcp binary; build it first: cargo build --release -p dwcp")?;
-    std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
+    let dwcp = program::ready(args.dwcp.as_ref(), &args.data)?;
     let mut clusters = Vec::new();
     for (engine, nth) in args.engines.iter().zip(0..) {
         clusters.push(Cluster::dwcp(&dwcp, &args.data, *engine, nth).await?);

@@ -11,15 +11,20 @@ mod cluster;
 #[path = "../load.rs"]
 #[allow(dead_code, reason = "gets")]
 mod load;
+#[path = "../program.rs"]
+mod program;
 
 use clap::Parser;
 use cluster::Cluster;
 use dwcp_node::EngineKind;
 use load::Kind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 /// How long clients wait when the engine changes.
 #[derive(Parser, Debug)]
@@ -36,6 +41,10 @@ struct Args {
     /// Delay messages between regions as measured: aws-2020 or gcp-2020.
     #[arg(long)]
     latency: Option<String>,
+    /// Kill the leader (SIGKILL) while each switch is under way, at 0, 5, ... 35 milliseconds from its request on; clients are at
+    /// another node's door.
+    #[arg(long)]
+    kill: bool,
     /// The dwcp binary; left out: the one beside this program.
     #[arg(long)]
     dwcp: Option<PathBuf>,
@@ -49,43 +58,29 @@ const WINDOW: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(&args)),
-        Err(e) => Err(e.to_string()),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("switch: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("switch", run(&args))
 }
 
 async fn run(args: &Args) -> Result<(), String> {
-    let beside = || std::env::current_exe().ok().and_then(|p| p.parent().map(|d| d.join("dwcp")));
-    let dwcp = args.dwcp.clone().or_else(beside).filter(|p| p.exists());
-    let dwcp = dwcp.ok_or("no dwcp binary; build it first: cargo build --release -p dwcp")?;
-    std::fs::create_dir_all(&args.data).map_err(|e| format!("{}: {e}", args.data.display()))?;
-    let cluster = Cluster::far(&dwcp, &args.data, EngineKind::Raft, 0, args.latency.as_deref()).await?;
-    let leader = cluster.leader().await?;
-    let warm = load::run(leader, Kind::Put, args.clients, 64, WINDOW).await?;
+    let dwcp = program::ready(args.dwcp.as_ref(), &args.data)?;
+    let mut cluster = Cluster::far(&dwcp, &args.data, EngineKind::Raft, 0, args.latency.as_deref()).await?;
+    let warm = load::run(cluster.leader().await?, Kind::Put, args.clients, 64, WINDOW).await?;
     println!("{:<18} {:>10} {:>12} {:>8}", "switch", "gap ms", "decided ms", "errors");
     println!("{:<18} {:>10.1} {:>12} {:>8}", "(none)", ms(warm.gap), "", warm.errors);
     let mut gaps = Vec::new();
     let mut from = EngineKind::Raft;
-    for to in args.engines.iter().cycle().take(args.switches) {
+    for (to, nth) in args.engines.iter().cycle().take(args.switches).zip(1..) {
         if *to == from {
             continue;
         }
-        let door = cluster.leader().await?;
-        let (measured, took) =
-            tokio::join!(load::run(door, Kind::Put, args.clients, 64, WINDOW), switch(&dwcp, door, *to));
-        let (measured, took) = (measured?, took?);
-        let name = format!("{from} to {to}");
-        println!("{name:<18} {:>10.1} {:>12.1} {:>8}", ms(measured.gap), ms(took), measured.errors);
-        gaps.push(measured.gap);
+        if args.kill {
+            // What was killed stays away: each switch has a cluster of its own.
+            drop(cluster);
+            let latency = args.latency.as_deref();
+            cluster = Cluster::far(&dwcp, &args.data, from, nth % 2 * 4, latency).await?;
+        }
+        let gap = one(args, &dwcp, &cluster, (from, *to), nth).await?;
+        gaps.push(gap);
         from = *to;
     }
     gaps.sort_unstable();
@@ -105,9 +100,41 @@ fn ms(d: Duration) -> f64 {
     d.as_secs_f64() * 1e3
 }
 
-/// Asks for a switch a second from now; how long it took to be decided.
-async fn switch(dwcp: &Path, door: std::net::SocketAddr, to: EngineKind) -> Result<Duration, String> {
-    tokio::time::sleep(Duration::from_secs(1)).await;
+/// One switch under load, and the longest wait around it.
+async fn one(
+    args: &Args,
+    dwcp: &Path,
+    cluster: &Cluster,
+    (from, to): (EngineKind, EngineKind),
+    nth: u16,
+) -> Result<Duration, String> {
+    let leader = cluster.leader().await?;
+    let later = Duration::from_millis(u64::from(nth - 1) % 8 * 5);
+    // Who is to be killed is not asked.
+    let door = if args.kill { cluster.another(leader)? } else { leader };
+    let warm = Rc::new(Notify::new());
+    let told = (args.clients as u64 * 20, warm.clone());
+    let (measured, took, killed) = tokio::join!(
+        load::run_telling(door, Kind::Put, args.clients, 64, WINDOW, told),
+        switch(dwcp, door, to, &warm),
+        async {
+            warm.notified().await;
+            if args.kill {
+                tokio::time::sleep(later).await;
+                cluster.kill(leader)?;
+            }
+            Ok::<(), String>(())
+        },
+    );
+    let (measured, took, ()) = (measured?, took?, killed?);
+    let name = format!("{from} to {to}");
+    println!("{name:<18} {:>10.1} {:>12.1} {:>8}", ms(measured.gap), ms(took), measured.errors);
+    Ok(measured.gap)
+}
+
+/// Asks for a switch once clients are at work; how long it took to be decided.
+async fn switch(dwcp: &Path, door: SocketAddr, to: EngineKind, at_work: &Notify) -> Result<Duration, String> {
+    at_work.notified().await;
     let output = Command::new(dwcp)
         .args(["--output", "json", "consensus", "switch", to.name(), "--endpoints", &door.to_string()])
         .output()
