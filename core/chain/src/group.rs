@@ -163,10 +163,11 @@ impl<SM: StateMachine> ChainGroup<SM> {
         seed: Seed,
     ) -> Result<Self, String> {
         let record = ChainRecord::decode(&machine.lock().applied().1)?;
-        // A state that knows no chain, beside a log that tells of later epochs, or of a checkpoint: it was lost, and came back empty.
+        // A state that knows no chain, beside logs that it must have come before: it was lost, and came back empty.
         let purged = found.logs.get(&id).is_some_and(|log| log.purged.is_some());
         let stepped = config.genesis.as_ref().is_some_and(|g| g.engine != EngineKind::Raft);
-        let lost = record.is_none() && (found.has_later_epochs() || (stepped && purged));
+        let beyond = found.has_later_epochs() || (stepped && purged);
+        let lost = record.is_none() && beyond && !found.replays(id);
         let genesis = || ChainRecord::genesis(config.genesis.clone().unwrap_or_default());
         let tail = Tail::new(record.unwrap_or_else(genesis));
         let mut found = found;

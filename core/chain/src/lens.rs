@@ -25,6 +25,8 @@ pub(crate) struct Lens<SM: StateMachine> {
     record: Bytes,
     /// What the checkpoint under way holds.
     taken: Option<Checkpointed>,
+    /// The last durable checkpoint of this epoch.
+    last: Mutex<Option<Checkpointed>>,
     /// What Raft is being sent.
     incoming: Option<Checkpointed>,
     /// Where Raft was told that it is, though the state is of a later epoch.
@@ -37,8 +39,10 @@ impl<SM: StateMachine> Lens<SM> {
     pub(crate) fn new(inner: Arc<Mutex<SM>>, tail: Tail) -> Self {
         let here = tail.get();
         let record = here.inner.clone();
-        let (incoming, claimed) = (None, None);
-        Self { inner, tail, here, record, taken: None, incoming, claimed, idle_swap: false }
+        let (last, incoming, claimed) = (Mutex::new(None), None, None);
+        let lens = Self { inner, tail, here, record, taken: None, last, incoming, claimed, idle_swap: false };
+        let _seen = lens.current_checkpoint();
+        lens
     }
     const fn epoch(&self) -> u32 {
         self.here.spec.epoch
@@ -120,11 +124,20 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         let done = self.inner.lock().checkpoint_done(result)?;
         // The state may be a peer's by now, in a later epoch: what was taken is in it all the same.
         let taken = self.taken.take();
-        self.unwrap(done).or(taken).ok_or_else(|| "a checkpoint that was not begun".to_string())
+        let done =
+            self.unwrap(done).or(taken).ok_or_else(|| "a checkpoint that was not begun".to_string())?;
+        *self.last.lock() = Some(done.clone());
+        Ok(done)
     }
     fn current_checkpoint(&self) -> Option<Checkpointed> {
-        let current = self.inner.lock().current_checkpoint()?;
-        self.unwrap(current)
+        let current = self.inner.lock().current_checkpoint().and_then(|c| self.unwrap(c));
+        // Who has shortened its log must have what it was shortened by. Its pieces may be gone with the epoch: then the
+        // transfer breaks, and the chain brings the late one a later checkpoint.
+        let mut last = self.last.lock();
+        if current.is_some() {
+            last.clone_from(&current);
+        }
+        last.clone()
     }
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
         self.inner.lock().read_piece(self.here.outer(at), cursor)
@@ -154,7 +167,8 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         let incoming = self.incoming.take();
         if self.idle_swap {
             let incoming = incoming.ok_or("a swap of what was not begun")?;
-            (self.claimed, self.record) = (Some(incoming.at), incoming.engine_record);
+            (self.claimed, self.record) = (Some(incoming.at), incoming.engine_record.clone());
+            *self.last.lock() = Some(incoming);
             return Ok(());
         }
         let mut machine = self.inner.lock();

@@ -115,6 +115,13 @@ impl Found {
     pub const fn has_later_epochs(&self) -> bool {
         !self.manifest.slots.is_empty() || self.manifest.floor > 0
     }
+    /// Whether the first epoch's log is there from its beginning, so that the state can be made anew from it and those behind:
+    /// nothing was checkpointed before the node went down, or nothing that any log was shortened by.
+    #[must_use]
+    pub fn replays(&self, group: GroupId) -> bool {
+        let whole = |log: &GroupLog| log.purged.is_none() && *log != GroupLog::default();
+        self.manifest.floor == 0 && self.logs.get(&group).is_some_and(whole)
+    }
     /// Takes the log of a slot out, to be repaired.
     pub fn log_mut(&mut self, slot: GroupId) -> &mut GroupLog {
         self.logs.entry(slot).or_default()

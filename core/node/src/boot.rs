@@ -108,9 +108,10 @@ impl Node {
             let record = record.unwrap_or_else(|| ChainRecord::genesis(spec.genesis().unwrap_or_default()));
             let mut found = Found::take(&mut recovered, spec.id, whole);
             // Only Raft's log can be made good entry by entry; what else is damaged the chain goes round.
-            let slot = found
-                .slot(spec.id, &record.spec)
-                .filter(|_| record.spec.engine == EngineKind::Raft && (known || !found.has_later_epochs()));
+            let slot = found.slot(spec.id, &record.spec).filter(|_| {
+                record.spec.engine == EngineKind::Raft
+                    && (known || !found.has_later_epochs() || found.replays(spec.id))
+            });
             let log = slot.map(|slot| std::mem::take(found.log_mut(slot))).unwrap_or_default();
             let forgotten = recovered.unknown_lost && slot == Some(spec.id) && log == GroupLog::default();
             if forgotten || log.vote_lost || found.is_amnesiac() {

@@ -87,3 +87,36 @@ fn one_that_was_away_for_a_moment_is_taught_by_the_engine_it_left() {
         );
     }
 }
+
+#[test]
+fn a_power_cut_of_all_before_the_first_checkpoint_loses_nothing() {
+    for (first, next) in [
+        (EngineKind::Raft, EngineKind::Paxos),
+        (EngineKind::Paxos, EngineKind::EPaxos),
+        (EngineKind::EPaxos, EngineKind::Raft),
+    ] {
+        let mut w = World::cluster(19, 3, first);
+        w.elect_any();
+        w.write_at(n(1), "before");
+        // No checkpoint is written: its job takes longer than all this.
+        w.job_slow = Duration::secs(30);
+        let leader = w.life(n(1)).and_then(|l| l.host.brief(G).leader).unwrap();
+        let token = w.switch(leader, next);
+        w.until(Duration::secs(5), |w| w.answers.contains_key(&token)).unwrap();
+        let all_come = |w: &World| w.up().into_iter().all(|id| w.epoch(id) == 1);
+        w.until(Duration::millis(100), all_come).unwrap_or_else(|e| panic!("{first} to {next}: {e}"));
+        // What is promised in the new epoch is on the disks, and which part of the log holds it.
+        w.run(Duration::millis(50));
+        for id in [1, 2, 3].map(n) {
+            w.crash(id);
+        }
+        w.job_slow = Duration::ZERO;
+        for id in [1, 2, 3].map(n) {
+            w.start(id);
+        }
+        w.elect_any();
+        w.write_at(n(2), "behind");
+        assert_eq!(w.agreed().len(), 2, "{first} to {next}");
+        assert!(w.up().into_iter().all(|id| w.epoch(id) == 1), "{first} to {next}");
+    }
+}

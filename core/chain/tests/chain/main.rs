@@ -4,4 +4,6 @@
 mod harness;
 mod lost;
 mod members;
+mod stories;
 mod transfers;
+mod trial;

@@ -122,3 +122,33 @@ fn a_protocols_own_checkpoint_and_a_peers_do_not_meet() {
         assert_eq!(w.agreed().len(), 360, "{engine}");
     }
 }
+
+#[test]
+fn a_raft_that_is_over_needs_no_checkpoint_of_its_own_to_go_on() {
+    let mut w = short_logs(21);
+    let leader = w.elect();
+    let late = w.up().into_iter().find(|id| *id != leader).unwrap();
+    w.isolate(late);
+    for _ in 0..120 {
+        w.write(G, "more than the log keeps");
+    }
+    w.switched_but(EngineKind::Paxos, late);
+    w.until(Duration::secs(20), |w| w.leader(G).is_some_and(|l| l != late)).unwrap();
+    let asked = w.leader(G).unwrap();
+    let token = w.snapshot(asked);
+    w.answer(token);
+    // The late one speaks with the ended epoch's Raft alone, which has nothing to give it any more.
+    w.cut.clear();
+    w.sieve = Some(Box::new(move |from, to, _, body| {
+        let raft = engine_of(body) == Some(0);
+        (from != late && to != late) || raft
+    }));
+    w.run(Duration::secs(10));
+    assert!(w.marked("raft.snapshot_transfer_broken"), "it was to be sent one");
+    for id in w.up() {
+        assert_eq!(w.fatal(id), None);
+    }
+    w.sieve = None;
+    w.until(Duration::secs(60), |w| w.epoch(late) == 1).unwrap();
+    assert_eq!(w.agreed().len(), 120);
+}

@@ -102,6 +102,10 @@ impl StateMachine for Ledger {
             whole.or_else(|| (self.durable.as_ref()?.at == at).then(|| read(&self.disk, &self.file))?)?;
         Some(work("read_piece", move || {
             let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
+            // Of another checkpoint at the same position: their records differ.
+            if start > whole.len() {
+                return Err(String::from("a cursor behind the end"));
+            }
             let end = (start + PIECE).min(whole.len());
             let next = (end < whole.len()).then(|| Bytes::from(wire::encode(&end)));
             Ok::<_, String>(Piece { data: whole.slice(start..end), next })

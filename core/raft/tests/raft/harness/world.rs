@@ -8,8 +8,8 @@ use dwcp_consensus::{EngineError, EngineOutput, Member, MemberChange, Position, 
 use dwcp_env::exec::Pick;
 use dwcp_env::probe::Watch;
 use dwcp_env::{
-    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe,
-    Purpose, Seed, World as NodeWorld,
+    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now,
+    Probe, Purpose, Seed, World as NodeWorld,
 };
 use dwcp_wal::{GroupLog, Recovered, Wal, WalConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +78,7 @@ impl Watch for Listener {
 enum What {
     Deliver { from: NodeId, lane: Lane, group: GroupId, body: Bytes },
     Disk { request: DiskRequest },
-    Job { job: JobId, result: JobResult },
+    Job(Job),
     Wake,
 }
 
@@ -128,6 +128,8 @@ pub(crate) struct World<H: Host> {
     pub(crate) pick_drawn: bool,
     /// Added to every disk request.
     pub(crate) disk_slow: Duration,
+    /// Added to every job.
+    pub(crate) job_slow: Duration,
     pub(crate) heard: Arc<Mutex<Heard>>,
     pub(crate) answers: BTreeMap<Token, Answered>,
     pub(crate) asked: u64,
@@ -161,6 +163,7 @@ impl<H: Host> World<H> {
             regions: 0,
             pick_drawn: false,
             disk_slow: Duration::ZERO,
+            job_slow: Duration::ZERO,
             heard: Arc::default(),
             answers: BTreeMap::new(),
             asked: 0,
@@ -260,8 +263,9 @@ impl<H: Host> World<H> {
             match output {
                 EngineOutput::Send { to, lane, body } => self.send(id, to, lane, group, body),
                 EngineOutput::Job(job) => {
-                    let what = What::Job { job: job.id, result: Some((job.run)()) };
-                    self.schedule(self.now + job.cost, id, what);
+                    // What it does to the disk is done when it ends: a crash before that leaves nothing of it.
+                    let at = self.now + job.cost + self.job_slow;
+                    self.schedule(at, id, What::Job(job));
                 }
                 EngineOutput::Proposed { token, result } => self.answered(token, Answered::Proposed(result)),
                 EngineOutput::Barrier { token, result } => self.answered(token, Answered::Barrier(result)),
@@ -322,8 +326,8 @@ impl<H: Host> World<H> {
                 let result = request.ops.iter().try_for_each(|op| node.disk.carry_out(op));
                 life.wal.lock().completed(request.ticket, result).unwrap();
             }
-            What::Job { job, result } => {
-                life.host.job_done(now, job, result);
+            What::Job(job) => {
+                life.host.job_done(now, job.id, Some((job.run)()));
             }
             What::Wake if life.wake.is_some_and(|w| w > now.mono) => return true,
             What::Wake => life.wake = None,

@@ -1,0 +1,342 @@
+//! One seeded story of a chain: writes, reads, switches between all engines, crashes, cuts, lost promises; judged from outside.
+//!
+//! **Invariants.**
+//! 1. *One order*: what any two nodes have applied is equal as far as both have come (state machine safety through all
+//!    epochs; Lamport, *Paxos Made Simple*, 2.4; Ongaro, section 3.6).
+//! 2. *Nothing lost, nothing doubled*: what was acknowledged is in the end there once; everything else at most once.
+//! 3. *Not done is not done*: what was answered as certainly not done is nowhere.
+//! 4. *Reads are not stale*: a barrier passes only where all is applied that was acknowledged before it was asked.
+//! 5. *The chain does not fork*: an epoch has one content, on all nodes that come to it.
+//! 6. *It ends well*: once nothing goes wrong any more all nodes come to one state and take writes, within two minutes.
+
+use crate::harness::world::Answered;
+use crate::harness::{G, World, config, genesis, n};
+use bytes::Bytes;
+use dwcp_chain::{EngineKind, Spec, Switch};
+use dwcp_consensus::{EngineError, Token};
+use dwcp_env::{Duration, NodeId, Purpose, Seed};
+use std::collections::{BTreeMap, BTreeSet};
+
+const DRAW: Purpose = Purpose::named("trial");
+/// Things that happen in one story.
+const STEPS: u64 = 60;
+
+/// What happened in a story, to see that the hard paths were taken.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Told {
+    pub(crate) writes: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) unknown: u64,
+    pub(crate) reads: u64,
+    pub(crate) switches: u64,
+    pub(crate) epochs: u64,
+    pub(crate) crashes: u64,
+    pub(crate) cuts: u64,
+    pub(crate) losses: u64,
+}
+
+impl Told {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self { writes, acknowledged, unknown, reads, switches, epochs, crashes, cuts, losses } = other;
+        self.writes += writes;
+        self.acknowledged += acknowledged;
+        self.unknown += unknown;
+        self.reads += reads;
+        self.switches += switches;
+        self.epochs += epochs;
+        self.crashes += crashes;
+        self.cuts += cuts;
+        self.losses += losses;
+    }
+}
+
+struct Trial {
+    world: World,
+    seed: Seed,
+    drawn: u64,
+    nodes: u64,
+    written: Vec<(Token, Bytes)>,
+    reading: Vec<(Token, NodeId, BTreeSet<Bytes>)>,
+    switching: Vec<Token>,
+    /// What some node has applied, in order.
+    order: Vec<Bytes>,
+    /// How far each node was when it was looked at last.
+    come: BTreeMap<NodeId, usize>,
+    epochs: BTreeMap<u32, Spec>,
+    /// Who lost what it had promised; others must not, or the group may stop for good.
+    amnesiac: Option<NodeId>,
+    told: Told,
+}
+
+/// Tells a story; what it was made of, and what was wrong with it.
+pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> (Told, Result<(), String>) {
+    let mut trial = Trial::new(seed, plant);
+    let verdict = trial.run();
+    let told = Told { epochs: trial.epochs.len() as u64, ..trial.told };
+    (told, verdict)
+}
+
+impl Trial {
+    fn new(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Self {
+        let mut trial = Self {
+            world: World::new(seed),
+            seed: Seed(seed),
+            drawn: 0,
+            nodes: 3,
+            written: Vec::new(),
+            reading: Vec::new(),
+            switching: Vec::new(),
+            order: Vec::new(),
+            come: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            amnesiac: None,
+            told: Told::default(),
+        };
+        trial.nodes = if trial.draw(4) == 0 { 5 } else { 3 };
+        trial.world.pick_drawn = trial.draw(2) == 0;
+        trial.world.lossy = trial.draw(3) * 20_000;
+        trial.world.latency = (Duration::millis(1), Duration::millis(2 + trial.draw(3) * 10));
+        trial.world.disk_slow = Duration::millis(trial.draw(3) * 2);
+        let engine = trial.engine();
+        let snapshot = [0, 10, 40][trial.draw(3) as usize];
+        let keep = trial.draw(2) * 8;
+        let ids: Vec<u64> = (1..=trial.nodes).collect();
+        for id in &ids {
+            let mut c = config(*id, Some(genesis(engine, &ids)));
+            (c.raft.snapshot_entries, c.raft.keep_entries) = (snapshot, keep);
+            plant(&mut c);
+            trial.world.add(n(*id), BTreeMap::from([(G, c)]));
+        }
+        trial
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.drawn += 1;
+        self.seed.below(below, DRAW, self.drawn, dwcp_env::Instant::ZERO, 0)
+    }
+    fn node(&mut self) -> NodeId {
+        n(1 + self.draw(self.nodes))
+    }
+    fn up(&mut self) -> Option<NodeId> {
+        let up = self.world.up();
+        let nth = self.draw(up.len() as u64) as usize;
+        up.get(nth).copied()
+    }
+    fn engine(&mut self) -> EngineKind {
+        [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos][self.draw(3) as usize]
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS {
+            match self.draw(100) {
+                0..50 => self.write(),
+                50..62 => self.read(),
+                62..74 => self.switch(),
+                74..82 => self.crash(),
+                82..88 => self.restart(),
+                88..94 => self.cut(),
+                94..98 => self.heal(),
+                _ => self.snapshot(),
+            }
+            let time = [1, 4, 30, 200, 1_500][self.draw(5) as usize];
+            self.pass(Duration::millis(time))?;
+        }
+        self.end()
+    }
+
+    /// Lets time pass, and looks at everything on the way.
+    fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let end = self.world.now + time;
+        while self.world.now < end {
+            let slice = (self.world.now + Duration::millis(20)).min(end);
+            // Reads are judged in the instant of their answer.
+            let open: Vec<Token> = self.reading.iter().map(|(t, ..)| *t).collect();
+            let answered = |w: &World| open.iter().any(|t| w.answers.contains_key(t));
+            let within = slice.since(self.world.now);
+            if self.world.until(within, answered).is_err() {
+                self.world.now = slice;
+            }
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        let Some(at) = self.up() else { return };
+        let leader = self.world.life(at).and_then(|l| l.host.brief(G).leader);
+        let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
+        self.told.writes += 1;
+        let command = Bytes::from(format!("{:04}", self.told.writes));
+        let token = self.world.propose(to, G, command.clone());
+        self.written.push((token, command));
+    }
+    fn read(&mut self) {
+        let Some(at) = self.up() else { return };
+        let answers = &self.world.answers;
+        let acknowledged = |t: &Token| matches!(answers.get(t), Some(Answered::Proposed(Ok(_))));
+        let before = self.written.iter().filter(|(t, _)| acknowledged(t)).map(|(_, c)| c.clone()).collect();
+        let token = self.world.barrier(at);
+        self.reading.push((token, at, before));
+        self.told.reads += 1;
+    }
+    fn switch(&mut self) {
+        let Some(at) = self.up() else { return };
+        let leader = self.world.life(at).and_then(|l| l.host.brief(G).leader);
+        let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
+        let switch = Switch { engine: self.engine(), ..Switch::default() };
+        let after = Some(self.world.epoch(to));
+        let token = self.world.ask(to, |h, t| h.switch(G, t, after, switch));
+        self.switching.push(token);
+    }
+    fn crash(&mut self) {
+        let Some(id) = self.up() else { return };
+        self.world.crash(id);
+        self.come.insert(id, 0);
+        self.told.crashes += 1;
+    }
+    fn restart(&mut self) {
+        let id = self.node();
+        if self.world.is_up(id) {
+            return;
+        }
+        // Only of a first epoch that is no Raft's: what that one loses its node must not start with.
+        let forgets = self.draw(8) == 0 && self.amnesiac.is_none_or(|a| a == id) && self.first_is_ours();
+        if forgets {
+            self.amnesiac = Some(id);
+            self.told.losses += 1;
+            self.world.start_with(id, |log| log.vote_lost |= log != &dwcp_wal::GroupLog::default());
+        } else {
+            self.world.start(id);
+        }
+    }
+    fn first_is_ours(&self) -> bool {
+        self.epochs.get(&0).is_some_and(|s| s.engine != EngineKind::Raft)
+    }
+    fn cut(&mut self) {
+        let (a, b) = (self.node(), self.node());
+        self.told.cuts += 1;
+        match self.draw(3) {
+            0 => self.world.isolate(a),
+            1 => drop(self.world.cut.insert((a, b))),
+            _ => self.world.cut.extend([(a, b), (b, a)]),
+        }
+    }
+    fn heal(&mut self) {
+        self.world.cut.clear();
+    }
+    fn snapshot(&mut self) {
+        if let Some(at) = self.up() {
+            self.world.snapshot(at);
+        }
+    }
+
+    /// What must be so at any time.
+    fn look(&mut self) -> Result<(), String> {
+        for id in self.world.up() {
+            if let Some(why) = self.world.fatal(id) {
+                return Err(format!("{id} stopped: {why}"));
+            }
+            let held = self.world.commands(id, G);
+            let from = self.come.get(&id).copied().unwrap_or(0).min(held.len()).min(self.order.len());
+            let both = held.len().min(self.order.len());
+            if held[from..both] != self.order[from..both] {
+                return Err(format!("one order: {id} holds {held:?}, somebody held {:?}", self.order));
+            }
+            self.order.extend_from_slice(&held[both..]);
+            self.come.insert(id, held.len());
+            let spec = self.world.life(id).and_then(|l| l.host.group(G)).map(dwcp_chain::ChainGroup::spec);
+            if let Some(spec) = spec.filter(|s| s.epoch > 0 || s.engine != EngineKind::Raft) {
+                let first = self.epochs.entry(spec.epoch).or_insert_with(|| spec.clone());
+                if *first != spec {
+                    return Err(format!("the chain forks: {id} is in {spec:?}, somebody was in {first:?}"));
+                }
+            }
+        }
+        for (token, id, before) in std::mem::take(&mut self.reading) {
+            match self.world.answers.get(&token) {
+                None => self.reading.push((token, id, before)),
+                Some(Answered::Barrier(Ok(()))) => {
+                    let held: BTreeSet<Bytes> = self.world.commands(id, G).into_iter().collect();
+                    if let Some(missed) = before.iter().find(|c| !held.contains(*c)) {
+                        return Err(format!(
+                            "a stale read at {id}: {missed:?} was acknowledged before it was asked"
+                        ));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// All is well again: what came of it?
+    fn end(&mut self) -> Result<(), String> {
+        self.world.cut.clear();
+        self.world.lossy = 0;
+        for id in (1..=self.nodes).map(n) {
+            if !self.world.is_up(id) {
+                self.world.start(id);
+            }
+        }
+        let deadline = self.world.now + Duration::secs(120);
+        let mut last = None;
+        loop {
+            self.pass(Duration::millis(250))?;
+            let done = last.and_then(|t| self.world.answers.get(&t));
+            if matches!(done, Some(Answered::Proposed(Ok(_)))) && self.together() {
+                break;
+            }
+            if self.world.now > deadline {
+                return Err(format!("it ends badly: {}", self.picture()));
+            }
+            if last.is_none() || matches!(done, Some(Answered::Proposed(Err(_)))) {
+                let before = self.written.len();
+                self.write();
+                last = self.written.get(before).map(|(t, _)| *t);
+            }
+        }
+        self.judge()
+    }
+    fn together(&self) -> bool {
+        let all: Vec<_> =
+            (1..=self.nodes).map(n).map(|id| (self.world.epoch(id), self.world.commands(id, G))).collect();
+        all.windows(2).all(|w| w[0] == w[1])
+    }
+    fn picture(&self) -> String {
+        let one = |id: NodeId| {
+            let brief = self.world.life(id).map(|l| l.host.brief(G));
+            format!("{id} holds {} in {brief:?}", self.world.commands(id, G).len())
+        };
+        (1..=self.nodes).map(n).map(one).collect::<Vec<_>>().join("; ")
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        let held = self.world.commands(n(1), G);
+        let mut times: BTreeMap<&Bytes, u64> = BTreeMap::new();
+        held.iter().for_each(|c| *times.entry(c).or_default() += 1);
+        for (token, command) in &self.written {
+            let times = times.get(command).copied().unwrap_or(0);
+            if times > 1 {
+                return Err(format!("doubled: {command:?} is there {times} times"));
+            }
+            match self.world.answers.get(token) {
+                Some(Answered::Proposed(Ok(_))) => {
+                    self.told.acknowledged += 1;
+                    if times == 0 {
+                        return Err(format!("lost: {command:?} was acknowledged"));
+                    }
+                }
+                Some(Answered::Proposed(Err(EngineError::NotLeader { .. } | EngineError::Refused(_))))
+                    if times > 0 =>
+                {
+                    return Err(format!("{command:?} was answered as not done, and is there"));
+                }
+                Some(Answered::Proposed(Err(EngineError::Unknown))) | None => self.told.unknown += 1,
+                Some(_) => {}
+            }
+        }
+        let done = |t: &&Token| self.world.answers.get(t) == Some(&Answered::Done(Ok(())));
+        self.told.switches += self.switching.iter().filter(done).count() as u64;
+        Ok(())
+    }
+}
