@@ -163,6 +163,7 @@ const fn sets(action: &Action) -> (Option<&Who>, Option<&Who>) {
         | Action::DiskSlow(a, _)
         | Action::DiskStall(a)
         | Action::DiskFail(a)
+        | Action::Lie(a)
         | Action::DiskRot(a)
         | Action::DiskUnreadable(a)
         | Action::DiskTorn(a)
@@ -234,6 +235,11 @@ pub fn faults(act: &Act, cast: &Cast<'_>) -> Vec<Fault> {
         Action::DiskRot(a) => each(a, Effect::BitRot { bits: ROT, spare_tail: true }),
         Action::DiskUnreadable(a) => each(a, Effect::LatentSectorError { sectors: ROT, spare_tail: true }),
         Action::DiskTorn(a) => each(a, Effect::TornWrite {}),
+        Action::Lie(a) => {
+            let some = |den: u32| Ratio { num: 1, den };
+            let (mutate, duplicate, replay, withhold) = (some(5), some(10), some(10), some(5));
+            each(a, Effect::Byzantine { mutate, duplicate, replay, withhold })
+        }
         Action::ClockJump(a, nanos) => each(a, Effect::ClockJump { nanos: *nanos }),
         Action::ClockDrift(a, ppm) => each(a, Effect::ClockDrift { ppm: *ppm }),
         Action::MembersRemove(_)

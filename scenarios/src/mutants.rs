@@ -216,6 +216,10 @@ mutants! {
         ["consensus/switch_crashes", "consensus/switch"] |c| c.bugs.chain.slot_forgotten;
     "chain.log_ended_early" "an epoch's log goes before a checkpoint behind it is durable"
         ["consensus/switch_crashes"] |c| c.bugs.chain.log_ended_early;
+    "chain.named_checkpoint_late" "under pbft a checkpoint is taken a little behind the place that is vouched for"
+        ["consensus/pbft", "consensus/pbft_laggards"] |c| c.bugs.chain.named_checkpoint_late;
+    "chain.digest_unseen" "under pbft nobody looks at the state that is vouched for"
+        ["consensus/pbft_laggards"] |c| c.bugs.chain.digest_unseen;
     "store.empty_delete_counts" "a delete that finds nothing uses a revision up"
         ["calm/store"] |c| c.bugs.store.empty_delete_counts;
     "store.past_read_sees_present" "a read of the past answers with what is there now"

@@ -4,11 +4,13 @@
 //! changes anything. Cluster-wide settings (`cluster`, `timing`, `transport`, `member`, `keyspace`) must be the
 //! same on all nodes; the rest is each process's own. See docs/operations/configuration.md.
 
+use crate::consensus_key;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::SyncPolicy;
-use dwcp_node::EngineKind;
+use dwcp_node::{Distrust, EngineKind, Spec, interval};
+use dwcp_raft::GroupConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,10 +39,16 @@ pub struct File {
     /// How patient elections are: `lan` (one site) or `wan` (regions). Cluster-wide.
     #[serde(default)]
     pub timing: Timing,
-    /// The engine that strong keyspaces begin with: `raft`, `paxos` or `epaxos`. Cluster-wide; later ones are the cluster's own
+    /// The engine that strong keyspaces begin with: `raft`, `paxos`, `epaxos` or `pbft`. Cluster-wide; later ones are the cluster's own
     /// decision (`dwcp consensus switch`).
     #[serde(default)]
     pub engine: EngineKind,
+    /// This node's key for epochs under `pbft`; made at the first start if it is not there.
+    #[serde(default = "consensus_key")]
+    pub consensus_key: PathBuf,
+    /// With `engine = "pbft"`: the public half of the key that ends such an epoch, 64 hexadecimal digits. Cluster-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_key: Option<String>,
     /// Set on a node that joins a formed cluster: it waits to be added with `dwcp member add`.
     #[serde(default)]
     pub join: bool,
@@ -71,6 +79,9 @@ pub struct File {
 
 fn uncertainty() -> String {
     "250ms".into()
+}
+fn consensus_key() -> PathBuf {
+    "consensus.key".into()
 }
 const fn one() -> usize {
     1
@@ -125,6 +136,9 @@ pub struct MemberEntry {
     pub peer: SocketAddr,
     /// Where clients reach it.
     pub client: SocketAddr,
+    /// With `engine = "pbft"`: the public half of its consensus key, 64 hexadecimal digits (`consensus.key.pub`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// What a keyspace promises.
@@ -255,7 +269,8 @@ impl File {
         let mut file: Self = toml::from_str(&text)
             .map_err(|e| ConfigError::Shape { path: path.into(), why: e.to_string() })?;
         let base = path.parent().unwrap_or(Path::new("."));
-        for p in [&mut file.data, &mut file.tls.authority, &mut file.tls.certificate, &mut file.tls.key] {
+        let File { data, tls, consensus_key, .. } = &mut file;
+        for p in [data, &mut tls.authority, &mut tls.certificate, &mut tls.key, consensus_key] {
             if p.is_relative() {
                 *p = base.join(&*p);
             }
@@ -310,6 +325,25 @@ impl File {
                 );
             }
             Some(_) => {}
+        }
+        if self.engine == EngineKind::Pbft && !self.join {
+            if let Some(m) = self.member.iter().find(|m| self.key_of(m).is_none()) {
+                let why = format!(
+                    "under pbft each member's public key is known from the start; node {}'s is `consensus.key.pub` \
+                     beside its configuration (`dwcp consensus keygen` makes one)",
+                    m.id
+                );
+                return bad("member.key", why);
+            }
+            let first = Spec {
+                engine: self.engine,
+                members: self.members(),
+                distrust: self.distrust(),
+                ..Spec::default()
+            };
+            if let Err(why) = first.check() {
+                return bad("engine", why.to_string());
+            }
         }
         let mut groups = std::collections::BTreeSet::new();
         for k in &self.keyspace {
@@ -386,6 +420,20 @@ impl File {
         Members { voters: nodes.keys().copied().collect(), outgoing: Default::default(), nodes }
     }
 
+    fn key_of(&self, member: &MemberEntry) -> Option<[u8; 32]> {
+        member.key.as_deref().and_then(consensus_key::public)
+    }
+
+    /// The keys that a first epoch under `pbft` is begun with.
+    #[must_use]
+    pub fn distrust(&self) -> Option<Distrust> {
+        (self.engine == EngineKind::Pbft && !self.join).then(|| Distrust {
+            operator: self.operator_key.as_deref().and_then(consensus_key::public).unwrap_or_default(),
+            public: self.member.iter().filter_map(|m| Some((NodeId(m.id), self.key_of(m)?))).collect(),
+            interval: interval(GroupConfig::wan(NodeId(self.node)).snapshot_entries),
+        })
+    }
+
     /// The eventual keyspaces, in the order of the file.
     #[must_use]
     pub fn eventual(&self) -> Vec<&Keyspace> {
@@ -450,6 +498,7 @@ client = "127.0.0.1:2379"
             ("node = 1", "node = 1\nclock_uncertainty = \"5\"", "250ms"),
             ("id = 1", "id = 0", "member.id"),
             ("node = 1", "node = 1\nthreads = 0", "between 1 and 64"),
+            ("node = 1", "node = 1\nengine = \"pbft\"", "member.key"),
             ("[tls]", "[redis]\naddress = \"127.0.0.1:6379\"\n[tls]", "kind = \"eventual\""),
             ("[tls]", "[[keyspace]]\nname = \"k\"\ngroup = 1\nsync = \"always\"\n[tls]", "is strong"),
             (

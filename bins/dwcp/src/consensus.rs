@@ -4,9 +4,11 @@
 //! (`dwcp_consensus::select`) would choose for regions, writes and conflicts that are told to it.
 
 use crate::client::{Client, ClientError, Endpoints};
-use crate::dev::layout::Layout;
+use crate::consensus_key;
+use crate::dev::layout::{Layout, OPERATOR_KEY};
 use crate::etcd::message as pb;
 use clap::{Args, Subcommand};
+use dwcp_consensus::pbft::seal;
 use dwcp_consensus::quorum::System;
 use dwcp_consensus::select::{
     self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust,
@@ -25,7 +27,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
 /// Which engine orders commands, why, and how to change it.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums) or epaxos.\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why"
+    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why"
 )]
 pub struct ConsensusArgs {
     /// Whom to ask.
@@ -43,6 +45,11 @@ pub enum ConsensusCommand {
     Status,
     /// Ends the epoch and begins the next one under an engine. Waits until it is decided.
     Switch(SwitchArgs),
+    /// Makes an operator's key for epochs under pbft: FILE, and its public half FILE.pub.
+    Keygen {
+        /// Where; nothing is overwritten.
+        file: PathBuf,
+    },
     /// What the selection would choose, which rule matched, and what speaks against each other candidate.
     Explain(ExplainArgs),
     /// Prints the policy that a file makes (without one: the defaults), or says what is wrong with it.
@@ -55,7 +62,7 @@ pub enum ConsensusCommand {
 /// What the next epoch is to be.
 #[derive(Args, Debug)]
 pub struct SwitchArgs {
-    /// raft, paxos or epaxos.
+    /// raft, paxos, epaxos or pbft.
     pub engine: EngineKind,
     /// Who must answer: `majority`, or ELECT/DECIDE, how many members elect a leader and how many decide (paxos only).
     #[arg(long, value_parser = quorums, default_value = "majority")]
@@ -66,6 +73,13 @@ pub struct SwitchArgs {
     /// Only if this epoch is the current one; left out: whichever is, unless it is under that engine already.
     #[arg(long)]
     pub after: Option<u32>,
+    /// Into pbft: the file with the public half of the key that is to end that epoch; left out: the development cluster's.
+    #[arg(long, value_name = "FILE")]
+    pub operator: Option<PathBuf>,
+    /// Out of pbft: the file with the operator's secret key; left out: the development cluster's. What is signed is this switch of this epoch;
+    /// the key does not leave this machine.
+    #[arg(long, value_name = "FILE")]
+    pub sign_with: Option<PathBuf>,
 }
 
 /// What the selection is told.
@@ -152,6 +166,18 @@ pub async fn run(args: ConsensusArgs, json: bool) -> Result<(), String> {
     match args.command {
         ConsensusCommand::Status => status(&args.endpoints, json).await,
         ConsensusCommand::Switch(switch) => change(&args.endpoints, switch, json).await,
+        ConsensusCommand::Keygen { file } => {
+            consensus_key::create(&file)?;
+            if json {
+                println!(
+                    "{}",
+                    serde_json::json!({ "secret": file, "public": consensus_key::public_file(&file) })
+                );
+            } else {
+                println!("{} and {}", file.display(), consensus_key::public_file(&file).display());
+            }
+            Ok(())
+        }
         ConsensusCommand::Explain(explain) => explained(&args.endpoints, &explain, json),
         ConsensusCommand::Policy { file } => print_policy(file.as_ref(), json),
     }
@@ -200,7 +226,7 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
     for (name, s) in found {
         let role = format!("{:?}", s.role).to_lowercase();
         let leader = match s.leader {
-            _ if s.spec.engine == EngineKind::EPaxos => "all".to_string(),
+            _ if s.spec.engine.serves_everywhere() => "all".to_string(),
             Some(leader) => leader.to_string(),
             None => "none".to_string(),
         };
@@ -241,14 +267,66 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
     }
 }
 
-async fn change(endpoints: &Endpoints, args: SwitchArgs, json: bool) -> Result<(), String> {
+/// A file of the development cluster's operator, if none is named and there is such a cluster.
+fn operator_file(endpoints: &Endpoints, named: Option<&PathBuf>, file: &str) -> Option<PathBuf> {
+    let of_dev = || endpoints.endpoints.is_empty().then(|| endpoints.dir.join(file)).filter(|f| f.exists());
+    named.cloned().or_else(of_dev)
+}
+
+/// What all nodes that answer say alike of the epoch, more of them than may lie; so that nobody signs what one node made up.
+async fn agreed(endpoints: &Endpoints) -> Result<ConsensusStatus, String> {
+    let mut heard: Vec<ConsensusStatus> = Vec::new();
+    for (_, address) in endpoints.all()? {
+        if let Ok(client) = Client::connect(address, endpoints.keyspace.clone()).await
+            && let Ok(status) = asked(&client).await
+            && heard.iter().all(|h| h.node != status.node)
+        {
+            heard.push(status);
+        }
+    }
+    let alike = |s: &ConsensusStatus| heard.iter().filter(|h| h.spec == s.spec).count();
+    let most = heard.iter().max_by_key(|s| alike(s)).ok_or("no node answers")?;
+    let liars = most.spec.members.voters.len().saturating_sub(1) / 3;
+    if alike(most) <= liars {
+        return Err(format!(
+            "{} of the nodes that answer say the same of the current epoch, and {} are needed before anything is signed: name more of them \
+             (`--endpoints`)",
+            alike(most),
+            liars + 1
+        ));
+    }
+    Ok(most.clone())
+}
+
+/// Puts into a switch what only an operator has.
+async fn authorise(endpoints: &Endpoints, args: &mut SwitchArgs, to: &mut Switch) -> Result<(), String> {
+    if to.engine == EngineKind::Pbft {
+        let public = consensus_key::public_file(OPERATOR_KEY.as_ref());
+        let file = operator_file(endpoints, args.operator.as_ref(), &public.to_string_lossy());
+        to.operator = file.map(|f| consensus_key::load_public(&f)).transpose()?;
+        return Ok(());
+    }
+    let Some(file) = operator_file(endpoints, args.sign_with.as_ref(), OPERATOR_KEY) else { return Ok(()) };
+    let now = agreed(endpoints).await?;
+    if now.spec.engine == EngineKind::Pbft {
+        let secret = consensus_key::load(&file)?;
+        let next = to.next(&now.spec, now.spec.members.clone(), None);
+        to.signed = Some(seal::seal(&secret.0, &now.spec.realm(now.group), &next.encode()));
+        args.after.get_or_insert(now.spec.epoch);
+    }
+    Ok(())
+}
+
+async fn change(endpoints: &Endpoints, mut args: SwitchArgs, json: bool) -> Result<(), String> {
     let client = endpoints.connect().await?;
     let before = asked(&client).await.map_err(|e| e.to_string())?;
-    let to = Switch {
+    let mut to = Switch {
         engine: args.engine,
         quorums: args.quorums.system(before.spec.members.voters.len()),
         first: args.leader.map(NodeId),
+        ..Switch::default()
     };
+    authorise(endpoints, &mut args, &mut to).await?;
     let question = pb::ConsensusSwitchRequest {
         after: args.after,
         json: serde_json::to_string(&to).map_err(|e| e.to_string())?,

@@ -9,6 +9,7 @@ pub mod check;
 pub mod client;
 pub mod config;
 pub mod consensus;
+pub mod consensus_key;
 pub mod crdt;
 pub mod dev;
 pub mod etcd;

@@ -91,7 +91,8 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("can't start the runtime: {e}"))?;
-    let config = node_config(&file);
+    let mut config = node_config(&file);
+    config.secret = Some(crate::consensus_key::load_or_create(&file.consensus_key)?);
     #[cfg(feature = "planted-bugs")]
     let config = {
         let mut config = config;
@@ -265,6 +266,7 @@ fn node_config(file: &File) -> NodeConfig {
             id,
             keyspace,
             engine: file.engine,
+            distrust: file.distrust(),
             initial: initial.clone(),
             known: known.clone(),
         })

@@ -73,7 +73,7 @@ fn config(id: NodeId, plant: Plant) -> NodeConfig {
     let nodes = NODES.map(|n| (n, Member { name: n.to_string(), ..Member::default() })).into();
     let members = Members { voters: NODES.into(), nodes, ..Members::default() };
     let mut config = NodeConfig::new(cluster, id);
-    config.groups = vec![GroupSpec { id: GROUP, keyspace: "main".into(), engine: EngineKind::Raft, initial: Some(members), known: Vec::new() }];
+    config.groups = vec![GroupSpec { id: GROUP, keyspace: "main".into(), engine: EngineKind::Raft, distrust: None, initial: Some(members), known: Vec::new() }];
     config.engine = GroupConfig::lan(id);
     // Small, so that checkpoints, purges and snapshots to a node that was away happen in each run.
     (config.engine.snapshot_entries, config.engine.keep_entries, config.engine.lag_entries) = (100, 50, 100);

@@ -6,8 +6,9 @@
 //! asks [`dwcp_consensus::select::decide`]: a pure function with its own brakes. What it wants is done by the same calls
 //! an operator has: a transfer, a seal.
 //!
-//! **Never** below what a store is: its data is strong, and all its writes interfere. PBFT, the eventual tier and hybrids
-//! are no engines of an epoch here, so a policy that names them goes on without.
+//! **Never** below what a store is: its data is strong, and all its writes interfere. The eventual tier and hybrids
+//! are no engines of an epoch here, and PBFT needs an operator's key: a policy that names them goes on without. Under PBFT nothing is
+//! chosen: an operator ends it.
 
 use crate::group::{ChainGroup, Running};
 use crate::host::{ChainHost, OWN, Switch};
@@ -199,6 +200,7 @@ const fn selects(engine: EngineKind) -> select::EngineKind {
         EngineKind::Raft => select::EngineKind::Raft,
         EngineKind::Paxos => select::EngineKind::MultiPaxos,
         EngineKind::EPaxos => select::EngineKind::EPaxos,
+        EngineKind::Pbft => select::EngineKind::Pbft,
     }
 }
 
@@ -229,9 +231,12 @@ impl<SM: StateMachine> ChainHost<SM> {
     pub(crate) fn adapt(&mut self, now: Now, id: GroupId, every: Duration) {
         let Some(group) = self.groups.get(&id) else { return };
         let Some(policy) = group.config.policy.clone() else { return };
+        if group.tail.with(|t| t.spec.engine == EngineKind::Pbft) {
+            return;
+        }
         let (brief, members, spec) = (group.brief(&self.raft), group.members(&self.raft), group.spec());
         let me = group.me();
-        let led = spec.engine != EngineKind::EPaxos;
+        let led = !spec.engine.serves_everywhere();
         let placement = Placement {
             engine: selects(spec.engine),
             quorums: Some(match &spec.quorums {
@@ -278,7 +283,8 @@ impl<SM: StateMachine> ChainHost<SM> {
                 group.eye.sealing_until = now.mono + SEAL_WITHIN;
                 let quorums = to.quorums.filter(|q| !matches!(q, System::Majority { .. }));
                 let after = Some(group.tail.epoch());
-                self.switch(id, OWN, after, Switch { engine, quorums, first: to.leader });
+                let switch = Switch { engine, quorums, first: to.leader, ..Switch::default() };
+                self.switch(id, OWN, after, switch);
             }
         }
     }

@@ -20,6 +20,12 @@ pub struct ChainBugs {
     pub slot_forgotten: bool,
     /// An ended epoch's log goes before a checkpoint behind it is durable.
     pub log_ended_early: bool,
+    /// Where peers may lie, a checkpoint is taken when there is time: its digest is of another place than what it is vouched for.
+    pub named_checkpoint_late: bool,
+    /// Where peers may lie, nobody looks at the state that is vouched for.
+    pub digest_unseen: bool,
+    /// Where peers may lie, a peer's state is taken without a proof.
+    pub state_unproved: bool,
 }
 
 /// Whether a bug is planted; `false` at compile time in a shipped binary.

@@ -31,7 +31,7 @@ const JOBS_MAX: usize = 64;
 const OFFER_EVERY: Duration = Duration::secs(1);
 
 impl<SM: StateMachine> ChainHost<SM> {
-    fn say(&mut self, id: GroupId, to: NodeId, lane: Lane, message: &ChainMessage) {
+    pub(crate) fn say(&mut self, id: GroupId, to: NodeId, lane: Lane, message: &ChainMessage) {
         let Some(group) = self.groups.get(&id) else { return };
         let (epoch, about) = group.tail.with(|t| (t.spec.epoch, t.spec.id()));
         let body = message::chain(epoch, about, message);
@@ -46,6 +46,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             self.answer_the_late(now, id);
             wake = earlier(wake, self.beacon(now, id));
             wake = earlier(wake, self.fetch(now, id));
+            wake = earlier(wake, self.pursue_wish(now, id));
         }
         wake
     }
@@ -73,8 +74,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             return;
         }
         seen.offered_at = now.mono + OFFER_EVERY;
-        let checkpoint = group.machine.lock().current_checkpoint();
-        if let Some(checkpoint) = checkpoint {
+        if let Some((checkpoint, _)) = group.servable() {
             self.say(id, to, Lane::Control, &ChainMessage::Offer { at: checkpoint.at });
         }
     }
@@ -157,6 +157,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         // Where all serve, the first who counts.
         let leads = match spec.engine {
             EngineKind::EPaxos => !own && !spec.members.voters.range(..me).any(part),
+            // Its members are its keys': who lost a disk counts as a liar until an operator ends the epoch.
+            EngineKind::Pbft => false,
             EngineKind::Raft | EngineKind::Paxos => group.brief(&self.raft).leader == Some(me),
         };
         let early = group.rolled_at.is_some_and(|at| now.mono < at + ROLL_EVERY);
@@ -168,7 +170,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         if let Some(group) = self.groups.get_mut(&id) {
             group.rolled_at = Some(now.mono);
         }
-        let next = Switch { engine: spec.engine, quorums: spec.quorums, first: Some(me) };
+        let (engine, quorums, first) = (spec.engine, spec.quorums, Some(me));
+        let next = Switch { engine, quorums, first, ..Switch::default() };
         self.switch(id, OWN, Some(spec.epoch), next);
     }
 
@@ -177,7 +180,13 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (epoch, applied) = (group.tail.epoch(), group.applied());
         let ahead = group.seen.iter().filter(|(_, s)| (s.epoch, s.applied) > (epoch, applied));
-        let best = ahead.max_by_key(|(n, s)| (s.epoch, s.applied, n.0)).map(|(n, s)| (*n, s.epoch));
+        let mut ahead: Vec<(u32, u64, NodeId)> = ahead.map(|(n, s)| (s.epoch, s.applied, *n)).collect();
+        ahead.sort_unstable();
+        // Where members may lie who boasts most is not asked first, but one after the other.
+        let believed = group.tail.with(|t| t.spec.engine != EngineKind::Pbft);
+        let turn = (now.mono.as_nanos() / FOLLOW_EVERY.as_nanos()) as usize;
+        let nth = if believed { ahead.len().saturating_sub(1) } else { turn % ahead.len().max(1) };
+        let best = ahead.get(nth).map(|(epoch, _, n)| (*n, *epoch));
         let passive = matches!(group.current().map(|e| &e.running), Some(Running::Aside { .. }) | None);
         let left_behind = best.is_some_and(|(_, e)| e > epoch);
         group.stuck = match group.stuck {
@@ -255,8 +264,14 @@ impl<SM: StateMachine> ChainHost<SM> {
                 }
             }
             ChainMessage::Want { beyond, begun, cursor } => self.serve(id, from, beyond, begun, cursor),
-            ChainMessage::Part { checkpoint, cursor, piece } => {
-                self.on_part(now, id, from, checkpoint, &cursor, piece);
+            ChainMessage::Part { checkpoint, cursor, piece, proof } => {
+                self.on_part(now, id, from, checkpoint, (&cursor, &proof), piece);
+            }
+            ChainMessage::KeyWanted => self.tell_key(id, from),
+            ChainMessage::Key { public } => {
+                if let Some(wish) = &mut group.wish {
+                    wish.hear(from, public);
+                }
             }
             ChainMessage::Later => {
                 if let Some(fetch) = group.fetch.as_mut().filter(|f| f.from == from && !f.busy) {
@@ -270,21 +285,22 @@ impl<SM: StateMachine> ChainHost<SM> {
     fn serve(&mut self, id: GroupId, to: NodeId, beyond: u64, begun: Option<Position>, cursor: Bytes) {
         let busy = self.jobs_under_way() >= JOBS_MAX;
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let machine = group.machine.lock();
         let fits = match begun {
-            Some(at) => group.serving.get(&to).filter(|c| c.at == at).cloned(),
-            None => machine.current_checkpoint().filter(|c| c.at.index > beyond),
+            Some(at) => group.serving.get(&to).filter(|(c, _)| c.at == at).cloned(),
+            None => group.servable().filter(|(c, _)| c.at.index > beyond),
         };
-        let work = fits.as_ref().filter(|_| !busy).and_then(|c| machine.read_piece(c.at, cursor.clone()));
-        drop(machine);
+        let read = |(c, _): &(Checkpointed, Bytes)| group.machine.lock().read_piece(c.at, cursor.clone());
+        let work = fits.as_ref().filter(|_| !busy).and_then(read);
         match (fits, work) {
-            (Some(checkpoint), Some(work)) => {
-                group.serving.insert(to, checkpoint.clone());
-                self.job(id, Purpose::Part { to, checkpoint, cursor }, work);
+            (Some((checkpoint, proof)), Some(work)) => {
+                group.serving.insert(to, (checkpoint.clone(), proof.clone()));
+                self.job(id, Purpose::Part { to, checkpoint, cursor, proof }, work);
             }
             _ => {
                 group.serving.remove(&to);
-                let worth = begun.is_none() && !busy && group.applied() > beyond;
+                // Where members may lie the protocol says where checkpoints are.
+                let named = group.tail.with(|t| t.spec.engine == EngineKind::Pbft);
+                let worth = begun.is_none() && !busy && !named && group.applied() > beyond;
                 self.say(id, to, Lane::Bulk, &ChainMessage::Later);
                 if worth {
                     self.snapshot(id, OWN);
@@ -299,14 +315,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         id: GroupId,
         from: NodeId,
         checkpoint: Checkpointed,
-        cursor: &Bytes,
+        (cursor, proof): (&Bytes, &Bytes),
         piece: Piece,
     ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
         let Some(fetch) = group.fetch.as_mut() else { return };
         let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
-        let epoch = record.map_or(0, |r| r.spec.epoch);
+        let epoch = record.as_ref().map_or(0, |r| r.spec.epoch);
         let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));
         let useful = epoch >= tail && !raft_runs && (checkpoint.at.index > applied || !whole);
         if !useful {
@@ -321,9 +337,22 @@ impl<SM: StateMachine> ChainHost<SM> {
                 group.end_fetch();
                 return;
             }
-            Taken::First => group.machine.lock().begin_install(checkpoint),
+            Taken::First => match group.judge(now.mono, from, record.as_ref(), proof) {
+                Ok(digest) => {
+                    let mut machine = group.machine.lock();
+                    machine.begin_install(checkpoint);
+                    digest.into_iter().for_each(|digest| machine.expect_digest(digest));
+                }
+                Err(why) => {
+                    self.probe.reachable("chain.state_not_believed");
+                    self.probe.event(&Event::PeerFaulted { from, why: why.to_string() });
+                    group.end_fetch();
+                    return;
+                }
+            },
             Taken::Next => {}
         }
+        let Some(fetch) = group.fetch.as_mut() else { return };
         fetch.again_at = now.mono;
         let transfer = fetch.number;
         let work = group.machine.lock().install_piece(piece.data);
@@ -344,11 +373,12 @@ impl<SM: StateMachine> ChainHost<SM> {
                     group.fatal = Some(why);
                 }
             }
-            Purpose::Part { to, checkpoint, cursor } => {
+            Purpose::Part { to, checkpoint, cursor, proof } => {
                 if let Some(Ok(piece)) =
                     result.and_then(|r| r.downcast::<Result<Piece, String>>().ok()).map(|p| *p)
                 {
-                    self.say(id, to, Lane::Bulk, &ChainMessage::Part { checkpoint, cursor, piece });
+                    let part = ChainMessage::Part { checkpoint, cursor, piece, proof };
+                    self.say(id, to, Lane::Bulk, &part);
                 }
             }
             Purpose::Install { transfer } => self.on_piece_taken(now, id, transfer, result),

@@ -9,6 +9,11 @@
 //! protocol's mark of what is applied is written with the state, by [`StateMachine::record`], just before a checkpoint
 //! is taken; what a restart finds is a state with the mark of exactly what it holds.
 //!
+//! **Where peers may lie** the protocol names the places of checkpoints, and what it decides behind such a place waits until the
+//! state there is being written: the digest that is vouched for is of exactly that place. What waits is bounded by the
+//! protocol's window. Proved checkpoints are held for peers until a later one is proved; the log is compacted then. A command
+//! that this build does not know is void there, lest one liar stops all.
+//!
 //! **While a peer's checkpoint is swapped in** the protocol hears nothing: what it would decide meanwhile the new
 //! state may already hold.
 
@@ -19,7 +24,7 @@ use crate::record::{ChainRecord, Tail, term};
 use crate::spec::Spec;
 use bytes::Bytes;
 use dwcp_consensus::step::{Input, Output, Outputs, Payload, Protocol, Standing, Ticket};
-use dwcp_consensus::{EngineError, EngineOutput, Position, StateMachine, Token, Work};
+use dwcp_consensus::{Checkpointed, EngineError, EngineOutput, Position, StateMachine, Token, Work};
 use dwcp_env::{Event, GroupId, Instant, JobResult, Lane, NodeId, Probe, wire};
 use dwcp_wal::Lsn;
 use spin::Mutex;
@@ -35,6 +40,9 @@ const TICKS_MAX: usize = 64;
 
 /// Commands that can be looked at after they were applied.
 const LATELY: usize = 256;
+
+/// Checkpoints taken that nothing proves yet; a protocol's window has room for no more.
+const UNPROVED_MAX: usize = 4;
 
 /// What a question was: its kind rides in the token that the protocol carries.
 mod kind {
@@ -103,6 +111,10 @@ pub(crate) trait StepEngine<R> {
     fn lately(&self, index: u64) -> Option<Option<Bytes>>;
     /// Peers that need a checkpoint, since the last call.
     fn take_behind(&mut self) -> Vec<NodeId>;
+    /// The newest checkpoint that is proved, and the proof: a message of the protocol. Where peers are believed: none.
+    fn proved_checkpoint(&self) -> Option<(Checkpointed, Bytes)>;
+    /// Takes a peer's proof of a checkpoint.
+    fn learn(&mut self, now: Instant, from: NodeId, proof: &Bytes);
 }
 
 /// The driver of one protocol.
@@ -129,6 +141,20 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     checkpointing: bool,
     /// The mark written with the checkpoint under way.
     taken: Bytes,
+    /// What waits until the state may move on: a checkpoint at this very place has not begun yet.
+    stalled: VecDeque<Output<P::Message, P::Record>>,
+    /// The mark of the named checkpoint that is being written, and its work until it is handed on.
+    naming: Option<Bytes>,
+    named_work: Option<Work>,
+    /// Named checkpoints that are durable and not proved yet.
+    unproved: VecDeque<(Bytes, Checkpointed)>,
+    /// The newest that is proved.
+    proved: Option<(Bytes, Checkpointed)>,
+    compaction_due: bool,
+    #[cfg(feature = "planted-bugs")]
+    late: Option<Bytes>,
+    #[cfg(feature = "planted-bugs")]
+    late_now: bool,
     wanted: bool,
     askers: Vec<Token>,
     behind: Vec<NodeId>,
@@ -162,6 +188,16 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             deaf: None,
             checkpointing: false,
             taken: Bytes::new(),
+            stalled: VecDeque::new(),
+            naming: None,
+            named_work: None,
+            unproved: VecDeque::new(),
+            proved: None,
+            compaction_due: false,
+            #[cfg(feature = "planted-bugs")]
+            late: None,
+            #[cfg(feature = "planted-bugs")]
+            late_now: false,
             wanted: false,
             askers: Vec::new(),
             behind: Vec::new(),
@@ -206,20 +242,104 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
                     None => self.out.push(EngineOutput::Send { to, lane: Lane::Data, body }),
                 }
             }
+            Output::Refused { token, error } => self.refused(token, error),
+            Output::Behind { peer } => self.behind.push(peer),
+            Output::Blame { peer, fault } => {
+                self.seat.probe.event(&Event::PeerFaulted { from: peer, why: fault.to_string() });
+            }
+            told if self.stalled.is_empty() => {
+                let waits = self.tell(told);
+                self.stalled.extend(waits);
+            }
+            told => self.stalled.push_back(told),
+        }
+    }
+
+    /// Carries out what the state is told; gives it back if it has to wait.
+    fn tell(&mut self, output: Output<P::Message, P::Record>) -> Option<Output<P::Message, P::Record>> {
+        match output {
             Output::Decided { payload, token, .. } => self.decided(payload, token),
             Output::Readable { token } => {
                 let passes = self.is_current() || bug!(self.seat.bugs, old_barrier_passes);
                 let result = if passes { Ok(()) } else { Err(EngineError::NotLeader { leader: None }) };
                 self.out.push(EngineOutput::Barrier { token: plain(token), result });
             }
-            Output::Refused { token, error } => self.refused(token, error),
-            // Only where peers may lie.
-            Output::Checkpoint { .. } | Output::Stable { .. } => {}
-            Output::Behind { peer } => self.behind.push(peer),
-            Output::Blame { peer, fault } => {
-                self.seat.probe.event(&Event::PeerFaulted { from: peer, why: fault.to_string() });
+            Output::Checkpoint { mark } => return self.name_checkpoint(mark),
+            Output::Stable { mark } => self.note_proved(mark),
+            _ => {}
+        }
+        None
+    }
+
+    /// Goes on with what has waited, as far as it may.
+    fn tell_stalled(&mut self) {
+        while let Some(output) = self.stalled.pop_front() {
+            if let Some(waits) = self.tell(output) {
+                self.stalled.push_front(waits);
+                return;
             }
         }
+    }
+
+    /// Begins the checkpoint that the protocol has named, at the place the state is at now.
+    fn name_checkpoint(&mut self, mark: Bytes) -> Option<Output<P::Message, P::Record>> {
+        if !self.is_current() {
+            // Behind the seal nothing is left to vouch for.
+            return None;
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.seat.bugs.named_checkpoint_late && !std::mem::take(&mut self.late_now) {
+            self.late = Some(mark);
+            return None;
+        }
+        if self.checkpointing {
+            self.seat.probe.reachable("chain.waited_for_a_checkpoint");
+            return Some(Output::Checkpoint { mark });
+        }
+        self.taken = mark.clone();
+        let record = self.seat.tail.with(|tail| {
+            tail.inner = mark.clone();
+            tail.encode()
+        });
+        let mut machine = self.seat.machine.lock();
+        machine.record(record);
+        let Some(work) = machine.checkpoint_with_digest() else {
+            // Another one is being written: the end of its job is what is waited for.
+            return Some(Output::Checkpoint { mark });
+        };
+        drop(machine);
+        (self.checkpointing, self.naming, self.named_work) = (true, Some(mark), Some(work));
+        None
+    }
+
+    /// A checkpoint of this node's is proved: peers may be given it, older ones and the log below may go.
+    fn note_proved(&mut self, mark: Bytes) {
+        let known = self.unproved.iter().find(|(m, _)| *m == mark).map(|(_, c)| c.clone());
+        let found = known.or_else(|| {
+            // Taken by an earlier lifetime, or a peer's.
+            let mut machine = self.seat.machine.lock();
+            let current = machine.current_checkpoint()?;
+            let record = ChainRecord::decode(&current.engine_record).ok()??;
+            (record.spec.epoch == self.spec.epoch && record.inner == mark).then(|| machine.hold())?;
+            Some(current)
+        });
+        let Some(found) = found else { return };
+        self.seat.probe.reachable("chain.checkpoint_proved");
+        self.seat.machine.lock().release_before(found.at);
+        self.unproved.retain(|(_, c)| c.at > found.at);
+        self.proved = Some((mark, found));
+        self.compaction_due = true;
+    }
+
+    /// A checkpoint that the protocol named is durable.
+    fn vouch(&mut self, now: Instant, mark: Bytes, done: Checkpointed, digest: [u8; 32]) {
+        self.seat.machine.lock().hold();
+        self.unproved.push_back((mark.clone(), done));
+        if self.unproved.len() > UNPROVED_MAX {
+            self.unproved.pop_front();
+        }
+        let digest = if bug!(self.seat.bugs, digest_unseen) { [0; 32] } else { digest };
+        self.step(now, Input::Vouched { mark, digest });
     }
 
     /// A message in bytes; what goes to several peers is encoded once.
@@ -262,6 +382,13 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         }
         match payload {
             Payload::Blank => {}
+            Payload::Command(command) if P::LIARS && !self.seat.machine.lock().understands(&command) => {
+                self.seat.probe.reachable("chain.unknown_command_void");
+                if let Some(token) = token {
+                    let why = "a command of a newer format: under pbft all members run one version";
+                    self.refused(token, EngineError::Refused(why.into()));
+                }
+            }
             Payload::Command(command) => {
                 self.applied += 1;
                 if bug!(self.seat.bugs, void_applied) && !self.is_current() {
@@ -275,7 +402,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
                     self.out.push(EngineOutput::Proposed { token: plain(token), result });
                 }
             }
-            Payload::Seal(next) => self.sealed(&next, token),
+            Payload::Seal(seal) => self.sealed(&seal, token),
         }
     }
 
@@ -292,12 +419,12 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         next.filter(|n| n.follows(self.spec.epoch).is_ok())
     }
 
-    fn sealed(&mut self, next: &Bytes, token: Option<Token>) {
-        if self.protocol.successor(next).is_some_and(|next| !Spec::is_readable(&next)) {
+    fn sealed(&mut self, seal: &Bytes, token: Option<Token>) {
+        if self.protocol.successor(seal).is_some_and(|next| !Spec::is_readable(&next)) {
             // Those who can read it leave the epoch here.
-            return self.seat.tail.lose(crate::lens::unreadable(self.spec.epoch, next));
+            return self.seat.tail.lose(crate::lens::unreadable(self.spec.epoch, seal));
         }
-        let Some(next) = self.successor(next) else {
+        let Some(next) = self.successor(seal) else {
             // Equal on all members: who proposed it learns that it was nothing.
             if let Some(token) = token {
                 self.refused(
@@ -310,7 +437,8 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         self.sealed = true;
         self.applied += 1;
         let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
-        let record = self.seat.tail.get().next(next, at.index);
+        let signed = if P::LIARS { seal.clone() } else { Bytes::new() };
+        let record = self.seat.tail.get().next(next, at.index, signed);
         self.seat.machine.lock().note(at, Some(record.encode()));
         self.remember(None);
         self.seat.tail.set(record);
@@ -355,8 +483,12 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     fn checkpoint(&mut self) -> Option<Work> {
         let (bytes, records) = self.journal.grown();
         let (max_records, max_bytes) = self.seat.snapshot_after;
-        let grown = (max_records > 0 && records >= max_records) || (max_bytes > 0 && bytes >= max_bytes);
-        if self.checkpointing || self.deaf.is_some() || !(self.wanted || grown) || !self.is_current() {
+        let grown = !P::LIARS
+            && ((max_records > 0 && records >= max_records) || (max_bytes > 0 && bytes >= max_bytes));
+        let now = self.wanted || grown;
+        // What has waited makes the protocol's mark another place's than the state's.
+        let apart = !self.stalled.is_empty();
+        if self.checkpointing || apart || self.deaf.is_some() || !now || !self.is_current() {
             return None;
         }
         self.wanted = false;
@@ -377,6 +509,24 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             self.answer_askers(&Ok(()));
         }
         work
+    }
+
+    /// What has waited is in the state that came in its place.
+    fn outlive_stalled(&mut self) {
+        for output in std::mem::take(&mut self.stalled) {
+            match output {
+                Output::Decided { token: Some(token), .. } => self.refused(token, EngineError::Unknown),
+                readable @ Output::Readable { .. } => drop(self.tell(readable)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Shortens the log, if it is time: between two steps, when all that was put out is appended.
+    fn compact(&mut self) {
+        if self.deaf.is_none() && std::mem::take(&mut self.compaction_due) {
+            self.journal.compact(&self.protocol.compact());
+        }
     }
 
     fn answer_askers(&mut self, result: &Result<(), EngineError>) {
@@ -449,24 +599,38 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     }
     fn checkpoint_done(&mut self, now: Instant, result: JobResult) -> Result<(), String> {
         self.checkpointing = false;
-        let done = self.seat.machine.lock().checkpoint_done(result)?;
+        let naming = self.naming.take();
+        let mut machine = self.seat.machine.lock();
+        let done = machine.checkpoint_done(result)?;
+        let digest = machine.digest();
+        drop(machine);
         let (group, index) = (self.seat.group, done.at.index);
         self.seat.probe.event(&Event::SnapshotTaken { group, index });
         let record = ChainRecord::decode(&done.engine_record)?;
         // A peer's checkpoint may have been swapped in meanwhile: its mark is none that this protocol gave.
         let own = |r: &ChainRecord| r.spec.epoch == self.spec.epoch && r.inner == self.taken;
         if let Some(record) = record.filter(own) {
-            self.step(now, Input::Checkpointed { mark: record.inner });
-            if self.deaf.is_none() {
-                self.journal.compact(&self.protocol.compact());
+            match naming.zip(digest) {
+                Some((mark, digest)) if record.inner == mark => self.vouch(now, mark, done, digest),
+                // A peer's state has taken its place meanwhile.
+                Some(_) => {}
+                None => self.step(now, Input::Checkpointed { mark: record.inner }),
             }
+            self.compaction_due |= !P::LIARS && self.deaf.is_none();
         }
+        self.compact();
+        self.tell_stalled();
         self.answer_askers(&Ok(()));
         Ok(())
     }
     fn admits(&self, mark: &Bytes) -> bool {
         // The state's digest counts only where peers may lie; no such protocol is driven here.
-        self.deaf.is_none() && self.protocol.admits(mark, &[0; 32])
+        let admits = if P::LIARS {
+            self.protocol.proved(mark).is_some()
+        } else {
+            self.protocol.admits(mark, &[0; 32])
+        };
+        self.deaf.is_none() && admits
     }
     fn deafen(&mut self, now: Instant, deaf: bool) {
         if deaf {
@@ -478,6 +642,9 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     fn installed(&mut self, now: Instant, mark: &Bytes) {
         self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index);
         self.lately.clear();
+        (self.proved, self.naming) = (None, None);
+        self.unproved.clear();
+        self.outlive_stalled();
         let waiting = self.deaf.take();
         self.step(now, Input::Installed { mark: mark.clone() });
         self.deaf = waiting;
@@ -488,6 +655,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         now: Instant,
         out: &mut Vec<EngineOutput<SM::Response>>,
     ) -> (Option<Instant>, Option<Work>) {
+        self.tell_stalled();
         self.persisted(now);
         for token in std::mem::take(&mut self.reads) {
             self.step(now, Input::Read(token));
@@ -498,7 +666,14 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
             self.step(now, Input::Tick);
             ticks += 1;
         }
-        let work = self.checkpoint();
+        #[cfg(feature = "planted-bugs")]
+        if let Some(mark) = self.late.take_if(|_| !self.checkpointing) {
+            self.late_now = true;
+            let waits = self.name_checkpoint(mark);
+            self.stalled.extend(waits);
+        }
+        let work = self.named_work.take().or_else(|| self.checkpoint());
+        self.compact();
         self.tell_leader();
         out.append(&mut self.out);
         let wake = Some(self.protocol.wake_at()).filter(|at| *at != Instant::FAR && self.deaf.is_none());
@@ -514,5 +689,13 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     }
     fn take_behind(&mut self) -> Vec<NodeId> {
         std::mem::take(&mut self.behind)
+    }
+    fn proved_checkpoint(&self) -> Option<(Checkpointed, Bytes)> {
+        let (mark, checkpoint) = self.proved.as_ref()?;
+        let proof = self.protocol.proof(mark)?;
+        Some((checkpoint.clone(), wire::encode(&proof).into()))
+    }
+    fn learn(&mut self, now: Instant, from: NodeId, proof: &Bytes) {
+        self.message(now, from, proof);
     }
 }

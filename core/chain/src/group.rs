@@ -9,7 +9,9 @@ use crate::lens::Lens;
 use crate::manifest::{Manifest, Slot};
 use crate::record::{ChainRecord, Past, Tail, outer, term};
 use crate::spec::{EngineKind, Spec, times};
+use crate::trust::Wish;
 use bytes::Bytes;
+use dwcp_consensus::pbft::Pbft;
 use dwcp_consensus::quorum::System;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::step::Protocol;
@@ -39,11 +41,23 @@ pub struct ChainConfig {
     pub genesis: Option<Spec>,
     /// Whom to ask for state while no members are known.
     pub known: Vec<NodeId>,
+    /// This node's key, without which it takes no part in an epoch whose members may lie.
+    pub secret: Option<Secret>,
     /// By what the engine and its leader are chosen; `None`: by operators only.
     pub policy: Option<Policy>,
     /// Known bugs, for the simulator's own test.
     #[cfg(feature = "planted-bugs")]
     pub bugs: crate::ChainBugs,
+}
+
+/// The secret of a node's consensus key: an Ed25519 seed, the world's to give. It is printed nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// How a group is doing, in brief.
@@ -127,7 +141,9 @@ pub struct ChainGroup<SM: StateMachine> {
     /// Transfers begun.
     pub(crate) fetches: u64,
     /// Begun for peers.
-    pub(crate) serving: BTreeMap<NodeId, Checkpointed>,
+    pub(crate) serving: BTreeMap<NodeId, (Checkpointed, Bytes)>,
+    /// A switch that waits for the members' keys.
+    pub(crate) wish: Option<Wish>,
     pub(crate) beacon_at: Instant,
     /// When to form a Raft epoch in the first leader's place.
     pub(crate) form_at: Option<Instant>,
@@ -189,6 +205,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             fetch: None,
             fetches: 0,
             serving: BTreeMap::new(),
+            wish: None,
             beacon_at: Instant::ZERO,
             form_at: None,
             stuck: (0, 0),
@@ -251,7 +268,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             EngineKind::Raft => {
                 spec.members.nodes.contains_key(&me) || spec.epoch == 0 || !record.inner.is_empty()
             }
-            EngineKind::Paxos | EngineKind::EPaxos => votes,
+            EngineKind::Paxos | EngineKind::EPaxos | EngineKind::Pbft => votes,
         };
         let running = if part {
             let (slot, silent) = self.slot(&spec, next_slot);
@@ -346,6 +363,14 @@ impl<SM: StateMachine> ChainGroup<SM> {
                 let config = settings.check().map_err(|e| e.to_string())?;
                 self.start_step::<epaxos::Epaxos>(now, record, slot, log, seat, config)
             }
+            EngineKind::Pbft => match self.member_config(spec) {
+                Some(config) => self.start_step::<Pbft>(now, record, slot, log, seat, config),
+                None => {
+                    // What it holds is not what the epoch knows of it: it could say nothing that is believed.
+                    self.probe.reachable("chain.silent_for_another_key");
+                    Ok(Running::Aside { silent: true })
+                }
+            },
         }
     }
 
@@ -521,7 +546,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             }
             Some((Running::Step(step), spec)) => {
                 let s = step.standing();
-                let leaderless = engine == EngineKind::EPaxos;
+                let leaderless = engine.serves_everywhere();
                 let me = Some(self.me());
                 Brief {
                     role: s.role,

@@ -40,6 +40,27 @@ pub struct Switch {
     pub quorums: Option<System>,
     /// Who leads first; `None`: who leads now.
     pub first: Option<NodeId>,
+    /// Of an epoch whose members may lie: the public half of the key that ends it.
+    #[serde(default)]
+    pub operator: Option<[u8; 32]>,
+    /// To leave such an epoch: the seal, signed by its operator (`dwcp_consensus::pbft::seal`).
+    #[serde(default)]
+    pub signed: Option<Bytes>,
+}
+
+impl Switch {
+    /// The epoch that this switch makes follow `current`, with these members and this first leader.
+    #[must_use]
+    pub fn next(&self, current: &Spec, members: Members, first: Option<NodeId>) -> Spec {
+        Spec {
+            epoch: current.epoch + 1,
+            engine: self.engine,
+            quorums: self.quorums.clone(),
+            first: self.first.or(first).filter(|f| members.voters.contains(f)),
+            members,
+            distrust: None,
+        }
+    }
 }
 
 /// What a job of the chain is for.
@@ -47,7 +68,7 @@ pub(crate) enum Purpose {
     /// A driver's checkpoint.
     Checkpoint { epoch: u32 },
     /// A piece for a peer.
-    Part { to: NodeId, checkpoint: dwcp_consensus::Checkpointed, cursor: Bytes },
+    Part { to: NodeId, checkpoint: dwcp_consensus::Checkpointed, cursor: Bytes, proof: Bytes },
     /// A piece of a peer's is taken in, by this transfer.
     Install { transfer: u64 },
     /// All pieces are swapped in.
@@ -247,9 +268,10 @@ impl<SM: StateMachine> ChainHost<SM> {
     /// See [`dwcp_consensus::Engine::transfer_leader`].
     pub fn transfer_leader(&mut self, now: Now, id: GroupId, token: Token, to: NodeId) -> bool {
         let result = |error| EngineOutput::Done { token, result: Err(error) };
-        if self.groups.get(&id).is_some_and(|g| g.spec().engine == EngineKind::EPaxos) {
-            let why = "under epaxos every member serves: there is no leader to move";
-            self.out.push((id, result(EngineError::Refused(why.into()))));
+        let engine = self.groups.get(&id).map(|g| g.spec().engine);
+        if let Some(engine) = engine.filter(|e| e.serves_everywhere()) {
+            let why = format!("under {engine} every member serves: there is no leader to move");
+            self.out.push((id, result(EngineError::Refused(why))));
             return true;
         }
         let ask = |raft: &mut RaftHost<Lens<SM>>, slot: GroupId| {
@@ -279,13 +301,13 @@ impl<SM: StateMachine> ChainHost<SM> {
             self.out.push((id, EngineOutput::Done { token, result }));
             return true;
         }
-        let next = Spec {
-            epoch: spec.epoch + 1,
-            engine: switch.engine,
-            first: switch.first.or_else(|| self.brief(id).leader).filter(|f| members.voters.contains(f)),
-            members,
-            quorums: switch.quorums,
-        };
+        if spec.engine == EngineKind::Pbft {
+            return self.seal_signed(id, token, &switch);
+        }
+        let next = switch.next(&spec, members, self.brief(id).leader);
+        if switch.engine == EngineKind::Pbft {
+            return self.ask_for_keys(id, token, next, switch.operator);
+        }
         let checked = admissible(&next).map(|()| next);
         self.seal(id, token, checked)
     }
@@ -299,10 +321,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         self.ask(id, ask, |step| step.snapshot(asked), result)
     }
 
-    fn seal(&mut self, id: GroupId, token: Token, next: Result<Spec, EngineError>) -> bool {
+    pub(crate) fn seal(&mut self, id: GroupId, token: Token, next: Result<Spec, EngineError>) -> bool {
+        self.seal_bytes(id, token, next.map(|next| next.encode()))
+    }
+
+    pub(crate) fn seal_bytes(&mut self, id: GroupId, token: Token, seal: Result<Bytes, EngineError>) -> bool {
         let result = |error| EngineOutput::Done { token, result: Err(error) };
-        let bytes = match next {
-            Ok(next) => next.encode(),
+        let bytes = match seal {
+            Ok(bytes) => bytes,
             Err(error) => {
                 self.out.push((id, result(error)));
                 return true;
@@ -542,7 +568,7 @@ impl<SM: StateMachine> ChainHost<SM> {
 }
 
 /// What Raft can't begin with.
-fn admissible(next: &Spec) -> Result<(), EngineError> {
+pub(crate) fn admissible(next: &Spec) -> Result<(), EngineError> {
     next.check().map_err(|e| EngineError::Refused(e.to_string()))?;
     let learners = next.members.nodes.len() > next.members.voters.len();
     if next.engine == EngineKind::Raft && learners {

@@ -26,6 +26,7 @@
 //! | `group`, `host` | a group's epochs; what a node calls |
 //! | `adapt` | what the network shows, and what the selection makes of it |
 //! | `company`, `fetch` | beacons, checkpoints to and from peers, epochs let go |
+//! | `trust` | epochs whose members may lie: keys, proofs of peers' states, operators' seals |
 //! | `message` | what goes over the wire |
 //!
 //! **Invariants.**
@@ -44,8 +45,7 @@
 //! node asks again what was certainly not done, and sessions make the rest harmless. *Starting the next epoch before
 //! its seal is decided*: a leader named in the seal needs one round trip, the same that the warm start would save.
 //!
-//! **Not yet.** PBFT as an epoch's engine (its members need keys of their own); sealing out of band when an epoch has
-//! lost its quorum.
+//! **Not yet.** Sealing out of band when an epoch has lost its quorum.
 
 mod adapt;
 mod bugs;
@@ -62,11 +62,13 @@ mod record;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 #[cfg(feature = "planted-bugs")]
 pub use bugs::ChainBugs;
-pub use group::{Brief, ChainConfig, ChainGroup};
+pub use group::{Brief, ChainConfig, ChainGroup, Secret};
 pub use host::{ChainHost, Switch};
 pub use manifest::{Found, end_unknown_slots};
 pub use record::{ChainRecord, Past, covers};
-pub use spec::{EngineKind, Spec, SpecError};
+pub use spec::{Distrust, EngineKind, INTERVAL_MAX, Spec, SpecError};
+pub use trust::interval;

@@ -53,9 +53,18 @@ pub(crate) enum ChainMessage {
         cursor: Bytes,
         /// The piece.
         piece: Piece,
+        /// What proves the checkpoint, where members may lie; else empty.
+        proof: Bytes,
     },
     /// Not now: ask again, or somebody else.
     Later,
+    /// Tell me your public key: the next epoch is to be one in which members may lie.
+    KeyWanted,
+    /// The public half of my key.
+    Key {
+        /// It.
+        public: [u8; 32],
+    },
 }
 
 /// A body taken apart.

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 16;
 const TERM_BITS: u32 = 40;
 
 /// An epoch that has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Past {
     /// Its number.
     pub epoch: u32,
@@ -25,6 +25,10 @@ pub struct Past {
     pub base: u64,
     /// The index of its seal.
     pub sealed: u64,
+    /// The seal itself, where members might lie and an operator had to sign it; else empty. It convinces whoever was left
+    /// behind in that epoch.
+    #[serde(default)]
+    pub seal: Bytes,
 }
 
 /// The tail of the chain, as of the last index applied. The state machine stores it without looking inside.
@@ -68,12 +72,12 @@ impl ChainRecord {
         }
         Ok(Some(record))
     }
-    /// The record of the next epoch, which begins behind `sealed`.
+    /// The record of the next epoch, which begins behind `sealed`; `seal` is what its end was signed with, if it had to be.
     #[must_use]
-    pub fn next(&self, spec: Spec, sealed: u64) -> Self {
+    pub fn next(&self, spec: Spec, sealed: u64, seal: Bytes) -> Self {
         let Spec { epoch, engine, .. } = self.spec;
         let mut past = self.past.clone();
-        past.push(Past { epoch, engine, base: self.base, sealed });
+        past.push(Past { epoch, engine, base: self.base, sealed, seal });
         let extra = past.len().saturating_sub(REMEMBERED);
         past.drain(..extra);
         Self { spec, base: sealed, past, inner: Bytes::new() }
@@ -232,7 +236,7 @@ mod tests {
         let first = ChainRecord::genesis(Spec::default());
         let at = Position { term: 7, index: 30 };
         assert_eq!((first.outer(at), first.inner(at)), (at, Some(at)), "the first epoch's are the chain's");
-        let second = first.next(Spec { epoch: 1, ..Spec::default() }, 30);
+        let second = first.next(Spec { epoch: 1, ..Spec::default() }, 30, Bytes::new());
         let here = Position { term: 2, index: 5 };
         let out = second.outer(here);
         assert_eq!(out.index, 35);
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_record_survives_and_junk_does_not() {
-        let record = ChainRecord::genesis(Spec::default()).next(Spec::default(), 9);
+        let record = ChainRecord::genesis(Spec::default()).next(Spec::default(), 9, Bytes::new());
         assert_eq!(ChainRecord::decode(&record.encode()), Ok(Some(record)));
         assert_eq!(ChainRecord::decode(b""), Ok(None));
         assert!(ChainRecord::decode(&[255; 9]).is_err());

@@ -1,12 +1,13 @@
 //! What an epoch is: its engine, its members, its quorums. It travels inside the seal that begins it.
 
 use bytes::Bytes;
-use dwcp_consensus::paxos;
 use dwcp_consensus::quorum::{Needs, Refusal, System, admit};
 use dwcp_consensus::{MemberChange, Members};
+use dwcp_consensus::{paxos, pbft};
 use dwcp_env::bound::VOTERS_MAX;
-use dwcp_env::{NodeId, wire};
+use dwcp_env::{GroupId, NodeId, wire};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -22,11 +23,13 @@ pub enum EngineKind {
     Paxos,
     /// EPaxos: every member proposes.
     EPaxos,
+    /// PBFT: up to f of 3f + 1 members may lie.
+    Pbft,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Raft, Self::Paxos, Self::EPaxos];
+    pub const ALL: [Self; 4] = [Self::Raft, Self::Paxos, Self::EPaxos, Self::Pbft];
     /// As it is written in configurations and on command lines.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -34,7 +37,13 @@ impl EngineKind {
             Self::Raft => "raft",
             Self::Paxos => "paxos",
             Self::EPaxos => "epaxos",
+            Self::Pbft => "pbft",
         }
+    }
+    /// Whether every member takes its own clients' commands, whoever orders them.
+    #[must_use]
+    pub const fn serves_everywhere(self) -> bool {
+        matches!(self, Self::EPaxos | Self::Pbft)
     }
 }
 
@@ -48,8 +57,26 @@ impl FromStr for EngineKind {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|k| k.name() == s);
-        found.ok_or_else(|| format!("{s:?} is no engine; there are raft, paxos and epaxos"))
+        found.ok_or_else(|| format!("{s:?} is no engine; there are raft, paxos, epaxos and pbft"))
     }
+}
+
+/// Places of the order from one checkpoint to the next under PBFT, at most: half of its window.
+pub const INTERVAL_MAX: u64 = pbft::config::WINDOW_MAX / 2;
+
+/// What members that may lie need: keys, equal on all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Distrust {
+    /// The operator's public Ed25519 key: the epoch ends by a seal under it, and by no other.
+    pub operator: [u8; 32],
+    /// Each voter's public key (`dwcp_consensus::pbft::keys`).
+    pub public: BTreeMap<NodeId, [u8; 32]>,
+    /// A checkpoint is due each so many places of the order.
+    pub interval: u64,
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Why an epoch can't be.
@@ -81,6 +108,26 @@ pub enum SpecError {
     /// Members of an epoch are the new ones and no others.
     #[error("an epoch begins with one set of voters, not between two")]
     Joint,
+    /// Too few to bear a liar.
+    #[error(
+        "pbft needs 4 members to bear one liar (3f + 1 for f), and there are {0}: add members first (`dwcp member add`)"
+    )]
+    Few(usize),
+    /// Keys of members are not known, or are none.
+    #[error("the consensus keys of {} are not known, or are none: are these nodes up, and of this version?", names(.0))]
+    Keys(Vec<NodeId>),
+    /// The operator's key is missing or none.
+    #[error(
+        "an epoch under pbft ends by its operator's signature: give the public half of an Ed25519 key (`--operator FILE`; \
+             `dwcp consensus keygen FILE` makes one)"
+    )]
+    Operator,
+    /// How often a checkpoint is due.
+    #[error("a checkpoint is due each 1 to {INTERVAL_MAX} places of the order, not each {0}")]
+    Interval(u64),
+    /// Keys where members are believed.
+    #[error("{0} believes its members: keys belong to pbft")]
+    Believed(EngineKind),
     /// A change that changes nothing or can't be.
     #[error("{0}")]
     Change(String),
@@ -99,6 +146,9 @@ pub struct Spec {
     pub quorums: Option<System>,
     /// Who leads first, if it can.
     pub first: Option<NodeId>,
+    /// Keys, where members may lie; `None` where they are believed.
+    #[serde(default)]
+    pub distrust: Option<Distrust>,
 }
 
 impl Spec {
@@ -145,6 +195,7 @@ impl Spec {
         if let Some(first) = self.first.filter(|f| !voters.contains(f)) {
             return Err(SpecError::First(first));
         }
+        self.check_distrust()?;
         match (&self.quorums, self.engine) {
             (None, _) => Ok(()),
             (Some(system), EngineKind::Paxos) => {
@@ -153,6 +204,38 @@ impl Spec {
             }
             (Some(_), engine) => Err(SpecError::Quorums(engine)),
         }
+    }
+    fn check_distrust(&self) -> Result<(), SpecError> {
+        let voters = &self.members.voters;
+        let distrust = match (&self.distrust, self.engine) {
+            (None, EngineKind::Pbft) => &Distrust::default(),
+            (Some(distrust), EngineKind::Pbft) => distrust,
+            (Some(_), engine) => return Err(SpecError::Believed(engine)),
+            (None, _) => return Ok(()),
+        };
+        if voters.len() < 4 {
+            return Err(SpecError::Few(voters.len()));
+        }
+        if !pbft::keys::is_public(&distrust.operator) {
+            return Err(SpecError::Operator);
+        }
+        let known = |v: &NodeId| distrust.public.get(v).is_some_and(pbft::keys::is_public);
+        let mut wrong: Vec<NodeId> = voters.iter().filter(|v| !known(v)).copied().collect();
+        wrong.extend(distrust.public.keys().filter(|n| !voters.contains(n)));
+        if !wrong.is_empty() {
+            return Err(SpecError::Keys(wrong));
+        }
+        match distrust.interval {
+            1..=INTERVAL_MAX => Ok(()),
+            interval => Err(SpecError::Interval(interval)),
+        }
+    }
+    /// Names the epoch of a group to those who sign: nothing signed in one counts in another.
+    #[must_use]
+    pub fn realm(&self, group: GroupId) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("dwcp 2026-11 epoch of a group");
+        hasher.update(&group.0.to_le_bytes()).update(&self.encode());
+        hasher.finalize().into()
     }
     /// Whether it may follow an epoch.
     ///
@@ -175,6 +258,13 @@ impl Spec {
     /// # Errors
     /// Why the change can't be.
     pub fn changed(&self, change: MemberChange) -> Result<Self, SpecError> {
+        if self.engine == EngineKind::Pbft {
+            return Err(SpecError::Change(
+                "the members of an epoch under pbft are fixed by the keys it was begun with: switch to another engine, signed by \
+                 the operator, change them there, and switch back"
+                    .into(),
+            ));
+        }
         let mut next = Self { epoch: self.epoch + 1, first: None, ..self.clone() };
         let members = &mut next.members;
         match change {

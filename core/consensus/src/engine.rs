@@ -222,6 +222,28 @@ pub trait StateMachine: Send + 'static {
     /// # Errors
     /// Why the checkpoint is not durable; the node stops.
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String>;
+    /// As [`StateMachine::checkpoint`], even if nothing new is to be written; when it is durable, its digest is known
+    /// ([`StateMachine::digest`]). `None` only while another one is under way, or if it can't be done at all.
+    fn checkpoint_with_digest(&mut self) -> Option<Work> {
+        None
+    }
+    /// The digest of the newest durable checkpoint, if it was asked for: equal wherever the same commands were applied
+    /// and the same records noted, and nowhere else.
+    fn digest(&self) -> Option<[u8; 32]> {
+        None
+    }
+    /// The newest durable checkpoint stays readable, newer ones notwithstanding, until one that is held later is
+    /// released up to it. In memory only: a restart forgets it.
+    fn hold(&mut self) {}
+    /// Held checkpoints before this place are let go.
+    fn release_before(&mut self, at: Position) {
+        let _ = at;
+    }
+    /// Whether this build knows what the command says. Where peers may lie an unknown one is void.
+    fn understands(&self, command: &Bytes) -> bool {
+        let _ = command;
+        true
+    }
     /// The newest durable checkpoint, to be sent to a peer.
     fn current_checkpoint(&self) -> Option<Checkpointed>;
     /// Work that reads the piece of the newest checkpoint after `cursor` (empty: from the start).
@@ -239,6 +261,10 @@ pub trait StateMachine: Send + 'static {
     fn install_over(&mut self) {}
     /// Starts receiving a checkpoint: forgets any half-received one.
     fn begin_install(&mut self, incoming: Checkpointed);
+    /// What comes is swapped in only if this is its digest.
+    fn expect_digest(&mut self, digest: [u8; 32]) {
+        let _ = digest;
+    }
     /// Work that takes one piece, in order. The result is a boxed `Result<(), String>`.
     fn install_piece(&mut self, piece: Bytes) -> Work;
     /// Work that checks and swaps in the received checkpoint. The result goes to

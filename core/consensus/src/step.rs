@@ -232,6 +232,9 @@ pub type Outputs<P> = Vec<Output<<P as Protocol>::Message, <P as Protocol>::Reco
 
 /// A protocol of agreement for one epoch of one group on one node.
 pub trait Protocol: Clone + Hash + Debug + Sized {
+    /// Whether peers may lie: it names the places of checkpoints ([`Output::Checkpoint`]), and none else counts.
+    const LIARS: bool = false;
+
     /// Who it is, with whom, under which quorums, and its times. Checked when built.
     type Config: Clone + Debug;
     /// What members tell each other.
@@ -274,6 +277,20 @@ pub trait Protocol: Clone + Hash + Debug + Sized {
     fn admits(&self, mark: &Bytes, digest: &[u8; 32]) -> bool {
         let _ = (mark, digest);
         true
+    }
+
+    /// What convinces a peer of the checkpoint with this mark: handed to its protocol as a message before it is asked
+    /// [`Protocol::proved`]. `None` where peers are believed, or where nothing proves it (yet).
+    fn proof(&self, mark: &Bytes) -> Option<Self::Message> {
+        let _ = mark;
+        None
+    }
+
+    /// The digest that the state of a peer's checkpoint with this mark must have, if it would be admitted with it. `None` where
+    /// peers are believed, or where nothing proves it (yet).
+    fn proved(&self, mark: &Bytes) -> Option<[u8; 32]> {
+        let _ = mark;
+        None
     }
 
     /// Records from which [`Protocol::recover`], with the newest mark checkpointed, makes the durable

@@ -234,6 +234,8 @@ pub enum Answer {
 pub struct ConsensusStatus {
     /// Which node says so.
     pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
     /// The epoch its state is in.
     pub spec: Spec,
     /// The index of the seal that began it; 0 for the first.

@@ -183,6 +183,7 @@ impl Node {
             raft,
             genesis: spec.and_then(GroupSpec::genesis),
             known,
+            secret: self.config.secret.clone(),
             policy: self.config.policy.clone(),
             #[cfg(feature = "planted-bugs")]
             bugs: self.config.bugs.chain,
@@ -221,7 +222,8 @@ impl GroupSpec {
     /// Its first epoch, on those that form it.
     fn genesis(&self) -> Option<Spec> {
         let members = self.initial.clone()?;
-        Some(Spec { members, engine: self.engine, ..Spec::default() })
+        let distrust = self.distrust.clone().filter(|_| self.engine == EngineKind::Pbft);
+        Some(Spec { members, engine: self.engine, distrust, ..Spec::default() })
     }
     /// Who else is known to have it.
     fn peers(&self, me: NodeId) -> impl Iterator<Item = NodeId> {

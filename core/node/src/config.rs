@@ -3,7 +3,7 @@
 //! Two kinds of settings. *Cluster-wide* ones (cluster, groups, timing) must agree on all nodes;
 //! *per process* ones (sizes, caches) are free. None changes while the node runs.
 
-use dwcp_chain::EngineKind;
+use dwcp_chain::{Distrust, EngineKind, Secret};
 use dwcp_consensus::Members;
 use dwcp_consensus::select::Policy;
 use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
@@ -20,6 +20,9 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// The groups it hosts.
     pub groups: Vec<GroupSpec>,
+    /// This node's consensus key, kept by its world for as long as its name: without one it takes no part in epochs whose members
+    /// may lie.
+    pub secret: Option<Secret>,
     /// By what the strong keyspaces' engines and leaders are chosen, the same on all nodes; `None`: by operators only.
     pub policy: Option<Policy>,
     /// The eventual keyspaces it takes part in. Each names a strong one of `groups`, which holds its roster.
@@ -45,6 +48,8 @@ pub struct GroupSpec {
     pub keyspace: String,
     /// The engine of its first epoch, the same on all nodes; later ones are the group's own decision.
     pub engine: EngineKind,
+    /// The keys of its first epoch, if that is one whose members may lie.
+    pub distrust: Option<Distrust>,
     /// Who forms it, the same on all of them; `None` on a node that joins a formed one.
     pub initial: Option<Members>,
     /// Whom to ask for what was lost to the disk, should the members be lost with it.
@@ -98,6 +103,7 @@ impl NodeConfig {
             cluster,
             node,
             groups: Vec::new(),
+            secret: None,
             policy: None,
             eventual: Vec::new(),
             engine: GroupConfig::wan(node),

@@ -42,7 +42,7 @@ pub use boot::BootError;
 #[cfg(feature = "planted-bugs")]
 pub use config::NodeBugs;
 pub use config::{GroupSpec, NodeConfig};
-pub use dwcp_chain::{EngineKind, Spec, Switch};
+pub use dwcp_chain::{Distrust, EngineKind, Secret, Spec, Switch, interval};
 pub use look::Sight;
 pub use node::Node;
 pub use peer::{Call, PeerMessage};

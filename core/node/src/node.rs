@@ -8,7 +8,7 @@ use crate::peer::{About, Body, PeerMessage, engine_body, parse};
 use crate::question::Questions;
 use crate::serve::NodeJob;
 use bytes::Bytes;
-use dwcp_chain::{ChainHost, EngineKind};
+use dwcp_chain::ChainHost;
 use dwcp_consensus::{EngineError, EngineOutput, Token};
 use dwcp_env::contract::Stopped;
 use dwcp_env::{
@@ -373,7 +373,7 @@ impl Node {
         let leads = |id: GroupId| {
             let brief = self.host.brief(id);
             // Where every member serves there is nothing to hand over.
-            brief.leader == Some(me) && brief.engine != EngineKind::EPaxos
+            brief.leader == Some(me) && !brief.engine.serves_everywhere()
         };
         let led = self.groups.keys().filter(|id| leads(**id));
         led.filter_map(|id| {

@@ -125,6 +125,7 @@ impl Node {
         let (base, past) = g.history();
         Some(ConsensusStatus {
             node: self.config.node,
+            group,
             spec: Spec { members: self.host.members(group), ..g.spec() },
             base,
             past,

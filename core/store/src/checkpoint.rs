@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// The format of the file and of checkpoints in flight.
 pub(crate) const FORMAT: u32 = 1;
 /// What simulation believes a checkpoint costs for each row, and at all.
-const COST_PER_ROW: Duration = Duration::micros(3);
+pub(crate) const COST_PER_ROW: Duration = Duration::micros(3);
 const COST_BASE: Duration = Duration::micros(200);
 
 /// The one row that says what the others mean.

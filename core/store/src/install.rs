@@ -4,6 +4,7 @@
 //! the disk and checked row by row. A crash at any instant leaves the old file or the new one.
 
 use crate::current;
+use crate::digest::{Digest, digest};
 use crate::error::StoreError;
 use crate::piece::Assembler;
 use crate::record::REV_BYTES;
@@ -20,6 +21,8 @@ pub(crate) struct Installer {
     storage: Arc<dyn Storage>,
     incoming: Checkpointed,
     pieces: Assembler,
+    /// What its digest must be, if that is known.
+    expected: Option<Digest>,
     /// The new file; made with the first piece.
     file: Option<Arc<TableFile>>,
     /// A piece was refused, or the disk failed: nothing more is taken.
@@ -30,13 +33,18 @@ pub(crate) struct Installer {
 pub(crate) struct Installed {
     pub(crate) data: Data,
     pub(crate) view: View,
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Installer {
     /// Nothing received yet.
     pub(crate) fn new(options: StoreOptions, storage: Arc<dyn Storage>, incoming: Checkpointed) -> Self {
         let pieces = Assembler::new(&incoming);
-        Self { options, storage, incoming, pieces, file: None, failed: None }
+        Self { options, storage, incoming, pieces, expected: None, file: None, failed: None }
+    }
+    /// It is taken only with this digest.
+    pub(crate) const fn expect(&mut self, digest: Digest) {
+        self.expected = Some(digest);
     }
     /// Takes one piece, in order.
     ///
@@ -94,11 +102,19 @@ impl Installer {
             if (view.meta.at, &view.meta.engine_record) != announced {
                 return Err(StoreError::Refused("it is another checkpoint than was announced".into()));
             }
+            if let Some(expected) = this.expected {
+                let found = digest(&view).map_err(refused)?;
+                if found != expected {
+                    return Err(StoreError::Refused(
+                        "its digest is not the one that its group vouches for".into(),
+                    ));
+                }
+            }
             // A replacement that fails may have been done all the same: the file stays. If `CURRENT` does not name
             // it after all, the next boot removes it.
             this.file = None;
             current::write(&*this.storage, this.options.group, file.name())?;
-            Ok(Installed { data, view })
+            Ok(Installed { data, view, digest: this.expected })
         })
     }
     fn file(&mut self) -> Result<Arc<TableFile>, StoreError> {

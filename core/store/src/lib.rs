@@ -21,6 +21,7 @@
 //! | `lease`, `session`, `watch` | what lives beside the keys |
 //! | `checkpoint`, `table`, `current` | memory to file; redb contained; which file it is |
 //! | `piece`, `install` | a checkpoint on its way to a peer |
+//! | `digest` | what makes two checkpoints equal |
 //! | `bugs` | known bugs to plant, for proving the harness |
 //!
 //! **Invariants.**
@@ -45,6 +46,7 @@ mod bugs;
 mod check;
 mod checkpoint;
 mod current;
+mod digest;
 mod error;
 mod index;
 mod install;

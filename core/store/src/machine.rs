@@ -5,7 +5,8 @@
 //! and its answer remembered; then a bounded part of the compaction's sweep is done.
 
 use crate::api::{Applied, Body, COMMAND_VERSION, Command, Header, Op, OpError, Response, SessionId, Stamp};
-use crate::checkpoint::{Frozen, Segment};
+use crate::checkpoint::{COST_PER_ROW, Frozen, Segment};
+use crate::digest::{Digest, digest};
 use crate::error::StoreError;
 use crate::install::{Installed, Installer};
 use crate::piece;
@@ -24,6 +25,8 @@ use std::sync::{Arc, Mutex};
 const EXPIRE_PER_APPLY: usize = 16;
 /// What simulation believes of the work around one piece.
 const COST_PER_PIECE: Duration = Duration::micros(500);
+/// Checkpoints held for peers: the newest stable one, and those that are not proved yet.
+const HELD_MAX: usize = 4;
 /// What simulation believes of reading a received checkpoint back.
 const COST_OF_SWAP: Duration = Duration::millis(5);
 
@@ -31,7 +34,8 @@ const COST_OF_SWAP: Duration = Duration::millis(5);
 struct Flushed {
     /// The file it wrote to.
     file: FileName,
-    result: Result<View, StoreError>,
+    /// A view of what was written, with its digest if it was asked for.
+    result: Result<(Arc<View>, Option<Digest>), StoreError>,
 }
 
 impl Store {
@@ -136,6 +140,32 @@ impl Store {
         self.data.applied = Some(at);
         self.changed = true;
     }
+    /// Writes what is new, if anything is.
+    fn flush(&mut self, with_digest: bool) -> Option<Work> {
+        if self.failure().is_some() || self.records.frozen.is_some() || self.hashing || !self.changed {
+            return None;
+        }
+        let frozen = Arc::new(self.freeze());
+        self.changed = false;
+        self.records.frozen = Some(frozen.clone());
+        let file = self.records.view.file().clone();
+        let storage = self.storage.clone();
+        let garbage = std::mem::take(&mut self.garbage);
+        let durable = !self.options.bugs.checkpoint_not_synced();
+        let cost = if with_digest { frozen.cost() + self.cost_of_digest() } else { frozen.cost() };
+        Some(work("checkpoint", cost, move || {
+            let removed = remove(&*storage, &garbage);
+            let view = removed.and_then(|()| frozen.write_to(&file, durable));
+            let told = |view: View| {
+                let digest = with_digest.then(|| digest(&view)).transpose()?;
+                Ok((Arc::new(view), digest))
+            };
+            Flushed { file: file.name().clone(), result: view.and_then(told) }
+        }))
+    }
+    fn cost_of_digest(&self) -> Duration {
+        COST_PER_ROW * self.data.index.len() as u64
+    }
     /// Takes everything that is not in the file yet out of the way of new writes.
     fn freeze(&mut self) -> Frozen {
         let mut records = std::mem::take(&mut self.records.fresh);
@@ -211,21 +241,38 @@ impl StateMachine for Store {
     }
 
     fn checkpoint(&mut self) -> Option<Work> {
-        if self.failure().is_some() || self.records.frozen.is_some() || !self.changed {
+        self.flush(false)
+    }
+    fn checkpoint_with_digest(&mut self) -> Option<Work> {
+        if self.failure().is_some() || self.records.frozen.is_some() || self.hashing {
             return None;
         }
-        let frozen = Arc::new(self.freeze());
-        self.changed = false;
-        self.records.frozen = Some(frozen.clone());
-        let file = self.records.view.file().clone();
-        let storage = self.storage.clone();
-        let garbage = std::mem::take(&mut self.garbage);
-        let durable = !self.options.bugs.checkpoint_not_synced();
-        Some(work("checkpoint", frozen.cost(), move || {
-            let removed = remove(&*storage, &garbage);
-            let result = removed.and_then(|()| frozen.write_to(&file, durable));
-            Flushed { file: file.name().clone(), result }
+        if self.changed {
+            return self.flush(true);
+        }
+        self.hashing = true;
+        let view = self.records.view.clone();
+        Some(work("digest", self.cost_of_digest(), move || {
+            let file = view.file().name().clone();
+            Flushed { file, result: digest(&view).map(|digest| (view, Some(digest))) }
         }))
+    }
+    fn digest(&self) -> Option<Digest> {
+        self.records.digest
+    }
+    fn hold(&mut self) {
+        let view = &self.records.view;
+        if self.held.last().is_none_or(|held| held.meta.at != view.meta.at) {
+            self.held.push(view.clone());
+        }
+        let extra = self.held.len().saturating_sub(HELD_MAX);
+        self.held.drain(..extra);
+    }
+    fn release_before(&mut self, at: Position) {
+        self.held.retain(|held| held.meta.at >= Some(at));
+    }
+    fn understands(&self, command: &Bytes) -> bool {
+        !matches!(Command::decode(command), Err(WireError::Version(_)))
     }
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
         let flushed = result.and_then(|r| r.downcast::<Flushed>().ok());
@@ -234,10 +281,11 @@ impl StateMachine for Store {
             let _answer = self.fail(StoreError::corrupt(self.records.view.file().name().as_str(), &*lost));
             return Err(lost);
         };
+        self.hashing = false;
         // What was written to a file that has been replaced since does not matter any more.
         if flushed.file == *self.records.view.file().name() {
             match flushed.result {
-                Ok(view) => self.records.view = Arc::new(view),
+                Ok((view, digest)) => (self.records.view, self.records.digest) = (view, digest),
                 Err(e) => {
                     let why = e.to_string();
                     let _answer = self.fail(e);
@@ -257,11 +305,8 @@ impl StateMachine for Store {
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
         let mut serving = self.serving.lock().expect("no holder panics");
         if serving.as_ref().is_none_or(|s| s.view.meta.at != Some(at)) {
-            let view = self.records.view.clone();
             // The one being read is kept for as long as it is asked for.
-            if view.meta.at != Some(at) {
-                return None;
-            }
+            let view = self.held.iter().chain([&self.records.view]).find(|v| v.meta.at == Some(at))?.clone();
             *serving = Some(Serving { view, idle_checkpoints: 0 });
         }
         let serving = serving.as_mut().expect("just put there");
@@ -280,6 +325,13 @@ impl StateMachine for Store {
         }
         let installer = Installer::new(self.options.clone(), self.storage.clone(), incoming);
         self.installing = Some(Arc::new(Mutex::new(installer)));
+    }
+    fn expect_digest(&mut self, digest: Digest) {
+        if let Some(installer) = &self.installing
+            && let Ok(mut installer) = installer.lock()
+        {
+            installer.expect(digest);
+        }
     }
     fn install_piece(&mut self, piece: Bytes) -> Work {
         let installer = self.installing.clone();
@@ -307,7 +359,7 @@ impl StateMachine for Store {
             let answer = self.fail(StoreError::Refused(why));
             return Err(answer.to_string());
         }
-        self.replace(installed.data, Arc::new(installed.view));
+        self.replace(installed.data, Arc::new(installed.view), installed.digest);
         Ok(())
     }
 }

@@ -166,6 +166,8 @@ pub(crate) struct Records {
     pub(crate) fresh: Segment,
     pub(crate) frozen: Option<Arc<Frozen>>,
     pub(crate) view: Arc<View>,
+    /// The view's digest, if it was asked for.
+    pub(crate) digest: Option<crate::digest::Digest>,
 }
 
 impl Records {
@@ -234,6 +236,10 @@ pub struct Store {
     /// Something was applied or noted since the last checkpoint began.
     pub(crate) changed: bool,
     pub(crate) serving: Mutex<Option<Serving>>,
+    /// Views kept for peers, oldest first.
+    pub(crate) held: Vec<Arc<View>>,
+    /// A job computes the digest of the file as it is.
+    pub(crate) hashing: bool,
     pub(crate) installing: Option<Arc<Mutex<Installer>>>,
     /// Files that are no longer the store's, removed by the next job.
     pub(crate) garbage: Vec<FileName>,
@@ -289,11 +295,13 @@ impl Store {
             storage,
             probe,
             data,
-            records: Records { fresh: Segment::default(), frozen: None, view },
+            records: Records { fresh: Segment::default(), frozen: None, view, digest: None },
             sweep: None,
             dead: Vec::new(),
             changed: false,
             serving: Mutex::new(None),
+            held: Vec::new(),
+            hashing: false,
             installing: None,
             garbage: Vec::new(),
             failure: OnceLock::new(),
@@ -302,13 +310,16 @@ impl Store {
         store
     }
     /// The state is now that of another file.
-    pub(crate) fn replace(&mut self, data: Data, view: Arc<View>) {
+    pub(crate) fn replace(&mut self, data: Data, view: Arc<View>, digest: Option<crate::digest::Digest>) {
         let old = std::mem::replace(&mut self.records.view, view);
         old.file().retire();
         self.garbage.push(old.file().name().clone());
         self.data = data;
         self.records.fresh = Segment::default();
         self.records.frozen = None;
+        self.records.digest = digest;
+        self.held.clear();
+        self.hashing = false;
         self.dead.clear();
         self.changed = false;
         *self.serving.get_mut().expect("no holder panics") = None;
@@ -321,8 +332,9 @@ impl Store {
     #[must_use]
     pub fn servable(&self, at: Position) -> Option<Checkpointed> {
         let serving = self.serving.lock().expect("no holder panics");
-        let held = serving.as_ref().map(|s| &s.view).filter(|v| v.meta.at == Some(at));
-        let view = held.or_else(|| Some(&self.records.view).filter(|v| v.meta.at == Some(at)))?;
+        let read = serving.as_ref().map(|s| &s.view);
+        let view = read.into_iter().chain(&self.held).chain([&self.records.view]);
+        let view = view.into_iter().find(|v| v.meta.at == Some(at))?;
         Some(Checkpointed { at, engine_record: view.meta.engine_record.clone() })
     }
 

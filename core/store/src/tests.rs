@@ -1,5 +1,6 @@
 //! What must be true of the whole store.
 
+mod digests;
 mod disk;
 mod etcd;
 mod exactly_once;

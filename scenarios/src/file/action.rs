@@ -92,6 +92,8 @@ pub enum Action {
     DiskFull(Who),
     /// Slower operations.
     DiskSlow(Who, Duration),
+    /// Messages altered, kept back, sent twice or long after: from the network's view a liar.
+    Lie(Who),
     /// Operations that don't complete.
     DiskStall(Who),
     /// Operations that fail.
@@ -127,6 +129,7 @@ pub const VERBS: &[&str] = &[
     "restart",
     "pause",
     "wipe",
+    "lie",
     "region.lose",
     "partition",
     "cut",
@@ -235,6 +238,7 @@ pub fn parse(text: &str, regions: &[String]) -> Result<Action, String> {
         "disk.slow" => (Action::DiskSlow(set(1)?, duration(argument(2, "by")?)?), 4),
         "disk.stall" => (Action::DiskStall(set(1)?), 2),
         "disk.fail" => (Action::DiskFail(set(1)?), 2),
+        "lie" => (Action::Lie(set(1)?), 2),
         "disk.rot" => (Action::DiskRot(set(1)?), 2),
         "disk.unreadable" => (Action::DiskUnreadable(set(1)?), 2),
         "disk.torn" => (Action::DiskTorn(set(1)?), 2),
@@ -277,6 +281,7 @@ mod tests {
                 Action::DiskSlow(Who::Region("eu-west-1".into()), Duration::millis(30))
             }),
             ("clock.jump any by -5s", Action::ClockJump(Who::Any, -5_000_000_000)),
+            ("lie n4", Action::Lie(Who::Nodes(vec![NodeId(4)]))),
             ("clock.drift any by +200ppm", Action::ClockDrift(Who::Any, 200)),
         ] {
             assert_eq!(parse(text, &regions), Ok(action), "{text}");

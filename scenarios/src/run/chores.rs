@@ -1,13 +1,14 @@
 //! What an operator asks of the group during a run: members in and out, leadership moved,
 //! snapshots. Asked of whoever leads, again and again until it is done or nobody waits.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, OPERATOR};
 use super::door::GROUP;
 use crate::expand::{Act, Cast, RunPlan, asked};
 use crate::file::action::Action;
 use dwcp_consensus::MemberChange;
+use dwcp_consensus::pbft::{keys, seal};
 use dwcp_env::{Duration, Instant, NodeId, RequestId};
-use dwcp_node::{Answer, Ask, AskError, Request, Response, Switch};
+use dwcp_node::{Answer, Ask, AskError, EngineKind, Request, Response, Spec, Switch};
 use dwcp_runtime_sim::client::{ClientEvent, Heard};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -25,6 +26,22 @@ struct Chore {
     next_at: Instant,
     give_up: Instant,
     open: Option<RequestId>,
+}
+
+/// Whether the group is at any time in an epoch whose members may lie.
+fn distrusts(plan: &RunPlan) -> bool {
+    let asked = |act: &Act| matches!(act.action, Action::Switch(EngineKind::Pbft));
+    plan.node.engine == EngineKind::Pbft || plan.acts.iter().any(asked)
+}
+
+/// The operator's signature under a switch, if the current epoch ends by no less.
+fn sign(current: &Spec, after: &mut Option<u32>, to: &mut Switch) {
+    (*after, to.signed) = (None, None);
+    if current.engine == EngineKind::Pbft && to.engine != EngineKind::Pbft {
+        let next = to.next(current, current.members.clone(), None);
+        *after = Some(current.epoch);
+        to.signed = Some(seal::seal(&OPERATOR, &current.realm(GROUP), &next.encode()));
+    }
 }
 
 /// All that is asked of the group.
@@ -50,8 +67,11 @@ impl Chores {
                 ],
                 Action::MembersRemove(_) => vec![Ask::ChangeMembers(MemberChange::Remove(one))],
                 Action::Switch(engine) => {
-                    let to = Switch { engine: *engine, ..Switch::default() };
-                    vec![Ask::Switch { after: None, to }]
+                    let operator = (*engine == EngineKind::Pbft).then(|| keys::public(&OPERATOR));
+                    let to = Switch { engine: *engine, operator, ..Switch::default() };
+                    let switch = Ask::Switch { after: None, to };
+                    // Where members may lie the operator must see what to sign.
+                    if distrusts(plan) { vec![Ask::Consensus, switch] } else { vec![switch] }
                 }
                 Action::Transfer(_) => vec![Ask::MoveLeader(*id)],
                 Action::Snapshot(_) => {
@@ -103,6 +123,20 @@ impl Chores {
         }
         let done = match &event.heard {
             Heard::Reply { response: Ok(Answer::Done), .. } => true,
+            Heard::Reply { response: Ok(Answer::Consensus(status)), .. } => {
+                if let Some(Ask::Switch { after, to }) = chore.steps.get_mut(1) {
+                    sign(&status.spec, after, to);
+                }
+                chore.next_at = now;
+                true
+            }
+            Heard::Reply { response: Err(AskError::Refused(_)), .. } => {
+                if let Some(Ask::Switch { after: Some(_), .. }) = chore.steps.front() {
+                    // The epoch that was signed for may have ended.
+                    chore.steps.push_front(Ask::Consensus);
+                }
+                false
+            }
             Heard::Reply { response: Ok(Answer::Piece { .. }), end } => *end,
             // It can't be done in this state: asking again changes nothing unless the state does.
             Heard::Reply { response: Err(AskError::Op(_) | AskError::NoGroup(_)), .. } => {

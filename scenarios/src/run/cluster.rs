@@ -4,11 +4,12 @@ use super::door::{EVENTUAL, GROUP};
 use crate::expand::RunPlan;
 use crate::file::Transport;
 use crate::invariant::Look;
+use dwcp_consensus::pbft::keys;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
-use dwcp_env::{ByteCount, ClusterId, Duration, NodeId, RegionId, World};
+use dwcp_env::{ByteCount, ClusterId, Duration, Instant, NodeId, Purpose, RegionId, Seed, World};
 use dwcp_eventual::{EventualSpec, Patience};
-use dwcp_node::{EngineKind, GroupSpec, Node, NodeConfig};
+use dwcp_node::{Distrust, EngineKind, GroupSpec, Node, NodeConfig, Secret, interval};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_wal::WalConfig;
@@ -23,6 +24,32 @@ pub struct Cluster {
     members: Members,
     config: NodeConfig,
     engine: EngineKind,
+    distrust: Option<Distrust>,
+}
+
+const KEYS: Purpose = Purpose::named("scenarios.consensus_keys");
+
+/// The operator of every run: no node has this secret.
+pub const OPERATOR: [u8; 32] = [0x0b; 32];
+
+/// A node's consensus key: the same in all its lives.
+fn secret(node: NodeId) -> [u8; 32] {
+    let mut secret = [0; 32];
+    for (nth, eight) in secret.chunks_exact_mut(8).enumerate() {
+        let drawn = Seed(CLUSTER.0 as u64).draw(KEYS, node.0, Instant::ZERO, nth as u64);
+        eight.copy_from_slice(&drawn.to_le_bytes());
+    }
+    secret
+}
+
+/// What a first epoch is begun with whose members may lie.
+fn distrust(members: &Members, checkpoint_after: u64) -> Distrust {
+    let public = |n: &NodeId| (*n, keys::public(&secret(*n)));
+    Distrust {
+        operator: keys::public(&OPERATOR),
+        public: members.voters.iter().map(public).collect(),
+        interval: interval(checkpoint_after),
+    }
 }
 
 impl Cluster {
@@ -51,6 +78,7 @@ impl Cluster {
             cluster: CLUSTER,
             node: any,
             groups: Vec::new(),
+            secret: None,
             policy: plan.node.adapt.then(Policy::default),
             eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,
@@ -59,7 +87,9 @@ impl Cluster {
             #[cfg(feature = "planted-bugs")]
             bugs: dwcp_node::NodeBugs::default(),
         };
-        let mut cluster = Self { members, config, engine: plan.node.engine };
+        let distrust = (plan.node.engine == EngineKind::Pbft)
+            .then(|| distrust(&members, config.engine.snapshot_entries));
+        let mut cluster = Self { members, config, engine: plan.node.engine, distrust };
         crate::mutants::plant(plan.bug.as_deref(), &mut cluster.config);
         cluster
     }
@@ -70,8 +100,10 @@ impl Cluster {
     pub fn boot(&self, id: NodeId, world: &World) -> Result<Node, String> {
         let initial = self.members.voters.contains(&id).then(|| self.members.clone());
         let known = self.members.nodes.keys().copied().collect();
-        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), engine: self.engine, initial, known };
-        let mut config = NodeConfig { node: id, groups: vec![group], ..self.config.clone() };
+        let (engine, distrust) = (self.engine, self.distrust.clone());
+        let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), engine, distrust, initial, known };
+        let secret = Some(Secret(secret(id)));
+        let mut config = NodeConfig { node: id, groups: vec![group], secret, ..self.config.clone() };
         for spec in &mut config.eventual {
             spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
         }

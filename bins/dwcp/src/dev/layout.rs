@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/cluster.toml      what was asked for: so that a second `dwcp dev` continues it
 //! DIR/authority/        the development authority
+//! DIR/operator.key      the key that ends epochs under pbft
 //! DIR/<name>/node.toml  a node's configuration, certificate and key
 //! DIR/<name>/data/      its data
 //! DIR/<name>/log        what it prints
@@ -10,6 +11,8 @@
 //! ```
 
 use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
+use crate::consensus_key;
+use dwcp_consensus::pbft::keys as pbft_keys;
 use dwcp_consensus::select::Policy;
 use dwcp_env::{ClusterId, NodeId};
 use dwcp_eventual::SyncPolicy;
@@ -23,6 +26,9 @@ use std::path::{Path, PathBuf};
 
 /// The regions of a development cluster: names of the measured matrix.
 pub const REGIONS: [&str; 3] = ["eu-west-1", "us-east-1", "ap-southeast-1"];
+
+/// The operator's key of a development cluster.
+pub const OPERATOR_KEY: &str = "operator.key";
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -234,7 +240,17 @@ pub(crate) fn write_nodes(
     delays: &dyn Fn(&Place) -> BTreeMap<String, String>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let authority = Authority::load_or_create(&dir.join("authority"))?;
+    let operator = consensus_key::load_or_create(&dir.join(OPERATOR_KEY))?;
+    let mut keys = BTreeMap::new();
+    for p in places {
+        let folder = dir.join(&p.name);
+        std::fs::create_dir_all(&folder)?;
+        let secret = consensus_key::load_or_create(&folder.join("consensus.key"))?;
+        keys.insert(p.id, consensus_key::hex(&pbft_keys::public(&secret.0)));
+    }
+    let distrusts = ways.engine == EngineKind::Pbft;
     let member = |p: &Place| MemberEntry {
+        key: keys.get(&p.id).cloned().filter(|_| distrusts),
         id: p.id,
         name: p.name.clone(),
         region: p.region.into(),
@@ -244,7 +260,6 @@ pub(crate) fn write_nodes(
     let members: Vec<MemberEntry> = places.iter().map(member).collect();
     for p in places {
         let folder = dir.join(&p.name);
-        std::fs::create_dir_all(&folder)?;
         authority.issue(Name { cluster, node: NodeId(p.id) })?.save(&folder)?;
         let file = config::File {
             cluster: cluster.to_string(),
@@ -256,6 +271,8 @@ pub(crate) fn write_nodes(
             transport: ways.transport,
             timing: ways.timing,
             engine: ways.engine,
+            consensus_key: "consensus.key".into(),
+            operator_key: distrusts.then(|| consensus_key::hex(&pbft_keys::public(&operator.0))),
             join: false,
             clock_uncertainty: "1ms".into(),
             threads: 1,

@@ -43,7 +43,7 @@ pub struct Dev {
     /// What the eventual keyspace's answers to writes wait for: `always` the disk, or `everysec`, as Redis names it.
     #[arg(long, default_value = "always", value_parser = sync_policy)]
     pub sync: SyncPolicy,
-    /// The engine that the strong keyspace begins with: raft, paxos or epaxos (change it later: `dwcp consensus switch`)
+    /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft (change it later: `dwcp consensus switch`)
     #[arg(long, default_value = "raft")]
     pub engine: EngineKind,
     /// Let the cluster choose engine and leader by itself, by the default policy (`dwcp consensus policy`)

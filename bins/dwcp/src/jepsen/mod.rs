@@ -75,7 +75,7 @@ struct Shape {
     /// How many nodes, over three regions.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=15))]
     nodes: u16,
-    /// The engine that the strong keyspace begins with: raft, paxos or epaxos.
+    /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft (which needs four nodes).
     #[arg(long, default_value = "raft")]
     engine: dwcp_node::EngineKind,
     /// How many clients.

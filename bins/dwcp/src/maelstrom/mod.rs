@@ -299,6 +299,7 @@ fn node_config(cluster: &Cluster, timing: Timing) -> NodeConfig {
         id: GROUP,
         keyspace: "maelstrom".into(),
         engine: EngineKind::Raft,
+        distrust: None,
         initial,
         known: Vec::new(),
     }];

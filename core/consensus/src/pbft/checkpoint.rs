@@ -9,6 +9,7 @@
 //! a slow disk holds back nobody but its owner. One `interval` below it is kept for those who lag a little:
 //! they are told decisions instead of being brought a state.
 
+use super::config::{Config, Watched};
 use super::crypto::{Digest, Kind};
 use super::message::{Certificate, Vote};
 use super::{Bug, Message, Out, Own, Pbft, Record, planted};
@@ -59,6 +60,16 @@ fn newest<V>(map: &mut alloc::collections::BTreeMap<u64, V>, kept: usize) {
     while map.len() > kept {
         map.pop_first();
     }
+}
+
+/// The digest that a quorum of an epoch's members has signed for the state of this mark, if the message proves one: for
+/// who is no member, or whose protocol does not run.
+#[must_use]
+pub fn vouched(by: &Watched, mark: &Bytes, proof: &Message) -> Option<[u8; 32]> {
+    let Message::Stable(certificate) = proof else { return None };
+    let config = Config::watching(by)?;
+    let marked = certificate.mark == Digest::of(Kind::Mark, &by.realm, &[mark]);
+    (certificate.seq > 0 && marked && certificate.holds(&config)).then_some(certificate.state.0)
 }
 
 impl Pbft {
@@ -227,6 +238,12 @@ impl Pbft {
             .collect();
         self.batches.retain(|digest, _| referred.contains(digest));
         self.fetches.retain(|digest, _| referred.contains(digest));
+    }
+
+    /// What proves the checkpoint of this mark, if anything does.
+    pub(super) fn certificate_of(&self, mark: &Bytes) -> Option<&Certificate> {
+        let point = Point::parse(mark, self.config.n())?;
+        self.certificates.get(&point.seq).filter(|c| c.mark == self.mark_digest(mark))
     }
 
     /// Whether a quorum signed this mark and this state, and it is ahead of what is here.

@@ -56,6 +56,17 @@ pub struct Parameters {
     pub idle: Duration,
 }
 
+/// An epoch as one sees it who is no member of it: enough to judge what its members signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watched {
+    /// Names the group and the epoch.
+    pub realm: [u8; 32],
+    /// All members, in order.
+    pub members: Vec<NodeId>,
+    /// Their public keys, in the same order.
+    pub public: Vec<[u8; 32]>,
+}
+
 /// Why a configuration is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum ConfigError {
@@ -119,7 +130,30 @@ impl Config {
     /// # Errors
     /// What contradicts what.
     pub fn new(p: Parameters) -> Result<Self, ConfigError> {
-        Self::checked(p).map(|inner| Self(Arc::new(inner)))
+        Self::checked(p, true).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// For who only looks on: it holds no key, and nobody would believe what it says.
+    pub(super) fn watching(w: &Watched) -> Option<Self> {
+        let second = Duration::secs(1);
+        let p = Parameters {
+            realm: w.realm,
+            me: *w.members.first()?,
+            members: w.members.clone(),
+            first: 0,
+            shared: w.public.clone(),
+            secret: [0; 32],
+            public: w.public.clone(),
+            operator: *w.public.first()?,
+            window: 2,
+            interval: 1,
+            pipeline: 1,
+            outstanding: 1,
+            patience: second * 2,
+            resend: second,
+            idle: second,
+        };
+        Self::checked(p, false).ok().map(|inner| Self(Arc::new(inner)))
     }
 
     /// The same with signatures that only the rehearsal may use: as unforgeable for a liar who uses its own
@@ -129,12 +163,12 @@ impl Config {
     /// What contradicts what.
     #[cfg(feature = "rehearsal")]
     pub fn ideal(p: Parameters) -> Result<Self, ConfigError> {
-        let mut inner = Self::checked(p)?;
+        let mut inner = Self::checked(p, true)?;
         inner.ideal = true;
         Ok(Self(Arc::new(inner)))
     }
 
-    fn checked(p: Parameters) -> Result<Inner, ConfigError> {
+    fn checked(p: Parameters, member: bool) -> Result<Inner, ConfigError> {
         let mut members = p.members;
         members.sort_unstable();
         let n = members.len();
@@ -148,7 +182,8 @@ impl Config {
         let secret = SigningKey::from_bytes(&p.secret);
         let verifying: Vec<VerifyingKey> =
             p.public.iter().filter_map(|k| VerifyingKey::from_bytes(k).ok()).collect();
-        if p.shared.len() != n || verifying.len() != n || verifying[place] != secret.verifying_key() {
+        let own = || !member || verifying[place] == secret.verifying_key();
+        if p.shared.len() != n || verifying.len() != n || !own() {
             return Err(ConfigError::Keys);
         }
         let operator = VerifyingKey::from_bytes(&p.operator).ok().filter(|key| !key.is_weak());

@@ -24,7 +24,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`config`], [`crypto`] | members, keys, bounds, times; codes and signatures |
+//! | [`config`], [`keys`], [`crypto`] | members, keys, bounds, times; codes and signatures |
 //! | [`message`], [`record`] | what is said and why it is believed; what must be on disk before which message |
 //! | [`bundle`] | what is proposed, its name, and that it takes effect once |
 //! | `recover` | the state after a crash; what the log may be replaced with |
@@ -72,6 +72,7 @@ pub mod bundle;
 mod checkpoint;
 pub mod config;
 pub mod crypto;
+pub mod keys;
 #[cfg(feature = "rehearsal")]
 pub mod liar;
 pub mod message;
@@ -92,6 +93,7 @@ mod view;
 #[cfg(feature = "planted-bugs")]
 pub use planted::plant;
 pub use {
+    checkpoint::vouched,
     config::{Config, ConfigError, Parameters},
     message::Message,
     planted::Bug,
@@ -431,6 +433,8 @@ impl Pbft {
 }
 
 impl Protocol for Pbft {
+    const LIARS: bool = true;
+
     type Config = Config;
     type Message = Message;
     type Record = Record;
@@ -499,6 +503,15 @@ impl Protocol for Pbft {
 
     fn admits(&self, mark: &Bytes, digest: &[u8; 32]) -> bool {
         self.proves(mark, digest)
+    }
+
+    fn proof(&self, mark: &Bytes) -> Option<Message> {
+        self.certificate_of(mark).cloned().map(Message::Stable)
+    }
+
+    fn proved(&self, mark: &Bytes) -> Option<[u8; 32]> {
+        let digest = self.certificate_of(mark)?.state.0;
+        self.proves(mark, &digest).then_some(digest)
     }
 
     fn compact(&self) -> Vec<Record> {

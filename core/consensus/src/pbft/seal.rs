@@ -13,7 +13,7 @@
 use super::config::Inner;
 use super::crypto::{Digest, Kind};
 use bytes::{Bytes, BytesMut};
-use ed25519_dalek::{Signature, Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 const SIGNATURE: usize = 64;
 
@@ -35,6 +35,15 @@ pub fn seal(operator: &[u8; 32], realm: &[u8; 32], record: &[u8]) -> Bytes {
 #[must_use]
 pub fn record(seal: &Bytes) -> Option<Bytes> {
     (seal.len() > SIGNATURE).then(|| seal.slice(SIGNATURE..))
+}
+
+/// Whether the operator of this public key signed this seal for the epoch that the realm names.
+#[must_use]
+pub fn holds(operator: &[u8; 32], realm: &[u8; 32], seal: &[u8]) -> bool {
+    let Ok(operator) = VerifyingKey::from_bytes(operator) else { return false };
+    let Some((signature, record)) = seal.split_first_chunk::<SIGNATURE>() else { return false };
+    let signature = Signature::from_bytes(signature);
+    !record.is_empty() && operator.verify_strict(&signed(realm, record), &signature).is_ok()
 }
 
 impl Inner {

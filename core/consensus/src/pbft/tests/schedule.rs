@@ -1,7 +1,9 @@
 //! Schedules told step by step.
 
+use super::super::checkpoint::vouched;
+use super::super::config::Watched;
 use super::super::crypto::{Digest, Tag};
-use super::super::message::{Message, Status};
+use super::super::message::{Certificate, Message, Status};
 use super::super::{Batch, Pbft, Record};
 use super::table::Table;
 use crate::engine::Token;
@@ -151,6 +153,46 @@ fn checkpoints_need_a_quorum() {
     let stable: Vec<usize> = t.stable.iter().map(Vec::len).collect();
     assert_eq!(stable, [1, 1, 0, 1], "the one whose state differs cannot call its own checkpoint stable");
     assert!(t.nodes.iter().all(|n| n.stable.seq == 2));
+}
+
+/// What makes a checkpoint stable convinces others of its state's digest: a member that lags, and who is none.
+#[test]
+fn a_proof_convinces_who_was_not_there() {
+    let mut t = Table::of(4);
+    let mut alone = Table::of(4).nodes.remove(3);
+    for (token, command) in [&b"a"[..], b"b"].into_iter().enumerate() {
+        t.propose(0, token as u64 + 1, command);
+        t.settle(all);
+    }
+    let mark = t.marks[0][0].clone();
+    assert_eq!(t.nodes[0].proof(&mark), None, "nobody has vouched for it");
+    for node in 0..3 {
+        t.input(node, Input::Vouched { mark: mark.clone(), digest: [5; 32] });
+    }
+    t.settle(all);
+    let proof = t.nodes[1].proof(&mark).expect("it is stable");
+    let Message::Stable(certificate) = &proof else { panic!("{proof:?}") };
+
+    let p = super::parameters(1, 4);
+    let watched = Watched { realm: p.realm, members: p.members, public: p.public };
+    assert_eq!(vouched(&watched, &mark, &proof), Some([5; 32]));
+    let elsewhere = Watched { realm: [2; 32], ..watched.clone() };
+    assert_eq!(vouched(&elsewhere, &mark, &proof), None, "of another epoch");
+    let mut few = certificate.clone();
+    few.votes.pop();
+    let mut other = certificate.clone();
+    other.state = Digest([6; 32]);
+    for (name, lie) in [("too few", few), ("another state", other), ("the begin", Certificate::default())] {
+        assert_eq!(vouched(&watched, &mark, &Message::Stable(lie)), None, "{name}");
+    }
+    let another = Table::of(4).nodes[0].mark();
+    assert_eq!(vouched(&watched, &another, &proof), None, "another mark");
+
+    assert_eq!(alone.proved(&mark), None, "it has heard nothing");
+    let mut out = Vec::new();
+    alone.step(Instant::ZERO, Input::Message { from: NodeId(2), message: proof }, &mut out);
+    assert_eq!(alone.proved(&mark), Some([5; 32]));
+    assert_eq!(t.nodes[1].proved(&mark), None, "who has applied as much needs no state");
 }
 
 /// What is decided before a read was asked for comes before it.
