@@ -624,7 +624,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         Ok(())
     }
     fn admits(&self, mark: &Bytes) -> bool {
-        // The state's digest counts only where peers may lie; no such protocol is driven here.
+        // Where peers may lie the state's digest was compared when it came.
         let admits = if P::LIARS {
             self.protocol.proved(mark).is_some()
         } else {

@@ -10,7 +10,7 @@ pub(crate) mod ledger;
 pub(crate) mod world;
 
 use bytes::Bytes;
-use dwcp_chain::{ChainConfig, ChainHost, EngineKind, Found, Spec, Switch, end_unknown_slots};
+use dwcp_chain::{ChainConfig, ChainHost, EngineKind, Found, Secret, Spec, Switch, end_unknown_slots};
 use dwcp_consensus::{EngineError, EngineOutput, MemberChange, Members, Role, Token};
 use dwcp_env::{Duration, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now};
 use dwcp_raft::GroupConfig;
@@ -80,6 +80,7 @@ pub(crate) fn config(id: u64, genesis: Option<Spec>) -> ChainConfig {
         raft: GroupConfig::lan(n(id)),
         genesis,
         known: Vec::new(),
+        secret: Some(Secret([id as u8; 32])),
         policy: None,
         #[cfg(feature = "planted-bugs")]
         bugs: dwcp_chain::ChainBugs::default(),

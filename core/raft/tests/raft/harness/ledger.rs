@@ -28,10 +28,24 @@ pub(crate) struct Ledger {
     incoming: Option<(Checkpointed, Arc<Mutex<Vec<u8>>>)>,
     /// The last two checkpoints: one that is being read outlives its successor.
     kept: VecDeque<(Position, Bytes)>,
+    digest: Option<[u8; 32]>,
+    expected: Option<[u8; 32]>,
 }
 
 fn work<T: Send + 'static>(name: &'static str, run: impl FnOnce() -> T + Send + 'static) -> Work {
     Work { name, cost: Duration::millis(2), run: Box::new(move || Box::new(run())) }
+}
+
+/// Nobody forges it in a test.
+fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut digest = [0; 32];
+    for (nth, eight) in digest.chunks_exact_mut(8).enumerate() {
+        let mut hasher = DefaultHasher::new();
+        (nth, bytes).hash(&mut hasher);
+        eight.copy_from_slice(&hasher.finish().to_le_bytes());
+    }
+    digest
 }
 
 impl Ledger {
@@ -40,7 +54,16 @@ impl Ledger {
         let file = FileName::new(&format!("ledger-{}", group.0)).unwrap();
         let state: Option<State> = read(&disk, &file).map(|b| wire::decode(&b).unwrap());
         let durable = state.as_ref().map(|s| Checkpointed { at: s.at, engine_record: s.record.clone() });
-        Self { disk, file, state: state.unwrap_or_default(), durable, incoming: None, kept: VecDeque::new() }
+        Self {
+            disk,
+            file,
+            state: state.unwrap_or_default(),
+            durable,
+            incoming: None,
+            kept: VecDeque::new(),
+            digest: None,
+            expected: None,
+        }
     }
     fn keep(&mut self) {
         let bytes = read(&self.disk, &self.file);
@@ -77,6 +100,18 @@ impl StateMachine for Ledger {
     fn blank_response(&self) -> u64 {
         0
     }
+    fn checkpoint_with_digest(&mut self) -> Option<Work> {
+        let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
+        let taken = self.checkpointed();
+        self.digest = Some(digest_of(&bytes));
+        Some(work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| taken)))
+    }
+    fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
+    }
+    fn expect_digest(&mut self, digest: [u8; 32]) {
+        self.expected = Some(digest);
+    }
     fn checkpoint(&mut self) -> Option<Work> {
         if self.durable.as_ref().is_some_and(|d| d.at >= self.state.at) {
             return None;
@@ -112,7 +147,7 @@ impl StateMachine for Ledger {
         }))
     }
     fn begin_install(&mut self, incoming: Checkpointed) {
-        self.incoming = Some((incoming, Arc::default()));
+        (self.incoming, self.expected) = (Some((incoming, Arc::default())), None);
     }
     fn install_piece(&mut self, piece: Bytes) -> Work {
         let into = self.incoming.as_ref().map(|(_, bytes)| bytes.clone());
@@ -123,13 +158,16 @@ impl StateMachine for Ledger {
     }
     fn finish_install(&mut self) -> Work {
         let incoming = self.incoming.as_ref().map(|(c, bytes)| (c.clone(), bytes.clone()));
-        let (disk, file) = (self.disk.clone(), self.file.clone());
+        let (disk, file, expected) = (self.disk.clone(), self.file.clone(), self.expected);
         work("finish_install", move || {
             let (checkpoint, bytes) = incoming.ok_or("no transfer")?;
             let bytes = bytes.lock().unwrap().clone();
             let state: State = wire::decode(&bytes).map_err(|e| e.to_string())?;
             if state.at != checkpoint.at {
                 return Err(String::from("another checkpoint than was announced"));
+            }
+            if expected.is_some_and(|e| e != digest_of(&bytes)) {
+                return Err(String::from("another digest than is vouched for"));
             }
             replace(&disk, &file, &bytes).map_err(|e| e.to_string())?;
             Ok(state)
@@ -139,7 +177,7 @@ impl StateMachine for Ledger {
         let state = *result.ok_or("lost")?.downcast::<Result<State, String>>().map_err(|_| "type")?;
         self.state = state?;
         self.durable = Some(self.checkpointed());
-        self.incoming = None;
+        (self.incoming, self.digest) = (None, self.expected);
         self.keep();
         Ok(())
     }
