@@ -269,7 +269,7 @@ impl File {
         let mut file: Self = toml::from_str(&text)
             .map_err(|e| ConfigError::Shape { path: path.into(), why: e.to_string() })?;
         let base = path.parent().unwrap_or(Path::new("."));
-        let File { data, tls, consensus_key, .. } = &mut file;
+        let Self { data, tls, consensus_key, .. } = &mut file;
         for p in [data, &mut tls.authority, &mut tls.certificate, &mut tls.key, consensus_key] {
             if p.is_relative() {
                 *p = base.join(&*p);
