@@ -40,7 +40,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Three dwcp nodes by `dwcp dev`, under an engine; `nth` of several clusters side by side.
+    /// Three dwcp nodes by `dwcp dev` (four under PBFT), under an engine; `nth` of several clusters side by side.
     pub(crate) async fn dwcp(
         binary: &Path,
         data: &Path,
@@ -58,10 +58,21 @@ impl Cluster {
         nth: u16,
         latency: Option<&str>,
     ) -> Result<Self, String> {
+        // One that may lie takes three others.
+        let nodes: u16 = if engine == EngineKind::Pbft { 4 } else { 3 };
         let dir = data.join(format!("dwcp-{engine}"));
         let port = 12_379 + nth * 100;
         let mut child = Command::new(binary)
-            .args(["--output", "json", "dev", "--nodes", "3", "--fresh", "--engine", engine.name()])
+            .args([
+                "--output",
+                "json",
+                "dev",
+                "--nodes",
+                &nodes.to_string(),
+                "--fresh",
+                "--engine",
+                engine.name(),
+            ])
             .args(latency.into_iter().flat_map(|name| ["--latency", name]))
             .args(["--port", &port.to_string(), "--dir"])
             .arg(&dir)
@@ -78,10 +89,10 @@ impl Cluster {
         if line.is_empty() {
             return Err("dwcp dev ended; see its message above".into());
         }
-        let doors = (0..3).map(|i| SocketAddr::from(([127, 0, 0, 1], port + i))).collect();
+        let doors = (0..nodes).map(|i| SocketAddr::from(([127, 0, 0, 1], port + i))).collect();
         let pids = children_of(child.id().unwrap_or(0));
-        if pids.len() != 3 {
-            return Err(format!("dwcp dev has {} processes, not 3", pids.len()));
+        if pids.len() != usize::from(nodes) {
+            return Err(format!("dwcp dev has {} processes, not {nodes}", pids.len()));
         }
         Ok(Self { name: engine.name(), doors, pids, _processes: vec![child] })
     }

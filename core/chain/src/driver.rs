@@ -438,7 +438,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         self.applied += 1;
         let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
         let signed = if P::LIARS { seal.clone() } else { Bytes::new() };
-        let record = self.seat.tail.get().next(next, at.index, signed);
+        let record = self.seat.tail.get().next_signed(next, at.index, signed);
         self.seat.machine.lock().note(at, Some(record.encode()));
         self.remember(None);
         self.seat.tail.set(record);

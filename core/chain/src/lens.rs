@@ -93,7 +93,7 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         let wrapped = match dwcp_raft::seal_of(&record) {
             None => self.wrap(record.clone()),
             Some(seal) => match Spec::decode(&seal).filter(|next| next.follows(self.epoch()).is_ok()) {
-                Some(next) => self.wrap(Bytes::new()).next(next, at.index, Bytes::new()),
+                Some(next) => self.wrap(Bytes::new()).next(next, at.index),
                 // Who proposed it had checked it: it is of a newer version, or its author is broken.
                 None => return self.tail.lose(unreadable(self.epoch(), &seal)),
             },

@@ -72,9 +72,14 @@ impl ChainRecord {
         }
         Ok(Some(record))
     }
-    /// The record of the next epoch, which begins behind `sealed`; `seal` is what its end was signed with, if it had to be.
+    /// The record of the next epoch, which begins behind `sealed`.
     #[must_use]
-    pub fn next(&self, spec: Spec, sealed: u64, seal: Bytes) -> Self {
+    pub fn next(&self, spec: Spec, sealed: u64) -> Self {
+        self.next_signed(spec, sealed, Bytes::new())
+    }
+    /// The same where this epoch's end had to be signed: with the seal.
+    #[must_use]
+    pub fn next_signed(&self, spec: Spec, sealed: u64, seal: Bytes) -> Self {
         let Spec { epoch, engine, .. } = self.spec;
         let mut past = self.past.clone();
         past.push(Past { epoch, engine, base: self.base, sealed, seal });
@@ -236,7 +241,7 @@ mod tests {
         let first = ChainRecord::genesis(Spec::default());
         let at = Position { term: 7, index: 30 };
         assert_eq!((first.outer(at), first.inner(at)), (at, Some(at)), "the first epoch's are the chain's");
-        let second = first.next(Spec { epoch: 1, ..Spec::default() }, 30, Bytes::new());
+        let second = first.next(Spec { epoch: 1, ..Spec::default() }, 30);
         let here = Position { term: 2, index: 5 };
         let out = second.outer(here);
         assert_eq!(out.index, 35);
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_record_survives_and_junk_does_not() {
-        let record = ChainRecord::genesis(Spec::default()).next(Spec::default(), 9, Bytes::new());
+        let record = ChainRecord::genesis(Spec::default()).next(Spec::default(), 9);
         assert_eq!(ChainRecord::decode(&record.encode()), Ok(Some(record)));
         assert_eq!(ChainRecord::decode(b""), Ok(None));
         assert!(ChainRecord::decode(&[255; 9]).is_err());

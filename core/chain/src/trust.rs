@@ -349,10 +349,10 @@ mod tests {
         let seal = |secret: [u8; 32], realm: [u8; 32]| pbft::seal::seal(&secret, &realm, &next.encode());
         let right = seal(OPERATOR, tail.realm(GROUP));
         let begun = ChainRecord { spec: tail.clone(), ..ChainRecord::default() };
-        let record = |seal: &Bytes| begun.next(next.clone(), 40, seal.clone());
+        let record = |seal: &Bytes| begun.next_signed(next.clone(), 40, seal.clone());
         assert!(follows_by_signature(GROUP, &tail, &begun), "the same epoch");
         assert!(follows_by_signature(GROUP, &tail, &record(&right)));
-        let later = record(&right).next(Spec { epoch: 5, ..next.clone() }, 50, Bytes::new());
+        let later = record(&right).next(Spec { epoch: 5, ..next.clone() }, 50);
         assert!(follows_by_signature(GROUP, &tail, &later), "whom the operator believes may go on");
         for (name, seal) in [
             ("no signature", Bytes::new()),

@@ -1,4 +1,8 @@
 //! Epochs whose members may lie.
+#![allow(missing_docs)]
+
+#[path = "../chain/harness.rs"]
+mod harness;
 
 use crate::harness::{Answered, G, World, n};
 use bytes::Bytes;
