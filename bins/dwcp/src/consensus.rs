@@ -246,7 +246,14 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
     }
     let Some((_, newest)) = found.iter().max_by_key(|(_, s)| (s.spec.epoch, s.applied)) else { return };
     let voters: Vec<String> = newest.spec.members.voters.iter().map(ToString::to_string).collect();
-    let quorums = newest.spec.quorums.as_ref().map_or("majorities".to_string(), |q| format!("{q:?}"));
+    let quorums = match &newest.spec.quorums {
+        Some(q) => format!("{q:?}"),
+        None if newest.spec.engine == EngineKind::Pbft => {
+            let liars = voters.len().saturating_sub(1) / 3;
+            format!("{} alike, so that {liars} may lie,", (voters.len() + liars) / 2 + 1)
+        }
+        None => "majorities".to_string(),
+    };
     println!(
         "\nepoch {} under {}: {quorums} of {}",
         newest.spec.epoch,
