@@ -152,7 +152,7 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     proved: Option<(Bytes, Checkpointed)>,
     compaction_due: bool,
     #[cfg(feature = "planted-bugs")]
-    late: Option<Bytes>,
+    late: Option<(Bytes, u64)>,
     #[cfg(feature = "planted-bugs")]
     late_now: bool,
     wanted: bool,
@@ -289,7 +289,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         }
         #[cfg(feature = "planted-bugs")]
         if self.seat.bugs.named_checkpoint_late && !std::mem::take(&mut self.late_now) {
-            self.late = Some(mark);
+            self.late = Some((mark, self.applied));
             return None;
         }
         if self.checkpointing {
@@ -667,7 +667,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
             ticks += 1;
         }
         #[cfg(feature = "planted-bugs")]
-        if let Some(mark) = self.late.take_if(|_| !self.checkpointing) {
+        if let Some((mark, _)) = self.late.take_if(|(_, at)| !self.checkpointing && self.applied > *at) {
             self.late_now = true;
             let waits = self.name_checkpoint(mark);
             self.stalled.extend(waits);

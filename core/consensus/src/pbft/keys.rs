@@ -20,17 +20,27 @@ pub fn public(secret: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(secret).verifying_key().to_bytes()
 }
 
-/// Whether these bytes are a public half that may be used: a point of the curve, and none of the few of small order, for which
-/// anybody could sign.
+/// Whether these bytes are a public half that may be used: a point of the curve in its one canonical form (RFC 8032, 5.1.3),
+/// and none of the few of small order, for which anybody could sign.
 #[must_use]
 pub fn is_public(key: &[u8; 32]) -> bool {
-    VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak())
+    parsed(key).is_some()
+}
+
+fn parsed(key: &[u8; 32]) -> Option<VerifyingKey> {
+    // 2^255 - 19, from its highest byte on: a larger coordinate is another name of a smaller one.
+    let mut field = [0xff; 32];
+    (field[0], field[31]) = (0x7f, 0xed);
+    let coordinate =
+        key.iter().rev().enumerate().map(|(nth, byte)| if nth == 0 { byte & 0x7f } else { *byte });
+    let canonical = coordinate.lt(field);
+    VerifyingKey::from_bytes(key).ok().filter(|key| canonical && !key.is_weak())
 }
 
 /// What the owner of this secret shares with the owner of that public half in one realm; `None` if that is no key.
 #[must_use]
 pub fn shared(secret: &[u8; 32], peer: &[u8; 32], realm: &[u8; 32]) -> Option<[u8; 32]> {
-    let theirs = VerifyingKey::from_bytes(peer).ok().filter(|key| !key.is_weak())?;
+    let theirs = parsed(peer)?;
     let mine = SigningKey::from_bytes(secret);
     let point = theirs.to_montgomery().mul_clamped(mine.to_scalar_bytes()).to_bytes();
     let own = mine.verifying_key().to_bytes();
