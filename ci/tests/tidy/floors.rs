@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dwcp-gossip", 1),
     ("dwcp-store", 2),
     ("dwcp-eventual", 2),
+    ("dwcp-fleet", 2),
     ("dwcp-node", 3),
     ("dwcp-runtime-sim", 4),
     ("dwcp-runtime-real", 4),

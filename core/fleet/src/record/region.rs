@@ -1,0 +1,40 @@
+//! Regions, and where machines are at home that have ever moved.
+
+use crate::name::{Region, RequestKey};
+use serde::{Deserialize, Serialize};
+
+/// What a region may be given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionState {
+    /// Blocks, prefixes, rights, machines.
+    #[default]
+    Active,
+    /// Nothing more.
+    Draining,
+}
+
+/// A region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionRecord {
+    /// What it may be given.
+    pub state: RegionState,
+}
+
+/// Where a machine is at home. A machine that never moved has none: it belongs to where it was created under epoch 1,
+/// so that a region that is cut off creates machines without asking.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// Where.
+    pub region: Region,
+    /// Grows with every change of hands and every handover called back.
+    pub epoch: u64,
+    /// Where it is being handed over to.
+    pub to: Option<Region>,
+    /// The request that began the latest handover: called back, it is not begun again under that number.
+    pub asked: RequestKey,
+    /// Whether it was deleted. Never removed: it keeps late steps of a handover from bringing the machine back.
+    pub gone: bool,
+}

@@ -1,0 +1,355 @@
+//! A host: its hypervisor with a watchdog, and its agent, which may die without it.
+
+use super::judge::Running;
+use super::plan::Fault;
+use super::world::{Event, Task, Who, World};
+use crate::agent::{Agent, Input, Output};
+use crate::command::{At, Seat};
+use crate::name::{HostName, Region, VmId};
+use crate::record::{Life, Placement, Power, Status, Vm};
+use crate::resources::Resources;
+use crate::storage::Storage;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use dwcp_env::{Duration, Instant};
+
+/// An order to the hypervisor.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    Start(VmId, u64, Instant),
+    Extend(VmId, u64, Instant),
+    Stop(VmId, u64),
+    Kill(VmId, u64),
+}
+
+/// A machine that runs, or dies.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    epoch: u64,
+    until: Instant,
+    serial: u64,
+    dying: bool,
+}
+
+pub(super) struct Site {
+    pub(super) name: HostName,
+    pub(super) region: usize,
+    pub(super) capacity: Resources,
+    pub(super) agent: Option<Agent>,
+    /// Counts lives of the agent.
+    pub(super) life: u64,
+    /// The life that the hypervisor listens to.
+    session: u64,
+    processes: BTreeMap<VmId, Process>,
+    /// What the agent last read of its machines.
+    specs: BTreeMap<VmId, (Vec<IpAddr>, Resources)>,
+    serial: u64,
+    next_tick: Instant,
+}
+
+impl Site {
+    pub(super) const fn new(name: HostName, region: usize, capacity: Resources) -> Self {
+        Self {
+            name,
+            region,
+            capacity,
+            agent: None,
+            life: 0,
+            session: 0,
+            processes: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            serial: 0,
+            next_tick: Instant::FAR,
+        }
+    }
+}
+
+impl Site {
+    /// The machines that a poll is about: those that have a place here, and those the agent knows.
+    pub(super) fn concerned(&self, places: &BTreeMap<VmId, Placement>) -> BTreeSet<VmId> {
+        let here =
+            places.iter().filter(|(_, place)| place.holder().is_some_and(|(host, _)| *host == self.name));
+        here.map(|(vm, _)| *vm).chain(self.agent.iter().flat_map(Agent::known)).collect()
+    }
+}
+
+impl World {
+    fn seat(&self, host: usize, vm: VmId, epoch: u64) -> Seat {
+        let site = &self.sites[host];
+        Seat { at: At { region: self.regions[site.region].clone(), vm }, host: site.name.clone(), epoch }
+    }
+
+    /// A new agent, told what runs.
+    pub(super) fn attach(&mut self, host: usize) {
+        let now = self.plan.clocks[host].at(self.now);
+        let terms = self.plan.terms;
+        let site = &mut self.sites[host];
+        site.life += 1;
+        site.session = site.life;
+        let region: Region = self.regions[site.region].clone();
+        let mut agent = Agent::new(region, site.name.clone(), terms);
+        let found: Vec<(VmId, u64, Instant)> =
+            site.processes.iter().map(|(vm, p)| (*vm, p.epoch, p.until)).collect();
+        if !found.is_empty() {
+            self.judge.tally.add("an agent came back and found machines running");
+        }
+        let mut out = Vec::new();
+        for (vm, epoch, until) in found {
+            let seat = self.seat(host, vm, epoch);
+            agent.step(now, Input::Found { seat, until }, &mut out);
+        }
+        self.sites[host].agent = Some(agent);
+        self.carry_out(host, out);
+    }
+
+    /// The agent learns something, now or when it goes on.
+    pub(super) fn tell(&mut self, host: usize, life: u64, input: Input) {
+        if let Some(resumes) = self.plan.paused(self.now, host) {
+            self.judge.tally.add("an agent was paused");
+            self.at(resumes, Event::Tell(host, life, Box::new(input)));
+            return;
+        }
+        let now = self.plan.clocks[host].at(self.now);
+        let site = &mut self.sites[host];
+        if site.life != life {
+            return;
+        }
+        let Some(agent) = &mut site.agent else { return };
+        let mut out = Vec::new();
+        agent.step(now, input, &mut out);
+        self.carry_out(host, out);
+    }
+
+    fn carry_out(&mut self, host: usize, out: Vec<Output>) {
+        let life = self.sites[host].life;
+        for output in out {
+            let soon = self.now + Duration::micros(200 + self.draw(5_000));
+            match output {
+                Output::Admit(vm, epoch) => {
+                    let slow = self.plan.holds(self.now, Fault::SlowStorage) && self.draw(2) == 0;
+                    let after = if slow { 500_000 + self.draw(8_000_000) } else { 1_000 + self.draw(40_000) };
+                    self.at(self.now + Duration::micros(after), Event::Admit(host, life, vm, epoch));
+                }
+                Output::Start(vm, epoch, until) => {
+                    self.at(soon, Event::Order(host, life, Order::Start(vm, epoch, until)))
+                }
+                Output::Extend(vm, epoch, until) => {
+                    self.at(soon, Event::Order(host, life, Order::Extend(vm, epoch, until)));
+                }
+                Output::Stop(vm, epoch) => self.at(soon, Event::Order(host, life, Order::Stop(vm, epoch))),
+                Output::Kill(vm, epoch) => self.at(soon, Event::Order(host, life, Order::Kill(vm, epoch))),
+                Output::Ask(command) => {
+                    let key = self.fresh_key();
+                    self.start(Who::Host(host, life), Task::work(key, command));
+                }
+            }
+        }
+        let wake = self.sites[host].agent.as_ref().and_then(Agent::wake);
+        if let Some(wake) = wake {
+            let at = self.plan.clocks[host].truth(wake).max(self.now + Duration::millis(50));
+            let site = &mut self.sites[host];
+            if at < site.next_tick || site.next_tick <= self.now {
+                site.next_tick = at;
+                self.at(at, Event::Tick(host, life));
+            }
+        }
+    }
+
+    pub(super) fn admit(&mut self, host: usize, life: u64, vm: VmId, epoch: u64) {
+        let granted = self.gate.admit(vm, epoch).is_ok();
+        if !granted {
+            self.judge.tally.add("storage refused a lower epoch");
+        }
+        self.story(|w| format!("{} shows storage epoch {epoch} of {vm}: {granted}", w.sites[host].name));
+        let back = self.now + Duration::micros(500 + self.draw(20_000));
+        self.at(back, Event::Tell(host, life, Box::new(Input::Admitted { vm, epoch, granted })));
+    }
+
+    pub(super) fn order(&mut self, host: usize, life: u64, order: Order) {
+        if life < self.sites[host].session || self.plan.holds(self.now, Fault::Power { host }) {
+            return;
+        }
+        self.story(|w| format!("{} is ordered {order:?}", w.sites[host].name));
+        let mono = self.plan.clocks[host].at(self.now).mono;
+        match order {
+            Order::Start(vm, epoch, until) => {
+                if mono >= until || self.sites[host].processes.contains_key(&vm) {
+                    let failed = Some("came too late, or it runs already".into());
+                    self.tell(host, life, Input::Stopped { vm, epoch, failed });
+                    return;
+                }
+                self.run_machine(host, vm, epoch, until);
+            }
+            Order::Extend(vm, epoch, until) => {
+                let process = self.sites[host].processes.get_mut(&vm);
+                if let Some(process) = process.filter(|p| p.epoch == epoch && !p.dying) {
+                    process.until = until;
+                    self.watch(host, vm, until);
+                }
+            }
+            Order::Stop(vm, epoch) => {
+                // One in eight hangs; the watchdog has to end it.
+                let after = 50_000 + self.draw(1_200_000);
+                if self.draw(8) > 0 {
+                    self.ends(host, vm, epoch, after);
+                }
+            }
+            Order::Kill(vm, epoch) => {
+                let after = 1_000 + self.draw(200_000);
+                self.ends(host, vm, epoch, after);
+            }
+        }
+    }
+
+    fn run_machine(&mut self, host: usize, vm: VmId, epoch: u64, until: Instant) {
+        let honest = self.honest();
+        let site = &mut self.sites[host];
+        site.serial += 1;
+        let serial = site.serial;
+        site.processes.insert(vm, Process { epoch, until, serial, dying: false });
+        let (addresses, booked) = site.specs.get(&vm).cloned().unwrap_or_default();
+        let run = Running { host: site.name.clone(), epoch, addresses, booked };
+        let capacity = site.capacity;
+        let verdict = self.judge.starts(vm, run, honest, &capacity);
+        self.hold(verdict);
+        self.watch(host, vm, until);
+        let life = self.sites[host].life;
+        let up = self.now + Duration::millis(20 + self.draw(700));
+        self.at(up, Event::Tell(host, life, Box::new(Input::Started { vm, epoch })));
+        let write = self.now + Duration::millis(10 + self.draw(300));
+        self.at(write, Event::Write(host, vm, serial));
+    }
+
+    fn watch(&mut self, host: usize, vm: VmId, until: Instant) {
+        if until < Instant::FAR {
+            let at = self.plan.clocks[host].truth(until).max(self.now);
+            self.at(at, Event::Watchdog(host, vm));
+        }
+    }
+
+    /// A machine dies a little later, if it is the one that is meant.
+    fn ends(&mut self, host: usize, vm: VmId, epoch: u64, after_micros: u64) {
+        let Some(process) = self.sites[host].processes.get(&vm).filter(|p| p.epoch == epoch) else {
+            let life = self.sites[host].life;
+            self.tell(host, life, Input::Stopped { vm, epoch, failed: None });
+            return;
+        };
+        let serial = process.serial;
+        self.at(self.now + Duration::micros(after_micros), Event::Died(host, vm, serial, false));
+    }
+
+    pub(super) fn watchdog(&mut self, host: usize, vm: VmId) {
+        // `truth` rounds up by less than this.
+        let mono = self.plan.clocks[host].at(self.now).mono;
+        let Some(process) = self.sites[host].processes.get_mut(&vm) else { return };
+        if process.dying || process.until > mono {
+            return;
+        }
+        process.dying = true;
+        let serial = process.serial;
+        self.judge.tally.add("the watchdog killed a machine");
+        let after = self.draw(self.plan.terms.kill.as_micros() - 5_000);
+        self.at(self.now + Duration::micros(after), Event::Died(host, vm, serial, false));
+    }
+
+    pub(super) fn died(&mut self, host: usize, vm: VmId, serial: u64, by_itself: bool) {
+        let site = &mut self.sites[host];
+        let Some(process) = site.processes.get(&vm).filter(|p| p.serial == serial) else { return };
+        let (epoch, life, name) = (process.epoch, site.life, site.name.clone());
+        site.processes.remove(&vm);
+        self.judge.stops(vm, &name);
+        self.story(|_| format!("{vm} is dead on {name}"));
+        let failed = by_itself.then(|| "the guest ended".into());
+        self.tell(host, life, Input::Stopped { vm, epoch, failed });
+    }
+
+    /// A machine writes to its disk; the write lands a little later, whatever has become of the machine.
+    pub(super) fn writes(&mut self, host: usize, vm: VmId, serial: u64) {
+        let Some(process) = self.sites[host].processes.get(&vm).filter(|p| p.serial == serial) else {
+            return;
+        };
+        let epoch = process.epoch;
+        let slow = self.plan.holds(self.now, Fault::SlowStorage) || self.draw(12) == 0;
+        let lands = if slow { 1_000 + self.draw(6_000_000) } else { 200 + self.draw(5_000) };
+        self.at(self.now + Duration::micros(lands), Event::Landed(host, vm, epoch));
+        let next = self.now + Duration::millis(400 + self.draw(2_000));
+        self.at(next, Event::Write(host, vm, serial));
+        if self.draw(150) == 0 && self.now < self.plan.calm {
+            self.at(self.now + Duration::millis(5), Event::Died(host, vm, serial, true));
+        }
+    }
+
+    pub(super) fn landed(&mut self, host: usize, vm: VmId, epoch: u64) {
+        if self.gate.write(vm, epoch).is_err() {
+            self.judge.tally.add("a late write was refused");
+            return;
+        }
+        let name = self.sites[host].name.clone();
+        let verdict = self.judge.written(vm, epoch, &name);
+        self.hold(verdict);
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault, begins: bool) {
+        self.story(|_| format!("{fault:?} {}", if begins { "begins" } else { "ends" }));
+        match fault {
+            Fault::Power { host } | Fault::Dead { host } => {
+                let off = matches!(fault, Fault::Power { .. });
+                if begins {
+                    self.judge.tally.add(if off { "a host lost its power" } else { "an agent died" });
+                    self.sites[host].agent = None;
+                    self.sites[host].life += 1;
+                    self.jobs.retain(|_, job| !matches!(job.who, Who::Host(h, _) if h == host));
+                    if off {
+                        let name = self.sites[host].name.clone();
+                        for vm in core::mem::take(&mut self.sites[host].processes).into_keys() {
+                            self.judge.stops(vm, &name);
+                        }
+                    }
+                } else if !self.plan.holds(self.now, Fault::Power { host })
+                    && !self.plan.holds(self.now, Fault::Dead { host })
+                {
+                    self.attach(host);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a poll has read of the region: the agent's machines and places.
+    pub(super) fn polled(
+        &mut self,
+        host: usize,
+        life: u64,
+        vms: &BTreeMap<VmId, Vm>,
+        places: &BTreeMap<VmId, Placement>,
+        statuses: &BTreeMap<VmId, Status>,
+    ) {
+        let site = &mut self.sites[host];
+        if site.agent.is_none() {
+            return;
+        }
+        let concerned = site.concerned(places);
+        let (seen, unseen): (Vec<VmId>, Vec<VmId>) =
+            concerned.into_iter().partition(|vm| places.contains_key(vm));
+        for vm in &seen {
+            if let Some(record) = vms.get(vm) {
+                let addresses = record.addresses.iter().map(|a| a.ip).collect();
+                site.specs.insert(*vm, (addresses, record.spec.booking()));
+            }
+        }
+        let region = self.regions[site.region].clone();
+        for vm in unseen {
+            self.tell(host, life, Input::Unseen(vm));
+        }
+        for vm in seen {
+            let wanted = vms.get(&vm).is_some_and(|v| v.life == Life::Active && v.spec.power == Power::On);
+            let place = places[&vm].clone();
+            let reported = statuses.get(&vm).filter(|s| s.epoch == place.epoch).map_or(0, |s| s.index);
+            let at = At { region: region.clone(), vm };
+            self.tell(host, life, Input::Seen { at, place, wanted, reported });
+        }
+    }
+}

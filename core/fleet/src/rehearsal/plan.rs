@@ -1,0 +1,139 @@
+//! A seed expanded into a plan: the world, its clocks, every window of every fault.
+
+use super::clock::Clock;
+use crate::agent::Terms;
+use alloc::vec::Vec;
+use dwcp_env::{Duration, Instant, Purpose, Seed};
+
+const P: Purpose = Purpose::named("fleet.plan");
+
+/// Something that goes wrong from one time to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// A region reaches its own store only, and only from inside.
+    Cut {
+        /// Which.
+        region: usize,
+    },
+    /// A host does not reach its region's store.
+    HostCut {
+        /// Which.
+        host: usize,
+    },
+    /// A store answers nobody.
+    StoreDown {
+        /// Which; 0 is the fleet's.
+        store: usize,
+    },
+    /// A host has no power.
+    Power {
+        /// Which.
+        host: usize,
+    },
+    /// A host's agent is dead; its machines run.
+    Dead {
+        /// Which.
+        host: usize,
+    },
+    /// A host's agent stands still and then goes on as if nothing had been.
+    Pause {
+        /// Which.
+        host: usize,
+    },
+    /// Storage takes long.
+    SlowStorage,
+}
+
+/// Someone who asks: where, and with which clock.
+pub(super) const CLIENTS: usize = 3;
+/// Controllers: each region's own, and one for it that stands in the next region.
+pub(super) const CONTROLLERS: usize = 6;
+pub(super) const REGIONS: usize = 3;
+
+/// The plan of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(super) seed: Seed,
+    /// The hosts' regions.
+    pub(super) hosts: Vec<usize>,
+    pub(super) faults: Vec<(Instant, Instant, Fault)>,
+    /// Hosts', clients' and controllers' clocks, in this order.
+    pub(super) clocks: Vec<Clock>,
+    /// When a calendar begins to lie, if one does.
+    pub(super) liar: Option<Instant>,
+    pub(super) terms: Terms,
+    /// When faults and clients end.
+    pub(super) calm: Instant,
+    /// When everything must be at rest.
+    pub(super) end: Instant,
+}
+
+fn secs(n: u64) -> Instant {
+    Instant::ZERO + Duration::secs(n)
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn expand(seed: u64) -> Self {
+        let seed = Seed(seed);
+        let draw = |what: u64, n: u64| seed.below(n, P, what, Instant::ZERO, 0);
+        let hosts: Vec<usize> =
+            (0..REGIONS).flat_map(|r| (0..2 + draw(r as u64, 2)).map(move |_| r)).collect();
+        let calm = secs(45 + draw(10, 30));
+        let end = calm + Duration::secs(60);
+        let nodes = hosts.len() + CLIENTS + CONTROLLERS;
+        let mut clocks: Vec<Clock> = (0..nodes).map(|n| Clock::draw(seed, n as u64, end)).collect();
+        let mut faults = Vec::new();
+        for i in 0..draw(11, 14) {
+            let entity = 100 + i * 10;
+            let from = Instant::from_nanos(draw(entity, calm.as_nanos()));
+            // Most are short; a third outlast a lease.
+            let long = if draw(entity + 1, 3) == 0 { 30_000 } else { 6_000 };
+            let to = (from + Duration::millis(200 + draw(entity + 2, long))).min(calm);
+            let host = draw(entity + 3, hosts.len() as u64) as usize;
+            let fault = match draw(entity + 4, 9) {
+                0 | 1 => Fault::Cut { region: draw(entity + 5, REGIONS as u64) as usize },
+                2 => Fault::HostCut { host },
+                3 => Fault::StoreDown { store: draw(entity + 5, REGIONS as u64 + 1) as usize },
+                4 => Fault::Power { host },
+                5 | 6 => Fault::Dead { host },
+                7 => Fault::Pause { host },
+                _ => Fault::SlowStorage,
+            };
+            faults.push((from, to, fault));
+        }
+        let liar = (draw(12, 5) == 0).then(|| {
+            let from = Instant::from_nanos(draw(13, calm.as_nanos()));
+            let by = (2 + draw(14, 60)) as i64 * 1_000_000_000;
+            let by = if draw(15, 2) == 0 { by } else { -by };
+            let node = draw(16, nodes as u64) as usize;
+            clocks[node].lie(from, calm, by);
+            from
+        });
+        let terms = Terms { lease: Duration::secs(10), stop: Duration::secs(2), kill: Duration::secs(1) };
+        Self { seed, hosts, faults, clocks, liar, terms, calm, end }
+    }
+    /// Whether a fault holds at a time.
+    pub(super) fn holds(&self, at: Instant, fault: Fault) -> bool {
+        self.faults.iter().any(|(from, to, f)| *f == fault && *from <= at && at < *to)
+    }
+    /// Whether somebody in a region, or on a host, reaches a store.
+    pub(super) fn reaches(&self, at: Instant, region: usize, host: Option<usize>, store: usize) -> bool {
+        let own = store == region + 1;
+        !self.holds(at, Fault::StoreDown { store })
+            && !host.is_some_and(|host| self.holds(at, Fault::HostCut { host }))
+            && (own
+                || !(self.holds(at, Fault::Cut { region })
+                    || store > 0 && self.holds(at, Fault::Cut { region: store - 1 })))
+    }
+    /// Whether a region is cut off.
+    pub(super) fn cut_off(&self, at: Instant, region: usize) -> bool {
+        self.holds(at, Fault::Cut { region })
+    }
+    /// Until when a host's agent stands still.
+    pub(super) fn paused(&self, at: Instant, host: usize) -> Option<Instant> {
+        let now = |f: &&(Instant, Instant, Fault)| f.2 == Fault::Pause { host } && f.0 <= at && at < f.1;
+        self.faults.iter().find(now).map(|f| f.1)
+    }
+}
