@@ -146,14 +146,17 @@ fn bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.expect("a sound template"))
 }
 
+/// What led to a failure: the run again, remembered.
+fn story(failure: &Failure) -> Vec<String> {
+    World::new(Plan::expand(failure.seed)).with_story().run().err().map(|f| f.story).unwrap_or_default()
+}
+
 fn held(args: &Args) -> bool {
     let bar = bar(args.seeds);
     let sum = sweep(args, &bar);
     bar.finish_and_clear();
     let missing: Vec<_> = if args.seeds < 10_000 { Vec::new() } else { sum.tally.missing().collect() };
-    let story = sum.failure.as_ref().filter(|_| args.story).map(|failure| {
-        World::new(Plan::expand(failure.seed)).with_story().run().err().map(|f| f.story).unwrap_or_default()
-    });
+    let story = sum.failure.as_ref().filter(|_| args.story).map(story);
     let speed = sum.held as f64 / sum.cpu.as_secs_f64().max(1e-9);
     if args.output == Format::Json {
         let tally: serde_json::Map<_, _> = sum.tally.each().map(|(n, c)| (n.into(), c.into())).collect();
@@ -193,6 +196,7 @@ fn found(args: &Args, bug: Bug) -> bool {
     bar.set_message(name.clone());
     let sum = sweep(args, &bar);
     bar.finish_and_clear();
+    let story = sum.failure.as_ref().filter(|_| args.story).map(story);
     plant(None);
     if args.output == Format::Json {
         let failure = sum
@@ -205,6 +209,7 @@ fn found(args: &Args, bug: Bug) -> bool {
             "runs": sum.held + 1, "failure": failure })
         );
     } else {
+        story.iter().flatten().for_each(|line| say!("{line}"));
         match &sum.failure {
             Some(failure) => say!("{name:<22} found after {:>5} runs: {failure}", sum.held + 1),
             None => say!("{name:<22} NOT FOUND in {} seeds", args.seeds),

@@ -64,6 +64,10 @@ bugs! {
     LeavingTakenBack = 19;
     /// A machine's number is forgotten with the machine: a late retry of its creation creates it again.
     CreatedAgain = 20;
+    /// The hypervisor takes orders in any order.
+    OrdersOvertake = 21;
+    /// What a transaction rests on in another store may have been read before what it checks.
+    OthersReadFirst = 22;
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -48,4 +48,7 @@ pub struct Transaction {
     pub checks: Vec<Check>,
     /// What is done then.
     pub writes: Vec<Write>,
+    /// What the plan has read in other stores. It can't be checked at commit: it must have been read after all that is
+    /// checked, so that there was a moment at which all of it was true ([`crate::work`] sees to it).
+    pub rests_on: Vec<Key>,
 }

@@ -7,6 +7,7 @@
 //! is for one attempt: after a conflict a new one is begun.
 
 use crate::key::{Key, Scope};
+use crate::transaction::{Check, Transaction};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -51,15 +52,24 @@ pub struct Cell {
 /// What was read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct View {
-    cells: BTreeMap<Key, Cell>,
-    ranges: BTreeMap<Key, (Key, i64)>,
+    cells: BTreeMap<Key, (Cell, u64)>,
+    ranges: BTreeMap<Key, Span>,
+    takes: u64,
+}
+
+/// A range that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Span {
+    end: Key,
+    revision: i64,
+    taken: u64,
 }
 
 impl View {
     /// Nothing was read yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { cells: BTreeMap::new(), ranges: BTreeMap::new() }
+        Self { cells: BTreeMap::new(), ranges: BTreeMap::new(), takes: 0 }
     }
     /// Takes in what was read: the revision of the store, then each key with its revision and value.
     pub fn take(
@@ -68,9 +78,11 @@ impl View {
         revision: i64,
         found: impl IntoIterator<Item = (Key, i64, Bytes)>,
     ) {
+        self.takes += 1;
+        let taken = self.takes;
         match fetched {
             Fetch::One(key) => {
-                self.cells.insert(key.clone(), Cell { revision: 0, value: None });
+                self.cells.insert(key.clone(), (Cell { revision: 0, value: None }, taken));
             }
             Fetch::Range(first, end) => {
                 // What an earlier read found there may be gone by now.
@@ -78,30 +90,50 @@ impl View {
                 for key in before {
                     self.cells.remove(&key);
                 }
-                self.ranges.insert(first.clone(), (end.clone(), revision));
+                self.ranges.insert(first.clone(), Span { end: end.clone(), revision, taken });
             }
         }
         for (key, revision, value) in found {
-            self.cells.insert(key, Cell { revision, value: Some(value) });
+            self.cells.insert(key, (Cell { revision, value: Some(value) }, taken));
         }
+    }
+    /// A key, if it is known whether it is there; and the number of the read that says so.
+    fn known(&self, key: &Key) -> Option<(Cell, u64)> {
+        if let Some(known) = self.cells.get(key) {
+            return Some(known.clone());
+        }
+        let covering = self.ranges.range(..=key).filter(|(_, span)| *key < span.end);
+        covering
+            .map(|(_, span)| (Cell { revision: 0, value: None }, span.taken))
+            .max_by_key(|(_, taken)| *taken)
     }
     /// A key, if it is known whether it is there.
     #[must_use]
     pub fn cell(&self, key: &Key) -> Option<Cell> {
-        if let Some(cell) = self.cells.get(key) {
-            return Some(cell.clone());
-        }
-        let covered = self.ranges.range(..=key).any(|(_, (end, _))| key < end);
-        covered.then_some(Cell { revision: 0, value: None })
+        self.known(key).map(|(cell, _)| cell)
     }
     /// A range that was read as a whole: the store's revision, and what is there.
     #[must_use]
     pub fn range(&self, first: &Key, end: &Key) -> Option<(i64, impl Iterator<Item = (&Key, &Bytes)>)> {
-        let (read, revision) = self.ranges.get(first)?;
-        (read == end).then(|| {
+        let span = self.ranges.get(first)?;
+        (span.end == *end).then(|| {
             let there = self.cells.range(first..end);
-            (*revision, there.filter_map(|(key, cell)| Some((key, cell.value.as_ref()?))))
+            (span.revision, there.filter_map(|(key, (cell, _))| Some((key, cell.value.as_ref()?))))
         })
+    }
+    /// What a transaction rests on in other stores and was read before something that it checks: to be read again.
+    #[must_use]
+    pub fn too_early(&self, transaction: &Transaction) -> Vec<Fetch> {
+        let taken = |check: &Check| match check {
+            Check::At(key, _) => self.known(key).map_or(0, |(_, taken)| taken),
+            Check::Empty(first, _) | Check::NoneSince(first, _, _) => {
+                self.ranges.get(first).map_or(0, |s| s.taken)
+            }
+        };
+        let latest = transaction.checks.iter().map(taken).max().unwrap_or(0);
+        let early =
+            transaction.rests_on.iter().filter(|key| self.known(key).is_none_or(|(_, taken)| taken < latest));
+        early.cloned().map(Fetch::One).collect()
     }
 }
 

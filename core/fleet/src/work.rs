@@ -5,11 +5,14 @@
 //!
 //! **Invariants.** (1) After a conflict, a lost answer or a finished step everything is read anew. (2) A lost answer is no
 //! problem: every command may be planned again over its own effects. (3) It ends: conflicts, lost answers and steps are
-//! each bounded, and then it is refused as [`Code::Contention`].
+//! each bounded, and then it is refused as [`Code::Contention`]. (4) What a transaction rests on in another store was read
+//! after everything that it checks in its own: since the latter is unchanged at commit, there was a moment at which all
+//! of it was true. Read the other way round, an old word of the other store could meet a new record of one's own.
 
 use crate::command::{Answer, Request};
 use crate::key::{Key, Scope};
 use crate::plan::{Step, Stop, Then, plan};
+use crate::planted::{self, Bug};
 use crate::refusal::{Code, Refusal};
 use crate::transaction::Transaction;
 use crate::view::{Fetch, View};
@@ -74,16 +77,26 @@ impl Work {
         match plan(&self.view, &self.request, now) {
             Ok(Step::Done(answer)) => self.end(Ok(answer)),
             Ok(Step::Commit(transaction, then)) => {
+                let early = if planted::is(Bug::OthersReadFirst) {
+                    Vec::new()
+                } else {
+                    self.view.too_early(&transaction)
+                };
+                if !early.is_empty() {
+                    return Self::fetch(early);
+                }
                 self.then = Some(then);
                 Next::Commit(transaction)
             }
             Err(Stop::Refused(refusal)) => self.end(Err(refusal)),
-            Err(Stop::Want(wanted)) => {
-                let scope = wanted.0.iter().find_map(Fetch::scope).unwrap_or(Scope::Global);
-                let fetches = wanted.0.into_iter().filter(|f| f.scope().as_ref() == Some(&scope)).collect();
-                Next::Read(scope, fetches)
-            }
+            Err(Stop::Want(wanted)) => Self::fetch(wanted.0),
         }
+    }
+    /// All that is wanted of the first store that something is wanted of.
+    fn fetch(wanted: Vec<Fetch>) -> Next {
+        let scope = wanted.iter().find_map(Fetch::scope).unwrap_or(Scope::Global);
+        let fetches = wanted.into_iter().filter(|f| f.scope().as_ref() == Some(&scope)).collect();
+        Next::Read(scope, fetches)
     }
     fn end(&mut self, how: Result<Answer, Refusal>) -> Next {
         self.over = Some(how.clone());

@@ -475,6 +475,7 @@ fn a_record_that_others_wrote_is_named_and_left() {
             scope: scope.clone(),
             checks: vec![],
             writes: vec![write],
+            rests_on: vec![],
         };
         assert!(fleet.store(&scope).commit(&transaction));
         let (code, text) = fleet.refused(Command::Delete { at: at.clone() });

@@ -9,7 +9,9 @@
 //! **The driver's side of it.** [`Output::Start`] and [`Output::Extend`] arm a watchdog outside the agent (a
 //! process of its own, or hardware): at `until` on the monotonic clock it kills the machine, which takes at most
 //! [`Terms::kill`], whether the agent lives or not. A start that comes after its `until` does nothing. When a new agent is
-//! told what runs ([`Input::Found`]), whatever its predecessor ordered has happened or never will.
+//! told what runs ([`Input::Found`]), whatever its predecessor ordered has happened or never will. Orders take effect in the
+//! order they were given, and `Stopped` is said only of what does not run: a stop that overtook its start would be answered
+//! at once, and the machine would run on after its place was given up.
 //!
 //! ```text
 //!   lease asked         graceful stop        watchdog kills     dead by       ends by any clock

@@ -123,12 +123,12 @@ impl<'a> Desk<'a> {
     /// Ends the plan with what was written onto the desk.
     pub(super) fn commit(&mut self, scope: Scope, then: Then) -> Result<Step, Stop> {
         let mine = |key: &Key| key.scope().as_ref() == Some(&scope);
-        let reads = core::mem::take(&mut self.read);
-        let mut checks: Vec<Check> = reads
+        let (own, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            core::mem::take(&mut self.read).into_iter().partition(|(key, _)| mine(key));
+        let rests_on = other.into_keys().collect();
+        let mut checks: Vec<Check> = own
             .into_iter()
-            .filter(|(key, _)| {
-                mine(key) && (!planted::is(Bug::ReadsUnchecked) || self.writes.contains_key(key))
-            })
+            .filter(|(key, _)| !planted::is(Bug::ReadsUnchecked) || self.writes.contains_key(key))
             .map(|(key, revision)| Check::At(key, revision))
             .collect();
         checks.append(&mut self.ranges);
@@ -144,6 +144,6 @@ impl<'a> Desk<'a> {
             checks.len() <= OPS_MAX && writes.len() <= OPS_MAX,
             "bounds on machines keep transactions small"
         );
-        Ok(Step::Commit(Transaction { scope, checks, writes }, then))
+        Ok(Step::Commit(Transaction { scope, checks, writes, rests_on }, then))
     }
 }

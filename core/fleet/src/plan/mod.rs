@@ -7,8 +7,9 @@
 //! **Invariants.**
 //! 1. *What was read is checked*: every key of the transaction's own store that the plan looked at is compared at commit,
 //!    by construction ([`Desk`]). A plan can't forget a compare.
-//! 2. *What was read in another store is stable*: it can change only after a step in the transaction's own store that
-//!    makes one of its checks fail. Each place that relies on it says why.
+//! 2. *What was read in another store was true beside what is checked* ([`crate::work`], 4), and is stable: it can change only
+//!    after a step in the transaction's own store that makes one of its checks fail, or leaves something that everyone
+//!    knows for a leftover. Each place that relies on it says why.
 //! 3. *Refused is unchanged*: a refusal means that this step wrote nothing.
 //! 4. *Escrow*: rights are granted by the fleet first, given back by the region first; blocks and prefixes alike.
 //! 5. *A place is given only when vacant*, with an epoch one higher than ever before, and taken away only by its holder

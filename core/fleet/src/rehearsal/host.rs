@@ -6,6 +6,7 @@ use super::world::{Event, Task, Who, World};
 use crate::agent::{Agent, Input, Output};
 use crate::command::{At, Seat};
 use crate::name::{HostName, Region, VmId};
+use crate::planted::{self, Bug};
 use crate::record::{Life, Placement, Power, Status, Vm};
 use crate::resources::Resources;
 use crate::storage::Storage;
@@ -48,6 +49,8 @@ pub(super) struct Site {
     specs: BTreeMap<VmId, (Vec<IpAddr>, Resources)>,
     serial: u64,
     next_tick: Instant,
+    /// When the latest order arrives.
+    ordered: Instant,
 }
 
 impl Site {
@@ -63,6 +66,7 @@ impl Site {
             specs: BTreeMap::new(),
             serial: 0,
             next_tick: Instant::FAR,
+            ordered: Instant::ZERO,
         }
     }
 }
@@ -126,7 +130,11 @@ impl World {
     fn carry_out(&mut self, host: usize, out: Vec<Output>) {
         let life = self.sites[host].life;
         for output in out {
-            let soon = self.now + Duration::micros(200 + self.draw(5_000));
+            // Orders arrive in the order they were given.
+            let soon = (self.now + Duration::micros(200 + self.draw(5_000))).max(self.sites[host].ordered);
+            if !planted::is(Bug::OrdersOvertake) {
+                self.sites[host].ordered = soon;
+            }
             match output {
                 Output::Admit(vm, epoch) => {
                     let slow = self.plan.holds(self.now, Fault::SlowStorage) && self.draw(2) == 0;
@@ -176,12 +184,17 @@ impl World {
         let mono = self.plan.clocks[host].at(self.now).mono;
         match order {
             Order::Start(vm, epoch, until) => {
-                if mono >= until || self.sites[host].processes.contains_key(&vm) {
-                    let failed = Some("came too late, or it runs already".into());
-                    self.tell(host, life, Input::Stopped { vm, epoch, failed });
-                    return;
+                match self.sites[host].processes.get(&vm).map(|process| process.epoch) {
+                    // It runs already.
+                    Some(running) if running == epoch => self.tell(host, life, Input::Started { vm, epoch }),
+                    // Another life of it has to end first.
+                    Some(_) => {}
+                    None if mono >= until => {
+                        let failed = Some("its time was over before it began".into());
+                        self.tell(host, life, Input::Stopped { vm, epoch, failed });
+                    }
+                    None => self.run_machine(host, vm, epoch, until),
                 }
-                self.run_machine(host, vm, epoch, until);
             }
             Order::Extend(vm, epoch, until) => {
                 let process = self.sites[host].processes.get_mut(&vm);

@@ -23,7 +23,7 @@ use super::tally::Tally;
 use crate::command::{Answer, Command, Request};
 use crate::life::{life_may, phase_may};
 use crate::name::{HostName, Region, RequestKey, VmId};
-use crate::record::{HeldState, Hold, HostState, Life, Placement, Power, Thing};
+use crate::record::{HeldState, Hold, HostState, Life, Placement, Power, Thing, Vm};
 use crate::resources::Resources;
 use crate::transaction::{Transaction, Write};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -133,24 +133,28 @@ impl Judge {
                     );
                 }
             }
-            let others = self.mirror.regions.values().flat_map(|r| r.vms.values());
-            if let Some(other) =
-                others.into_iter().find(|o| o.id != id && o.spec.name == vm.spec.name && o.life != Life::Gone)
-                && vm.life != Life::Gone
+            // Leftovers of handovers are nobody's machine.
+            let home = |vm: &Vm| matches!(vm.life, Life::Active | Life::Deleting);
+            let mut others = self.mirror.regions.values().flat_map(|r| r.vms.values());
+            if let Some(other) = others.find(|o| o.id != id && o.spec.name == vm.spec.name && home(o))
+                && home(vm)
             {
                 return broken("names", format!("{} is {id} and {}", vm.spec.name, other.id));
             }
-            let generation = self.generations.entry(id).or_default();
-            if vm.generation < *generation {
-                return broken(
-                    "acknowledged",
-                    format!("{id} went back from change {generation} to {}", vm.generation),
-                );
-            }
-            let grew = old.as_ref().is_some_and(|(_, g)| vm.generation > *g);
-            *generation = vm.generation;
-            if grew && !self.changed.insert((id, request.key)) {
-                return broken("done_once", format!("{id} was changed twice by {:?}", request.command));
+            // What arrives may be the leftover of a handover that was called back: it counts once it is at home.
+            if !matches!(vm.life, Life::Arriving { .. }) {
+                let generation = self.generations.entry(id).or_default();
+                if vm.generation < *generation {
+                    return broken(
+                        "acknowledged",
+                        format!("{id} went back from change {generation} to {}", vm.generation),
+                    );
+                }
+                let grew = old.as_ref().is_some_and(|(_, g)| vm.generation > *g);
+                *generation = vm.generation;
+                if grew && !self.changed.insert((id, request.key)) {
+                    return broken("done_once", format!("{id} was changed twice by {:?}", request.command));
+                }
             }
         }
         let home = |life: &Life| matches!(life, Life::Active | Life::Deleting);
