@@ -84,7 +84,8 @@ pub enum Violation {
     },
 }
 
-/// What a write is to what lies at its place. `seen` is what this replica has received, `live` what lies there.
+/// What a write is to what lies at its place. A write that comes after one which saw it (replicas' writes come in each one's order
+/// only) is said to stand beside that one; the space, which remembers what was superseded before it came, then shows no sibling. `seen` is what this replica has received, `live` what lies there.
 #[inline]
 #[must_use]
 pub fn arrival(seen: &VersionVector, live: &[Live], new: &Incoming<'_>) -> Arrival {
@@ -100,6 +101,10 @@ pub fn arrival(seen: &VersionVector, live: &[Live], new: &Incoming<'_>) -> Arriv
         ([], []) => return Arrival::Follows { backward_millis: 0 },
         ([one], [saw]) if one.dot == *saw => {
             return Arrival::Follows { backward_millis: one.hlc.millis().saturating_sub(new.hlc.millis()) };
+        }
+        ([_], []) => return Arrival::Beside { others: 1 },
+        ([_], [saw]) if saw.sequence() > 0 && (saw.replica() != new.dot.replica() || *saw < new.dot) => {
+            return Arrival::Beside { others: 1 };
         }
         _ => {}
     }

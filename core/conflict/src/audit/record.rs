@@ -157,8 +157,6 @@ impl Record {
             value: held(sibling.value.as_ref()),
             prevails: match decided {
                 Some(value) => sibling.value.as_ref() == value,
-                // What is joined of all is nobody's loss.
-                None if matches!(settled.reason.why, Why::Joined | Why::Replayed) => true,
                 None => settled.prevails.contains(&sibling.dot),
             },
         };

@@ -188,13 +188,14 @@ pub fn merge_with<'a>(
     Ok(Merged { document: value.map(|v| schema.document(v)), clashes: m.clashes })
 }
 
-/// Values of one field into one; nothing if that needs a choice, or they are more than a merge takes.
+/// What siblings wrote in one field into one; nothing if that needs a choice, or they are more than a merge takes.
 pub(crate) fn values(field: &Field, base: Option<&Value>, sides: &[Option<&Value>]) -> Option<Option<Value>> {
     if sides.len() > SIDES_MAX {
         return None;
     }
+    // Each is a write that somebody made: to write what was there before is not to leave it alone.
     let mut row = Row::default();
-    sides.iter().enumerate().filter(|(_, v)| **v != base).for_each(|(i, v)| row.push(i, *v));
+    sides.iter().enumerate().for_each(|(i, v)| row.push(i, *v));
     let nobody = [Side { dot: Dot::from_bits(0), role: "", document: None }; SIDES_MAX];
     let mut m =
         Merger { sides: &nobody, at: Pointer::root(), clashes: Vec::new(), decide: &mut |_| Decision::Leave };

@@ -82,6 +82,19 @@ pub struct Question<'a> {
     pub siblings: &'a [Sibling],
 }
 
+/// Of which class siblings at one place are: C3 if one deletes what another writes, C2 if the field's owner is among the writers and not
+/// alone, else C1. What takes more than one place to see (C4, C5, the rest of C3) is said by who sees it.
+#[must_use]
+pub fn class_of(field: Option<&Field>, siblings: &[Sibling]) -> Class {
+    let gone = siblings.iter().filter(|s| s.value.is_none()).count();
+    if gone > 0 && gone < siblings.len() {
+        return Class::Structure;
+    }
+    let Some(owner) = field.and_then(|f| f.owner.as_ref()) else { return Class::Value };
+    let owners = siblings.iter().filter(|s| s.writer.role == *owner).count();
+    if owners > 0 && owners < siblings.len() { Class::Intent } else { Class::Value }
+}
+
 impl Question<'_> {
     /// The conflict's name.
     #[must_use]

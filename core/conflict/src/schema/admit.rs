@@ -1,6 +1,6 @@
 //! From any value to the one form that fits a schema, or to what is wrong with it.
 
-use super::{Field, FieldKind, find};
+use super::{Field, FieldKind, entry};
 use crate::pointer::Pointer;
 use crate::reading::{Fault, any_of};
 use crate::value::{Entry, Value};
@@ -98,7 +98,8 @@ fn record(field: &Field, fields: &[(Arc<str>, Field)], v: &Value, at: &mut Point
     }
     let mut all: Vec<Entry> = Vec::with_capacity(entries.len());
     for (name, v) in entries.iter() {
-        let Some(f) = find(fields, name) else {
+        // The schema's own copy of the name: documents share it, and a merge knows it by its place.
+        let Some((name, f)) = entry(fields, name) else {
             let known = any_of(fields.iter().map(|(n, _)| &**n));
             return Err(Fault::new(at, format!("unknown field `{name}`"), format!("write {known}")));
         };

@@ -235,7 +235,11 @@ impl Schema {
 }
 
 pub(crate) fn find<'f>(fields: &'f [(Arc<str>, Field)], name: &str) -> Option<&'f Field> {
-    fields.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|at| &fields[at].1)
+    entry(fields, name).map(|(_, f)| f)
+}
+
+fn entry<'f>(fields: &'f [(Arc<str>, Field)], name: &str) -> Option<&'f (Arc<str>, Field)> {
+    fields.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|at| &fields[at])
 }
 
 fn walk<'f>(field: &'f Field, at: &mut crate::Pointer, out: &mut Vec<(crate::Pointer, &'f Field)>) {

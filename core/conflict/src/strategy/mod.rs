@@ -306,7 +306,7 @@ pub struct Case<'a> {
 pub struct Settled {
     /// What stands.
     pub outcome: Outcome,
-    /// The writes whose value stands as it was written; none if it is no one's.
+    /// The writes that did not lose: those whose value stands, or all where the outcome is made of all.
     pub prevails: Vec<Dot>,
     /// Why.
     pub reason: Reason,
@@ -316,6 +316,15 @@ impl Settled {
     fn one(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
         let theirs = case.siblings.0.iter().filter(|s| s.value == value).map(|s| s.dot);
         Self { prevails: theirs.collect(), outcome: Outcome::One(value), reason: Reason { why, lack: None } }
+    }
+    /// What was made of all: nobody lost, but where only one can stand.
+    fn together(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
+        let one_stands = |f: &Field| matches!(f.kind, FieldKind::Max(_) | FieldKind::Min(_));
+        let mut settled = Self::one(value, case, why);
+        if !case.field.is_some_and(one_stands) {
+            settled.prevails = case.siblings.0.iter().map(|s| s.dot).collect();
+        }
+        settled
     }
 }
 
@@ -350,11 +359,11 @@ impl Strategy {
             }
             Self::Manual { deadline, default, suggest } => asked(case, *deadline, default, suggest),
             Self::Semantic { otherwise } => match joined(case) {
-                Some(value) => Settled::one(value, case, Why::Joined),
+                Some(value) => Settled::together(value, case, Why::Joined),
                 None => otherwise.instead(case, Lack::Clash),
             },
             Self::Transform { otherwise } => match replayed(case) {
-                Some(value) => Settled::one(Some(value), case, Why::Replayed),
+                Some(value) => Settled::together(Some(value), case, Why::Replayed),
                 None => otherwise.instead(case, Lack::NoSequence),
             },
         }

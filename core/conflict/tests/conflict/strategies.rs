@@ -127,6 +127,14 @@ fn each_strategy_settles_as_it_says() {
             &two,
             "4: the field's kind can't join these values, so it was written last",
         ),
+        // Who writes what was there before means it.
+        (
+            S::Semantic { otherwise: last() },
+            "any",
+            Some("4"),
+            &["r1@9 a/b=4", "r2@5 a/b=3"],
+            "4: the field's kind can't join these values, so it was written last",
+        ),
         (
             S::Semantic { otherwise: last() },
             "gone",

@@ -1,0 +1,234 @@
+//! Five regions with a space each, their links and clocks, and what everyone truly wrote.
+
+use dwcp_conflict::detect::{Arrival, Incoming, Live, arrival};
+use dwcp_conflict::{Place, Pointer, Schema, Sibling, Value, Writer};
+use dwcp_crdt::address::{Address, Kind};
+use dwcp_crdt::code::Reader;
+use dwcp_crdt::edit::{Change, Edit};
+use dwcp_crdt::space::Config;
+use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space};
+use dwcp_env::NodeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Regions.
+pub(crate) const REGIONS: usize = 5;
+const NAMES: [&str; REGIONS] = ["eu-west", "eu-north", "us-east", "us-west", "ap-south"];
+/// When the run begins, in milliseconds since 1970.
+const BEGIN: u64 = 1_790_000_000_000;
+
+/// SplitMix64: the same on every machine.
+pub(crate) struct Draw(pub(crate) u64);
+
+impl Draw {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+    pub(crate) fn pick<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize].clone()
+    }
+}
+
+/// What a writer meant, in words the oracle understands.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Meant {
+    /// This value; the higher its rank the more it matters, whenever it was written.
+    Set { rank: u8 },
+    /// This element in.
+    In(Value),
+    /// This element out.
+    Out(Value),
+    /// So much more.
+    More(i64),
+    /// This word in the text.
+    Word(String),
+    /// Held under this epoch.
+    Epoch(i64),
+    /// The machine is to go.
+    Gone,
+    /// The machine is worked on, so it is to stay.
+    Stays,
+}
+
+/// A write, as it truly was.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
+    pub(crate) meant: Meant,
+    /// By the true clock, in milliseconds.
+    pub(crate) at: u64,
+    /// What its maker saw there.
+    pub(crate) seen: Vec<Dot>,
+    /// Whether it settled a conflict.
+    pub(crate) settles: bool,
+}
+
+struct Region {
+    space: Space,
+    /// How far its clock is off, in milliseconds.
+    off: i64,
+    /// How many of each maker's batches have come.
+    have: [usize; REGIONS],
+}
+
+/// The fleet.
+pub(crate) struct Fleet {
+    regions: Vec<Region>,
+    batches: [Vec<Batch>; REGIONS],
+    /// The true clock, in milliseconds from the beginning.
+    pub(crate) now: u64,
+    /// A bit for each region; regions with equal bits hear each other.
+    pub(crate) sides: u32,
+    pub(crate) truth: BTreeMap<Dot, Told>,
+    /// Writes since all last heard all, by place.
+    pub(crate) recent: BTreeMap<Place, Vec<Dot>>,
+    pub(crate) schema: Schema,
+    /// Arrivals that were looked at, and those that stood beside something.
+    pub(crate) checked: (u64, u64),
+}
+
+/// A region's name.
+pub(crate) const fn region(r: usize) -> &'static str {
+    NAMES[r]
+}
+
+pub(crate) fn vm(key: &str, at: &str) -> Place {
+    Place::new("vm", key, Pointer::parse(at).expect("a pointer"))
+}
+
+/// A register holds the value and who wrote it.
+fn envelope(value: &Value, w: &Writer) -> Vec<u8> {
+    let text = |t: &Arc<str>| Value::Text(t.clone());
+    let name = |n: &str| -> Arc<str> { n.into() };
+    let all = [
+        (name("n"), text(&w.name)),
+        (name("o"), text(&w.role)),
+        (name("r"), text(&w.region)),
+        (name("v"), value.clone()),
+    ];
+    Value::map(all).to_bytes()
+}
+
+fn opened(dot: Dot, hlc: dwcp_crdt::Hlc, bytes: &[u8]) -> Sibling {
+    let all = Value::decode(&mut Reader::new(bytes)).expect("an envelope");
+    let text = |name: &str| match all.get(name) {
+        Some(Value::Text(t)) => t.clone(),
+        _ => panic!("an envelope without {name}"),
+    };
+    let writer = Writer { name: text("n"), role: text("o"), region: text("r") };
+    Sibling { dot, hlc, writer, value: all.get("v").cloned() }
+}
+
+impl Fleet {
+    pub(crate) fn new(schema: Schema, draw: &mut Draw) -> Self {
+        let roster = Roster::founding((0..REGIONS as u64).map(NodeId));
+        let region = |r: usize| {
+            let mut space = Space::new(Config::new([7; 32]), roster.clone(), ReplicaIndex(r as u16));
+            space.open();
+            Region { space, off: draw.below(801) as i64 - 400, have: [0; REGIONS] }
+        };
+        Self {
+            regions: (0..REGIONS).map(region).collect(),
+            batches: [const { Vec::new() }; REGIONS],
+            now: 0,
+            sides: 0,
+            truth: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            schema,
+            checked: (0, 0),
+        }
+    }
+    pub(crate) fn is_cut(&self) -> bool {
+        self.sides != 0
+    }
+    pub(crate) const fn hear(&self, a: usize, b: usize) -> bool {
+        (self.sides >> a & 1) == (self.sides >> b & 1)
+    }
+    /// What a region sees at a place.
+    pub(crate) fn siblings(&self, r: usize, place: &Place) -> Vec<Sibling> {
+        let all = self.regions[r].space.siblings(&place.address());
+        all.into_iter().map(|s| opened(s.dot, s.hlc, &s.value)).collect()
+    }
+    /// Someone writes, several places at once.
+    pub(crate) fn write(
+        &mut self,
+        r: usize,
+        by: &Writer,
+        writes: Vec<(Place, Value, Meant)>,
+        settles: bool,
+    ) -> Vec<Dot> {
+        let seen: Vec<Vec<Dot>> =
+            writes.iter().map(|(p, ..)| self.siblings(r, p).iter().map(|s| s.dot).collect()).collect();
+        let edits: Vec<Edit> = writes
+            .iter()
+            .map(|(place, value, _)| Edit::new(place.address(), Change::Write(envelope(value, by))))
+            .collect();
+        let clock = (BEGIN + self.now).saturating_add_signed(self.regions[r].off);
+        let batch = self.regions[r].space.transact(clock, &edits).expect("allowed").expect("a change");
+        let mut dots = Vec::new();
+        for ((op, (place, value, meant)), seen) in batch.ops().zip(writes).zip(seen) {
+            let dot = op.expect("own bytes").dot;
+            self.recent.entry(place.clone()).or_default().push(dot);
+            self.truth.insert(dot, Told { place, value, meant, at: self.now, seen, settles });
+            dots.push(dot);
+        }
+        self.batches[r].push(batch);
+        self.regions[r].have[r] = self.batches[r].len();
+        dots
+    }
+    /// Everyone who hears someone with more gets it.
+    pub(crate) fn exchange(&mut self) {
+        for r in 0..REGIONS {
+            for maker in 0..REGIONS {
+                let most =
+                    (0..REGIONS).filter(|s| self.hear(r, *s)).map(|s| self.regions[s].have[maker]).max();
+                while self.regions[r].have[maker] < most.unwrap_or(0) {
+                    let batch = self.batches[maker][self.regions[r].have[maker]].clone();
+                    self.receive(r, &batch);
+                    self.regions[r].have[maker] += 1;
+                }
+            }
+        }
+    }
+    /// A batch arrives: what detection says of each write must be what the space then shows.
+    fn receive(&mut self, r: usize, batch: &Batch) {
+        let space = &mut self.regions[r].space;
+        let mut seen = space.version().clone();
+        let mut said: Vec<(Address, Arrival)> = Vec::new();
+        for op in batch.ops() {
+            let op = op.expect("own bytes");
+            let container = Address::decode(&mut Reader::new(op.container)).expect("an address");
+            let at = container.field(Kind::Mv, op.name);
+            let live: Vec<Live> =
+                space.siblings(&at).into_iter().map(|s| Live { dot: s.dot, hlc: s.hlc }).collect();
+            let new = Incoming { dot: op.dot, hlc: op.hlc, supersedes: op.supersedes.as_slice() };
+            said.push((at, arrival(&seen, &live, &new)));
+            seen.raise(op.dot.replica(), op.dot.sequence());
+        }
+        let clock = (BEGIN + self.now).saturating_add_signed(self.regions[r].off);
+        let space = &mut self.regions[r].space;
+        space.receive(batch, clock).expect("sound");
+        for (at, said) in said {
+            self.checked.0 += 1;
+            let several = space.siblings(&at).len() > 1;
+            match said {
+                Arrival::Beside { .. } => {
+                    self.checked.1 += 1;
+                    // What it stands beside may have superseded it before it came.
+                    assert!(!space.siblings(&at).is_empty());
+                }
+                Arrival::Follows { .. } => assert!(!several, "{at}: said to follow, and stands beside"),
+                other => panic!("{at}: {other:?} of a batch in order"),
+            }
+        }
+    }
+    /// Whether all regions hold one state.
+    pub(crate) fn agree(&self) -> bool {
+        let first = self.regions[0].space.version();
+        self.regions.iter().all(|r| r.space.version() == first)
+    }
+}

@@ -1,0 +1,259 @@
+//! What should have come out, from what writers meant and when they truly wrote. It looks at no policy, no clock of a region and no merge.
+//!
+//! | field | right is |
+//! |---|---|
+//! | one value | what the highest in rank wrote last; of what was written within a second of that, any |
+//! | addresses | all that were added, without those that were removed |
+//! | restarts | all of them |
+//! | notes | every word that someone added, once |
+//! | where it runs, its state, who holds an address | the highest epoch |
+//! | who has a name | one of those who took it; the others live on under another |
+//! | deleted here, worked on there | a person is asked |
+
+use crate::fleet::{Fleet, Meant, Told};
+use dwcp_conflict::{Class, Outcome, Place, Sibling, Value};
+use dwcp_crdt::Dot;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What was written within so many milliseconds was written at the same time: clocks stray by 400 ms either way.
+const AT_ONCE: u64 = 1_000;
+
+/// What the oracle says of a resolution.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Verdict {
+    /// As it was meant, without a person.
+    Right,
+    /// Not as it was meant: someone would write it again.
+    Wrong(String),
+    /// A person was asked.
+    Queued,
+}
+
+/// Judges an outcome at a place. `recent` are all writes there since everyone had heard everything; `base` is what was there then.
+pub(crate) fn judge(
+    fleet: &Fleet,
+    place: &Place,
+    siblings: &[Sibling],
+    recent: &[Dot],
+    base: Option<&Value>,
+    outcome: &Outcome,
+) -> Verdict {
+    if let Outcome::Asked { .. } = outcome {
+        return Verdict::Queued;
+    }
+    let told = |dot: &Dot| &fleet.truth[dot];
+    let all: Vec<&Told> = recent.iter().map(told).collect();
+    let own: Vec<&Told> = siblings.iter().map(|s| told(&s.dot)).collect();
+    let got = outcome.shown();
+    let right = match &own[0].meant {
+        Meant::In(_) | Meant::Out(_) => set(&all, base) == items(got),
+        Meant::More(_) => int(got) == int(base) + all.iter().map(|t| more(t)).sum::<i64>(),
+        Meant::Word(_) => words(&all, base, got),
+        Meant::Epoch(_) => {
+            let highest = own.iter().max_by_key(|t| epoch(t)).map(|t| &t.value);
+            got == highest
+        }
+        Meant::Gone | Meant::Stays => own.windows(2).all(|w| w[0].value == w[1].value),
+        Meant::Set { .. } => ranked(&own, got),
+    };
+    if right {
+        return Verdict::Right;
+    }
+    let wrote: Vec<String> = own.iter().map(|t| format!("{} at {} ({:?})", t.value, t.at, t.meant)).collect();
+    Verdict::Wrong(format!("{place}: {got:?} of {}", wrote.join(", ")))
+}
+
+fn ranked(own: &[&Told], got: Option<&Value>) -> bool {
+    let rank = |t: &Told| if let Meant::Set { rank } = t.meant { rank } else { 0 };
+    let top = own.iter().map(|t| rank(t)).max();
+    let last = own.iter().filter(|t| Some(rank(t)) == top).map(|t| t.at).max().unwrap_or(0);
+    own.iter().any(|t| Some(rank(t)) == top && t.at + AT_ONCE >= last && Some(&t.value) == got)
+}
+
+fn items(v: Option<&Value>) -> Vec<Value> {
+    let mut all = v.map_or(Vec::new(), |v| v.items().to_vec());
+    all.sort();
+    all
+}
+
+fn set(all: &[&Told], base: Option<&Value>) -> Vec<Value> {
+    let mut out = items(base);
+    for t in all {
+        if let Meant::In(v) = &t.meant {
+            out.push(v.clone());
+        }
+    }
+    let removed = |v: &Value| all.iter().any(|t| matches!(&t.meant, Meant::Out(o) if o == v));
+    out.retain(|v| !removed(v));
+    out.sort();
+    out.dedup();
+    out
+}
+
+const fn more(t: &Told) -> i64 {
+    if let Meant::More(n) = t.meant { n } else { 0 }
+}
+const fn epoch(t: &Told) -> i64 {
+    if let Meant::Epoch(n) = t.meant { n } else { 0 }
+}
+fn int(v: Option<&Value>) -> i64 {
+    if let Some(Value::Int(n)) = v { *n } else { 0 }
+}
+
+fn words(all: &[&Told], base: Option<&Value>, got: Option<&Value>) -> bool {
+    let text = |v: Option<&Value>| if let Some(Value::Text(t)) = v { t.to_string() } else { String::new() };
+    let (base, got) = (text(base), text(got));
+    let mut want: Vec<&str> = base.split_whitespace().collect();
+    want.extend(
+        all.iter().filter_map(|t| if let Meant::Word(w) = &t.meant { Some(w.as_str()) } else { None }),
+    );
+    let mut have: Vec<&str> = got.split_whitespace().collect();
+    want.sort_unstable();
+    have.sort_unstable();
+    want == have
+}
+
+/// Counts of one class.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Count {
+    pub(crate) all: u64,
+    pub(crate) right: u64,
+    pub(crate) wrong: u64,
+    pub(crate) queued: u64,
+}
+
+/// What came of some seeds.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) fleets: u64,
+    pub(crate) classes: BTreeMap<Class, Count>,
+    pub(crate) wrong_told: Vec<String>,
+    /// Siblings that said the same: no conflict.
+    pub(crate) alike: u64,
+    pub(crate) writes: u64,
+    pub(crate) cuts: u64,
+    pub(crate) arrivals: (u64, u64),
+    pub(crate) losers: u64,
+    pub(crate) recovered: u64,
+    /// Writes that are nowhere: not seen by who wrote after, not live, not in the audit.
+    pub(crate) silent: u64,
+    pub(crate) records: u64,
+    pub(crate) record_bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, class: Class, verdict: Verdict) {
+        let c = self.classes.entry(class).or_default();
+        c.all += 1;
+        match verdict {
+            Verdict::Right => c.right += 1,
+            Verdict::Queued => c.queued += 1,
+            Verdict::Wrong(told) => {
+                c.wrong += 1;
+                self.wrong_told.push(told);
+            }
+        }
+    }
+    pub(crate) fn add(&mut self, other: Self) {
+        for (class, c) in other.classes {
+            let mine = self.classes.entry(class).or_default();
+            mine.all += c.all;
+            mine.right += c.right;
+            mine.wrong += c.wrong;
+            mine.queued += c.queued;
+        }
+        self.wrong_told.extend(other.wrong_told);
+        self.fleets += other.fleets;
+        self.alike += other.alike;
+        self.writes += other.writes;
+        self.cuts += other.cuts;
+        self.arrivals.0 += other.arrivals.0;
+        self.arrivals.1 += other.arrivals.1;
+        self.losers += other.losers;
+        self.recovered += other.recovered;
+        self.silent += other.silent;
+        self.records += other.records;
+        self.record_bytes += other.record_bytes;
+    }
+    fn total(&self) -> Count {
+        let mut t = Count::default();
+        for c in self.classes.values() {
+            t.all += c.all;
+            t.right += c.right;
+            t.wrong += c.wrong;
+            t.queued += c.queued;
+        }
+        t
+    }
+    pub(crate) fn table(&self) -> String {
+        let mut out = String::new();
+        let rows = self.classes.iter().map(|(class, c)| (class.to_string(), *c));
+        let mut line = |s: String| writeln!(out, "{s}").expect("a string takes all");
+        line(format!(
+            "{} fleets, {} cuts, {} writes, {} arrivals of which {} stood beside something, {} siblings that said the same",
+            self.fleets, self.cuts, self.writes, self.arrivals.0, self.arrivals.1, self.alike
+        ));
+        line(format!(
+            "{:<14} {:>9} {:>14} {:>8} {:>8}",
+            "class", "conflicts", "right, alone", "wrong", "queued"
+        ));
+        for (name, c) in rows.chain([("all".into(), self.total())]) {
+            let share = |n: u64| 100.0 * n as f64 / c.all.max(1) as f64;
+            line(format!(
+                "{name:<14} {:>9} {:>7} {:>5.1}% {:>8} {:>4} {:>4.1}%",
+                c.all,
+                c.right,
+                share(c.right),
+                c.wrong,
+                c.queued,
+                share(c.queued)
+            ));
+        }
+        line(format!("losers {}, recovered {}; lost silently {}", self.losers, self.recovered, self.silent));
+        line(format!("records {}, {} bytes each", self.records, self.record_bytes / self.records.max(1)));
+        out
+    }
+    pub(crate) fn json(&self) -> String {
+        let one = |name: &str, c: &Count| {
+            format!(
+                r#""{name}":{{"all":{},"right":{},"wrong":{},"queued":{}}}"#,
+                c.all, c.right, c.wrong, c.queued
+            )
+        };
+        let mut classes: Vec<String> = self.classes.iter().map(|(class, c)| one(class.name(), c)).collect();
+        classes.push(one("all", &self.total()));
+        format!(
+            r#"{{"fleets":{},"cuts":{},"writes":{},"alike":{},{},"losers":{},"recovered":{},"silent":{},"records":{},"record_bytes":{}}}"#,
+            self.fleets,
+            self.cuts,
+            self.writes,
+            self.alike,
+            classes.join(","),
+            self.losers,
+            self.recovered,
+            self.silent,
+            self.records,
+            self.record_bytes
+        )
+    }
+    /// What is promised of them.
+    pub(crate) fn claims(&self) -> Result<(), String> {
+        let t = self.total();
+        let claims = [
+            (
+                t.all > 0 && self.cuts > 0,
+                format!("something happened: {} conflicts, {} cuts", t.all, self.cuts),
+            ),
+            (t.right * 100 >= t.all * 97, format!("97 % right without a person: {} of {}", t.right, t.all)),
+            (t.queued * 100 <= t.all * 3, format!("3 % queued at most: {} of {}", t.queued, t.all)),
+            (t.wrong == 0, format!("none to be written again: {}", t.wrong)),
+            (
+                self.recovered == self.losers,
+                format!("all losers recovered: {} of {}", self.recovered, self.losers),
+            ),
+            (self.silent == 0, format!("nothing lost silently: {}", self.silent)),
+        ];
+        claims.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, claim)| Err(claim))
+    }
+}

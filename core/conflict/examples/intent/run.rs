@@ -1,0 +1,472 @@
+//! Twelve hours of a fleet: what people and programs do, links that fail, and what is settled when they are back.
+
+use crate::fleet::{Draw, Fleet, Meant, REGIONS, region, vm};
+use crate::oracle::{Tally, judge};
+use dwcp_conflict::audit::{Audit, Retention, Settlement};
+use dwcp_conflict::checkpoint::Tree;
+use dwcp_conflict::policy::class_of;
+use dwcp_conflict::queue::{Choice, Put, Queue};
+use dwcp_conflict::schema::Field;
+use dwcp_conflict::{
+    Answer, Class, Outcome, Place, Pointer, Policy, Question, Schema, Sibling, Value, Writer,
+};
+use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TICK: u64 = 10_000;
+const MINUTE: u64 = 60_000;
+const HOURS: u64 = 12;
+const MACHINES: usize = 40;
+
+const VM: &str = r#"{"schema":"vm","version":1,"fields":{
+    "name":"atomic","lifecycle":"atomic",
+    "cpu":{"kind":"atomic","owner":"operator"},"memory":{"kind":"atomic","owner":"operator"},"power":{"kind":"atomic","owner":"operator"},
+    "labels":{"kind":"map","of":"atomic"},"addresses":"set","notes":"text","restarts":"counter",
+    "placement":{"kind":"max","type":"any"},"state":{"kind":"max","type":"any"}}}"#;
+const ADDRESS: &str = r#"{"schema":"address","version":1,"fields":{"holder":{"kind":"max","type":"any"}}}"#;
+const NAME: &str = r#"{"schema":"name","version":1,"fields":{"holder":{"kind":"min","type":"text"}}}"#;
+
+fn schema(text: &str) -> Schema {
+    Schema::read(&serde_json::from_str(text).expect("JSON")).expect("a schema")
+}
+
+struct Run {
+    fleet: Fleet,
+    draw: Draw,
+    policy: Policy,
+    schemas: [Schema; 2],
+    audits: Vec<Audit>,
+    queue: Queue,
+    /// When a person will have answered.
+    people: BTreeMap<Place, u64>,
+    /// What everyone had when all last had heard all.
+    base: Tree<Place, Value>,
+    keys: Vec<String>,
+    /// The lease service: the next epoch.
+    epoch: i64,
+    count: u64,
+    tally: Tally,
+}
+
+/// The policy of the run.
+pub(crate) const POLICY: &str = include_str!("policy.toml");
+
+/// One seed, under a policy.
+pub(crate) fn run(seed: u64, policy: &str) -> Tally {
+    let mut draw = Draw(seed);
+    let policy: Value = toml::from_str(policy).expect("TOML");
+    let audit = |r| Audit::new(ReplicaIndex(r), Retention::default(), 1 << 26);
+    let mut run = Run {
+        fleet: Fleet::new(schema(VM), &mut draw),
+        policy: Policy::read(&policy).expect("a policy"),
+        schemas: [schema(ADDRESS), schema(NAME)],
+        audits: (0..REGIONS as u16).map(audit).collect(),
+        queue: Queue::new(1_000),
+        people: BTreeMap::new(),
+        base: Tree::new(),
+        keys: Vec::new(),
+        epoch: 0,
+        count: 0,
+        tally: Tally { fleets: 1, ..Tally::default() },
+        draw,
+    };
+    for _ in 0..MACHINES {
+        run.create(0);
+    }
+    let mut turn = 5 * MINUTE;
+    for tick in 1..=HOURS * 60 * MINUTE / TICK {
+        if tick * TICK >= turn {
+            run.cut_or_mend();
+            let least = if run.fleet.is_cut() { 1 } else { 5 };
+            turn = tick * TICK + (least + run.draw.below(30)) * MINUTE;
+        }
+        let mut moments: Vec<u64> = (0..run.draw.below(6)).map(|_| run.draw.below(TICK)).collect();
+        moments.sort_unstable();
+        for moment in moments {
+            run.fleet.now = tick * TICK + moment;
+            let r = run.draw.below(REGIONS as u64) as usize;
+            run.someone_acts(r);
+        }
+        run.fleet.now = (tick + 1) * TICK - 1;
+        run.fleet.exchange();
+        if !run.fleet.is_cut() {
+            run.settle_all();
+        }
+    }
+    run.fleet.sides = 0;
+    run.fleet.exchange();
+    run.settle_all();
+    run.examine()
+}
+
+impl Run {
+    fn cut_or_mend(&mut self) {
+        self.fleet.sides = if self.fleet.is_cut() {
+            0
+        } else {
+            self.tally.cuts += 1;
+            1 + self.draw.below((1 << REGIONS) - 2) as u32
+        };
+    }
+    fn who(&mut self, role: &str, r: usize) -> Writer {
+        let name = format!("{role} {}", self.draw.below(3));
+        Writer::new(&name, role, region(r))
+    }
+    /// What a region shows at a place: what stands, or what the policy makes of siblings.
+    fn view(&self, r: usize, place: &Place) -> Option<Value> {
+        let siblings = self.fleet.siblings(r, place);
+        match &siblings[..] {
+            [] => None,
+            [one] => one.value.clone(),
+            _ => self.answer(place, &siblings).settled.outcome.shown().cloned(),
+        }
+    }
+    fn field(&self, place: &Place) -> Option<&Field> {
+        let schema = match &*place.kind {
+            "vm" => &self.fleet.schema,
+            "address" => &self.schemas[0],
+            _ => &self.schemas[1],
+        };
+        schema.field(&place.pointer)
+    }
+    fn class(&self, place: &Place, siblings: &[Sibling]) -> Class {
+        match (&*place.kind, place.pointer.as_str()) {
+            ("address", _) => Class::Invariant,
+            ("name", _) | (_, "/lifecycle") => Class::Structure,
+            _ => class_of(self.field(place), siblings),
+        }
+    }
+    fn answer(&self, place: &Place, siblings: &[Sibling]) -> Answer {
+        let class = self.class(place, siblings);
+        let question =
+            Question { place, class, field: self.field(place), base: self.base.get(place), siblings };
+        self.policy.settle(&question)
+    }
+
+    fn create(&mut self, r: usize) {
+        let key = format!("vm-{:05}", self.keys.len());
+        // Scripts name machines after what they are for: the same thing at the same time.
+        let name = format!("batch-{}-{}", self.fleet.now / (10 * MINUTE), self.draw.below(3));
+        let by = self.who("operator", r);
+        let set = || Meant::Set { rank: 2 };
+        let text = |s: &str| Value::from(s);
+        self.epoch += 1;
+        let taken = Place::new("name", &name, Pointer::parse("/holder").expect("a pointer"));
+        let mut writes = vec![
+            (vm(&key, "/lifecycle"), text("present"), Meant::Stays),
+            (vm(&key, "/name"), text(&name), set()),
+            (vm(&key, "/cpu"), Value::Int(2), set()),
+            (vm(&key, "/memory"), Value::Int(4), set()),
+            (vm(&key, "/power"), text("on"), set()),
+            (vm(&key, "/placement"), pair(self.epoch, "host-0"), Meant::Epoch(self.epoch)),
+        ];
+        // Names that are seen to be taken are not taken again.
+        if self.view(r, &taken).is_none() {
+            writes.push((taken, text(&key), Meant::Epoch(-(self.keys.len() as i64))));
+        } else {
+            writes[1].1 = text(&format!("{name}-{key}"));
+        }
+        self.keys.push(key);
+        self.fleet.write(r, &by, writes, false);
+    }
+
+    /// Someone in a region does something to a machine that they see.
+    fn someone_acts(&mut self, r: usize) {
+        let key = self.draw.pick(&self.keys);
+        if self.view(r, &vm(&key, "/lifecycle")) != Some("present".into()) {
+            return;
+        }
+        let set = |rank| Meant::Set { rank };
+        self.count += 1;
+        match self.draw.below(100) {
+            0..20 => {
+                let cpu = 1 + self.draw_int(16);
+                self.put(r, "autoscaler", &key, &[("/cpu", cpu, set(1))]);
+            }
+            20..30 => {
+                let (cpu, memory) = (1 + self.draw_int(16), 1 + self.draw_int(64));
+                self.worked_on(r, "operator", &key, &[("/cpu", cpu, set(2)), ("/memory", memory, set(2))]);
+            }
+            30..33 => {
+                let cpu = 1 + self.draw_int(16);
+                self.worked_on(r, "oncall", &key, &[("/cpu", cpu, set(3))]);
+            }
+            33..39 => self.power(r, &key),
+            39..54 => {
+                let at = vm(&key, "/state");
+                let last = self.view(r, &at).map_or(0, |v| epoch_of(&v));
+                let state = self.draw.pick(&["running", "paused", "stopping"]);
+                // A machine is on one host; only that one speaks of it, under the lease's epoch and its own count.
+                let home = self.home(&key);
+                if self.fleet.hear(home, r) {
+                    let next = last + 1;
+                    let by = self.who("host", home);
+                    self.fleet.write(home, &by, vec![(at, pair(next, state), Meant::Epoch(next))], false);
+                }
+            }
+            54..60 => self.migrate(r, &key),
+            60..68 => self.address(r, &key),
+            68..82 => {
+                let label = format!("/labels/{}", self.draw.pick(&["team", "tier", "cost"]));
+                let (role, rank) = if self.draw.below(3) == 0 { ("operator", 2) } else { ("inventory", 1) };
+                let value = self.draw_int(50);
+                self.put(r, role, &key, &[(&label, value, set(rank))]);
+            }
+            82..88 => {
+                let at = vm(&key, "/notes");
+                let word = format!("note{}", self.count);
+                let had =
+                    if let Some(Value::Text(t)) = self.view(r, &at) { t.to_string() } else { String::new() };
+                let text = format!("{had}{word}\n");
+                let by = self.who("operator", r);
+                self.fleet.write(r, &by, vec![(at, text.as_str().into(), Meant::Word(word))], false);
+            }
+            88..95 => {
+                let at = vm(&key, "/restarts");
+                let n = if let Some(Value::Int(n)) = self.view(r, &at) { n } else { 0 };
+                let by = self.who("host", r);
+                self.fleet.write(r, &by, vec![(at, Value::Int(n + 1), Meant::More(1))], false);
+            }
+            95..99 => self.create(r),
+            _ => {
+                let by = self.who("operator", r);
+                self.fleet.write(
+                    r,
+                    &by,
+                    vec![(vm(&key, "/lifecycle"), "deleted".into(), Meant::Gone)],
+                    false,
+                );
+            }
+        }
+    }
+    fn draw_int(&mut self, n: u64) -> i64 {
+        self.draw.below(n) as i64
+    }
+    const fn home(&self, key: &str) -> usize {
+        (key.as_bytes()[key.len() - 1] as usize) % REGIONS
+    }
+    fn put(&mut self, r: usize, role: &str, key: &str, fields: &[(&str, i64, Meant)]) {
+        let by = self.who(role, r);
+        let writes = fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone()));
+        let writes = writes.collect();
+        self.fleet.write(r, &by, writes, false);
+    }
+    /// Who works on a machine says with it that it is to stay.
+    fn worked_on(&mut self, r: usize, role: &str, key: &str, fields: &[(&str, i64, Meant)]) {
+        let by = self.who(role, r);
+        let mut writes: Vec<_> =
+            fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone())).collect();
+        writes.push((vm(key, "/lifecycle"), "present".into(), Meant::Stays));
+        self.fleet.write(r, &by, writes, false);
+    }
+    fn power(&mut self, r: usize, key: &str) {
+        let (role, rank) =
+            self.draw.pick(&[("operator", 2), ("operator", 2), ("oncall", 3), ("autoscaler", 1)]);
+        let to = self.draw.pick(&["on", "off", "paused"]);
+        let by = self.who(role, r);
+        self.fleet.write(r, &by, vec![(vm(key, "/power"), to.into(), Meant::Set { rank })], false);
+    }
+    /// The lease service is where the machine's home is: who can't reach it moves nothing.
+    fn migrate(&mut self, r: usize, key: &str) {
+        if !self.fleet.hear(r, self.home(key)) {
+            return;
+        }
+        self.epoch += 1;
+        let host = format!("host-{}", self.draw.below(9));
+        let by = self.who("operator", r);
+        let at = vm(key, "/placement");
+        self.fleet.write(r, &by, vec![(at, pair(self.epoch, &host), Meant::Epoch(self.epoch))], false);
+    }
+    /// Addresses come and go; now and then one is held under a lease that has ended, because somebody does not know yet.
+    fn address(&mut self, r: usize, key: &str) {
+        let at = vm(key, "/addresses");
+        let had = self.view(r, &at).map_or(Vec::new(), |v| v.items().to_vec());
+        let by = self.who("operator", r);
+        if self.draw.below(3) == 0
+            && let Some(first) = had.first()
+        {
+            let rest = Value::from(had[1..].to_vec());
+            self.fleet.write(r, &by, vec![(at, rest, Meant::Out(first.clone()))], false);
+            return;
+        }
+        self.epoch += 1;
+        let address = format!("10.0.{}.{}", self.count / 250, self.count % 250);
+        let mut all = had;
+        all.push(address.as_str().into());
+        all.sort();
+        let holder = Place::new("address", &address, Pointer::parse("/holder").expect("a pointer"));
+        let stale = (self.draw.below(8) == 0)
+            .then(|| (self.draw.below(REGIONS as u64) as usize, self.draw.pick(&self.keys)));
+        if let Some((other, key)) = stale {
+            let by = self.who("operator", other);
+            let claim = (holder.clone(), pair(self.epoch, &key), Meant::Epoch(self.epoch));
+            self.fleet.write(other, &by, vec![claim], false);
+            self.epoch += 1;
+        }
+        let claim = (holder, pair(self.epoch, key), Meant::Epoch(self.epoch));
+        let add = (at, Value::from(all), Meant::In(address.as_str().into()));
+        self.fleet.write(r, &by, vec![add, claim], false);
+    }
+
+    /// All have heard all: what stands beside something is settled, and what was asked of people is answered.
+    fn settle_all(&mut self) {
+        assert!(self.fleet.agree(), "links are whole, and regions differ");
+        let recent = std::mem::take(&mut self.fleet.recent);
+        for (place, dots) in &recent {
+            let siblings = self.fleet.siblings(0, place);
+            if siblings.len() > 1 {
+                self.settle(place, dots, &siblings);
+            }
+        }
+        self.people_answer();
+        self.fleet.exchange();
+        for (place, dots) in recent {
+            match &self.fleet.siblings(0, &place)[..] {
+                [one] => {
+                    let v = one.value.clone().expect("registers are written");
+                    self.base.insert(place.clone(), v);
+                    self.fleet.recent.remove(&place);
+                }
+                // Someone is asked: it stays open, on the base it has.
+                _ => {
+                    let later = self.fleet.recent.remove(&place).unwrap_or_default();
+                    self.fleet.recent.insert(place, dots.into_iter().chain(later).collect());
+                }
+            }
+        }
+    }
+    fn settle(&mut self, place: &Place, dots: &[Dot], siblings: &[Sibling]) {
+        let answer = self.answer(place, siblings);
+        for r in 1..REGIONS {
+            let theirs = self.answer(place, &self.fleet.siblings(r, place));
+            assert_eq!(theirs, answer, "{place}: regions settle it differently");
+        }
+        let class = self.class(place, siblings);
+        let base = self.base.get(place).cloned();
+        let field = self.field(place).cloned();
+        let question = Question { place, class, field: field.as_ref(), base: base.as_ref(), siblings };
+        if let Some(ticket) = answer.ticket(&question) {
+            if self.queue.put(ticket) == Put::Open {
+                let verdict =
+                    judge(&self.fleet, place, siblings, dots, base.as_ref(), &answer.settled.outcome);
+                self.tally.count(class, verdict);
+                let minutes = 5 + self.draw.below(55);
+                self.people.insert(place.clone(), self.fleet.now + minutes * MINUTE);
+            }
+            return;
+        }
+        if siblings.windows(2).all(|w| w[0].value == w[1].value)
+            && matches!(
+                self.fleet.truth[&siblings[0].dot].meant,
+                Meant::Stays | Meant::Gone | Meant::Set { .. }
+            )
+        {
+            self.tally.alike += 1;
+        } else {
+            let verdict = judge(&self.fleet, place, siblings, dots, base.as_ref(), &answer.settled.outcome);
+            self.tally.count(class, verdict);
+        }
+        let Outcome::One(Some(value)) = answer.settled.outcome.clone() else { panic!("{place}: one value") };
+        let owner = self.home(&place.key);
+        let meant = siblings.iter().find(|s| s.value.as_ref() == Some(&value)).unwrap_or(&siblings[0]);
+        let meant = self.fleet.truth[&meant.dot].meant.clone();
+        let by = Writer::new("resolver", "resolver", region(owner));
+        let output = self.fleet.write(owner, &by, vec![(place.clone(), value.clone(), meant)], true)[0];
+        let settlement = Settlement {
+            output: Some(output),
+            ..Settlement::new(&question, &answer, self.policy.version(), Hlc::at(self.fleet.now))
+        };
+        self.audits[owner].record(&settlement).expect("room");
+        if &*place.kind == "name" {
+            self.rename(place, siblings, &value);
+        }
+    }
+    /// Whoever did not get the name lives on under another.
+    fn rename(&mut self, place: &Place, siblings: &[Sibling], keeps: &Value) {
+        let losers: BTreeSet<&Value> =
+            siblings.iter().filter_map(|s| s.value.as_ref()).filter(|v| *v != keeps).collect();
+        for key in losers {
+            let Value::Text(key) = key else { continue };
+            let by = Writer::new("resolver", "resolver", region(0));
+            let name = format!("{}-{key}", place.key);
+            let write = (vm(key, "/name"), name.as_str().into(), Meant::Set { rank: 2 });
+            self.fleet.write(self.home(key), &by, vec![write], false);
+        }
+    }
+    fn people_answer(&mut self) {
+        let now = self.fleet.now;
+        let due: Vec<Place> =
+            self.people.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p.clone()).collect();
+        for place in due {
+            self.people.remove(&place);
+            let siblings = self.fleet.siblings(0, &place);
+            let Some(ticket) = self.queue.open().find(|t| t.place == place).cloned() else { continue };
+            if siblings.len() < 2 {
+                // Somebody who saw both sides wrote meanwhile.
+                self.queue.withdraw(&place);
+                continue;
+            }
+            let ana = Writer::new("ana", "operator", region(0));
+            let choice = if self.draw.below(2) == 0 { Choice::Suggestion } else { Choice::Default };
+            let schema = self.fleet.schema.clone();
+            let closed = self.queue.answer(&schema, ticket.id, &place, &choice, &ana).expect("open");
+            let value = closed.write.value.clone().expect("a register is written");
+            let answer = self.answer(&place, &siblings);
+            let base = self.base.get(&place).cloned();
+            let field = self.field(&place).cloned();
+            let question = Question {
+                place: &place,
+                class: ticket.class,
+                field: field.as_ref(),
+                base: base.as_ref(),
+                siblings: &siblings,
+            };
+            let at = Hlc::at(now);
+            let owner = self.home(&place.key);
+            let settlement = Settlement {
+                decision: Some(&closed),
+                ..Settlement::new(&question, &answer, self.policy.version(), at)
+            };
+            self.audits[owner].record(&settlement).expect("room");
+            let meant = if value == "deleted".into() { Meant::Gone } else { Meant::Stays };
+            self.fleet.write(owner, &ana, vec![(place, value, meant)], true);
+        }
+    }
+
+    /// What was lost, and what can be had back.
+    fn examine(mut self) -> Tally {
+        let mut recorded: BTreeSet<Dot> = BTreeSet::new();
+        for audit in &self.audits {
+            let head = audit.chain().head();
+            audit.chain().verify(Some(&head)).expect("nobody touched it");
+            let (bytes, n) = audit.chain().size();
+            self.tally.records += n as u64;
+            self.tally.record_bytes += bytes as u64;
+            recorded.extend(audit.chain().records().flat_map(|(_, r)| r.inputs.into_iter().map(|i| i.dot)));
+            for loser in audit.losers() {
+                self.tally.losers += 1;
+                let same = loser.is_ok_and(|l| l.value.as_ref() == Some(&self.fleet.truth[&l.dot].value));
+                self.tally.recovered += u64::from(same);
+            }
+        }
+        let seen: BTreeSet<Dot> =
+            self.fleet.truth.values().filter(|t| !t.settles).flat_map(|t| t.seen.iter().copied()).collect();
+        for (dot, told) in &self.fleet.truth {
+            let live = || self.fleet.siblings(0, &told.place).iter().any(|s| s.dot == *dot);
+            if !told.settles && !seen.contains(dot) && !recorded.contains(dot) && !live() {
+                self.tally.silent += 1;
+            }
+        }
+        self.tally.writes = self.fleet.truth.len() as u64;
+        self.tally.arrivals = self.fleet.checked;
+        self.tally
+    }
+}
+
+/// Ordered by epoch first.
+fn pair(epoch: i64, what: &str) -> Value {
+    Value::from(vec![Value::Int(epoch), Value::from(what)])
+}
+fn epoch_of(v: &Value) -> i64 {
+    if let Some(Value::Int(n)) = v.items().first() { *n } else { 0 }
+}

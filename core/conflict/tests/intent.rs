@@ -1,0 +1,60 @@
+//! A sample of `examples/intent`, and that its oracle sees a policy that does not do what people mean.
+
+#[path = "../examples/intent/fleet.rs"]
+mod fleet;
+#[path = "../examples/intent/oracle.rs"]
+#[allow(dead_code, reason = "the example prints more than is asserted here")]
+mod oracle;
+#[path = "../examples/intent/run.rs"]
+mod run;
+
+use dwcp_conflict::Class;
+
+#[test]
+fn conflicts_come_out_as_their_writers_meant() {
+    let mut all = oracle::Tally::default();
+    for seed in 1_000..1_004 {
+        all.add(run::run(seed, run::POLICY));
+    }
+    all.claims().unwrap_or_else(|broken| panic!("{broken}\n{}\n{:#?}", all.table(), all.wrong_told));
+    for class in [Class::Value, Class::Intent, Class::Structure, Class::Invariant] {
+        assert!(
+            all.classes.get(&class).is_some_and(|c| c.right > 10),
+            "{class} was not met:\n{}",
+            all.table()
+        );
+    }
+}
+
+/// Each of these policies loads: it is the same everywhere, and wrong.
+#[test]
+fn the_oracle_sees_a_policy_that_does_not_do_what_people_mean() {
+    for (right, wrong, class) in [
+        (
+            "order = [\"oncall\", \"operator\", \"autoscaler\"",
+            "order = [\"autoscaler\", \"operator\", \"oncall\"",
+            Class::Intent,
+        ),
+        (
+            "use = { strategy = \"transform\", otherwise = \"last-writer\" }",
+            "use = \"last-writer\"",
+            Class::Value,
+        ),
+        (
+            "use = { strategy = \"semantic\", otherwise = \"rollback\" }",
+            "use = { strategy = \"priority\", by = \"region\", order = [\"ap-south\"] }",
+            Class::Invariant,
+        ),
+        (
+            "use = { strategy = \"manual\", deadline = \"4h\"",
+            "use = { strategy = \"priority\", by = \"role\", order = [\"operator\"] }\n#",
+            Class::Structure,
+        ),
+    ] {
+        assert!(run::POLICY.contains(right), "{right}");
+        let tally = run::run(1_000, &run::POLICY.replace(right, wrong));
+        let wrong = tally.classes[&class].wrong;
+        assert!(wrong > 0, "{class}:\n{}", tally.table());
+        assert_eq!((tally.recovered, tally.silent), (tally.losers, 0), "wrong, and still nothing is lost");
+    }
+}
