@@ -17,7 +17,7 @@
 //! | C4 invariant | one thing held twice, a limit passed, two leases alive | [`claim`]; [`merge`](mod@merge) for counters |
 //! | C5 version | a writer with another schema | [`merge`](mod@merge), before anything else |
 //!
-//! **Reading order.** [`value`] and [`pointer`] (documents), [`conflict`] (the words), [`detect`] and [`claim`] (what is found),
+//! **Reading order.** [`value`] and [`mod@pointer`] (documents), [`conflict`] (the words), [`detect`] and [`claim`] (what is found),
 //! [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join), [`strategy`], [`policy`] and [`queue`] (how the rest is
 //! settled), [`audit`] (what is written down), [`checkpoint`] (the way back).
 //!

@@ -148,6 +148,10 @@ impl Fleet {
     pub(crate) const fn hear(&self, a: usize, b: usize) -> bool {
         (self.sides >> a & 1) == (self.sides >> b & 1)
     }
+    /// On which side of a cut a region is.
+    pub(crate) const fn side(&self, r: usize) -> usize {
+        (self.sides >> r & 1) as usize
+    }
     /// What a region sees at a place.
     pub(crate) fn siblings(&self, r: usize, place: &Place) -> Vec<Sibling> {
         let all = self.regions[r].space.siblings(&place.address());

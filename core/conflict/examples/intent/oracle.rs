@@ -43,7 +43,8 @@ pub(crate) fn judge(
         return Verdict::Queued;
     }
     let told = |dot: &Dot| &fleet.truth[dot];
-    let all: Vec<&Told> = recent.iter().map(told).collect();
+    // What settled earlier conflicts meant nothing of its own.
+    let all: Vec<&Told> = recent.iter().map(told).filter(|t| !t.settles).collect();
     let own: Vec<&Told> = siblings.iter().map(|s| told(&s.dot)).collect();
     let got = outcome.shown();
     let right = match &own[0].meant {

@@ -41,6 +41,8 @@ struct Run {
     people: BTreeMap<Place, u64>,
     /// What everyone had when all last had heard all.
     base: Tree<Place, Value>,
+    /// What a side of a cut had when all on it last had heard each other, and when that was.
+    side_base: [(Tree<Place, Value>, u64); 2],
     keys: Vec<String>,
     /// The lease service: the next epoch.
     epoch: i64,
@@ -64,6 +66,7 @@ pub(crate) fn run(seed: u64, policy: &str) -> Tally {
         queue: Queue::new(1_000),
         people: BTreeMap::new(),
         base: Tree::new(),
+        side_base: [(Tree::new(), 0), (Tree::new(), 0)],
         keys: Vec::new(),
         epoch: 0,
         count: 0,
@@ -89,7 +92,9 @@ pub(crate) fn run(seed: u64, policy: &str) -> Tally {
         }
         run.fleet.now = (tick + 1) * TICK - 1;
         run.fleet.exchange();
-        if !run.fleet.is_cut() {
+        if run.fleet.is_cut() {
+            run.settle_sides();
+        } else {
             run.settle_all();
         }
     }
@@ -105,6 +110,8 @@ impl Run {
             0
         } else {
             self.tally.cuts += 1;
+            // A checkpoint each.
+            self.side_base = [(self.base.clone(), self.fleet.now), (self.base.clone(), self.fleet.now)];
             1 + self.draw.below((1 << REGIONS) - 2) as u32
         };
     }
@@ -118,7 +125,7 @@ impl Run {
         match &siblings[..] {
             [] => None,
             [one] => one.value.clone(),
-            _ => self.answer(place, &siblings).settled.outcome.shown().cloned(),
+            _ => self.answer(r, place, &siblings).settled.outcome.shown().cloned(),
         }
     }
     fn field(&self, place: &Place) -> Option<&Field> {
@@ -136,10 +143,18 @@ impl Run {
             _ => class_of(self.field(place), siblings),
         }
     }
-    fn answer(&self, place: &Place, siblings: &[Sibling]) -> Answer {
+    /// The last value of a place that all siblings which a region sees have in common.
+    fn base(&self, r: usize, place: &Place) -> Option<&Value> {
+        if self.fleet.is_cut() {
+            self.side_base[self.fleet.side(r)].0.get(place)
+        } else {
+            self.base.get(place)
+        }
+    }
+    fn answer(&self, r: usize, place: &Place, siblings: &[Sibling]) -> Answer {
         let class = self.class(place, siblings);
         let question =
-            Question { place, class, field: self.field(place), base: self.base.get(place), siblings };
+            Question { place, class, field: self.field(place), base: self.base(r, place), siblings };
         self.policy.settle(&question)
     }
 
@@ -315,7 +330,7 @@ impl Run {
         for (place, dots) in &recent {
             let siblings = self.fleet.siblings(0, place);
             if siblings.len() > 1 {
-                self.settle(place, dots, &siblings);
+                self.settle(place, dots, &siblings, &[0, 1, 2, 3, 4]);
             }
         }
         self.people_answer();
@@ -335,14 +350,51 @@ impl Run {
             }
         }
     }
-    fn settle(&mut self, place: &Place, dots: &[Dot], siblings: &[Sibling]) {
-        let answer = self.answer(place, siblings);
-        for r in 1..REGIONS {
-            let theirs = self.answer(place, &self.fleet.siblings(r, place));
+    /// During a cut the regions of a side settle what stands beside something among themselves: what is left for later is one value a
+    /// side, and the base of all is what both had. Siblings that shared a younger write would count twice what that one added.
+    fn settle_sides(&mut self) {
+        for side in 0..2 {
+            let members: Vec<usize> = (0..REGIONS).filter(|r| self.fleet.side(*r) == side).collect();
+            let since = self.side_base[side].1;
+            let young =
+                |f: &Fleet, d: &Dot| members.contains(&usize::from(d.replica().0)) && f.truth[d].at > since;
+            let recent: Vec<(Place, Vec<Dot>)> = self
+                .fleet
+                .recent
+                .iter()
+                .map(|(p, d)| {
+                    (p.clone(), d.iter().copied().filter(|d| young(&self.fleet, d)).collect::<Vec<_>>())
+                })
+                .filter(|(_, dots)| !dots.is_empty())
+                .collect();
+            for (place, dots) in &recent {
+                let siblings = self.fleet.siblings(members[0], place);
+                if siblings.len() > 1 {
+                    self.settle(place, dots, &siblings, &members);
+                }
+            }
+            self.fleet.exchange();
+            for (place, _) in recent {
+                if let [one] = &self.fleet.siblings(members[0], &place)[..] {
+                    let v = one.value.clone().expect("registers are written");
+                    self.side_base[side].0.insert(place, v);
+                }
+            }
+            self.side_base[side].1 = self.fleet.now;
+        }
+    }
+    fn settle(&mut self, place: &Place, dots: &[Dot], siblings: &[Sibling], members: &[usize]) {
+        let answer = self.answer(members[0], place, siblings);
+        for r in &members[1..] {
+            let theirs = self.answer(*r, place, &self.fleet.siblings(*r, place));
             assert_eq!(theirs, answer, "{place}: regions settle it differently");
         }
+        // People are asked when all sides can be shown to them.
+        if self.fleet.is_cut() && matches!(answer.settled.outcome, Outcome::Asked { .. }) {
+            return;
+        }
         let class = self.class(place, siblings);
-        let base = self.base.get(place).cloned();
+        let base = self.base(members[0], place).cloned();
         let field = self.field(place).cloned();
         let question = Question { place, class, field: field.as_ref(), base: base.as_ref(), siblings };
         if let Some(ticket) = answer.ticket(&question) {
@@ -367,10 +419,13 @@ impl Run {
             self.tally.count(class, verdict);
         }
         let Outcome::One(Some(value)) = answer.settled.outcome.clone() else { panic!("{place}: one value") };
-        let owner = self.home(&place.key);
+        // Whose home it is, or on the other side of a cut the first that is left.
+        let home = self.home(&place.key);
+        let owner = if members.contains(&home) { home } else { members[0] };
         let meant = siblings.iter().find(|s| s.value.as_ref() == Some(&value)).unwrap_or(&siblings[0]);
         let meant = self.fleet.truth[&meant.dot].meant.clone();
-        let by = Writer::new("resolver", "resolver", region(owner));
+        let nobody = Writer::new("resolver", "resolver", region(owner));
+        let by = answer.author(&question).cloned().unwrap_or(nobody);
         let output = self.fleet.write(owner, &by, vec![(place.clone(), value.clone(), meant)], true)[0];
         let settlement = Settlement {
             output: Some(output),
@@ -378,19 +433,19 @@ impl Run {
         };
         self.audits[owner].record(&settlement).expect("room");
         if &*place.kind == "name" {
-            self.rename(place, siblings, &value);
+            self.rename(owner, place, siblings, &value);
         }
     }
     /// Whoever did not get the name lives on under another.
-    fn rename(&mut self, place: &Place, siblings: &[Sibling], keeps: &Value) {
+    fn rename(&mut self, r: usize, place: &Place, siblings: &[Sibling], keeps: &Value) {
         let losers: BTreeSet<&Value> =
             siblings.iter().filter_map(|s| s.value.as_ref()).filter(|v| *v != keeps).collect();
         for key in losers {
             let Value::Text(key) = key else { continue };
-            let by = Writer::new("resolver", "resolver", region(0));
+            let by = Writer::new("resolver", "resolver", region(r));
             let name = format!("{}-{key}", place.key);
             let write = (vm(key, "/name"), name.as_str().into(), Meant::Set { rank: 2 });
-            self.fleet.write(self.home(key), &by, vec![write], false);
+            self.fleet.write(r, &by, vec![write], false);
         }
     }
     fn people_answer(&mut self) {
@@ -411,7 +466,7 @@ impl Run {
             let schema = self.fleet.schema.clone();
             let closed = self.queue.answer(&schema, ticket.id, &place, &choice, &ana).expect("open");
             let value = closed.write.value.clone().expect("a register is written");
-            let answer = self.answer(&place, &siblings);
+            let answer = self.answer(0, &place, &siblings);
             let base = self.base.get(&place).cloned();
             let field = self.field(&place).cloned();
             let question = Question {

@@ -183,6 +183,12 @@ impl Audit {
         self.by_object.entry(name).or_default().push(head.sequence);
         Ok(head)
     }
+    /// The conflicts whose names begin with these hexadecimal digits, as `explain` shows them; sixteen at most.
+    #[must_use]
+    pub fn named(&self, begins: &str) -> Vec<ConflictId> {
+        let alike = |id: &&ConflictId| alloc::format!("{id}").starts_with(begins);
+        self.by_conflict.keys().filter(alike).take(16).copied().collect()
+    }
     /// The records of a conflict: one for each place where its writes met.
     pub fn of_conflict(&self, id: ConflictId) -> impl Iterator<Item = Record> + '_ {
         self.by_conflict.get(&id).into_iter().flatten().filter_map(|s| self.chain.get(*s))

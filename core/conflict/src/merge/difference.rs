@@ -1,13 +1,15 @@
 //! What turns one row into another: Myers' shortest edit script (*An O(ND) difference algorithm*, 1986), bounded.
 //!
 //! Beyond [`EDITS_MAX`] edits the rows have little in common, and all between their common head and tail counts as replaced. So the cost
-//! is bounded by the square of that, whatever is compared.
+//! is bounded by the square of that and by [`STEPS_MAX`] comparisons, whatever is compared.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Edits beyond which rows count as different altogether.
 const EDITS_MAX: usize = 512;
+/// Comparisons beyond which they do too.
+const STEPS_MAX: usize = 1 << 22;
 
 /// Something goes from the old row, something of the new one comes in its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,10 +57,12 @@ fn shortest<T: Eq>(a: &[T], b: &[T]) -> Option<Vec<Cut>> {
         let right = if k > -d { at(k - 1).map(|x| x + 1) } else { None };
         down.max(right).unwrap_or(0)
     };
+    let mut steps = 0;
     for d in 0..=most {
         let mut row = Vec::with_capacity(d as usize + 1);
         for k in (-d..=d).step_by(2) {
             let mut x = before(&furthest, d, k);
+            let began = x;
             while x < n && x - k < m && x - k >= 0 && a[x as usize] == b[(x - k) as usize] {
                 x += 1;
             }
@@ -68,6 +72,10 @@ fn shortest<T: Eq>(a: &[T], b: &[T]) -> Option<Vec<Cut>> {
                 return Some(back(&furthest, d, k, before));
             }
             row.push(x);
+            steps += (x - began) as usize + 1;
+        }
+        if steps > STEPS_MAX {
+            return None;
         }
         furthest.push(row);
     }
@@ -161,5 +169,9 @@ mod tests {
         let a: Vec<u32> = (0..100_000).collect();
         let b: Vec<u32> = (100_000..200_000).collect();
         assert_eq!(cuts(&a, &b), [Cut { from: 0, count: 100_000, put: 0..100_000 }]);
+        // Long rows that are alike but for some hundred places: too far to walk on so many diagonals.
+        let a: Vec<u32> = (0..200_000).map(|n| n % 2).collect();
+        let b: Vec<u32> = (0..200_000).map(|n| if n % 700 == 1 { 9 } else { n % 2 }).collect();
+        assert_eq!(cuts(&a, &b).len(), 1);
     }
 }

@@ -98,14 +98,12 @@ pub(crate) fn replay_list<'s>(
 
 fn replay<C: Content>(base: &C::Slice, sides: impl Iterator<Item = Edits<C>>) -> Option<C> {
     let mut log = ServerLog::new(base).ok()?;
-    let mut made: Edits<C> = Vec::new();
+    let mut made = Made(BTreeMap::new());
     for edit in sides.flatten() {
-        if made.contains(&edit) {
-            continue;
+        if made.add(&edit) {
+            let (at, erase, insert) = edit;
+            log.submit(0, &Patch { at, erase, insert }).ok()?;
         }
-        let (at, erase, insert) = edit.clone();
-        log.submit(0, &Patch { at, erase, insert }).ok()?;
-        made.push(edit);
     }
     Some(log.content())
 }
@@ -140,6 +138,21 @@ fn items(numbers: &[u32]) -> Vec<Item> {
     numbers.iter().map(|n| Item::from(&n.to_le_bytes()[..])).collect()
 }
 
+/// Edits that were made, to know those that come again.
+struct Made<C>(BTreeMap<(usize, usize), Vec<C>>);
+
+impl<C: Content> Made<C> {
+    /// Takes an edit; whether it is new.
+    fn add(&mut self, (from, count, content): &(usize, usize, C)) -> bool {
+        let there = self.0.entry((*from, *count)).or_default();
+        let new = !there.contains(content);
+        if new {
+            there.push(content.clone());
+        }
+        new
+    }
+}
+
 /// Edits at positions of the base, ascending: from where, how many go, what comes.
 type Edits<C> = Vec<(usize, usize, C)>;
 
@@ -152,14 +165,14 @@ fn type_base<C: Content>(all: &mut Rga<C>, base: &C::Slice) {
 
 fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
     let mut all = base.clone();
-    let mut made: Edits<C> = Vec::new();
+    let mut made = Made(BTreeMap::new());
     for (i, edits) in sides.into_iter().enumerate() {
         let replica = ReplicaIndex(i as u16 + 1);
         let mut own = base.clone();
         let mut deletions = 0;
         // From the end: positions before an edit stay what they were in the base.
         for edit in edits.into_iter().rev() {
-            if made.contains(&edit) {
+            if !made.add(&edit) {
                 continue;
             }
             let (from, count, content) = &edit;
@@ -180,7 +193,6 @@ fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
             for op in ops.into_iter().flatten() {
                 all.apply(&op).expect("just made on the same base");
             }
-            made.push(edit);
         }
     }
     all

@@ -22,9 +22,9 @@
 //! use = { strategy = "manual", deadline = "4h", default = "last-writer" }
 //! ```
 //!
-//! Rules are tried in their order; compiled, that is one walk down a tree of kinds and names ([`tree`]).
+//! Rules are tried in their order; compiled, that is one walk down a tree of kinds and names (`tree`).
 //!
-//! **What is checked at load** ([`read`](mod@read), [`proof`]): unknown keys and words; the last rule and only the last matches all; each rule can
+//! **What is checked at load** (`read`, [`proof`]): unknown keys and words; the last rule and only the last matches all; each rule can
 //! be reached; last-writer never for C4; answers do not change with the order of siblings or with a sibling that comes twice, and an
 //! answer once written is its own answer: tried on sibling sets drawn from a fixed seed, within a bound of work.
 //!
@@ -43,7 +43,7 @@ mod versions;
 pub use rule::{Match, Pattern, Rule, Spread, Together};
 pub use versions::{NotActive, NotNext, Versions};
 
-use crate::conflict::{Class, ConflictId, Place, Sibling};
+use crate::conflict::{Class, ConflictId, Place, Sibling, Writer};
 use crate::merge::{Clash, Decision, MergeFault, Merged, SIDES_MAX, Side, merge_with};
 use crate::queue::{Ticket, Write};
 use crate::schema::{Document, Field, Schema};
@@ -123,6 +123,13 @@ impl Answer {
         supersedes.sort_unstable();
         supersedes.dedup();
         Some(Write { place: question.place.clone(), value: value.clone(), supersedes })
+    }
+    /// In whose name the resolution is to be written: the latest of those who prevail. Else a resolution on one side of a cut would meet the
+    /// other side as the work of whoever settled it, and rank by their role instead of by that of whoever meant it.
+    #[must_use]
+    pub fn author<'q>(&self, question: &Question<'q>) -> Option<&'q Writer> {
+        let theirs = question.siblings.iter().filter(|s| self.settled.prevails.contains(&s.dot));
+        theirs.max_by_key(|s| (s.hlc, s.dot)).map(|s| &s.writer)
     }
     /// The question to a person, if that is the answer.
     #[must_use]

@@ -154,6 +154,8 @@ vm web-1/note: 2 writes together break what must always hold (C4 invariant, conf
     let ids: Vec<String> = a.chain().records().map(|(_, r)| format!("{:.6}", r.id)).collect();
     let want = want.replace("IDA", &ids[0]).replace("IDB", &ids[1]).replace("IDC", &ids[3]);
     assert_eq!(text, want);
+    assert_eq!(a.named(&ids[0]), [a.chain().get(1).unwrap().id]);
+    assert_eq!(a.named("").len(), 2);
     assert_eq!(a.explain("vm", "db-1", None), "vm db-1: no conflict is on record here.\n");
 }
 
