@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use trial::{Told, tell};
+use trial::{Ended, Told, tell};
 
 /// Tells seeded stories of a chain and judges them from outside: one order, nothing lost or doubled, what was answered as not done
 /// is not there, no stale read, no fork, and a good end.
@@ -45,6 +45,9 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Tells what led to each failure.
+    #[arg(long)]
+    story: bool,
     /// Plants a bug, and demands that it is found (needs `--features planted-bugs`).
     #[arg(long, value_enum)]
     mutant: Option<Mutant>,
@@ -123,12 +126,16 @@ fn sweep(args: &Args) -> Swept {
                         return;
                     }
                     let seed = args.from + nth;
-                    let told = std::panic::catch_unwind(|| tell(seed, &|c| plant(c, args.mutant)));
-                    let (told, verdict) = told.unwrap_or_else(|_| (Told::default(), Err("a panic".into())));
+                    let ended = std::panic::catch_unwind(|| tell(seed, &|c| plant(c, args.mutant)));
                     bar.inc(1);
                     let Ok(mut swept) = swept.lock() else { return };
+                    let Ok(Ended { told, verdict, story }) = ended else {
+                        swept.failed.push((seed, "a panic".into()));
+                        continue;
+                    };
                     swept.told.add(&told);
-                    swept.failed.extend(verdict.err().map(|why| (seed, why)));
+                    let story = if args.story { story.join("\n") + "\n" } else { String::new() };
+                    swept.failed.extend(verdict.err().map(|why| (seed, story + &why)));
                 }
             });
         }

@@ -74,7 +74,15 @@ impl<SM: StateMachine> ChainHost<SM> {
             return;
         }
         seen.offered_at = now.mono + OFFER_EVERY;
-        if let Some((checkpoint, _)) = group.servable() {
+        let (has, here) = (seen.applied, group.applied());
+        // Where members may lie the protocol says where checkpoints are.
+        let named = group.tail.with(|t| t.spec.engine == EngineKind::Pbft);
+        let servable = group.servable();
+        if !named && has < here && servable.as_ref().is_none_or(|(c, _)| c.at.index <= has) {
+            // Nothing that the peer has not. (What a protocol decided without a command moves its mark, and no index.)
+            self.probe.reachable("chain.checkpoint_for_the_late");
+            self.snapshot(id, OWN);
+        } else if let Some((checkpoint, _)) = servable {
             self.say(id, to, Lane::Control, &ChainMessage::Offer { at: checkpoint.at });
         }
     }
@@ -90,8 +98,6 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
         let every = group.config.raft.heartbeat * 4;
         group.beacon_at = now.mono + every;
-        self.form_in_place_of_the_first(now, id);
-        let group = self.groups.get_mut(&id)?;
         let (applied, durable) = (group.applied(), group.durable_epoch());
         let silent = matches!(group.current().map(|e| &e.running), Some(Running::Aside { silent: true }));
         let pulse = group.config.policy.is_some().then(|| group.eye.pulse(now.mono));
@@ -108,22 +114,6 @@ impl<SM: StateMachine> ChainHost<SM> {
         self.follow(now, id);
         self.adapt(now, id, every);
         Some(now.mono + every)
-    }
-
-    /// The first leader of a Raft epoch is to form it; if it does not, everybody does.
-    fn form_in_place_of_the_first(&mut self, now: Now, id: GroupId) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        if group.form_at.is_none_or(|at| now.mono < at) {
-            return;
-        }
-        group.form_at = None;
-        let members = group.tail.with(|t| crate::group::founders(&t.spec.members));
-        let Some(Running::Raft(slot)) = group.current().map(|e| &e.running) else { return };
-        let slot = *slot;
-        if self.raft.group(slot).is_some_and(|g| g.brief().leader.is_none()) {
-            self.probe.reachable("chain.formed_in_place_of_the_first");
-            self.raft.form(slot, &members);
-        }
     }
 
     /// Ends epochs that nobody needs any more.

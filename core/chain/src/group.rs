@@ -145,8 +145,6 @@ pub struct ChainGroup<SM: StateMachine> {
     /// A switch that waits for the members' keys.
     pub(crate) wish: Option<Wish>,
     pub(crate) beacon_at: Instant,
-    /// When to form a Raft epoch in the first leader's place.
-    pub(crate) form_at: Option<Instant>,
     /// Applied at the last beacon, and for how many it has not moved while a peer was ahead.
     pub(crate) stuck: (u64, u32),
     pub(crate) rolled_at: Option<Instant>,
@@ -207,7 +205,6 @@ impl<SM: StateMachine> ChainGroup<SM> {
             serving: BTreeMap::new(),
             wish: None,
             beacon_at: Instant::ZERO,
-            form_at: None,
             stuck: (0, 0),
             rolled_at: None,
             follow_at: Instant::ZERO,
@@ -393,12 +390,27 @@ impl<SM: StateMachine> ChainGroup<SM> {
             _ => &spec.members,
         };
         let founder = members.voters.contains(&self.me()) && applied.is_none();
-        let initial = (founder && spec.first.is_none_or(|f| f == self.me())).then(|| founders(members));
-        let late = founder && fresh && initial.is_none();
-        self.form_at = late.then(|| now.mono + self.config.raft.election_max);
+        let forms = fresh && spec.first.is_none_or(|f| f == self.me());
+        let initial = (founder && forms).then(|| founders(members));
+        if spec.epoch > 0 && founder && initial.is_none() {
+            self.found_log(slot, &mut log, members);
+        }
         let config = GroupConfig { initial, ..self.config.raft.clone() };
         let lens = Arc::new(Mutex::new(Lens::new(self.machine.clone(), self.tail.clone())));
         raft.add_group(now, slot, config, lens, log).map_err(|e| e.to_string())
+    }
+
+    /// Who is not to lead first begins with the same first entry: whoever is left can elect another, and who has voted before it
+    /// heard of any entry is a member all the same.
+    fn found_log(&self, slot: GroupId, log: &mut GroupLog, members: &Members) {
+        if !log.entries.is_empty() || log.purged.is_some() || log.last.is_some() {
+            return;
+        }
+        let Some(first) = dwcp_raft::founding(members) else { return };
+        let dwcp_wal::LogEntry { index, term, payload } = first.clone();
+        self.wal.lock().append(slot, Record::Entry { index, term, payload });
+        log.last = Some(index);
+        log.entries.push(first);
     }
 
     /// The state may be a peer's, or what this node left while its log was damaged: the log goes on behind it, as far as it is

@@ -178,6 +178,7 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
         let record = ChainRecord::decode(&record)?.ok_or("a checkpoint that knows no chain")?;
         self.record = record.inner.clone();
         self.tail.set(record);
+        let _seen = self.current_checkpoint();
         Ok(())
     }
 }

@@ -186,11 +186,6 @@ impl<SM: StateMachine> RaftHost<SM> {
         }));
     }
 
-    /// Forms a group that was added without initial members, unless it has been formed meanwhile.
-    pub fn form(&mut self, group: GroupId, members: &BTreeMap<NodeId, Member>) -> bool {
-        self.with(group, |g| Self::form_with(g, members))
-    }
-
     /// Lets go of a group: its tasks end, its log and state stay as they are.
     pub fn remove_group(&mut self, group: GroupId) {
         if let Some(gone) = self.groups.remove(&group) {

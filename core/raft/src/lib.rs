@@ -66,4 +66,4 @@ pub use config::RaftBugs;
 pub use group::{Brief, RaftGroup};
 pub use host::{AddError, GroupEngine, JOBS_END, RaftHost};
 pub use log::{LogError, SharedWal};
-pub use look::{command_of, members_of, payload_of, seal_of, sealed_record};
+pub use look::{command_of, founding, members_of, payload_of, seal_of, sealed_record};

@@ -1,9 +1,11 @@
 //! What a node's repair reads of a group from outside: entries for peers, members of a stored record.
 
 use crate::group::RaftGroup;
-use crate::types::{EngineRecord, kind, payload_bytes, position};
+use crate::types::{EngineRecord, kind, membership, payload_bytes, position};
 use bytes::Bytes;
 use dwcp_consensus::{Members, StateMachine};
+use dwcp_wal::LogEntry;
+use openraft::EntryPayload;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 /// The members in an engine record, as the state machine keeps it; `None` if it knows none yet.
@@ -25,6 +27,14 @@ pub fn sealed_record(next: &Bytes) -> Bytes {
     let mut record = EngineRecord::default();
     record.sealed = Some(next.clone());
     record.encode()
+}
+
+/// The entry that a group of these voters begins with, the same for all of them (openraft's `initialize` writes it where it is
+/// asked for); `None` if a voter is no node.
+#[must_use]
+pub fn founding(members: &Members) -> Option<LogEntry> {
+    let payload = EntryPayload::Membership(membership(members)?);
+    Some(LogEntry { index: 1, term: 0, payload: payload_bytes(&payload) })
 }
 
 /// A command as an entry's payload: the opposite of [`command_of`].

@@ -1,9 +1,9 @@
 //! Members that lost something: what they promised, or the state.
 
-use crate::harness::{G, World, n};
+use crate::harness::{Answered, G, World, engine_of, n};
 use dwcp_chain::EngineKind;
-use dwcp_env::Duration;
 use dwcp_env::disk::FileName;
+use dwcp_env::{Duration, Lane};
 
 #[test]
 fn a_member_that_lost_its_promises_keeps_silent_until_the_others_begin_another_epoch() {
@@ -119,4 +119,31 @@ fn a_power_cut_of_all_before_the_first_checkpoint_loses_nothing() {
         assert_eq!(w.agreed().len(), 2, "{first} to {next}");
         assert!(w.up().into_iter().all(|id| w.epoch(id) == 1), "{first} to {next}");
     }
+}
+
+#[test]
+fn a_raft_epoch_whose_first_leader_got_votes_and_died_is_led_by_another() {
+    let mut w = World::cluster(23, 3, EngineKind::Paxos);
+    let first = w.elect();
+    w.write_at(first, "before");
+    // Of the next epoch's Raft its votes come through, and none of its entries.
+    w.sieve = Some(Box::new(move |from, _, lane, body| {
+        from != first || engine_of(body) != Some(1) || lane == Lane::Control
+    }));
+    let token = w.switch(first, EngineKind::Raft);
+    assert_eq!(w.answer(token), Answered::Done(Ok(())));
+    let others: Vec<_> = w.up().into_iter().filter(|id| *id != first).collect();
+    w.until(Duration::secs(20), |w| others.iter().all(|id| w.epoch(*id) == 1)).unwrap();
+    w.run(Duration::millis(300));
+    w.crash(first);
+    // They may have been down, too, and know of their votes alone.
+    for id in &others {
+        w.crash(*id);
+        w.start(*id);
+    }
+    let led = |w: &World| others.iter().any(|id| w.leads(*id) && w.epoch(*id) == 1);
+    w.until(Duration::secs(20), led).expect("a majority is up, and leads itself");
+    w.write_at(others[0], "behind");
+    w.start(first);
+    assert_eq!(w.agreed().len(), 2);
 }

@@ -1,13 +1,13 @@
 //! A few seeded stories; thousands are a command of their own (`--example rehearse`).
 
-use crate::trial::{Told, tell};
+use crate::trial::{Ended, Told, tell};
 
 #[test]
 fn stories_hold() {
     let mut all = Told::default();
     for seed in 0..16 {
-        let (told, verdict) = tell(seed, &|_| {});
-        assert_eq!(verdict, Ok(()), "seed {seed}");
+        let Ended { told, verdict, story } = tell(seed, &|_| {});
+        assert_eq!(verdict, Ok(()), "seed {seed}: {story:#?}");
         all.add(&told);
     }
     let Told { acknowledged, unknown, switches, crashes, cuts, .. } = all;

@@ -66,14 +66,24 @@ struct Trial {
     /// Who lost what it had promised; others must not, or the group may stop for good.
     amnesiac: Option<NodeId>,
     told: Told,
+    /// What happened when, in words.
+    story: Vec<String>,
+    heard: usize,
 }
 
-/// Tells a story; what it was made of, and what was wrong with it.
-pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> (Told, Result<(), String>) {
+/// What came of a story.
+pub(crate) struct Ended {
+    pub(crate) told: Told,
+    pub(crate) verdict: Result<(), String>,
+    pub(crate) story: Vec<String>,
+}
+
+/// Tells a story.
+pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Ended {
     let mut trial = Trial::new(seed, plant);
     let verdict = trial.run();
     let told = Told { epochs: trial.epochs.len() as u64, ..trial.told };
-    (told, verdict)
+    Ended { told, verdict, story: trial.story }
 }
 
 impl Trial {
@@ -91,12 +101,16 @@ impl Trial {
             epochs: BTreeMap::new(),
             amnesiac: None,
             told: Told::default(),
+            story: Vec::new(),
+            heard: 0,
         };
         trial.nodes = if trial.draw(4) == 0 { 5 } else { 3 };
         trial.world.pick_drawn = trial.draw(2) == 0;
         trial.world.lossy = trial.draw(3) * 20_000;
         trial.world.latency = (Duration::millis(1), Duration::millis(2 + trial.draw(3) * 10));
         trial.world.disk_slow = Duration::millis(trial.draw(3) * 2);
+        trial.world.jobs_early = trial.draw(2) == 0;
+        trial.world.job_slow = Duration::millis(trial.draw(3) * 30);
         let engine = trial.engine();
         let snapshot = [0, 10, 40][trial.draw(3) as usize];
         let keep = trial.draw(2) * 8;
@@ -108,6 +122,14 @@ impl Trial {
             trial.world.add(n(*id), BTreeMap::from([(G, c)]));
         }
         trial
+    }
+
+    fn say(&mut self, what: impl std::fmt::Display) {
+        let heard = self.world.heard.lock().map(|h| h.events[self.heard..].to_vec()).unwrap_or_default();
+        self.heard += heard.len();
+        let now = self.world.now;
+        self.story.extend(heard.into_iter().map(|e| format!("{now}   {e}")));
+        self.story.push(format!("{now} {what}"));
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -167,6 +189,7 @@ impl Trial {
         let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
         self.told.writes += 1;
         let command = Bytes::from(format!("{:04}", self.told.writes));
+        self.say(format_args!("{to} is to write {command:?}"));
         let token = self.world.propose(to, G, command.clone());
         self.written.push((token, command));
     }
@@ -185,11 +208,13 @@ impl Trial {
         let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
         let switch = Switch { engine: self.engine(), ..Switch::default() };
         let after = Some(self.world.epoch(to));
+        self.say(format_args!("{to} is to switch from epoch {after:?} to {}", switch.engine));
         let token = self.world.ask(to, |h, t| h.switch(G, t, after, switch));
         self.switching.push(token);
     }
     fn crash(&mut self) {
         let Some(id) = self.up() else { return };
+        self.say(format_args!("{id} goes down in epoch {}", self.world.epoch(id)));
         self.world.crash(id);
         self.come.insert(id, 0);
         self.told.crashes += 1;
@@ -204,10 +229,13 @@ impl Trial {
         if forgets {
             self.amnesiac = Some(id);
             self.told.losses += 1;
+            self.say(format_args!("{id} has lost its promises of the first epoch"));
             self.world.start_with(id, |log| log.vote_lost |= log != &dwcp_wal::GroupLog::default());
         } else {
             self.world.start(id);
         }
+        let (epoch, held) = (self.world.epoch(id), self.world.commands(id, G));
+        self.say(format_args!("{id} is up in epoch {epoch} with {held:?}"));
     }
     fn first_is_ours(&self) -> bool {
         self.epochs.get(&0).is_some_and(|s| s.engine != EngineKind::Raft)
@@ -215,6 +243,7 @@ impl Trial {
     fn cut(&mut self) {
         let (a, b) = (self.node(), self.node());
         self.told.cuts += 1;
+        self.say(format_args!("a cut of {a}, or of it and {b}"));
         match self.draw(3) {
             0 => self.world.isolate(a),
             1 => drop(self.world.cut.insert((a, b))),
@@ -222,6 +251,7 @@ impl Trial {
         }
     }
     fn heal(&mut self) {
+        self.say("all cuts are over");
         self.world.cut.clear();
     }
     fn snapshot(&mut self) {
@@ -280,6 +310,8 @@ impl Trial {
         }
         let deadline = self.world.now + Duration::secs(120);
         let mut last = None;
+        let mut again_at = deadline;
+        self.say("all is well again");
         loop {
             self.pass(Duration::millis(250))?;
             let done = last.and_then(|t| self.world.answers.get(&t));
@@ -289,10 +321,13 @@ impl Trial {
             if self.world.now > deadline {
                 return Err(format!("it ends badly: {}", self.picture()));
             }
-            if last.is_none() || matches!(done, Some(Answered::Proposed(Err(_)))) {
+            // What an engine was asked that is let go nobody answers: its node gives the question up.
+            let given_up = self.world.now >= again_at;
+            if last.is_none() || given_up || matches!(done, Some(Answered::Proposed(Err(_)))) {
                 let before = self.written.len();
                 self.write();
                 last = self.written.get(before).map(|(t, _)| *t);
+                again_at = self.world.now + Duration::secs(10);
             }
         }
         self.judge()

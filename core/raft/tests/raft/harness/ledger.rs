@@ -54,20 +54,25 @@ impl Ledger {
         let file = FileName::new(&format!("ledger-{}", group.0)).unwrap();
         let state: Option<State> = read(&disk, &file).map(|b| wire::decode(&b).unwrap());
         let durable = state.as_ref().map(|s| Checkpointed { at: s.at, engine_record: s.record.clone() });
+        let kept = state.as_ref().map(|s| (s.at, wire::encode(s).into())).into_iter().collect();
         Self {
             disk,
             file,
             state: state.unwrap_or_default(),
             durable,
             incoming: None,
-            kept: VecDeque::new(),
+            kept,
             digest: None,
             expected: None,
         }
     }
-    fn keep(&mut self) {
-        let bytes = read(&self.disk, &self.file);
-        self.kept.extend(self.durable.as_ref().map(|d| d.at).zip(bytes));
+    fn write(&self) -> Work {
+        let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
+        let taken = self.checkpointed();
+        work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| (taken, Bytes::from(bytes))))
+    }
+    fn keep(&mut self, bytes: Bytes) {
+        self.kept.extend(self.durable.as_ref().map(|d| (d.at, bytes)));
         self.kept.drain(..self.kept.len().saturating_sub(2));
     }
     fn checkpointed(&self) -> Checkpointed {
@@ -101,10 +106,8 @@ impl StateMachine for Ledger {
         0
     }
     fn checkpoint_with_digest(&mut self) -> Option<Work> {
-        let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
-        let taken = self.checkpointed();
-        self.digest = Some(digest_of(&bytes));
-        Some(work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| taken)))
+        self.digest = Some(digest_of(&wire::encode(&self.state)));
+        Some(self.write())
     }
     fn digest(&self) -> Option<[u8; 32]> {
         self.digest
@@ -116,25 +119,21 @@ impl StateMachine for Ledger {
         if self.durable.as_ref().is_some_and(|d| d.at >= self.state.at) {
             return None;
         }
-        let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
-        let taken = self.checkpointed();
-        Some(work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| taken)))
+        Some(self.write())
     }
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
         let result = result.ok_or("lost")?;
-        let done = result.downcast::<Result<Checkpointed, dwcp_env::DiskError>>().map_err(|_| "type")?;
-        let done = done.map_err(|e| e.to_string())?;
+        let done = result.downcast::<Result<(Checkpointed, Bytes), dwcp_env::DiskError>>();
+        let (done, bytes) = done.map_err(|_| "type")?.map_err(|e| e.to_string())?;
         self.durable = Some(done.clone());
-        self.keep();
+        self.keep(bytes);
         Ok(done)
     }
     fn current_checkpoint(&self) -> Option<Checkpointed> {
         self.durable.clone()
     }
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
-        let whole = self.kept.iter().find(|(p, _)| *p == at).map(|(_, bytes)| bytes.clone());
-        let whole =
-            whole.or_else(|| (self.durable.as_ref()?.at == at).then(|| read(&self.disk, &self.file))?)?;
+        let whole = self.kept.iter().find(|(p, _)| *p == at).map(|(_, bytes)| bytes.clone())?;
         Some(work("read_piece", move || {
             let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
             // Of another checkpoint at the same position: their records differ.
@@ -178,7 +177,7 @@ impl StateMachine for Ledger {
         self.state = state?;
         self.durable = Some(self.checkpointed());
         (self.incoming, self.digest) = (None, self.expected);
-        self.keep();
+        self.keep(wire::encode(&self.state).into());
         Ok(())
     }
 }

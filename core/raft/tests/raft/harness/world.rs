@@ -8,8 +8,8 @@ use dwcp_consensus::{EngineError, EngineOutput, Member, MemberChange, Position, 
 use dwcp_env::exec::Pick;
 use dwcp_env::probe::Watch;
 use dwcp_env::{
-    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now,
-    Probe, Purpose, Seed, World as NodeWorld,
+    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe,
+    Purpose, Seed, World as NodeWorld,
 };
 use dwcp_wal::{GroupLog, Recovered, Wal, WalConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,10 +75,16 @@ impl Watch for Listener {
     }
 }
 
+/// What a job does to the disk may be done as it begins or as it ends: a crash in between leaves all of it, or nothing.
+enum Done {
+    Already(JobResult),
+    AtTheEnd(Box<dyn FnOnce() -> Box<dyn std::any::Any + Send> + Send>),
+}
+
 enum What {
     Deliver { from: NodeId, lane: Lane, group: GroupId, body: Bytes },
     Disk { request: DiskRequest },
-    Job(Job),
+    Job(JobId, Done),
     Wake,
 }
 
@@ -128,6 +134,8 @@ pub(crate) struct World<H: Host> {
     pub(crate) pick_drawn: bool,
     /// Added to every disk request.
     pub(crate) disk_slow: Duration,
+    /// Jobs do what they do as they begin.
+    pub(crate) jobs_early: bool,
     /// Added to every job.
     pub(crate) job_slow: Duration,
     pub(crate) heard: Arc<Mutex<Heard>>,
@@ -163,6 +171,7 @@ impl<H: Host> World<H> {
             regions: 0,
             pick_drawn: false,
             disk_slow: Duration::ZERO,
+            jobs_early: false,
             job_slow: Duration::ZERO,
             heard: Arc::default(),
             answers: BTreeMap::new(),
@@ -263,9 +272,12 @@ impl<H: Host> World<H> {
             match output {
                 EngineOutput::Send { to, lane, body } => self.send(id, to, lane, group, body),
                 EngineOutput::Job(job) => {
-                    // What it does to the disk is done when it ends: a crash before that leaves nothing of it.
                     let at = self.now + job.cost + self.job_slow;
-                    self.schedule(at, id, What::Job(job));
+                    let done = match self.jobs_early {
+                        true => Done::Already(Some((job.run)())),
+                        false => Done::AtTheEnd(job.run),
+                    };
+                    self.schedule(at, id, What::Job(job.id, done));
                 }
                 EngineOutput::Proposed { token, result } => self.answered(token, Answered::Proposed(result)),
                 EngineOutput::Barrier { token, result } => self.answered(token, Answered::Barrier(result)),
@@ -326,8 +338,12 @@ impl<H: Host> World<H> {
                 let result = request.ops.iter().try_for_each(|op| node.disk.carry_out(op));
                 life.wal.lock().completed(request.ticket, result).unwrap();
             }
-            What::Job(job) => {
-                life.host.job_done(now, job.id, Some((job.run)()));
+            What::Job(job, done) => {
+                let result = match done {
+                    Done::Already(result) => result,
+                    Done::AtTheEnd(run) => Some(run()),
+                };
+                life.host.job_done(now, job, result);
             }
             What::Wake if life.wake.is_some_and(|w| w > now.mono) => return true,
             What::Wake => life.wake = None,
