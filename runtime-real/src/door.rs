@@ -10,8 +10,10 @@ use crate::inbox::{Inbox, Level, Refused};
 use crate::shard::Entry;
 use dwcp_env::bound::{REQUESTS_IN_FLIGHT, WATCH_BACKLOG};
 use dwcp_env::{Duration, Event, Instant, Probe, RequestId};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -120,12 +122,17 @@ impl<Q: Send + 'static, R: Send + 'static> NodeHandle<Q, R> {
     /// # Errors
     /// Any [`DoorError`] but `Lagged`.
     pub async fn request(&self, request: Q, within: Duration) -> Result<R, DoorError> {
-        let (answer, mut waiting) = oneshot::channel();
+        self.begin(request, within)?.await
+    }
+
+    /// Asks, and gives back what will be the one answer: for doors that keep thousands of these.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Stopped`.
+    pub fn begin(&self, request: Q, within: Duration) -> Result<Pending<Q, R>, DoorError> {
+        let (answer, waiting) = oneshot::channel();
         let id = self.enter(request, Kind::Request, self.clock.mono() + within, Answer::Once(answer))?;
-        let mut cancel = CancelOnDrop { inbox: &self.inbox, id, armed: true };
-        let result = (&mut waiting).await;
-        cancel.armed = false;
-        result.unwrap_or(Err(DoorError::Stopped))
+        Ok(Pending { answer: waiting, inbox: self.inbox.clone(), id, answered: false })
     }
 
     /// Asks for a stream of answers. Dropping the [`ReplyStream`] cancels the request.
@@ -186,15 +193,32 @@ impl<Q: Send + 'static, R: Send + 'static> NodeHandle<Q, R> {
     }
 }
 
-struct CancelOnDrop<'a, Q, R> {
-    inbox: &'a Inbox<Entry<Q, R>>,
+/// The answer to a request, once it comes. Dropping it cancels the request.
+pub struct Pending<Q, R> {
+    answer: oneshot::Receiver<Result<R, DoorError>>,
+    inbox: Arc<Inbox<Entry<Q, R>>>,
     id: RequestId,
-    armed: bool,
+    answered: bool,
 }
 
-impl<Q, R> Drop for CancelOnDrop<'_, Q, R> {
+impl<Q, R> std::fmt::Debug for Pending<Q, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending({})", self.id)
+    }
+}
+
+impl<Q, R> Future for Pending<Q, R> {
+    type Output = Result<R, DoorError>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.answered = true;
+        Poll::Ready(answer.unwrap_or(Err(DoorError::Stopped)))
+    }
+}
+
+impl<Q, R> Drop for Pending<Q, R> {
     fn drop(&mut self) {
-        if self.armed {
+        if !self.answered {
             self.inbox.follow(Level::Work, Entry::Cancel { id: self.id });
         }
     }

@@ -43,7 +43,7 @@ pub mod storage;
 pub mod watch;
 
 pub use authority::{Authority, Identity, Name};
-pub use door::{DoorError, NodeHandle, ReplyStream};
+pub use door::{DoorError, NodeHandle, Pending, ReplyStream};
 pub use hosted::{Arrivals, HostSettings, Hosted};
 pub use link::{Links, Peer, PeerStatus, Transport};
 pub use metrics::Registry;

@@ -7,14 +7,15 @@ use dwcp_env::{Duration, GroupId};
 use dwcp_eventual::{Command, Query, Subscription};
 use dwcp_node::{Answer, Ask, AskError, Request, Response};
 use dwcp_runtime_real::clock::Clock;
-use dwcp_runtime_real::{DoorError, NodeHandle, ReplyStream};
+use dwcp_runtime_real::{self as runtime, DoorError, NodeHandle, ReplyStream};
 use futures_util::stream::Map;
 use futures_util::{Stream, StreamExt};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// A door's view of the node of this process.
@@ -23,9 +24,12 @@ pub struct Face {
     handle: NodeHandle<Request, Response>,
     identity: (u64, u64),
     keyspaces: Arc<BTreeMap<String, GroupId>>,
-    terms: Arc<BTreeMap<GroupId, AtomicU64>>,
+    terms: Terms,
     eventual: Arc<[Keyspace]>,
 }
+
+/// The groups' terms, as lately seen.
+type Terms = Arc<BTreeMap<GroupId, AtomicU64>>;
 
 /// A node's own affairs are answered in this time, or it hangs.
 const STATUS_WITHIN: Duration = Duration::secs(2);
@@ -102,7 +106,7 @@ impl Face {
                 if let Some(term) = self.terms.get(&group) {
                     term.store(status.term, Ordering::Relaxed);
                 }
-                Ok(status)
+                Ok(*status)
             }
             Ok(Ok(_)) => Err(AskError::Unknown),
             Ok(Err(error)) => Err(error),
@@ -122,6 +126,7 @@ const fn refusal(error: DoorError) -> AskError {
 
 impl Backend for Face {
     type Replies = Replies;
+    type Pending = Pending;
 
     fn identity(&self) -> (u64, u64) {
         self.identity
@@ -132,25 +137,41 @@ impl Backend for Face {
     fn group(&self, keyspace: &str) -> Option<GroupId> {
         self.keyspaces.get(keyspace).copied()
     }
-    async fn call(&self, request: Request, deadline: Instant) -> Response {
+    fn begin(&self, request: Request, deadline: Instant) -> Pending {
         let within = Duration::from_std(deadline.saturating_duration_since(Instant::now()));
-        let status_of = matches!(request.ask, Ask::Status).then_some(request.group);
-        let response = match self.handle.request(request, within).await {
-            Ok(response) => response,
-            Err(error) => Err(refusal(error)),
-        };
-        if let (Some(group), Ok(Answer::Status(status))) = (status_of, &response)
-            && let Some(term) = self.terms.get(&group)
-        {
-            term.store(status.term, Ordering::Relaxed);
-        }
-        response
+        let terms = matches!(request.ask, Ask::Status).then(|| (request.group, self.terms.clone()));
+        Pending { answer: self.handle.begin(request, within), terms }
     }
     fn open(&self, request: Request) -> Replies {
         match self.handle.stream(request) {
             Ok(stream) => Replies::Open(stream),
             Err(error) => Replies::Refused(Some(refusal(error))),
         }
+    }
+}
+
+/// The answer to a request, once the node gives it.
+#[derive(Debug)]
+pub struct Pending {
+    answer: Result<runtime::Pending<Request, Response>, DoorError>,
+    /// Where to note the term that a status tells.
+    terms: Option<(GroupId, Terms)>,
+}
+
+impl Future for Pending {
+    type Output = Response;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let answer = match &mut self.answer {
+            Ok(pending) => ready!(Pin::new(pending).poll(cx)),
+            Err(error) => Err(*error),
+        };
+        let response = answer.unwrap_or_else(|error| Err(refusal(error)));
+        if let (Some((group, terms)), Ok(Answer::Status(status))) = (&self.terms, &response)
+            && let Some(term) = terms.get(group)
+        {
+            term.store(status.term, Ordering::Relaxed);
+        }
+        Poll::Ready(response)
     }
 }
 

@@ -27,6 +27,8 @@ use std::time::Instant;
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The answers to a request that has several.
     type Replies: Stream<Item = Response> + Send + Unpin + 'static;
+    /// The answer to a request that has one.
+    type Pending: Future<Output = Response> + Send + Unpin + 'static;
 
     /// The numbers that every answer's header carries: cluster and member.
     fn identity(&self) -> (u64, u64);
@@ -34,8 +36,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn term(&self, group: GroupId) -> u64;
     /// The group of a keyspace; the default one has the empty name.
     fn group(&self, keyspace: &str) -> Option<GroupId>;
-    /// Asks what has one answer.
-    fn call(&self, request: Request, deadline: Instant) -> impl Future<Output = Response> + Send;
+    /// Asks what has one answer. Dropping what is given back cancels the request.
+    fn begin(&self, request: Request, deadline: Instant) -> Self::Pending;
     /// Asks what has several.
     fn open(&self, request: Request) -> Self::Replies;
 }

@@ -6,12 +6,13 @@
 use super::backend::Backend;
 use super::convert;
 use super::grpc::{self, Call, Limit};
+use super::kv::{Method as Kv, Short};
 use super::message as pb;
 use super::status::{self, Code, Status};
 use dwcp_env::GroupId;
-use dwcp_node::{Answer, Ask, AskError, Request};
+use dwcp_node::{Answer, Ask, Request};
 use dwcp_store::api;
-use http::{Method, Response, StatusCode, header, request};
+use http::{HeaderName, Method, Response, StatusCode, header, request};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -29,9 +30,9 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How long what is asked of this node's own state may wait for the state to catch up.
 pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 /// The metadata that names a keyspace.
-const KEYSPACE: &str = "dwcp-keyspace";
+const KEYSPACE: HeaderName = HeaderName::from_static("dwcp-keyspace");
 /// The metadata with which etcd's clients ask for an error when no leader is known.
-const REQUIRE_LEADER: &str = "hasleader";
+const REQUIRE_LEADER: HeaderName = HeaderName::from_static("hasleader");
 
 /// The etcd door to a node.
 #[derive(Clone, Debug)]
@@ -94,19 +95,15 @@ impl<B: Backend> Door<B> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        grpc::serve(io, |call| self.clone().handle(call), closing).await;
+        grpc::serve(io, |call| self.handle(call), closing).await;
     }
 
-    async fn handle(self, call: Call) {
-        match call.head.uri.path() {
-            "/etcdserverpb.KV/Put" => self.unary(call, |c, r| self.put(c, r)).await,
-            "/etcdserverpb.KV/Range" => self.unary(call, |c, r| self.range(c, r)).await,
-            "/etcdserverpb.KV/Txn" => self.unary(call, |c, r| self.txn(c, r)).await,
-            "/etcdserverpb.KV/DeleteRange" => self.unary(call, |c, r| self.delete_range(c, r)).await,
-            _ => {
-                tokio::spawn(self.handle_rarer(call));
-            }
+    fn handle(&self, call: Call) -> Option<Short<'_, B>> {
+        if let Some(method) = Kv::of(call.head.uri.path()) {
+            return Short::begin(self, method, call);
         }
+        tokio::spawn(self.clone().handle_rarer(call));
+        None
     }
 
     async fn handle_rarer(self, call: Call) {
@@ -159,7 +156,7 @@ impl<B: Backend> Door<B> {
 
     /// The group meant by a call.
     pub(super) fn group(&self, head: &request::Parts) -> Result<GroupId, Status> {
-        let name = head.headers.get(KEYSPACE).map_or(Some(""), |v| v.to_str().ok());
+        let name = head.headers.get(&KEYSPACE).map_or(Some(""), |v| v.to_str().ok());
         name.and_then(|n| self.backend.group(n)).ok_or_else(|| {
             Status::told(
                 Code::NotFound,
@@ -173,7 +170,7 @@ impl<B: Backend> Door<B> {
 
     /// Whether the client wants an error when no leader is known.
     pub(super) fn requires_leader(head: &request::Parts) -> bool {
-        head.headers.get(REQUIRE_LEADER).is_some_and(|v| v == "true")
+        head.headers.get(&REQUIRE_LEADER).is_some_and(|v| v == "true")
     }
 
     /// The header of an answer.
@@ -185,24 +182,18 @@ impl<B: Backend> Door<B> {
     /// Asks the node.
     pub(super) async fn ask(&self, context: Context, ask: Ask) -> Result<Answer, Status> {
         let request = Request { group: context.group, ask };
-        match self.backend.call(request, context.limit.at.into_std()).await {
-            Ok(answer) => Ok(answer),
-            Err(AskError::Unknown | AskError::Deadline) if context.limit.is_past() => {
-                Err(context.limit.passed())
-            }
-            Err(e) => Err(convert::refusal(&e)),
-        }
+        let response = self.backend.begin(request, context.limit.at.into_std()).await;
+        self.answered(context, response)
     }
 
     /// Asks for a command to be done.
     pub(super) async fn write(&self, context: Context, op: api::Op) -> Result<api::Response, Status> {
-        let response = convert::written(self.ask(context, Ask::Write { session: None, op }).await?)?;
-        self.show(context.group, response.header.revision);
-        Ok(response)
+        let answer = self.ask(context, Ask::Write { session: None, op }).await?;
+        self.written(context, answer)
     }
 
     /// Notes a revision that a client will see.
-    fn show(&self, group: GroupId, revision: api::Revision) {
+    pub(super) fn show(&self, group: GroupId, revision: api::Revision) {
         if let Some(shown) = self.shown.read().unwrap_or_else(PoisonError::into_inner).get(&group) {
             shown.fetch_max(revision, Ordering::Relaxed);
             return;
@@ -217,17 +208,22 @@ impl<B: Backend> Door<B> {
         all.get(&group).map_or(0, |shown| shown.load(Ordering::Relaxed))
     }
 
-    /// Asks for keys. A `serializable` read is answered from this node's own state; where that is
-    /// behind what this door has shown, it is made up for, if a quorum is there to do it.
+    /// Asks for keys, behind all that was written before.
     pub(super) async fn read(
         &self,
         context: Context,
         range: api::RangeRequest,
-        serializable: bool,
     ) -> Result<(api::Revision, api::RangeResponse), Status> {
-        if !serializable {
-            return self.read_once(context, range, false).await;
-        }
+        self.read_once(context, range, false).await
+    }
+
+    /// Asks for keys in this node's own state (`serializable`). Where that is behind what this door has shown, it is
+    /// made up for, if a quorum is there to do it.
+    pub(super) async fn read_own(
+        &self,
+        context: Context,
+        range: api::RangeRequest,
+    ) -> Result<(api::Revision, api::RangeResponse), Status> {
         let own = self.read_once(context, range.clone(), true).await;
         let behind = match &own {
             Ok((revision, _)) => *revision < self.shown(context.group),
@@ -246,19 +242,14 @@ impl<B: Backend> Door<B> {
         range: api::RangeRequest,
         serializable: bool,
     ) -> Result<(api::Revision, api::RangeResponse), Status> {
-        match self.ask(context, Ask::Range { range, serializable }).await? {
-            Answer::Range { revision, range } => {
-                self.show(context.group, revision);
-                Ok((revision, range))
-            }
-            other => Err(convert::mismatch("a range", &other)),
-        }
+        let answer = self.ask(context, Ask::Range { range, serializable }).await?;
+        self.found(context, answer)
     }
 
     /// Asks how the node sees the group.
     pub(super) async fn group_status(&self, context: Context) -> Result<dwcp_node::GroupStatus, Status> {
         match self.ask(context, Ask::Status).await? {
-            Answer::Status(status) => Ok(status),
+            Answer::Status(status) => Ok(*status),
             other => Err(convert::mismatch("a status", &other)),
         }
     }

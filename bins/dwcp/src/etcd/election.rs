@@ -92,7 +92,7 @@ impl<B: Backend> Door<B> {
     }
 
     async fn leader(&self, c: Context, r: pb::LeaderRequest) -> Result<pb::LeaderResponse, Status> {
-        let (revision, found) = self.read(c, wait::oldest(&wait::prefix(&r.name)), false).await?;
+        let (revision, found) = self.read(c, wait::oldest(&wait::prefix(&r.name))).await?;
         let kv = found.kvs.into_iter().next().ok_or(status::ELECTION_NO_LEADER)?;
         Ok(self.leader_response(c.group, revision, kv))
     }
@@ -123,7 +123,7 @@ impl<B: Backend> Door<B> {
 
     /// Tells who leads and what it proclaims, until its key is deleted.
     async fn observe_one(&self, group: GroupId, prefix: &Bytes, out: &mut Outbound) -> Result<(), Observed> {
-        let (now, found) = self.read(wait::step(group), wait::oldest(prefix), false).await?;
+        let (now, found) = self.read(wait::step(group), wait::oldest(prefix)).await?;
         let (key, from) = match found.kvs.into_iter().next() {
             Some(kv) => {
                 let key = kv.key.clone();

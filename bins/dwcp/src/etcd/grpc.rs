@@ -29,7 +29,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -67,11 +67,11 @@ pub(crate) struct Call {
 
 /// Serves one connection until its client leaves, fails, or `closing` says so.
 ///
-/// `handler` makes one short future of each call; it spawns what is long.
+/// `handler` makes one short future of each call; what is long it spawns, and gives back none.
 pub(crate) async fn serve<IO, H, F>(io: IO, handler: H, mut closing: watch::Receiver<bool>)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Call) -> F,
+    H: Fn(Call) -> Option<F>,
     F: Future<Output = ()>,
 {
     let mut builder = h2::server::Builder::new();
@@ -105,7 +105,7 @@ fn poll_connection<IO, H, F>(
 ) -> Poll<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Call) -> F,
+    H: Fn(Call) -> Option<F>,
     F: Future<Output = ()>,
 {
     loop {
@@ -115,7 +115,7 @@ where
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let (head, body) = request.into_parts();
-                    calls.push(handler(Call { head, inbound: Inbound::new(body), respond }));
+                    calls.extend(handler(Call { head, inbound: Inbound::new(body), respond }));
                     arrived = true;
                 }
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -158,20 +158,29 @@ impl Inbound {
 
     /// The only message of a call.
     pub(crate) async fn only<M: prost::Message + Default>(&mut self) -> Result<M, Status> {
-        self.next().await?.ok_or(status::NO_MESSAGE)
+        decode(poll_fn(|cx| self.poll_only(cx)).await?)
+    }
+
+    /// The bytes of the only message of a call.
+    pub(crate) fn poll_only(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        self.poll_message(cx).map(|message| message?.ok_or(status::NO_MESSAGE))
     }
 
     /// The next message, or `None` when the client has said all.
     pub(crate) async fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
+        poll_fn(|cx| self.poll_message(cx)).await?.map(decode).transpose()
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             if let Some(message) = self.take()? {
-                return M::decode(message).map(Some).map_err(|_| status::NOT_A_MESSAGE);
+                return Poll::Ready(Ok(Some(message)));
             }
-            match poll_fn(|cx| self.body.poll_data(cx)).await {
+            match ready!(self.body.poll_data(cx)) {
                 Some(Ok(frame)) => self.keep(frame),
-                Some(Err(_)) => return Err(status::CANCELED),
-                None if self.partial.is_empty() && self.ready.is_empty() => return Ok(None),
-                None => return Err(status::CUT_SHORT),
+                Some(Err(_)) => return Poll::Ready(Err(status::CANCELED)),
+                None if self.partial.is_empty() && self.ready.is_empty() => return Poll::Ready(Ok(None)),
+                None => return Poll::Ready(Err(status::CUT_SHORT)),
             }
         }
     }
@@ -213,6 +222,11 @@ impl Inbound {
     }
 }
 
+/// A message out of its bytes.
+pub(crate) fn decode<M: prost::Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|_| status::NOT_A_MESSAGE)
+}
+
 /// When a call must have ended, and what is said if it has not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
@@ -225,7 +239,7 @@ pub(crate) struct Limit {
 impl Limit {
     /// The limit of a call that begins now.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()));
+        let asked = headers.get(&GRPC_TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()));
         let theirs = asked.is_some_and(|t| t < DEADLINE);
         Self { at: Instant::now() + asked.map_or(DEADLINE, |t| t.min(DEADLINE)), theirs }
     }
@@ -235,7 +249,7 @@ impl Limit {
     }
     /// The limit of a call that waits for others: what the client asked for, else none.
     pub(crate) fn patient(headers: &HeaderMap) -> Option<Self> {
-        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()))?;
+        let asked = headers.get(&GRPC_TIMEOUT).and_then(|v| parse_timeout(v.as_bytes()))?;
         Some(Self { at: Instant::now().checked_add(asked)?, theirs: true })
     }
     /// This limit, or one this soon.
@@ -290,14 +304,16 @@ pub(crate) fn refuse(respond: &mut SendResponse<Bytes>, status: &Status) {
     let _left = respond.send_response(response, true);
 }
 
+/// Headers begin with room for one: a map that grows by itself takes room for six, most of a kilobyte.
 fn head() -> Response<()> {
     let mut response = Response::new(());
+    *response.headers_mut() = HeaderMap::with_capacity(1);
     response.headers_mut().insert(header::CONTENT_TYPE, APPLICATION_GRPC);
     response
 }
 
 fn trailers(status: &Status) -> HeaderMap {
-    let mut map = HeaderMap::new();
+    let mut map = HeaderMap::with_capacity(1);
     fill(&mut map, status);
     map
 }

@@ -78,7 +78,7 @@ async fn serve(bytes: &[u8]) -> usize {
     let understood = AtomicUsize::new(0);
     let handler = |mut call: Call| {
         let understood = &understood;
-        async move {
+        Some(async move {
             let read: Result<pb::TxnRequest, _> = Inbound::only(&mut call.inbound).await;
             match read.and_then(convert::whole_txn) {
                 Ok(_) => {
@@ -87,7 +87,7 @@ async fn serve(bytes: &[u8]) -> usize {
                 }
                 Err(status) => grpc::refuse(&mut call.respond, &status),
             }
-        }
+        })
     };
     let (_keep, closing) = watch::channel(false);
     let (mut client, server) = tokio::io::duplex(64 * 1024);

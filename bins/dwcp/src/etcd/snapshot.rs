@@ -63,7 +63,7 @@ impl<B: Backend> Door<B> {
         let all = Bytes::from_static(&[0]);
         let count =
             RangeRequest { key: all.clone(), range_end: all, count_only: true, ..RangeRequest::default() };
-        match self.read(step(group), count, false).await {
+        match self.read(step(group), count).await {
             Err(status) if status.code != Code::Unavailable => return Err(status),
             _ => {}
         }
@@ -88,7 +88,7 @@ impl<B: Backend> Door<B> {
         };
         let (mut keys, mut bytes) = (Vec::new(), 0);
         loop {
-            let (now, found) = self.read(step(group), request.clone(), true).await?;
+            let (now, found) = self.read_own(step(group), request.clone()).await?;
             if request.revision == 0 {
                 request.revision = now;
             }

@@ -182,12 +182,12 @@ impl<B: Backend> Door<B> {
             ..RangeRequest::default()
         };
         loop {
-            let (now, found) = self.read(step(group), youngest_before.clone(), false).await?;
+            let (now, found) = self.read(step(group), youngest_before.clone()).await?;
             let Some(before) = found.kvs.into_iter().next() else { break };
             self.wait_for_deletion(group, before.key, now).await?;
         }
         let own = RangeRequest { key: place.key.clone(), ..RangeRequest::default() };
-        let (now, found) = self.read(step(group), own, false).await?;
+        let (now, found) = self.read(step(group), own).await?;
         match found.kvs.first() {
             Some(kv) if kv.create_revision == place.revision => Ok(now),
             _ => Err(status::SESSION_EXPIRED),
