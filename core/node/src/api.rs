@@ -200,11 +200,11 @@ pub enum Answer {
         ids: Vec<LeaseId>,
     },
     /// How this node sees the group.
-    Status(GroupStatus),
+    Status(Box<GroupStatus>),
     /// The group's members.
     Members(Members),
     /// Its epoch and engine.
-    Consensus(ConsensusStatus),
+    Consensus(Box<ConsensusStatus>),
     /// Done.
     Done,
     /// A hash of the content.

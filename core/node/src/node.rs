@@ -176,9 +176,9 @@ impl Node {
             return self.fail(why, out);
         }
         // A watch hears of a revision before any answer of this turn shows it.
-        let answers = std::mem::take(&mut out.replies);
+        let answers = out.replies.len();
         self.tell_watchers(now, out);
-        out.replies.extend(answers);
+        out.replies.rotate_left(answers);
         self.continue_stop(now, out);
         self.wal.lock().flush(&mut self.next_ticket, &mut out.disk);
         self.mark_idle(now, out);

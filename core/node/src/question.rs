@@ -140,11 +140,14 @@ impl Questions {
     /// Sets what a question waits for, and when to look at it again (its deadline if that is earlier).
     pub(crate) fn wait(&mut self, token: Token, waits: Waits, again: Instant) {
         if let Some(q) = self.open.get_mut(&token) {
-            self.alarms.remove(&(q.alarm, token));
             q.waits = waits;
             q.doubts += u32::from(matches!(waits, Waits::Engine | Waits::Peer(_)));
-            q.alarm = again.min(q.deadline);
-            self.alarms.insert((q.alarm, token));
+            let alarm = again.min(q.deadline);
+            if alarm != q.alarm {
+                self.alarms.remove(&(q.alarm, token));
+                q.alarm = alarm;
+                self.alarms.insert((alarm, token));
+            }
         }
     }
 

@@ -112,8 +112,14 @@ impl Node {
                 Ok(Answer::Hash { hash, revision: found.revision, compact_revision: found.compact_revision })
             }
             Ask::Members => Ok(Answer::Members(self.engine_status(group).members)),
-            Ask::Consensus => self.consensus(group).map(Answer::Consensus).ok_or(AskError::NoGroup(group)),
-            _ => self.status(group).map(Answer::Status).ok_or(AskError::NoGroup(group)),
+            Ask::Consensus => {
+                let status = self.consensus(group).ok_or(AskError::NoGroup(group))?;
+                Ok(Answer::Consensus(Box::new(status)))
+            }
+            _ => {
+                let status = self.status(group).ok_or(AskError::NoGroup(group))?;
+                Ok(Answer::Status(Box::new(status)))
+            }
         }
     }
 

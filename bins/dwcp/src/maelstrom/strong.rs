@@ -77,7 +77,7 @@ impl Strong {
     /// How this node sees its group.
     pub(super) async fn status(&self) -> Option<GroupStatus> {
         match self.ask(Ask::Status, Instant::now() + FRESH_WITHIN).await {
-            Ok(Ok(Answer::Status(status))) => Some(status),
+            Ok(Ok(Answer::Status(status))) => Some(*status),
             _ => None,
         }
     }
