@@ -21,8 +21,8 @@
 use crate::bound::FRAME_BODY_MAX;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The first two bytes of every frame.
@@ -187,8 +187,16 @@ pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
 /// # Errors
 /// `Body` with the reason.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
+    decode_lent(body)
+}
+
+/// As [`decode`], into a value that borrows from the body.
+///
+/// # Errors
+/// `Body` with the reason.
+pub fn decode_lent<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
     let limits = bincode::config::standard().with_limit::<{ 64 * 1024 * 1024 }>();
-    match bincode::serde::decode_from_slice(body, limits) {
+    match bincode::serde::borrow_decode_from_slice(body, limits) {
         Ok((value, used)) if used == body.len() => Ok(value),
         Ok(_) => Err(WireError::Body("bytes left over behind the value")),
         Err(e) => Err(WireError::Body(reason(&e))),

@@ -9,7 +9,6 @@
 //! Numbers are signed because etcd's are; the store itself never makes a negative one.
 
 use bytes::Bytes;
-use dwcp_env::wire::WireError;
 use dwcp_env::{Duration, WallTime};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -61,22 +60,19 @@ impl Command {
     /// The bytes that go into the log: the version, then the body.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![COMMAND_VERSION];
+        let room = match &self.op {
+            Op::Put(put) => put.key.len() + put.value.len(),
+            _ => 0,
+        };
+        let mut out = Vec::with_capacity(room + HEAD_ROOM);
+        out.push(COMMAND_VERSION);
         dwcp_env::wire::encode_into(self, &mut out);
         out.into()
     }
-    /// From the log's bytes. Ask before proposing what came from outside.
-    ///
-    /// # Errors
-    /// `Version` if it was written by a newer build; `Body` if it is no command at all.
-    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        match bytes.split_first() {
-            Some((&COMMAND_VERSION, body)) => dwcp_env::wire::decode(body),
-            Some((version, _)) if *version > COMMAND_VERSION => Err(WireError::Version(*version)),
-            _ => Err(WireError::Body("a command without a version")),
-        }
-    }
 }
+
+/// What a put takes besides its key and its value, mostly.
+const HEAD_ROOM: usize = 40;
 
 /// What a command does.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -80,34 +80,66 @@ impl Meta {
     }
 }
 
+/// Records of a full piece of a [`Segment`].
+const PIECE: usize = 1_024;
+
 /// Records in the order of history, in memory.
+///
+/// In pieces: one list would be copied as a whole each time it outgrows its room, which for a loaded store means
+/// megabytes moved, and their pages touched for the first time, on the path of a write.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
-    records: Vec<(Rev, Record)>,
+    /// None is empty, all but the last are full.
+    pieces: Vec<Vec<(Rev, Record)>>,
 }
 
 impl Segment {
     /// Adds the newest.
     pub(crate) fn push(&mut self, rev: Rev, record: Record) {
-        debug_assert!(self.records.last().is_none_or(|(last, _)| *last < rev), "history only grows");
-        self.records.push((rev, record));
+        debug_assert!(self.last().is_none_or(|last| last < rev), "history only grows");
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push((rev, record)),
+            // The first one grows: most stores of a simulation never fill it.
+            None => self.pieces.push(vec![(rev, record)]),
+            Some(_) => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push((rev, record));
+                self.pieces.push(piece);
+            }
+        }
+    }
+    fn last(&self) -> Option<Rev> {
+        self.pieces.last().and_then(|piece| piece.last()).map(|(rev, _)| *rev)
+    }
+    /// The place of the first record from `rev` on: its piece, and where in it. Behind the last: the end of a piece.
+    fn place(&self, rev: Rev) -> (usize, usize) {
+        let behind = self.pieces.partition_point(|piece| piece[0].0 <= rev);
+        let Some(piece) = behind.checked_sub(1) else { return (0, 0) };
+        (piece, self.pieces[piece].partition_point(|(r, _)| *r < rev))
     }
     /// The record at `rev`, if it is here.
     pub(crate) fn get(&self, rev: Rev) -> Option<&Record> {
-        let i = self.records.binary_search_by_key(&rev, |(r, _)| *r).ok()?;
-        Some(&self.records[i].1)
+        let (piece, at) = self.place(rev);
+        self.pieces.get(piece)?.get(at).filter(|(r, _)| *r == rev).map(|(_, record)| record)
     }
     /// The records from `rev` on.
-    pub(crate) fn from(&self, rev: Rev) -> &[(Rev, Record)] {
-        &self.records[self.records.partition_point(|(r, _)| *r < rev)..]
+    pub(crate) fn from(&self, rev: Rev) -> impl Iterator<Item = &(Rev, Record)> {
+        let (piece, at) = self.place(rev);
+        self.pieces.get(piece..).unwrap_or_default().iter().flatten().skip(at)
     }
     /// Takes the newest away.
     pub(crate) fn pop(&mut self) -> Option<(Rev, Record)> {
-        self.records.pop()
+        let piece = self.pieces.last_mut()?;
+        let newest = piece.pop();
+        if piece.is_empty() {
+            self.pieces.pop();
+        }
+        newest
     }
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        let full = self.pieces.len().saturating_sub(1);
+        full * PIECE + self.pieces.last().map_or(0, Vec::len)
     }
 }
 
@@ -195,4 +227,47 @@ impl Frozen {
 pub(crate) fn seal_meta(rows: &mut Rows<'_>, meta: &Meta) -> Result<(), redb::Error> {
     rows.state.insert(&b"m"[..], &seal(b"m", &meta.encode())[..])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against a plain list, at and around the seams of pieces.
+    #[test]
+    fn a_segment_is_a_list() {
+        let record = |n: i64| Record { version: n, ..Record::tombstone(Bytes::from_static(b"k")) };
+        let mut segment = Segment::default();
+        let mut list: Vec<(Rev, Record)> = Vec::new();
+        let agree = |segment: &Segment, list: &[(Rev, Record)]| {
+            assert_eq!(segment.len(), list.len());
+            let size = list.len() as i64;
+            for n in [-1, 0, 1, 2, 1_022, 1_023, 1_024, 1_025, 2_046, 2_048, 2_050, size - 2, size - 1, size]
+            {
+                for main in [n * 2 - 1, n * 2] {
+                    let rev = Rev { main, sub: 1 };
+                    let want = list.iter().find(|(r, _)| *r == rev).map(|(_, record)| record);
+                    assert_eq!(segment.get(rev), want, "{rev:?} of {size}");
+                    let at = list.partition_point(|(r, _)| *r < rev);
+                    assert!(segment.from(rev).eq(&list[at..]), "from {rev:?} of {size}");
+                }
+            }
+        };
+        for n in 0..2_500 {
+            if [0, 1, 1_023, 1_024, 1_025, 2_048].contains(&n) {
+                agree(&segment, &list);
+            }
+            let rev = Rev { main: n * 2, sub: 1 };
+            segment.push(rev, record(n));
+            list.push((rev, record(n)));
+        }
+        agree(&segment, &list);
+        while !list.is_empty() {
+            assert_eq!(segment.pop(), list.pop());
+            if [0, 1, 1_023, 1_024, 1_025, 2_047, 2_048].contains(&list.len()) {
+                agree(&segment, &list);
+            }
+        }
+        assert_eq!(segment.pop(), None);
+    }
 }

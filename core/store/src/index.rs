@@ -107,7 +107,8 @@ impl Index {
             return Written { create_revision: history.create_revision, version: history.version };
         }
         let history = History { create_revision: rev.main, version: 1, marks: vec![mark] };
-        self.keys.insert(key.clone(), history);
+        // Of its own: what is put is a part of the log's entry.
+        self.keys.insert(Bytes::copy_from_slice(key), history);
         Written { create_revision: rev.main, version: 1 }
     }
     /// Notes a deletion of a live key.

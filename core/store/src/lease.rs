@@ -123,6 +123,8 @@ impl Leases {
             }
             return;
         }
+        // Of its own: what is put is a part of the log's entry.
+        let key = &Bytes::copy_from_slice(key);
         let before = self.of_key.insert(key.clone(), lease);
         if before == Some(lease) {
             return;

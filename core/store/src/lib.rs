@@ -51,6 +51,7 @@ mod error;
 mod index;
 mod install;
 mod lease;
+mod lent;
 mod machine;
 #[cfg(test)]
 mod memory;
