@@ -48,6 +48,7 @@ impl Paxos {
             round: None,
             handover: None,
             ping_at: now + times.heartbeat,
+            announce_at: Instant::FAR,
             retry_at: now + times.retry,
             stuck: self.decided + 1,
         }));
@@ -64,6 +65,8 @@ impl Paxos {
         self.issued.0 += 1;
         let ticket = self.issued;
         lead.next = run.last() + 1;
+        // What is sent now tells what is decided.
+        lead.announce_at = Instant::FAR;
         lead.flying_bytes += batch.bytes();
         let mut votes = NodeSet::EMPTY;
         if planted::is(Bug::OwnVoteBeforeSync) {
@@ -219,7 +222,7 @@ impl Paxos {
         }
         if lead.flights.is_empty() {
             // Nothing else may come soon to tell the followers.
-            lead.ping_at = lead.ping_at.min(now + self.config.times().announce);
+            lead.announce_at = now + self.config.times().announce;
         }
         if self.sealed > 0 {
             lead.waiting_bytes = 0;
@@ -245,6 +248,7 @@ impl Paxos {
         let heard = lead.heard_since(now - times.heartbeat * 3, self.place);
         lead.connected = self.config.is_quorum(Phase::Accept, heard);
         lead.ping_at = now + times.heartbeat;
+        lead.announce_at = Instant::FAR;
         let ping = Message::Ping {
             ballot: lead.ballot,
             seq: lead.seq,
@@ -261,7 +265,7 @@ impl Paxos {
         if lead.handover.is_some_and(|h| now >= h.until) {
             lead.handover = None;
         }
-        if now >= lead.ping_at {
+        if now >= lead.ping_at.min(lead.announce_at) {
             let heard = lead.heard_since(now - election, self.place);
             if !self.config.is_quorum(Phase::Accept, heard) {
                 self.counts.unconnected += 1;

@@ -337,7 +337,7 @@ impl Protocol for Paxos {
             Seat::Leading(lead) => {
                 let retry = if lead.flights.is_empty() { Instant::FAR } else { lead.retry_at };
                 let handover = lead.handover.map_or(Instant::FAR, |h| h.until);
-                lead.ping_at.min(retry).min(handover)
+                lead.ping_at.min(lead.announce_at).min(retry).min(handover)
             }
         }
     }

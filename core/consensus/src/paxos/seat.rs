@@ -118,6 +118,8 @@ pub(super) struct Lead {
     pub(super) round: Option<ReadRound>,
     pub(super) handover: Option<Handover>,
     pub(super) ping_at: Instant,
+    /// When to tell the followers what was decided, if nothing sent until then does.
+    pub(super) announce_at: Instant,
     pub(super) retry_at: Instant,
     /// The oldest flight when `retry_at` was last set: sent again if it is so still.
     pub(super) stuck: u64,
