@@ -143,7 +143,7 @@ impl Oracle {
             None => {}
         }
         self.entries.push(known);
-        let judged = match command.map(|c| Command::decode(c)) {
+        let judged = match command.map(Command::decode) {
             Some(Ok(command)) => self.decide(now, index, &command),
             _ => Ok(()),
         };
