@@ -466,7 +466,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
 
     /// What this node may have forgotten ends with what a majority of the members has seen.
     fn settle_doubt(&mut self) {
-        if self.doubt != Some(None) {
+        if self.manifest.doubt != Some(None) {
             return;
         }
         let mut voters = self.tail.with(|t| t.spec.members.voters.clone());
@@ -476,7 +476,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let heard: Vec<u32> = voters.iter().filter_map(|v| self.seen.get(v)).map(|s| s.epoch).collect();
         if heard.len() > voters.len() / 2 {
             // The one behind the last seen may have been sealed with this node's word.
-            self.doubt = Some(heard.into_iter().max().map(|e| e.saturating_add(1)));
+            self.manifest.doubt = Some(heard.into_iter().max().map(|e| e.saturating_add(1)));
+            self.manifest.write(self.id, &self.wal);
         }
     }
 }

@@ -131,8 +131,6 @@ pub struct ChainGroup<SM: StateMachine> {
     pub(crate) logs: BTreeMap<GroupId, GroupLog>,
     /// Whether the state is what this node left: else one must be fetched before an engine runs.
     pub(crate) whole: bool,
-    /// See [`crate::manifest::Found`]; epochs up to the one named, if it is known, may have been forgotten.
-    pub(crate) doubt: Option<Option<u32>>,
     pub(crate) epochs: BTreeMap<u32, Epoch<SM::Response>>,
     early: VecDeque<Early>,
     early_bytes: usize,
@@ -186,6 +184,11 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let tail = Tail::new(record.unwrap_or_else(genesis));
         let mut found = found;
         found.end_before(id, tail.epoch(), &wal);
+        if found.doubtful {
+            // A doubt outlives the lifetime that had the reason: the next one finds nothing missing.
+            found.manifest.doubt = Some(None);
+            found.manifest.write(id, &wal);
+        }
         Ok(Self {
             id,
             machine,
@@ -195,7 +198,6 @@ impl<SM: StateMachine> ChainGroup<SM> {
             manifest: found.manifest,
             logs: found.logs,
             whole: found.state_whole && !lost,
-            doubt: found.doubtful.then_some(None),
             epochs: BTreeMap::new(),
             early: VecDeque::new(),
             early_bytes: 0,
@@ -290,7 +292,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             let named = self.manifest.slots.iter().find(|s| GroupId(s.slot) == slot && s.epoch == spec.epoch);
             return (slot, named.is_some_and(|s| s.silent));
         }
-        let silent = self.doubt.is_some_and(|known| known.is_none_or(|through| spec.epoch <= through));
+        let silent = self.manifest.doubts(spec.epoch);
         self.probe.sometimes("chain.silent_for_doubt", silent);
         let slot = *next_slot;
         *next_slot += 1;

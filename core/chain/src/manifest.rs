@@ -37,9 +37,16 @@ pub(crate) struct Manifest {
     pub(crate) next: u32,
     /// Epochs below this have ended here: their promises are gone, and are not made again.
     pub(crate) floor: u32,
+    /// Records were lost that nothing names: of the epochs up to the one named, if it is known yet, this node may have
+    /// forgotten what it promised.
+    pub(crate) doubt: Option<Option<u32>>,
 }
 
 impl Manifest {
+    /// Whether promises of an epoch may be forgotten.
+    pub(crate) fn doubts(&self, epoch: u32) -> bool {
+        self.doubt.is_some_and(|known| known.is_none_or(|through| epoch <= through))
+    }
     /// The slot of an epoch, if it has one.
     pub(crate) fn slot(&self, group: GroupId, spec: &Spec) -> Option<GroupId> {
         if spec.epoch == 0 {
@@ -179,8 +186,11 @@ mod tests {
         let manifest = Manifest {
             slots: vec![Slot { epoch: 1, id: spec(1, 1).id(), slot: 7, silent: false }],
             next: 8,
-            floor: 0,
+            ..Manifest::default()
         };
+        let doubting = |doubt| Manifest { doubt, ..Manifest::default() };
+        assert!(!doubting(None).doubts(0) && doubting(Some(None)).doubts(9), "nothing, or nobody knows what");
+        assert!(doubting(Some(Some(3))).doubts(3) && !doubting(Some(Some(3))).doubts(4));
         assert_eq!(manifest.slot(group, &spec(0, 9)), Some(group));
         assert_eq!(manifest.slot(group, &spec(1, 1)), Some(GroupId(7)));
         assert_eq!(manifest.slot(group, &spec(1, 2)), None, "one that lost its race");
@@ -193,7 +203,7 @@ mod tests {
         let manifest = Manifest {
             slots: vec![Slot { epoch: 1, id: 5, slot: SLOTS, silent: false }],
             next: SLOTS + 1,
-            floor: 0,
+            ..Manifest::default()
         };
         let log = |vote: Option<Vec<u8>>| GroupLog { vote: vote.map(Bytes::from), ..GroupLog::default() };
         let mut recovered = Recovered::default();

@@ -9,14 +9,18 @@ use std::sync::Arc;
 
 /// A log on an empty disk in memory.
 pub(crate) fn wal() -> SharedWal {
+    open(&disk::MemDisk::default()).0
+}
+
+fn open(disk: &disk::MemDisk) -> (SharedWal, dwcp_wal::Recovered) {
     let world = dwcp_env::World {
         now: dwcp_env::Now::default(),
-        storage: Arc::new(disk::MemDisk::default()),
+        storage: Arc::new(disk.clone()),
         probe: Probe::silent(),
         seed: dwcp_env::Seed(1),
     };
-    let (wal, _) = Wal::open(&world, WalConfig::default()).expect("an empty directory");
-    Arc::new(Mutex::new(wal))
+    let (wal, recovered) = Wal::open(&world, WalConfig::default()).expect("a directory in memory");
+    (Arc::new(Mutex::new(wal)), recovered)
 }
 
 #[path = "../../raft/tests/raft/harness/disk.rs"]
@@ -48,4 +52,42 @@ fn a_seal_of_another_version_stops_the_group_and_changes_nothing() {
     assert_eq!(machine.lock().state.commands, [&b"before"[..]]);
     assert_eq!(tail.epoch(), 0);
     assert!(tail.is_overtaken(0, 3) && !tail.is_overtaken(0, 1));
+}
+
+#[test]
+fn a_doubt_outlives_the_lifetime_that_had_the_reason() {
+    use crate::group::{ChainConfig, ChainGroup};
+    use crate::manifest::Found;
+    use dwcp_env::{GroupId, NodeId, Seed};
+
+    let disk = disk::MemDisk::default();
+    let id = GroupId(3);
+    let born = |disk: &disk::MemDisk, unknown_lost| {
+        let (wal, mut recovered) = open(disk);
+        recovered.unknown_lost = unknown_lost;
+        let found = Found::take(&mut recovered, id, true);
+        let config = ChainConfig {
+            raft: dwcp_raft::GroupConfig::lan(NodeId(1)),
+            genesis: None,
+            known: Vec::new(),
+            policy: None,
+            secret: None,
+            #[cfg(feature = "planted-bugs")]
+            bugs: crate::ChainBugs::default(),
+        };
+        let machine = Arc::new(Mutex::new(ledger::Ledger::open(disk.clone(), id)));
+        let group =
+            ChainGroup::new(id, config, machine, wal.clone(), Probe::silent(), found, Seed(1)).unwrap();
+        (group, wal)
+    };
+    let (group, wal) = born(&disk, true);
+    assert!(group.manifest.doubts(7), "what was lost nobody names");
+    let (mut ticket, mut requests) = (1, Vec::new());
+    wal.lock().flush(&mut ticket, &mut requests);
+    for request in requests {
+        request.ops.iter().for_each(|op| disk.carry_out(op).unwrap());
+    }
+    disk.crash();
+    let (group, _) = born(&disk, false);
+    assert!(group.manifest.doubts(7), "the log is whole now, and tells of the doubt");
 }
