@@ -68,6 +68,9 @@ pub struct File {
     /// Where Redis' clients reach the eventual keyspaces; left out, no such door is opened.
     #[serde(default)]
     pub redis: Option<RedisDoor>,
+    /// Where programs reach the fleet: machines, hosts, addresses; left out, no such door is opened.
+    #[serde(default)]
+    pub fleet: Option<FleetDoor>,
     /// By what the engines of strong keyspaces and their leaders are chosen, cluster-wide (`dwcp consensus policy` prints the
     /// defaults); left out, by operators only.
     #[serde(default)]
@@ -85,6 +88,20 @@ fn consensus_key() -> PathBuf {
 }
 const fn one() -> usize {
     1
+}
+
+/// The fleet's door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetDoor {
+    /// Where it listens: plain HTTP, for loopback or a management network.
+    pub address: SocketAddr,
+    /// The strong keyspace of the fleet's records, and of regions not named below; left out, the default one. Cluster-wide.
+    #[serde(default)]
+    pub keyspace: String,
+    /// Regions with a keyspace of their own. Cluster-wide.
+    #[serde(default)]
+    pub regions: BTreeMap<String, String>,
 }
 
 /// What peers speak.
@@ -369,6 +386,13 @@ impl File {
             }
             if let Err(why) = redis.password() {
                 return bad("redis.password_file", why);
+            }
+        }
+        for name in self.fleet.iter().flat_map(|f| f.regions.values().chain([&f.keyspace])) {
+            if !self.keyspaces().contains_key(name) {
+                let why =
+                    format!("there is no strong keyspace {name:?}; add a [[keyspace]], or leave it out");
+                return bad("fleet", why);
             }
         }
         for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {

@@ -15,6 +15,7 @@ pub mod dev;
 pub mod etcd;
 pub mod face;
 mod figures;
+pub mod fleet;
 pub mod http;
 pub mod identity;
 pub mod jepsen;

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use dwcp::{
-    check, consensus, crdt, dev, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status,
+    check, consensus, crdt, dev, fleet, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status,
 };
 use std::process::ExitCode;
 
@@ -42,6 +42,11 @@ enum Command {
     Status(status::StatusArgs),
     Kv(kv::Kv),
     Crdt(crdt::Crdt),
+    Vm(fleet::commands::VmArgs),
+    Host(fleet::commands::HostArgs),
+    Region(fleet::commands::RegionArgs),
+    Address(fleet::commands::AddressArgs),
+    Quota(fleet::commands::QuotaArgs),
     Member(member::MemberArgs),
     Consensus(consensus::ConsensusArgs),
     Sim(sim::Sim),
@@ -75,6 +80,11 @@ fn run() -> ExitCode {
         Command::Kv(args) => on_runtime(kv::run(args, json)),
         Command::Crdt(args) => on_runtime(crdt::run(args, json)),
         Command::Consensus(args) => on_runtime(consensus::run(args, json)),
+        Command::Vm(args) => on_runtime(fleet::commands::vm(args, json)),
+        Command::Host(args) => on_runtime(fleet::commands::host(args, json)),
+        Command::Region(args) => on_runtime(fleet::commands::region(args, json)),
+        Command::Address(args) => on_runtime(fleet::commands::address(args, json)),
+        Command::Quota(args) => on_runtime(fleet::commands::quota(args, json)),
         Command::Member(args) => on_runtime(member::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),

@@ -4,6 +4,7 @@ use crate::admin;
 use crate::config::{File, Keyspace, Timing, Transport};
 use crate::etcd::Door;
 use crate::face::Face;
+use crate::fleet::{self, Fleet, Keyspaces};
 use crate::redis;
 use clap::Args;
 use dwcp_env::{Duration, GroupId, NodeId};
@@ -128,6 +129,10 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     // Ports before data: an occupied one is found before anything is touched.
     let door_listener = bind("clients", "client", file.client).await?;
     let redis_bound = bind_redis(&file).await?;
+    let fleet_bound = match &file.fleet {
+        Some(door) => Some(bind("the fleet's clients", "fleet.address", door.address).await?),
+        None => None,
+    };
     let registry = Arc::new(Registry::new());
     let settings = settings(&file)?;
     let node = real::Node::start(settings, registry.clone(), move |world| Node::boot(config, &world))
@@ -142,6 +147,7 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
     let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing.clone()));
+    let fleet_door = open_fleet(&file, &face, fleet_bound, &door_on, &closing)?;
     let redis_door =
         redis_bound.map(|bound| bound.serve(&face, &door_on, closing, registry.clone())).transpose()?;
     let seen = admin::Seen::default();
@@ -163,6 +169,9 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
         if let Some(redis_door) = redis_door {
             let _ended = redis_door.await;
         }
+        if let Some(fleet_door) = fleet_door {
+            let _ended = fleet_door.await;
+        }
     };
     let drained = tokio::time::timeout(std::time::Duration::from_secs(2), both).await;
     if drained.is_err() {
@@ -174,6 +183,30 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
         Ended::Well | Ended::Late => Ok(()),
         Ended::Failed(why) | Ended::Broken(why) => Err(why),
     }
+}
+
+/// Opens the fleet's door, and begins to look after what is due.
+fn open_fleet(
+    file: &File,
+    face: &Face,
+    bound: Option<TcpListener>,
+    on: &tokio::runtime::Handle,
+    closing: &watch::Receiver<bool>,
+) -> Result<Option<tokio::task::JoinHandle<()>>, String> {
+    let (Some(door), Some(listener)) = (&file.fleet, bound) else { return Ok(None) };
+    let listener = rehome(listener, on).map_err(|e| format!("the fleet's port: {e}"))?;
+    let keyspaces = Keyspaces { default: door.keyspace.clone(), regions: door.regions.clone() };
+    let fleet = Fleet::new(face.clone(), keyspaces, face.clock());
+    let (served, closing) =
+        (fleet::Door::new(fleet.clone()).serve(listener, closing.clone()), closing.clone());
+    Ok(Some(on.spawn(async move {
+        let mut closing = closing;
+        tokio::select! {
+            () = served => {}
+            () = fleet::control(fleet) => {}
+            _ = closing.changed() => {}
+        }
+    })))
 }
 
 /// What the Redis door needs, got hold of before the node starts.

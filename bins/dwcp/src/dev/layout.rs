@@ -10,7 +10,9 @@
 //! DIR/control.sock      the supervisor's ear, while it runs
 //! ```
 
-use crate::config::{self, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport};
+use crate::config::{
+    self, FleetDoor, Inject, Keyspace, KeyspaceKind, MemberEntry, RedisDoor, Timing, Tls, Transport,
+};
 use crate::consensus_key;
 use dwcp_consensus::pbft::keys as pbft_keys;
 use dwcp_consensus::select::Policy;
@@ -72,6 +74,8 @@ pub struct Place {
     pub admin: SocketAddr,
     /// Its Redis door.
     pub redis: SocketAddr,
+    /// Its fleet's door.
+    pub fleet: SocketAddr,
 }
 
 /// Where one node listens.
@@ -81,6 +85,7 @@ pub(crate) struct Addresses {
     pub(crate) peer: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) redis: SocketAddr,
+    pub(crate) fleet: SocketAddr,
 }
 
 /// So many nodes, dealt out to the regions in turn; `listens` says where the i-th, from 0, listens.
@@ -88,8 +93,17 @@ pub(crate) fn spread(nodes: usize, listens: impl Fn(usize) -> Addresses) -> Vec<
     let place = |i: usize| {
         let region = REGIONS[i % REGIONS.len()];
         let letter = char::from(b'a' + (i / REGIONS.len() % 26) as u8);
-        let Addresses { client, peer, admin, redis } = listens(i);
-        Place { id: i as u64 + 1, name: format!("{region}-{letter}"), region, client, peer, admin, redis }
+        let Addresses { client, peer, admin, redis, fleet } = listens(i);
+        Place {
+            id: i as u64 + 1,
+            name: format!("{region}-{letter}"),
+            region,
+            client,
+            peer,
+            admin,
+            redis,
+            fleet,
+        }
     };
     (0..nodes).map(place).collect()
 }
@@ -156,6 +170,7 @@ impl Layout {
             peer: on(i, 1000),
             admin: on(i, 2000),
             redis: on(i, 4000),
+            fleet: on(i, 5000),
         })
     }
 
@@ -184,7 +199,7 @@ impl Layout {
     #[must_use]
     pub fn taken_ports(&self) -> Vec<SocketAddr> {
         let places = self.places();
-        let wanted = places.iter().flat_map(|p| [p.client, p.peer, p.admin, p.redis]);
+        let wanted = places.iter().flat_map(|p| [p.client, p.peer, p.admin, p.redis, p.fleet]);
         wanted.filter(|a| TcpListener::bind(a).is_err()).collect()
     }
 
@@ -285,6 +300,7 @@ pub(crate) fn write_nodes(
                 sync: Some(ways.sync),
             }],
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
+            fleet: Some(FleetDoor { address: p.fleet, keyspace: String::new(), regions: BTreeMap::new() }),
             policy: ways.adapt.then(Policy::default),
             inject: Some(Inject { delay: delays(p) }),
         };

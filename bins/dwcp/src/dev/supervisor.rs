@@ -138,7 +138,7 @@ impl Supervisor {
         if json {
             let nodes: Vec<_> = places
                 .iter()
-                .map(|p| serde_json::json!({ "id": p.id, "name": p.name, "region": p.region, "client": p.client, "admin": p.admin, "redis": p.redis }))
+                .map(|p| serde_json::json!({ "id": p.id, "name": p.name, "region": p.region, "client": p.client, "admin": p.admin, "redis": p.redis, "fleet": p.fleet }))
                 .collect();
             println!(
                 "{}",

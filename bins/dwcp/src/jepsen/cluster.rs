@@ -360,6 +360,6 @@ fn places(nodes: usize, network: Option<&Namespaces>) -> Vec<Place> {
         let loopback = Ipv4Addr::new(127, high as u8, low as u8, i as u8 + 1);
         let ip = network.map_or(loopback, |n| n.address(NodeId(i as u64 + 1)));
         let on = |port: u16| SocketAddr::from((ip, port));
-        Addresses { client: on(2379), peer: on(2380), admin: on(9090), redis: on(6379) }
+        Addresses { client: on(2379), peer: on(2380), admin: on(9090), redis: on(6379), fleet: on(8090) }
     })
 }

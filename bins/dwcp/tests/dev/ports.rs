@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// What `dwcp dev` listens on, counted from the first port: clients, peers, admin, Redis' clients.
-const DOORS: [u16; 4] = [0, 1_000, 2_000, 4_000];
+/// What `dwcp dev` listens on, counted from the first port: clients, peers, admin, Redis' clients, the fleet's.
+const DOORS: [u16; 5] = [0, 1_000, 2_000, 4_000, 5_000];
 /// The lowest port of an outgoing connection (`net.ipv4.ip_local_port_range`).
 const OUTGOING: u16 = 32_768;
 
@@ -14,7 +14,7 @@ const OUTGOING: u16 = 32_768;
 pub(crate) fn free(range: Range<u16>, nodes: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     assert!(
-        range.end + DOORS[3] + nodes <= OUTGOING,
+        range.end + DOORS[4] + nodes <= OUTGOING,
         "{range:?} reaches into the ports of outgoing connections"
     );
     let width = range.end - range.start;

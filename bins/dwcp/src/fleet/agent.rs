@@ -1,0 +1,204 @@
+//! `dwcp host run`: the agent of [`dwcp_fleet::agent`] on a real clock, over the simulated hypervisor.
+//!
+//! One loop: read the region's machines, feed the agent, carry out what it wants. The process holds the machines, so
+//! its death is theirs; in a deployment the watchdog is outside (docs/fleet.md).
+
+use super::ask::Doors;
+use super::hypervisor::{Epochs, Table};
+use dwcp_env::{Duration, Now};
+use dwcp_fleet::agent::{Agent, Input, Output, Terms};
+use dwcp_fleet::command::{At, Command};
+use dwcp_fleet::name::{HostName, Region, VmId};
+use dwcp_fleet::record::{Life, Placement, Power, Status, Vm};
+use dwcp_fleet::refusal::Refusal;
+use dwcp_runtime_real::clock::Clock;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::path::Path;
+use tokio::sync::mpsc;
+
+/// Between two looks at the region.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// Commands under way at once; what is wanted beyond is asked at the next look.
+const UNDER_WAY: usize = 64;
+/// What this process's calendar may be off by, as NTP keeps it.
+const UNCERTAINTY: Duration = Duration::millis(250);
+
+struct Host {
+    agent: Agent,
+    clock: Clock,
+    epochs: Epochs,
+    table: Table,
+    doors: Doors,
+    answers: mpsc::Sender<Input>,
+    json: bool,
+}
+
+/// Runs the agent until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub(super) async fn run(
+    doors: Doors,
+    region: Region,
+    host: HostName,
+    storage: &Path,
+    json: bool,
+) -> Result<(), String> {
+    let (answers, mut answered) = mpsc::channel(2 * UNDER_WAY);
+    let agent = Agent::new(region.clone(), host, Terms::standard());
+    let epochs = Epochs::open(storage)?;
+    let mut here = Host {
+        agent,
+        clock: Clock::start(UNCERTAINTY),
+        epochs,
+        table: Table::default(),
+        doors,
+        answers,
+        json,
+    };
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| format!("can't listen for SIGTERM: {e}"))?;
+    if json {
+        println!("{}", json!({ "event": "ready" }));
+    } else {
+        println!("ready; Ctrl-C ends the agent and its machines");
+    }
+    let (found, mut looked) = mpsc::channel(1);
+    loop {
+        let overdue = here.wake();
+        tokio::select! {
+            // A look may take long; the machines' times go on meanwhile.
+            _ = look.tick() => here.look(&region, &found),
+            Some(items) = looked.recv() => here.take(&region, &items),
+            Some(input) = answered.recv() => here.feed(input),
+            () = tokio::time::sleep_until(overdue.into()) => here.pass(),
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = terminated.recv() => return Ok(()),
+        }
+    }
+}
+
+impl Host {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+    /// The next time something is over or due.
+    fn wake(&self) -> std::time::Instant {
+        let next = [self.agent.wake(), self.table.next()].into_iter().flatten().min();
+        let far = std::time::Instant::now() + LOOK_EVERY;
+        next.map_or(far, |at| self.clock.to_std(at).min(far))
+    }
+    fn pass(&mut self) {
+        let now = self.now();
+        for (vm, epoch) in self.table.overdue(now.mono) {
+            self.say("killed by its watchdog", vm, epoch);
+            self.feed(Input::Stopped { vm, epoch, failed: None });
+        }
+        self.feed(Input::Tick);
+    }
+    fn say(&self, what: &str, vm: VmId, epoch: u64) {
+        if self.json {
+            println!("{}", json!({ "event": what, "vm": vm, "epoch": epoch }));
+        } else {
+            println!("{vm} {what} (epoch {epoch})");
+        }
+    }
+
+    /// Reads the region, beside everything else; one look at a time.
+    fn look(&self, region: &Region, found: &mpsc::Sender<Vec<Value>>) {
+        let Ok(place) = found.clone().try_reserve_owned() else { return };
+        let (doors, path) = (self.doors.clone(), format!("regions/{region}/vms"));
+        tokio::spawn(async move {
+            if let Ok(read) = doors.get(&path).await {
+                place.send(read["items"].as_array().cloned().unwrap_or_default());
+            }
+        });
+    }
+
+    fn take(&mut self, region: &Region, items: &[Value]) {
+        let mut gone: Vec<VmId> = self.agent.known().collect();
+        for item in items {
+            let Ok(vm) = serde_json::from_value::<Vm>(item["vm"].clone()) else { continue };
+            let Ok(place) = serde_json::from_value::<Placement>(item["place"].clone()) else { continue };
+            let status = serde_json::from_value::<Status>(item["status"].clone()).ok();
+            gone.retain(|known| *known != vm.id);
+            let wanted = vm.life == Life::Active && vm.spec.power == Power::On;
+            let reported = status.filter(|s| s.epoch == place.epoch).map_or(0, |s| s.index);
+            let at = At { region: region.clone(), vm: vm.id };
+            self.feed(Input::Seen { at, place, wanted, reported });
+        }
+        for vm in gone {
+            self.feed(Input::Unseen(vm));
+        }
+    }
+
+    /// Feeds the agent, and all that follows at once.
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.agent.step(self.now(), input, &mut out);
+            for output in out {
+                inputs.extend(self.carry_out(output));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Admit(vm, epoch) => {
+                let granted = self.epochs.admit(vm, epoch).unwrap_or_else(|e| {
+                    eprintln!("dwcp: storage does not answer for {vm}: {e}");
+                    false
+                });
+                Some(Input::Admitted { vm, epoch, granted })
+            }
+            Output::Start(vm, epoch, until) => {
+                let now = self.now().mono;
+                if self.table.start(now, vm, epoch, until) {
+                    self.say("runs", vm, epoch);
+                    Some(Input::Started { vm, epoch })
+                } else {
+                    Some(Input::Stopped {
+                        vm,
+                        epoch,
+                        failed: Some("its time was over before it began".into()),
+                    })
+                }
+            }
+            Output::Extend(vm, epoch, until) => {
+                self.table.extend(vm, epoch, until);
+                None
+            }
+            Output::Stop(vm, epoch) | Output::Kill(vm, epoch) => {
+                if self.table.end(vm, epoch) {
+                    self.say("stopped", vm, epoch);
+                }
+                Some(Input::Stopped { vm, epoch, failed: None })
+            }
+            Output::Ask(command) => {
+                self.ask(command);
+                None
+            }
+        }
+    }
+
+    fn ask(&self, command: Command) {
+        let Ok(place) = self.answers.clone().try_reserve_owned() else { return };
+        let doors = self.doors.clone();
+        tokio::spawn(async move {
+            let done: Result<Result<_, Refusal>, String> = doors.tried(&command).await;
+            let (Command::Renew { seat, .. } | Command::Release { seat } | Command::Yield { seat, .. }) =
+                command
+            else {
+                return;
+            };
+            if let Ok(result) = done {
+                place.send(Input::Answered { seat, result: result.map_err(|refusal| refusal.code) });
+            }
+        });
+    }
+}

@@ -1,0 +1,222 @@
+//! The fleet on a cluster of real processes: the commands, the HTTP door, a host's agent.
+#![allow(clippy::disallowed_macros, reason = "a test tells what it saw")]
+
+#[allow(dead_code, reason = "other files of tests use the rest")]
+mod dev;
+
+use dev::{Cluster, DWCP};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything that is due may take.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Fleet {
+    cluster: Cluster,
+}
+
+impl Fleet {
+    fn run(&self, words: &str) -> Output {
+        let mut command = Command::new(DWCP);
+        command
+            .args(["--output", "json"])
+            .args(words.split_whitespace())
+            .arg("--dir")
+            .arg(self.cluster.dir.path());
+        command.output().expect("dwcp starts")
+    }
+    fn ok(&self, words: &str) -> Value {
+        let output = self.run(words);
+        let (said, wrong) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "dwcp {words}: {wrong}");
+        serde_json::from_str(said.trim()).unwrap_or_else(|e| panic!("dwcp {words}: {e}: {said}"))
+    }
+    fn refused(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "dwcp {words} was done");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+    /// Looks at a machine until it is so.
+    fn until(&self, vm: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let item = self.ok(&format!("vm show {vm}"));
+            if so(&item) {
+                return item;
+            }
+            assert!(begin.elapsed() < SOON, "{vm} is still {item}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    fn host(&self, name: &str, region: &str, storage: &Path) -> Agent {
+        let mut child = Command::new(DWCP)
+            .args(["--output", "json", "host", "run", name, "--region", region, "--storage"])
+            .arg(storage)
+            .arg("--dir")
+            .arg(self.cluster.dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("dwcp starts");
+        let mut ready = String::new();
+        let said = child.stdout.as_mut().expect("it is piped");
+        BufReader::new(said).read_line(&mut ready).expect("it speaks");
+        assert!(ready.contains("ready"), "{ready}");
+        Agent(child)
+    }
+    /// One request, as any program would send it.
+    fn http(&self, head: &str, body: &str) -> (u16, String) {
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.cluster.first_port + 5_000)).expect("the door listens");
+        let length = body.len();
+        write!(
+            stream,
+            "{head} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .expect("it is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let code = answer.get(9..12).and_then(|c| c.parse().ok()).expect("a status");
+        (code, answer.split_once("\r\n\r\n").expect("a body").1.to_string())
+    }
+}
+
+/// A host's agent; killed when dropped, as a host that loses its power.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn small() -> Fleet {
+    let fleet = Fleet { cluster: Cluster::start(24_000..26_000) };
+    fleet.ok("address add 10.0.0.0/16");
+    fleet.ok("address split 10.0.0.0/16 --length 20");
+    fleet.ok("quota set red --vms 10 --vcpus 20 --memory 20000 --disk 100 --addresses 10");
+    for (region, block) in [("eu", "10.0.0.0/20"), ("us", "10.0.16.0/20")] {
+        fleet.ok(&format!("region add {region} --prefix {region}-"));
+        fleet.ok(&format!("region image {region} base --source /images/base"));
+        fleet.ok(&format!("address lend {block} --to {region}"));
+        fleet.ok(&format!(
+            "quota share red --region {region} --vms 5 --vcpus 10 --memory 10000 --disk 50 --addresses 5"
+        ));
+    }
+    fleet
+}
+
+#[test]
+fn a_machine_is_created_runs_moves_and_goes() {
+    let fleet = small();
+    let storage = tempfile::tempdir().expect("a folder");
+    let _eu = fleet.host("eu-h1", "eu", storage.path());
+    let _us = fleet.host("us-h1", "us", storage.path());
+    fleet.ok("vm create eu-web --region eu --image base --group red --vcpus 2 --disks 10 --nics 1 --start");
+    let runs = |item: &Value| item["status"]["phase"] == "running";
+    let item = fleet.until("eu-web", runs);
+    assert_eq!(
+        (&item["place"]["hold"]["held"]["host"], &item["place"]["epoch"]),
+        (&"eu-h1".into(), &1.into())
+    );
+    let ip = item["vm"]["addresses"][0]["ip"].as_str().expect("an address");
+    assert!(ip.starts_with("10.0."), "{ip}");
+
+    for (words, says) in [
+        ("vm resize eu-web --vcpus 4 --memory 2048", "stop it first"),
+        ("vm move eu-web --to us", "stop it first"),
+        ("vm create eu-web --region eu --image base --group red", "is the name of machine"),
+        ("vm create web --region eu --image base --group red", "holds no prefix"),
+        ("vm create eu-db --region eu --image none --group red", "no image none"),
+        ("vm create eu-db --region eu --image base --group red --vcpus 90", "the group's share there is 10"),
+        ("address lend 10.0.0.0/20 --to us", "eu has it"),
+        ("vm show nobody", "there is no machine"),
+    ] {
+        let said = fleet.refused(words);
+        assert!(said.contains(says), "dwcp {words}: {said}");
+    }
+
+    fleet.ok("vm stop eu-web");
+    fleet.until("eu-web", |item| item["place"]["hold"] == "vacant");
+    fleet.ok("vm resize eu-web --vcpus 4 --memory 2048");
+    fleet.ok("vm label eu-web --set tier=gold");
+    fleet.ok("vm move eu-web --to us");
+    fleet.ok("vm start eu-web");
+    let item = fleet.until("eu-web", runs);
+    assert_eq!(
+        (&item["region"], &item["vm"]["epoch"], &item["place"]["epoch"]),
+        (&"us".into(), &2.into(), &2.into())
+    );
+    fleet.ok("vm delete eu-web");
+    let begin = Instant::now();
+    while !fleet.ok("vm list")["items"].as_array().expect("a list").is_empty() {
+        assert!(begin.elapsed() < SOON, "{}", fleet.ok("vm list"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Its name is free again where it was born.
+    let begin = Instant::now();
+    while !fleet.run("vm create eu-web --region eu --image base --group red").status.success() {
+        assert!(begin.elapsed() < SOON, "the name is not freed");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn the_door_answers_programs() {
+    let fleet = small();
+    let (code, document) = fleet.http("GET /v1/fleet/openapi.json", "");
+    assert_eq!(code, 200);
+    let document: Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["openapi"], "3.1.0");
+
+    let create = |key: &str, name: &str| {
+        format!(
+            r#"{{"key":"{key}","command":{{"create":{{"region":"eu","spec":{{"name":"{name}","image":"base","vcpus":1,"memory_mib":512,"group":"red"}}}}}}}}"#
+        )
+    };
+    let key = "0123456789abcdef0123456789abcdef";
+    let mut watching =
+        TcpStream::connect(("127.0.0.1", fleet.cluster.first_port + 5_000)).expect("the door listens");
+    write!(watching, "GET /v1/fleet/regions/eu/watch HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is sent");
+    watching.set_read_timeout(Some(SOON)).expect("a timeout");
+    let mut lines = BufReader::new(watching).lines().map(|line| line.expect("it goes on"));
+    assert!(lines.any(|line| line.starts_with(r#"{"revision""#)), "the watch stands");
+
+    let (first, _) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
+    let (again, said) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
+    assert_eq!((first, again), (200, 200), "{said}");
+    assert!(lines.any(|line| line.contains(&format!("/vm/{key}"))), "the watch tells of it");
+    let (_, list) = fleet.http("GET /v1/fleet/regions/eu/vms", "");
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "asked twice, done once");
+
+    let nonsense = [
+        ("POST /v1/fleet/requests", "{", 400, "the body"),
+        ("POST /v1/fleet/requests", r#"{"command":{"create":{}}}"#, 400, "missing field"),
+        (
+            "POST /v1/fleet/requests",
+            r#"{"command":{"delete":{"at":{"region":"EU","vm":"0"}}}}"#,
+            400,
+            "names are of a-z",
+        ),
+        ("POST /v1/fleet/requests", r#"{"command":{"explode":{}}}"#, 400, "unknown variant"),
+        ("GET /v1/fleet/regions/eu/vms/nobody", "", 404, "has no machine nobody"),
+        ("GET /v1/fleet/nothing", "", 404, "no such path"),
+        ("GET /elsewhere", "", 404, "no such path"),
+        ("DELETE /v1/fleet/regions", "", 404, "no such path"),
+    ];
+    for (head, body, code, says) in nonsense {
+        let (found, said) = fleet.http(head, body);
+        assert_eq!(found, code, "{head}: {said}");
+        let error: Value = serde_json::from_str(&said).expect("JSON");
+        assert!(error["error"].to_string().contains(says), "{head}: {said}");
+        assert!(!error["error"]["remedy"].as_str().unwrap_or_default().is_empty(), "{said}");
+    }
+    let (code, _) = fleet.http("POST /v1/fleet/requests", &"x".repeat(70_000));
+    assert_eq!(code, 413);
+}
