@@ -81,7 +81,9 @@ fn checks(c: &mut Criterion<Cpu>) {
     ] {
         let new = Incoming { dot: dot(7, 1_001), hlc: Hlc::at(9), supersedes };
         assert_eq!(arrival(&seen, &here, &new), want);
-        group.bench_function(name, |b| b.iter(|| arrival(black_box(&seen), black_box(&here), black_box(&new))));
+        group.bench_function(name, |b| {
+            b.iter(|| arrival(black_box(&seen), black_box(&here), black_box(&new)))
+        });
     }
     // A multi-value register of crdts compares the write's clock with each that lies there.
     let clock = |ahead: u16| -> crdts::VClock<u16> {
@@ -105,7 +107,8 @@ fn fields() -> impl Iterator<Item = (String, Value)> {
     })
 }
 
-const SIDES: [(&str, [(usize, &str); 2]); 2] = [("apart", [(7, "x"), (23, "y")]), ("clash", [(7, "x"), (7, "y")])];
+const SIDES: [(&str, [(usize, &str); 2]); 2] =
+    [("apart", [(7, "x"), (23, "y")]), ("clash", [(7, "x"), (7, "y")])];
 
 struct Ours {
     schema: Schema,

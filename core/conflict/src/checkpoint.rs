@@ -373,6 +373,27 @@ mod tests {
         }
     }
 
+    /// High enough that branches join branches.
+    #[test]
+    fn a_high_tree_shrinks_in_order() {
+        let scrambled = |n: u32| n.wrapping_mul(2_654_435_761) % 30_011;
+        let (mut tree, mut map) = (Tree::new(), BTreeMap::new());
+        for n in 0..30_000 {
+            assert_eq!(tree.insert(scrambled(n), n), map.insert(scrambled(n), n));
+        }
+        assert!(tree.height >= 2);
+        for n in 0..30_000_u32 {
+            let key = scrambled((n * 7) % 30_000);
+            assert_eq!(tree.remove(&key), map.remove(&key));
+            if n % 3_000 == 0 {
+                check(&tree.root, tree.height, true);
+                assert!(tree.iter().eq(map.iter()) && map.keys().all(|k| tree.get(k) == map.get(k)));
+            }
+        }
+        assert!(tree.iter().eq(map.iter()));
+        check(&tree.root, tree.height, true);
+    }
+
     #[test]
     fn differences_cost_by_what_differs() {
         /// A value that counts how often it is compared.

@@ -234,6 +234,21 @@ fn without_room_nothing_is_settled() {
     settle(&mut a, &p, "note", Class::Value, &[&long(1), &long(9)], None, NOW).unwrap();
 }
 
+/// A value that loses twice is kept until both have had their thirty days.
+#[test]
+fn what_loses_again_is_kept_anew() {
+    let (mut a, p) = (Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20), usual());
+    let long = format!("r2@9 host/us=\"{}\"", "x".repeat(100));
+    for (other, at) in [("r1@10 a/eu=1", NOW), ("r1@11 a/eu=2", NOW + DAY)] {
+        settle(&mut a, &p, "note", Class::Value, &[&long, other], None, at).unwrap();
+    }
+    let later = a.chain().get(2).unwrap().id;
+    a.expire(NOW + LOSERS_MIN);
+    assert!(a.undo(later, None).is_ok());
+    a.expire(NOW + LOSERS_MIN + DAY);
+    assert_eq!(a.undo(later, None), Err(NoUndo::Unknown(later)));
+}
+
 #[test]
 fn a_retention_that_loses_too_early_is_refused() {
     assert_eq!(Retention::new([LOSERS_MIN; 5], LOSERS_MIN - 1), Err(TooShort::Losers(LOSERS_MIN - 1)));
