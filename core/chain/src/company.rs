@@ -310,7 +310,8 @@ impl<SM: StateMachine> ChainHost<SM> {
     ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
-        let Some(fetch) = group.fetch.as_mut() else { return };
+        // A piece that nobody asked for, or one that comes late, says nothing of the transfer that is under way.
+        let Some(fetch) = group.fetch.as_mut().filter(|f| f.from == from && !f.busy) else { return };
         let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
         let epoch = record.as_ref().map_or(0, |r| r.spec.epoch);
         let raft_runs = matches!(group.epochs.get(&epoch).map(|e| &e.running), Some(Running::Raft(_)));

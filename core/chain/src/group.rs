@@ -408,7 +408,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
         if !log.entries.is_empty() || log.purged.is_some() || log.last.is_some() {
             return;
         }
-        let Some(first) = dwcp_raft::founding(members) else { return };
+        let nodes = founders(members);
+        let Some(first) = dwcp_raft::founding(&Members { nodes, ..members.clone() }) else { return };
         let dwcp_wal::LogEntry { index, term, payload } = first.clone();
         self.wal.lock().append(slot, Record::Entry { index, term, payload });
         log.last = Some(index);

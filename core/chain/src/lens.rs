@@ -115,6 +115,10 @@ impl<SM: StateMachine> StateMachine for Lens<SM> {
     }
 
     fn checkpoint(&mut self) -> Option<Work> {
+        // What belongs with a state of a later epoch only that one's driver knows.
+        if !self.is_current() {
+            return None;
+        }
         // Before the epoch's first entry there is nothing that its log could be shortened by.
         let (at, engine_record) = self.applied();
         self.taken = Some(Checkpointed { at: at?, engine_record });

@@ -138,14 +138,20 @@ impl Found {
         if epoch == 0 {
             return;
         }
-        let over = self.manifest.slots.iter().filter(|s| s.epoch < epoch).map(|s| GroupId(s.slot));
-        for slot in over.chain([group]) {
+        let (over, stay): (Vec<Slot>, Vec<Slot>) =
+            std::mem::take(&mut self.manifest.slots).into_iter().partition(|s| s.epoch < epoch);
+        let floor = self.manifest.floor.max(epoch);
+        let changed = !over.is_empty() || floor != self.manifest.floor;
+        (self.manifest.slots, self.manifest.floor) = (stay, floor);
+        if changed {
+            // First: what has ended is never to be taken for an epoch that this node has not been in.
+            self.manifest.write(group, wal);
+        }
+        for slot in over.into_iter().map(|s| GroupId(s.slot)).chain([group]) {
             if self.logs.remove(&slot).is_some() {
                 wal.lock().end(slot);
             }
         }
-        self.manifest.slots.retain(|s| s.epoch >= epoch);
-        self.manifest.floor = self.manifest.floor.max(epoch);
     }
     /// Whether what this node promised in some epoch may be lost without a trace.
     #[must_use]

@@ -91,3 +91,51 @@ fn a_doubt_outlives_the_lifetime_that_had_the_reason() {
     let (group, _) = born(&disk, false);
     assert!(group.manifest.doubts(7), "the log is whole now, and tells of the doubt");
 }
+
+#[test]
+fn a_raft_that_is_over_writes_no_checkpoint_of_a_later_epochs_state() {
+    use crate::lens::Lens;
+    use crate::record::{ChainRecord, Tail};
+    use crate::spec::Spec;
+    use dwcp_consensus::{Checkpointed, Position, StateMachine};
+
+    let machine = Arc::new(Mutex::new(ledger::Ledger::open(disk::MemDisk::default(), dwcp_env::GroupId(0))));
+    let first = ChainRecord::genesis(Spec::default());
+    let tail = Tail::new(first.clone());
+    let mut lens = Lens::new(machine.clone(), tail.clone());
+    let at = |index| Position { term: 1, index };
+    lens.apply(at(1), &Bytes::from_static(b"before"));
+    tail.set(first.next(Spec { epoch: 1, ..Spec::default() }, 2));
+    // Sent what the state has: taken, and nothing done.
+    lens.begin_install(Checkpointed { at: at(5), engine_record: Bytes::new() });
+    let swapped = (lens.finish_install().run)();
+    assert_eq!(lens.install_done(Some(swapped)), Ok(()));
+    assert_eq!(lens.applied().0, Some(at(5)), "as far as Raft knows");
+    lens.apply(at(6), &Bytes::from_static(b"void"));
+    assert!(lens.checkpoint().is_none(), "the next epoch's mark would be missing in it");
+    assert_eq!(machine.lock().state.commands, [&b"before"[..]]);
+}
+
+#[test]
+fn what_has_ended_at_a_boot_the_manifest_says_at_once() {
+    use crate::manifest::{Found, Manifest, SLOTS, Slot, home};
+    use dwcp_env::GroupId;
+
+    let (disk, id) = (disk::MemDisk::default(), GroupId(3));
+    let flush = |wal: &SharedWal| {
+        let (mut ticket, mut requests) = (1, Vec::new());
+        wal.lock().flush(&mut ticket, &mut requests);
+        requests.iter().flat_map(|r| &r.ops).for_each(|op| disk.carry_out(op).unwrap());
+    };
+    let slot = |epoch| Slot { epoch, id: 5, slot: SLOTS + epoch, silent: false };
+    let (wal, _) = open(&disk);
+    Manifest { slots: vec![slot(2), slot(3)], next: SLOTS + 4, ..Manifest::default() }.write(id, &wal);
+    flush(&wal);
+    let (wal, mut recovered) = open(&disk);
+    Found::take(&mut recovered, id, true).end_before(id, 3, &wal);
+    flush(&wal);
+    let (_, mut recovered) = open(&disk);
+    assert!(recovered.groups.contains_key(&home(id)));
+    let manifest = Found::take(&mut recovered, id, true).manifest;
+    assert_eq!((manifest.floor, manifest.slots), (3, vec![slot(3)]));
+}

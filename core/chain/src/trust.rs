@@ -275,6 +275,9 @@ fn signed_seal(group: GroupId, spec: &Spec, switch: &Switch) -> Result<Bytes, &'
     }
     let next = pbft::seal::record(seal).and_then(|next| Spec::decode(&next));
     match next.filter(|n| n.follows(spec.epoch).is_ok()) {
+        Some(next) if admissible(&next).is_err() => {
+            Err("what was signed is no epoch that its engine can begin with")
+        }
         Some(next) if (next.engine, &next.quorums) == (switch.engine, &switch.quorums) => Ok(seal.clone()),
         Some(_) => Err("what was signed is another switch than what is asked for"),
         None => Err("what was signed is no epoch that can follow this one"),

@@ -252,7 +252,32 @@ pub enum TxnOp {
     /// Deletes.
     DeleteRange(DeleteRangeRequest),
     /// A transaction inside: its conditions are judged before anything is written.
-    Txn(TxnRequest),
+    Txn(#[serde(deserialize_with = "nested")] TxnRequest),
+}
+
+/// Transactions inside transactions that are read at all. [`crate::check`] allows no more operations than this on any way down,
+/// and whoever sends more is to meet an error and not the end of the stack.
+const NESTED_MAX: u32 = 128;
+
+std::thread_local! {
+    /// How deep the transaction that is being read lies.
+    static DEPTH: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+fn nested<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TxnRequest, D::Error> {
+    /// Comes up again, whatever happens below.
+    struct Deeper(u32);
+    impl Drop for Deeper {
+        fn drop(&mut self) {
+            DEPTH.set(self.0);
+        }
+    }
+    let here = Deeper(DEPTH.get());
+    if here.0 >= NESTED_MAX {
+        return Err(serde::de::Error::custom("transactions are nested too deep"));
+    }
+    DEPTH.set(here.0 + 1);
+    TxnRequest::deserialize(from)
 }
 
 /// `if all of compare then success else failure`, in one revision.

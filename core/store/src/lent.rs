@@ -139,6 +139,26 @@ mod tests {
         }
     }
 
+    /// Three bytes a level: a short message could end any stack.
+    #[test]
+    fn transactions_nested_too_deep_are_refused_before_the_stack_ends() {
+        let deep = |levels: usize| {
+            let mut bytes = vec![COMMAND_VERSION, 0, 0, 2];
+            bytes.extend([0, 1, 3].repeat(levels));
+            bytes.extend([0, 0, 0]);
+            bytes.extend([0].repeat(levels));
+            Bytes::from(bytes)
+        };
+        let decoded = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+            let levels = [0, 1, 128, 129, 20_000, 200_000];
+            // Each is read as if none had been before it.
+            levels.map(|n| (n, Command::decode(&deep(n)).map(drop)))
+        });
+        for (levels, decoded) in decoded.unwrap().join().unwrap() {
+            assert_eq!(decoded.is_ok(), levels <= 128, "{levels}: {decoded:?}");
+        }
+    }
+
     #[test]
     fn a_put_shares_the_logs_bytes() {
         let put = PutRequest {
