@@ -117,11 +117,15 @@ impl Cidr {
     pub fn overlaps(&self, other: &Self) -> bool {
         self.holds(other.first) || other.holds(self.first)
     }
-    /// The blocks of a longer prefix that it consists of.
+    /// The blocks of a longer prefix that it consists of: itself, if it is not longer; none, if no address is that long.
     pub fn split(self, length: u8) -> impl Iterator<Item = Self> {
-        let size =
-            1_u128.checked_shl(u32::from(bits(self.family()).saturating_sub(length))).unwrap_or(u128::MAX);
-        let count = if length > self.length { 1_u128 << (length - self.length).min(64) } else { 1 };
+        let bits = bits(self.family());
+        let size = 1_u128.checked_shl(u32::from(bits.saturating_sub(length))).unwrap_or(u128::MAX);
+        let count = match length {
+            _ if length > bits => 0,
+            _ if length > self.length => 1_u128 << (length - self.length).min(64),
+            _ => 1,
+        };
         (0..count).filter_map(move |i| Some(Self { first: self.at(i.checked_mul(size)?)?, length }))
     }
 }
@@ -168,6 +172,21 @@ mod tests {
 
     fn block(text: &str) -> Cidr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn nothing_is_split_beyond_an_address() {
+        for (block, length) in
+            [("10.0.0.0/24", 33), ("10.0.0.0/26", 33), ("10.0.0.0/8", 255), ("2001:db8::/126", 129)]
+        {
+            let block: Cidr = block.parse().unwrap();
+            assert_eq!(block.split(length).count(), 0, "{block} by /{length}");
+        }
+        let block: Cidr = "10.0.0.0/31".parse().unwrap();
+        assert_eq!(
+            block.split(32).map(|b| b.to_string()).collect::<Vec<_>>(),
+            ["10.0.0.0/32", "10.0.0.1/32"]
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ struct Host {
     doors: Doors,
     answers: mpsc::Sender<Input>,
     json: bool,
+    /// Whether the last look could read all machines.
+    sees_all: bool,
 }
 
 /// Runs the agent until Ctrl-C or SIGTERM.
@@ -56,6 +58,7 @@ pub(super) async fn run(
         doors,
         answers,
         json,
+        sees_all: true,
     };
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -112,25 +115,35 @@ impl Host {
         let Ok(place) = found.clone().try_reserve_owned() else { return };
         let (doors, path) = (self.doors.clone(), format!("regions/{region}/vms"));
         tokio::spawn(async move {
-            if let Ok(read) = doors.get(&path).await {
-                place.send(read["items"].as_array().cloned().unwrap_or_default());
+            // What is no list says nothing, and least of all that there are no machines.
+            if let Some(items) =
+                doors.get(&path).await.ok().and_then(|read| read["items"].as_array().cloned())
+            {
+                place.send(items);
             }
         });
     }
 
     fn take(&mut self, region: &Region, items: &[Value]) {
         let mut gone: Vec<VmId> = self.agent.known().collect();
-        for item in items {
-            let Ok(vm) = serde_json::from_value::<Vm>(item["vm"].clone()) else { continue };
-            let Ok(place) = serde_json::from_value::<Placement>(item["place"].clone()) else { continue };
-            let status = serde_json::from_value::<Status>(item["status"].clone()).ok();
+        let Found { machines, whole } = Found::of(items);
+        if self.sees_all != whole {
+            self.sees_all = whole;
+            let what = if whole {
+                "can be read again"
+            } else {
+                "can't all be read: none is taken for gone meanwhile"
+            };
+            eprintln!("dwcp: the region's machines {what}");
+        }
+        for (vm, place, status) in machines {
             gone.retain(|known| *known != vm.id);
             let wanted = vm.life == Life::Active && vm.spec.power == Power::On;
             let reported = status.filter(|s| s.epoch == place.epoch).map_or(0, |s| s.index);
             let at = At { region: region.clone(), vm: vm.id };
             self.feed(Input::Seen { at, place, wanted, reported });
         }
-        for vm in gone {
+        for vm in gone.into_iter().filter(|_| whole) {
             self.feed(Input::Unseen(vm));
         }
     }
@@ -200,5 +213,47 @@ impl Host {
                 place.send(Input::Answered { seat, result: result.map_err(|refusal| refusal.code) });
             }
         });
+    }
+}
+
+/// What a look at a region found.
+struct Found {
+    machines: Vec<(Vm, Placement, Option<Status>)>,
+    /// Every machine that has a place could be read. A damaged record, or one of a newer version, is a machine that is there: what
+    /// is not read is not gone, and must not be killed for it.
+    whole: bool,
+}
+
+impl Found {
+    fn of(items: &[Value]) -> Self {
+        let mut found = Self { machines: Vec::new(), whole: true };
+        for item in items.iter().filter(|item| !item["place"].is_null()) {
+            let vm = serde_json::from_value::<Vm>(item["vm"].clone());
+            let place = serde_json::from_value::<Placement>(item["place"].clone());
+            match (vm, place) {
+                (Ok(vm), Ok(place)) => {
+                    let status = serde_json::from_value::<Status>(item["status"].clone()).ok();
+                    found.machines.push((vm, place, status));
+                }
+                _ => found.whole = false,
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_read_is_not_taken_for_gone() {
+        let whole = |items: Value| Found::of(items.as_array().unwrap()).whole;
+        assert!(
+            whole(json!([])) && whole(json!([{ "vm": { "damaged": "x" } }])),
+            "without a place nothing runs"
+        );
+        assert!(!whole(json!([{ "vm": { "damaged": "should be a vm" }, "place": { "epoch": 3 } }])));
+        assert!(!whole(json!([{ "vm": {}, "place": { "damaged": "of a newer version" } }])));
     }
 }
