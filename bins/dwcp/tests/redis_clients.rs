@@ -14,7 +14,7 @@ use std::process::Command;
 const REDIS: u16 = 4_000;
 
 fn start() -> Cluster {
-    Cluster::start(22_000..28_000)
+    Cluster::start(22_000..27_000)
 }
 
 /// A node's door.
