@@ -307,8 +307,8 @@ fn fourth_node(dir: &Path, third: &str, ports: [&str; 3]) -> PathBuf {
     authority.issue(Name { cluster, node: NodeId(4) }).unwrap().save(&folder).unwrap();
     [file.client, file.peer, file.admin] = ports.map(|p| p.parse().unwrap());
     (file.node, file.join) = (4, true);
-    // The third's Redis door is its own.
-    file.redis = None;
+    // The third's Redis door and fleet door are its own.
+    (file.redis, file.fleet) = (None, None);
     let path = folder.join("node.toml");
     std::fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
     path
