@@ -11,7 +11,7 @@ mod spec;
 mod world;
 
 use dwcp_crdt::planted::{Bug, plant};
-use dwcp_crdt::rga::planted::{Slip, plant as slip};
+use dwcp_crdt::rga::planted::{Bug as Slip, plant as slip};
 use std::panic::catch_unwind;
 
 /// Histories within which each must be found.

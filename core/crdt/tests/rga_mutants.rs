@@ -8,7 +8,7 @@ mod spec;
 #[path = "rga/world.rs"]
 mod world;
 
-use dwcp_crdt::rga::planted::{Slip, plant};
+use dwcp_crdt::rga::planted::{Bug, plant};
 use std::panic::catch_unwind;
 
 /// Histories within which each must be found.
@@ -19,7 +19,7 @@ fn each_planted_bug_is_found() {
     // One after another: what is planted is planted for the process.
     std::panic::set_hook(Box::new(|_| {}));
     // Chains are shortened in a space's lists only: the histories of `--test crdt` find that one.
-    for slip in Slip::ALL.into_iter().filter(|slip| *slip != Slip::ContractEarly) {
+    for slip in Bug::ALL.into_iter().filter(|slip| *slip != Bug::ContractEarly) {
         plant(Some(slip));
         let finds = |seed: &u64| {
             !matches!(catch_unwind(|| histories::run(*seed, histories::steps(*seed))), Ok(Ok(())))

@@ -17,6 +17,7 @@
 //! | [`exec`] | the deterministic executor: async workflows without threads or clocks |
 //! | [`draw`] | keyed randomness: a draw is bound to its event, never to a position in a stream |
 //! | [`probe`], [`event`] | `always`, `sometimes`, `reachable`, `buggify`; the one declaration of every event |
+//! | `planted` | bugs planted on purpose: [`planted_bugs!`] |
 //! | [`wire`] | frames: magic, version, kind, length, checksum; bodies by serde and bincode |
 //! | [`fault`] | errors by whose fault they are |
 //! | `suite` (feature `testing`) | the contract examined from inside, for every runtime |
@@ -37,6 +38,7 @@ pub mod event;
 pub mod exec;
 pub mod fault;
 pub mod id;
+mod planted;
 pub mod probe;
 #[cfg(feature = "testing")]
 pub mod suite;

@@ -85,18 +85,14 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
             }
             #[cfg(feature = "planted-bugs")]
             "epaxos" | "epaxos-7" => {
-                epaxos::planted::plant(
-                    epaxos::planted::Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name),
-                );
+                epaxos::planted::plant(epaxos::planted::Bug::named(name));
                 let is_found = found(&epaxos_rehearsed(args), name, args, scenarios);
                 epaxos::planted::plant(None);
                 is_found
             }
             #[cfg(feature = "planted-bugs")]
             "paxos" => {
-                paxos::planted::plant(
-                    paxos::planted::Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name),
-                );
+                paxos::planted::plant(paxos::planted::Bug::named(name));
                 let is_found = found(&MAJORITY, name, args, scenarios);
                 paxos::planted::plant(None);
                 is_found
@@ -104,7 +100,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
             #[cfg(feature = "planted-bugs")]
             "pbft" => {
                 use dwcp_consensus::pbft::{Bug, plant};
-                plant(Bug::ALL.into_iter().find(|b| format!("{b:?}") == *name));
+                plant(Bug::named(name));
                 let is_found = found(&Pbft::default(), name, args, scenarios);
                 plant(None);
                 is_found

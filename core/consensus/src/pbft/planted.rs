@@ -1,11 +1,8 @@
 //! Known bugs, planted on purpose: the rehearsal must find each (feature `planted-bugs`, never in a production build).
 
-/// A bug that can be planted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Bug {
+dwcp_env::planted_bugs! {
     /// Quorums of 2f.
-    QuorumOfTwoF = 1,
+    QuorumOfTwoF,
     /// What was prepared is not claimed in a view change.
     PreparedForgotten,
     /// Commit is sent without having prepared.
@@ -38,55 +35,4 @@ pub enum Bug {
     FetchedUncompared,
     /// Any member may end the epoch.
     SealUnsigned,
-}
-
-impl Bug {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::QuorumOfTwoF,
-        Self::PreparedForgotten,
-        Self::CommitUnprepared,
-        Self::CheckpointOfOne,
-        Self::CodeUnchecked,
-        Self::NewViewUnverified,
-        Self::WatermarkUnchecked,
-        Self::DigestUncompared,
-        Self::VoteBeforeSync,
-        Self::BundleUnsigned,
-        Self::EffectTwice,
-        Self::DecisionOfOne,
-        Self::SecondPrePrepare,
-        Self::ClaimBelieved,
-        Self::AdmitsAnything,
-        Self::FetchedUncompared,
-        Self::SealUnsigned,
-    ];
-}
-
-#[cfg(feature = "planted-bugs")]
-mod armed {
-    use core::sync::atomic::{AtomicU8, Ordering};
-    static BUG: AtomicU8 = AtomicU8::new(0);
-
-    /// Plants a bug in this process, or digs it up.
-    pub fn plant(bug: Option<super::Bug>) {
-        BUG.store(bug.map_or(0, |b| b as u8), Ordering::SeqCst);
-    }
-    /// Whether this bug is planted.
-    #[must_use]
-    pub(in super::super) fn is(bug: super::Bug) -> bool {
-        BUG.load(Ordering::Relaxed) == bug as u8
-    }
-}
-#[cfg(feature = "planted-bugs")]
-pub(super) use armed::is;
-#[cfg(feature = "planted-bugs")]
-pub use armed::plant;
-
-/// Whether this bug is planted: not in this build.
-#[cfg(not(feature = "planted-bugs"))]
-#[inline]
-#[must_use]
-pub(super) const fn is(_: Bug) -> bool {
-    false
 }

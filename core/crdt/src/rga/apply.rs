@@ -8,7 +8,7 @@
 use super::content::Content;
 use super::op::{Applied, Hang, Op, Refused, Spans};
 use super::order::Origin;
-use super::planted::{self, Slip};
+use super::planted::{self, Bug};
 use super::tree::{Death, ROOT};
 use super::{Rga, Side};
 use crate::dot::Dot;
@@ -84,7 +84,7 @@ impl<C: Content> Parked<C> {
     }
 
     pub(super) fn doom(&mut self, first: u64, end: u64) {
-        if planted::is(Slip::Doomed) {
+        if planted::is(Bug::Doomed) {
             return;
         }
         let (mut first, mut end) = (first, end);

@@ -30,7 +30,7 @@
 //! nothing can come between an element and the subtree on which it is the only child.
 
 use super::content::Content;
-use super::planted::{self, Slip};
+use super::planted::{self, Bug};
 use super::tree::{Place, ROOT, Run, Tree};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -115,7 +115,7 @@ impl<C: Content> Tree<C> {
                 let run = self.run(at.leaf, at.run);
                 let a = run.first + u64::from(at.k);
                 if at.k + 1 < run.len {
-                    let left = !planted::is(Slip::RightOrigin);
+                    let left = !planted::is(Bug::RightOrigin);
                     return (Origin { name: a + u64::from(left), left }, Place { k: at.k + 1, ..at });
                 }
                 (a, Place { leaf: at.leaf, run: at.run + 1, k: 0 }, self.next_run(at.leaf, at.run))
@@ -123,12 +123,12 @@ impl<C: Content> Tree<C> {
         };
         let right_of_a = Origin { name: a, left: false };
         let Some((leaf, run)) = next else { return (right_of_a, behind) };
-        if !self.opens_right_of(self.run(leaf, run), a) || planted::is(Slip::RightOrigin) {
+        if !self.opens_right_of(self.run(leaf, run), a) || planted::is(Bug::RightOrigin) {
             return (right_of_a, behind);
         }
-        let b = match may.filter(|_| !planted::is(Slip::NameRetired)) {
+        let b = match may.filter(|_| !planted::is(Bug::NameRetired)) {
             Some(may) => self.find_from(next, |run| !run.is_dead() || may(run)),
-            None if planted::is(Slip::NameRetired) => next,
+            None if planted::is(Bug::NameRetired) => next,
             None if self.run(leaf, run).is_dead() => self.live_behind(left),
             None => next,
         };
@@ -182,7 +182,7 @@ impl<C: Content> Tree<C> {
             let at = self.held(p);
             let run = self.run(at.leaf, at.run);
             if at.k + 1 < run.len {
-                if name < p + 1 || planted::is(Slip::TieBreak) {
+                if name < p + 1 || planted::is(Bug::TieBreak) {
                     return Place { k: at.k + 1, ..at };
                 }
                 Some((at.leaf, at.run))
@@ -204,7 +204,7 @@ impl<C: Content> Tree<C> {
         self.skip_right(p, |_, at, met| {
             let stop = match met {
                 Met::Below => false,
-                Met::Sibling(sibling) => name < sibling || planted::is(Slip::TieBreak),
+                Met::Sibling(sibling) => name < sibling || planted::is(Bug::TieBreak),
                 Met::Out => true,
             };
             if stop {
@@ -245,7 +245,7 @@ impl<C: Content> Tree<C> {
             at = *self.run(up.leaf, up.run);
             way.push((at.first, at.first + u64::from(up.k)));
         }
-        if at.is_left() || name < at.first || planted::is(Slip::TieBreak) {
+        if at.is_left() || name < at.first || planted::is(Bug::TieBreak) {
             return None;
         }
         let Some((leaf, run)) = behind else {
@@ -335,7 +335,7 @@ impl<C: Content> Tree<C> {
         while let Some((leaf, i)) = before {
             match self.climb_right(leaf, i, p, &mut seen) {
                 Met::Below => {}
-                Met::Sibling(sibling) if name < sibling && !planted::is(Slip::TieBreak) => {}
+                Met::Sibling(sibling) if name < sibling && !planted::is(Bug::TieBreak) => {}
                 Met::Sibling(_) | Met::Out => break,
             }
             place = Place { leaf, run: i, k: 0 };

@@ -38,7 +38,7 @@ use super::Rga;
 use super::build::Builder;
 use super::content::Content;
 use super::contract::contract;
-use super::planted::{self, Slip};
+use super::planted::{self, Bug};
 use super::tree::{Death, EPOCH_MAX, Run};
 use crate::dot::Dot;
 use crate::version::VersionVector;
@@ -111,7 +111,7 @@ impl Epochs {
 
     /// What died in an epoch is killed again: by this deletion, or, if a state says so, by nobody knows which.
     pub(super) fn again(&mut self, run: &Run, by: Option<Dot>) {
-        if run.is_quiet() || planted::is(Slip::DieOnce) {
+        if run.is_quiet() || planted::is(Bug::DieOnce) {
             return;
         }
         let (again, retired) = if run.epoch() == self.now {
@@ -218,7 +218,7 @@ impl<C: Content> Rga<C> {
             }
         }
         let mut new: Vec<(usize, Run)> = if still {
-            contract(&kept, &forest, |run| passed(run) || planted::is(Slip::ContractEarly))
+            contract(&kept, &forest, |run| passed(run) || planted::is(Bug::ContractEarly))
         } else {
             forest.mark(&mut kept);
             kept.iter().copied().enumerate().filter(|(_, run)| run.len > 0).collect()
@@ -265,7 +265,7 @@ impl Forest {
         let from = self.edges.partition_point(|(origin, _)| *origin < run.first);
         let to = self.edges.partition_point(|(origin, _)| *origin < run.end());
         let holder = self.edges[from..to].iter().rev().find(|(_, child)| runs[*child as usize].len > 0);
-        let holder = holder.filter(|_| !planted::is(Slip::PurgeParents));
+        let holder = holder.filter(|_| !planted::is(Bug::PurgeParents));
         runs[at].len = holder.map_or(0, |(origin, _)| (origin - run.first) as u32 + 1);
         if runs[at].len > 0 {
             return None;
