@@ -31,6 +31,11 @@ const SAMPLES_MIN: u32 = 4;
 const MISSED: u64 = 4;
 /// A seal whose outcome is not known is in flight for so long.
 const SEAL_WITHIN: Duration = Duration::secs(10);
+/// A transfer that does not take is tried again after so long.
+const TRANSFER_WITHIN: Duration = Duration::secs(1);
+/// What has come to nothing is tried again after twice as long each time, up to so many doublings: about ten minutes.
+const SEAL_DOUBLINGS: u32 = 6;
+const TRANSFER_DOUBLINGS: u32 = 9;
 /// How much of a new sample goes into a smoothed figure: one in so many.
 const SMOOTHING: u64 = 8;
 
@@ -70,8 +75,44 @@ pub(crate) struct Eye {
     rate_milli: u64,
     last: Instant,
     current: Option<Current>,
-    sealing_until: Instant,
+    sealing: Brake,
+    transferring: Brake,
     pub(crate) verdict: Option<(Placement, Verdict)>,
+}
+
+/// Holds back what was tried and did not take.
+#[derive(Debug, Default)]
+struct Brake {
+    /// When it was tried last.
+    at: Option<Instant>,
+    until: Instant,
+    times: u32,
+    /// What was tried: another thing is tried at once.
+    what: Option<Placement>,
+}
+
+impl Brake {
+    /// It took, or something else did.
+    fn release(&mut self) {
+        *self = Self::default();
+    }
+    /// Whether to try this now; if so it counts as tried.
+    fn tries(&mut self, now: Instant, what: &Placement, within: Duration, doublings: u32) -> bool {
+        if self.what.as_ref() != Some(what) {
+            *self = Self { what: Some(what.clone()), ..Self::default() };
+        }
+        if now < self.until {
+            return false;
+        }
+        self.at = Some(now);
+        self.until = now + within * (1 << self.times.min(doublings));
+        self.times = self.times.saturating_add(1);
+        true
+    }
+    /// Whether what was tried may still take.
+    fn is_open(&self, now: Instant, within: Duration) -> bool {
+        self.at.is_some_and(|at| now < at + within)
+    }
 }
 
 impl Eye {
@@ -253,10 +294,13 @@ impl<SM: StateMachine> ChainHost<SM> {
         let eye = &mut group.eye;
         let current = eye.current.get_or_insert_with(|| Current::new(placement.clone(), now.mono));
         if current.placement.engine != placement.engine || current.placement.quorums != placement.quorums {
-            eye.sealing_until = Instant::ZERO;
+            eye.sealing.release();
+        }
+        if current.placement.leader != placement.leader {
+            eye.transferring.release();
         }
         current.moved(now.mono, placement.clone());
-        current.seal_in_flight = now.mono < eye.sealing_until;
+        current.seal_in_flight = eye.sealing.is_open(now.mono, SEAL_WITHIN);
         if brief.keeper != Some(me) {
             eye.verdict = None;
             return;
@@ -273,14 +317,23 @@ impl<SM: StateMachine> ChainHost<SM> {
         match decision {
             Decision::Stay => {}
             Decision::Transfer(to) => {
+                let Some(group) = self.groups.get_mut(&id) else { return };
+                let Some(current) = &group.eye.current else { return };
+                let wanted = Placement { leader: Some(to), ..current.placement.clone() };
+                let brake = &mut group.eye.transferring;
+                if !brake.tries(now.mono, &wanted, TRANSFER_WITHIN, TRANSFER_DOUBLINGS) {
+                    return;
+                }
                 self.probe.reachable("chain.adapted_by_transfer");
                 self.transfer_leader(now, id, OWN, to);
             }
             Decision::Seal(to) => {
                 let Some(engine) = runs(to.engine) else { return };
                 let Some(group) = self.groups.get_mut(&id) else { return };
+                if !group.eye.sealing.tries(now.mono, &to, SEAL_WITHIN, SEAL_DOUBLINGS) {
+                    return;
+                }
                 self.probe.reachable("chain.adapted_by_seal");
-                group.eye.sealing_until = now.mono + SEAL_WITHIN;
                 let quorums = to.quorums.filter(|q| !matches!(q, System::Majority { .. }));
                 let after = Some(group.tail.epoch());
                 let switch = Switch { engine, quorums, first: to.leader, ..Switch::default() };
@@ -333,6 +386,28 @@ mod tests {
         let (rtt, max) = eye_a.rtt(a, a, b).unwrap();
         assert_eq!((rtt, max), (60_000_000, 60_000_000));
         assert_eq!(eye_a.rtt(a, b, a), Some((60_000_000, 60_000_000)), "as the peer knows it");
+    }
+
+    #[test]
+    fn what_does_not_take_is_tried_less_and_less() {
+        let to = |n| Placement {
+            engine: select::EngineKind::MultiPaxos,
+            quorums: None,
+            leader: Some(NodeId(n)),
+            parts: Vec::new(),
+        };
+        let tried = |brake: &mut Brake, what: &Placement, from: u64, seconds: u64| {
+            let beats = (from * 4..(from + seconds) * 4).map(|beat| at(beat * 250));
+            beats.filter(|now| brake.tries(*now, what, TRANSFER_WITHIN, TRANSFER_DOUBLINGS)).count()
+        };
+        let mut brake = Brake::default();
+        assert_eq!(tried(&mut brake, &to(1), 0, 1), 1, "four beacons a second");
+        assert_eq!(tried(&mut brake, &to(1), 1, 1_022), 9);
+        assert_eq!(tried(&mut brake, &to(2), 1_023, 1), 1, "another place is tried at once");
+        brake.release();
+        assert_eq!(tried(&mut brake, &to(2), 1_024, 1), 1);
+        let hours = tried(&mut brake, &to(2), 1_025, 36_000);
+        assert!((70..=90).contains(&hours), "{hours} in ten hours");
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //! the checkpoint. A member that lost what it promised makes the leader begin another epoch, in which it can vote again.
 
 use crate::bugs::bug;
-use crate::fetch::{Fetch, Taken};
-use crate::group::{ChainGroup, Running, Seen};
+use crate::fetch::{Allowance, Fetch, Taken};
+use crate::group::{ChainGroup, Running, Seen, Shunned};
 use crate::host::{ChainHost, OWN, Purpose, Switch, earlier};
 use crate::message::{self, ChainMessage};
 use crate::record::ChainRecord;
 use crate::spec::EngineKind;
+use crate::trust::Judged;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, EngineOutput, Piece, Position, StateMachine};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now};
@@ -27,6 +28,8 @@ const FOLLOW_EVERY: Duration = Duration::secs(2);
 const ROLL_EVERY: Duration = Duration::secs(10);
 /// Jobs for peers and transfers of one host; more are put off.
 const JOBS_MAX: usize = 64;
+/// Pieces that are being read for one peer.
+const PARTS_MAX: usize = 2;
 /// A peer is offered a checkpoint no more often than this.
 const OFFER_EVERY: Duration = Duration::secs(1);
 
@@ -106,6 +109,9 @@ impl<SM: StateMachine> ChainHost<SM> {
         for peer in peers {
             self.say(id, peer, Lane::Control, &here);
         }
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.try_awaited(now.mono, false);
+        }
         if durable < epoch {
             self.snapshot(id, OWN);
         }
@@ -170,6 +176,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (epoch, applied) = (group.tail.epoch(), group.applied());
         let ahead = group.seen.iter().filter(|(_, s)| (s.epoch, s.applied) > (epoch, applied));
+        let ahead = ahead.filter(|(_, s)| now.mono >= s.shunned.until);
         let mut ahead: Vec<(u32, u64, NodeId)> = ahead.map(|(n, s)| (s.epoch, s.applied, *n)).collect();
         ahead.sort_unstable();
         // Where members may lie who boasts most is not asked first, but one after the other.
@@ -197,7 +204,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let group = self.groups.get_mut(&id)?;
         if group.fetch.is_none() && !group.whole {
             // Nothing to go on from: whoever is known is asked, one after the other.
-            let known = group.peers(&self.raft);
+            let mut known = group.peers(&self.raft);
+            known.retain(|peer| !group.shuns(now.mono, *peer));
             let turn = (now.mono.as_nanos() / group.patience().as_nanos().max(1)) as usize;
             let from = *known.get(turn % known.len().max(1))?;
             group.begin_fetch(now.mono, from);
@@ -207,7 +215,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         let fetch = group.fetch.as_mut()?;
         let Some(due) = fetch.due(now.mono, patience) else {
             self.probe.reachable("chain.transfer_given_up");
-            group.end_fetch();
+            group.shun(now.mono, false);
             return Some(now.mono + FOLLOW_EVERY);
         };
         // While a job holds a piece, its end is what wakes.
@@ -236,8 +244,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let tail = group.tail.epoch();
         match message {
             ChainMessage::Here { applied, silent, pulse } => {
-                let offered_at = group.seen.get(&from).map_or(Instant::ZERO, |s| s.offered_at);
-                group.seen.insert(from, Seen { epoch, applied, silent, offered_at });
+                let before = group.seen.get(&from).copied().unwrap_or_default();
+                group.seen.insert(from, Seen { epoch, applied, silent, heard_at: Some(now.mono), ..before });
                 group.settle_doubt();
                 if let Some(pulse) = pulse {
                     let me = group.me();
@@ -249,7 +257,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                 }
             }
             ChainMessage::Offer { at } => {
-                if at.index > group.applied() && group.fetch.is_none() {
+                if at.index > group.applied() && group.fetch.is_none() && !group.shuns(now.mono, from) {
                     group.begin_fetch(now.mono, from);
                 }
             }
@@ -273,7 +281,7 @@ impl<SM: StateMachine> ChainHost<SM> {
     }
 
     fn serve(&mut self, id: GroupId, to: NodeId, beyond: u64, begun: Option<Position>, cursor: Bytes) {
-        let busy = self.jobs_under_way() >= JOBS_MAX;
+        let busy = self.jobs_under_way() >= JOBS_MAX || self.parts_under_way(id, to) >= PARTS_MAX;
         let Some(group) = self.groups.get_mut(&id) else { return };
         let fits = match begun {
             Some(at) => group.serving.get(&to).filter(|(c, _)| c.at == at).cloned(),
@@ -321,29 +329,46 @@ impl<SM: StateMachine> ChainHost<SM> {
             group.end_fetch();
             return;
         }
-        match fetch.take(from, &checkpoint, cursor, &piece) {
+        let taken = fetch.take(from, &checkpoint, cursor, &piece);
+        if taken != Taken::Odd && !fetch.allows(now.mono, &piece) {
+            self.probe.reachable("chain.transfer_without_end");
+            group.passed += 1;
+            group.shun(now.mono, true);
+            return;
+        }
+        match taken {
             Taken::Odd => return,
             Taken::First if !group.tail.chain_takes_in() => {
                 self.probe.reachable("chain.transfer_behind_rafts");
                 group.end_fetch();
                 return;
             }
-            Taken::First => match group.judge(now.mono, from, record.as_ref(), proof) {
-                Ok(digest) => {
+            Taken::First => match group.judge(now.mono, from, checkpoint.at.index, record.as_ref(), proof) {
+                Ok(Judged::Behind) => {
+                    self.probe.reachable("chain.transfer_overtaken");
+                    group.end_fetch();
+                    return;
+                }
+                Ok(judged) => {
                     let mut machine = group.machine.lock();
                     machine.begin_install(checkpoint);
-                    digest.into_iter().for_each(|digest| machine.expect_digest(digest));
+                    if let Judged::Proved(digest) = judged {
+                        machine.expect_digest(digest);
+                    }
                 }
                 Err(why) => {
                     self.probe.reachable("chain.state_not_believed");
                     self.probe.event(&Event::PeerFaulted { from, why: why.to_string() });
-                    group.end_fetch();
+                    group.shun(now.mono, true);
                     return;
                 }
             },
             Taken::Next => {}
         }
         let Some(fetch) = group.fetch.as_mut() else { return };
+        if taken == Taken::First {
+            fetch.proof = proof.clone();
+        }
         fetch.again_at = now.mono;
         let transfer = fetch.number;
         let work = group.machine.lock().install_piece(piece.data);
@@ -384,12 +409,13 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(fetch) = group.fetch.as_mut().filter(|f| f.number == transfer) else { return };
         if !matches!(taken, Some(Ok(()))) {
             self.probe.reachable("chain.piece_refused");
-            group.end_fetch();
+            group.shun(now.mono, true);
             return;
         }
         if fetch.taken(now.mono) {
             return;
         }
+        let (from, proof) = (fetch.from, fetch.proof.clone());
         let at = fetch.begun.as_ref().map_or(0, |(c, _)| c.at.index);
         let record =
             fetch.begun.as_ref().and_then(|(c, _)| ChainRecord::decode(&c.engine_record).ok().flatten());
@@ -403,14 +429,20 @@ impl<SM: StateMachine> ChainHost<SM> {
             return;
         }
         let mark = record.map_or_else(Bytes::new, |r| r.inner);
-        if let Some(Running::Step(step)) = group.epochs.get(&epoch).map(|e| &e.running)
-            && !step.admits(&mark)
-        {
-            self.probe.reachable("chain.checkpoint_not_admitted");
-            group.end_fetch();
-            return;
+        if let Some(Running::Step(step)) = group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
+            if !proof.is_empty() {
+                // Later ones were proved while it came.
+                step.learn(now.mono, from, &proof);
+            }
+            if !step.admits(&mark) {
+                self.probe.reachable("chain.checkpoint_not_admitted");
+                group.end_fetch();
+                return;
+            }
         }
-        (fetch.busy, fetch.swapping) = (true, true);
+        if let Some(fetch) = &mut group.fetch {
+            (fetch.busy, fetch.swapping) = (true, true);
+        }
         group.deafen(now.mono, true);
         let work = group.machine.lock().finish_install();
         self.job(id, Purpose::Swap, work);
@@ -418,12 +450,12 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     fn on_swapped(&mut self, now: Now, id: GroupId, result: JobResult) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.end_fetch();
         let mut machine = group.machine.lock();
         if let Err(why) = machine.install_done(result) {
             drop(machine);
             self.probe.reachable("chain.swap_failed");
             self.probe.event(&Event::CheckpointFailed { group: id, why });
+            group.shun(now.mono, true);
             group.deafen(now.mono, false);
             return;
         }
@@ -437,8 +469,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         self.probe.reachable("chain.checkpoint_installed");
         self.probe.event(&Event::SnapshotInstalled { group: id, index });
         let (epoch, mark) = (record.spec.epoch, record.inner.clone());
+        if let Some(seen) = group.fetch.as_ref().map(|f| f.from).and_then(|from| group.seen.get_mut(&from)) {
+            seen.shunned = Shunned::default();
+        }
+        group.passed = 0;
+        group.end_fetch();
         group.whole = true;
         group.tail.set(record);
+        group.try_awaited(now.mono, true);
         if let Some(Running::Step(step)) = group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
             step.installed(now.mono, &mark);
         }
@@ -449,7 +487,22 @@ impl<SM: StateMachine> ChainHost<SM> {
 impl<SM: StateMachine> ChainGroup<SM> {
     fn begin_fetch(&mut self, now: Instant, from: NodeId) {
         self.fetches += 1;
-        self.fetch = Some(Fetch::new(self.fetches, from, now));
+        let allowed = if self.judges() { Allowance::after(now, self.passed) } else { Allowance::ANY };
+        self.fetch = Some(Fetch::new(self.fetches, from, now, allowed));
+    }
+    /// The transfer came to nothing, by its sender's fault: others are asked first.
+    fn shun(&mut self, now: Instant, wrong: bool) {
+        if let Some(fetch) = &self.fetch {
+            self.seen.entry(fetch.from).or_default().shunned.again(now, wrong);
+        }
+        self.end_fetch();
+    }
+    fn shuns(&self, now: Instant, peer: NodeId) -> bool {
+        self.seen.get(&peer).is_some_and(|s| now < s.shunned.until)
+    }
+    /// Whether this node believes no single member.
+    fn judges(&self) -> bool {
+        self.tail.with(|t| t.spec.engine == EngineKind::Pbft)
     }
     fn end_fetch(&mut self) {
         self.fetch = None;
@@ -474,7 +527,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
         if voters.is_empty() {
             voters.extend(&self.config.known);
         }
-        let heard: Vec<u32> = voters.iter().filter_map(|v| self.seen.get(v)).map(|s| s.epoch).collect();
+        let seen = voters.iter().filter_map(|v| self.seen.get(v)).filter(|s| s.heard_at.is_some());
+        let heard: Vec<u32> = seen.map(|s| s.epoch).collect();
         if heard.len() > voters.len() / 2 {
             // The one behind the last seen may have been sealed with this node's word.
             self.manifest.doubt = Some(heard.into_iter().max().map(|e| e.saturating_add(1)));

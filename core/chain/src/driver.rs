@@ -4,15 +4,17 @@
 //! message leaves when what it waits for is on disk; decisions are applied in order, once, and none behind the epoch's
 //! seal; every question is answered once.
 //!
-//! **Model.** Inputs are taken as they come; proposals of one turn become one batch. The state's index counts commands
-//! and the seal, not blanks: so it is equal on all members, whatever indices the protocol keeps to itself. The
+//! **Model.** Inputs are taken as they come; proposals of one turn become one batch. The state's index counts commands,
+//! the seal and what stands below for a checkpoint, not blanks: so it is equal on all members, whatever indices the protocol keeps to itself. The
 //! protocol's mark of what is applied is written with the state, by [`StateMachine::record`], just before a checkpoint
 //! is taken; what a restart finds is a state with the mark of exactly what it holds.
 //!
 //! **Where peers may lie** the protocol names the places of checkpoints, and what it decides behind such a place waits until the
 //! state there is being written: the digest that is vouched for is of exactly that place. What waits is bounded by the
-//! protocol's window. Proved checkpoints are held for peers until a later one is proved; the log is compacted then. A command
-//! that this build does not know is void there, lest one liar stops all.
+//! protocol's window. Each such checkpoint has an index of its own, and so a name. Proved checkpoints are held for peers until a later one is proved; the log is compacted then. The first one
+//! is taken as the epoch finds the state, before anything is applied: nobody signs it, for it is the end of the epoch before, and
+//! who is still in that one believes those it knows from there. A command that this build does not know is void there, lest one
+//! liar stops all.
 //!
 //! **While a peer's checkpoint is swapped in** the protocol hears nothing: what it would decide meanwhile the new
 //! state may already hold.
@@ -23,6 +25,7 @@ use crate::message;
 use crate::record::{ChainRecord, Tail, term};
 use crate::spec::Spec;
 use bytes::Bytes;
+use dwcp_consensus::pbft;
 use dwcp_consensus::step::{Input, Output, Outputs, Payload, Protocol, Standing, Ticket};
 use dwcp_consensus::{Checkpointed, EngineError, EngineOutput, Position, StateMachine, Token, Work};
 use dwcp_env::{Event, GroupId, Instant, JobResult, Lane, NodeId, Probe, wire};
@@ -41,8 +44,9 @@ const TICKS_MAX: usize = 64;
 /// Commands that can be looked at after they were applied.
 const LATELY: usize = 256;
 
-/// Checkpoints taken that nothing proves yet; a protocol's window has room for no more.
-const UNPROVED_MAX: usize = 4;
+/// Checkpoints taken that nothing proves yet; a protocol's window has room for no more, and the proof of one may be on its way to
+/// the disk.
+const UNPROVED_MAX: usize = pbft::config::INTERVALS_MAX as usize + 1;
 
 /// What a question was: its kind rides in the token that the protocol carries.
 mod kind {
@@ -81,6 +85,19 @@ impl<SM> Clone for Seat<SM> {
     }
 }
 
+/// Where peers may lie: the checkpoint of the state as the epoch found it.
+#[derive(Debug)]
+enum Begun {
+    /// Nothing was applied yet, nor may be before it is taken.
+    Due,
+    /// It is being written.
+    Written,
+    /// It is durable, and can be read.
+    Kept(Checkpointed),
+    /// Something was proved since, or an earlier lifetime has gone on from it.
+    Past,
+}
+
 /// A protocol's driver, whichever protocol it is.
 pub(crate) trait StepEngine<R> {
     /// Takes a command.
@@ -111,7 +128,8 @@ pub(crate) trait StepEngine<R> {
     fn lately(&self, index: u64) -> Option<Option<Bytes>>;
     /// Peers that need a checkpoint, since the last call.
     fn take_behind(&mut self) -> Vec<NodeId>;
-    /// The newest checkpoint that is proved, and the proof: a message of the protocol. Where peers are believed: none.
+    /// The newest checkpoint that is proved, and the proof: a message of the protocol. While there is none: the state as the epoch
+    /// found it, without a proof. Where peers are believed: none.
     fn proved_checkpoint(&self) -> Option<(Checkpointed, Bytes)>;
     /// Takes a peer's proof of a checkpoint.
     fn learn(&mut self, now: Instant, from: NodeId, proof: &Bytes);
@@ -150,6 +168,8 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
     unproved: VecDeque<(Bytes, Checkpointed)>,
     /// The newest that is proved.
     proved: Option<(Bytes, Checkpointed)>,
+    /// Where peers may lie: the state as the epoch found it.
+    begun: Begun,
     compaction_due: bool,
     #[cfg(feature = "planted-bugs")]
     late: Option<(Bytes, u64)>,
@@ -170,6 +190,8 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     /// Goes on from what the journal held.
     pub(crate) fn new(seat: Seat<SM>, spec: Spec, protocol: P, journal: Journal) -> Self {
         let applied = seat.machine.lock().applied().0.map_or(0, |at| at.index);
+        let untouched = seat.tail.with(|t| t.inner.is_empty() && t.base == applied);
+        let begun = if P::LIARS && spec.epoch > 0 && untouched { Begun::Due } else { Begun::Past };
         Self {
             id: spec.id(),
             seat,
@@ -193,6 +215,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             named_work: None,
             unproved: VecDeque::new(),
             proved: None,
+            begun,
             compaction_due: false,
             #[cfg(feature = "planted-bugs")]
             late: None,
@@ -247,7 +270,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             Output::Blame { peer, fault } => {
                 self.seat.probe.event(&Event::PeerFaulted { from: peer, why: fault.to_string() });
             }
-            told if self.stalled.is_empty() => {
+            told if self.stalled.is_empty() && !matches!(self.begun, Begun::Due) => {
                 let waits = self.tell(told);
                 self.stalled.extend(waits);
             }
@@ -273,12 +296,36 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
 
     /// Goes on with what has waited, as far as it may.
     fn tell_stalled(&mut self) {
+        if matches!(self.begun, Begun::Due) && !self.keep_the_begin() {
+            return;
+        }
         while let Some(output) = self.stalled.pop_front() {
             if let Some(waits) = self.tell(output) {
                 self.stalled.push_front(waits);
                 return;
             }
         }
+    }
+
+    /// Begins the checkpoint of the state as the epoch found it; tells whether the state may move on.
+    fn keep_the_begin(&mut self) -> bool {
+        let record = self.seat.tail.get();
+        let mut machine = self.seat.machine.lock();
+        let ours = |c: &Checkpointed| {
+            c.at.index == record.base
+                && ChainRecord::decode(&c.engine_record).is_ok_and(|r| r.as_ref() == Some(&record))
+        };
+        if let Some(kept) = machine.current_checkpoint().filter(ours) {
+            machine.hold();
+            self.begun = Begun::Kept(kept);
+            return true;
+        }
+        // Another one may be under way: the end of its job is what is waited for.
+        let Some(work) = machine.checkpoint() else { return false };
+        drop(machine);
+        (self.begun, self.taken) = (Begun::Written, Bytes::new());
+        (self.checkpointing, self.named_work) = (true, Some(work));
+        true
     }
 
     /// Begins the checkpoint that the protocol has named, at the place the state is at now.
@@ -297,10 +344,19 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             return Some(Output::Checkpoint { mark });
         }
         self.taken = mark.clone();
+        let mut first = false;
         let record = self.seat.tail.with(|tail| {
+            first = tail.inner != mark;
             tail.inner = mark.clone();
             tail.encode()
         });
+        if first {
+            // Reads take places and no index: without one of its own this checkpoint would pass for the one before.
+            self.applied += 1;
+            self.remember(None);
+            let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
+            self.seat.machine.lock().note(at, None);
+        }
         let mut machine = self.seat.machine.lock();
         machine.record(record);
         let Some(work) = machine.checkpoint_with_digest() else {
@@ -328,6 +384,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         self.seat.machine.lock().release_before(found.at);
         self.unproved.retain(|(_, c)| c.at > found.at);
         self.proved = Some((mark, found));
+        self.begun = Begun::Past;
         self.compaction_due = true;
     }
 
@@ -491,7 +548,17 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         if self.checkpointing || apart || self.deaf.is_some() || !now || !self.is_current() {
             return None;
         }
+        if P::LIARS && self.askers.is_empty() {
+            // What no member names proves nothing: it is written for who asks for it, and for nobody else.
+            self.wanted = false;
+            return None;
+        }
         self.wanted = false;
+        if self.seat.machine.lock().applied().0.is_none() {
+            // Blanks and reads move the mark, and leave nothing to be written.
+            self.answer_askers(&Ok(()));
+            return None;
+        }
         let mark = self.protocol.mark();
         let record = self.seat.tail.with(|tail| {
             if tail.inner.is_empty() || !bug!(self.seat.bugs, mark_not_renewed) {
@@ -509,6 +576,14 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             self.answer_askers(&Ok(()));
         }
         work
+    }
+
+    /// The state as the epoch found it is durable.
+    fn keep_begun(&mut self, done: Checkpointed) {
+        if matches!(self.begun, Begun::Written) {
+            self.seat.machine.lock().hold();
+            self.begun = Begun::Kept(done);
+        }
     }
 
     /// What has waited is in the state that came in its place.
@@ -614,6 +689,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
                 Some((mark, digest)) if record.inner == mark => self.vouch(now, mark, done, digest),
                 // A peer's state has taken its place meanwhile.
                 Some(_) => {}
+                None if P::LIARS && record.inner.is_empty() => self.keep_begun(done),
                 None => self.step(now, Input::Checkpointed { mark: record.inner }),
             }
             self.compaction_due |= !P::LIARS && self.deaf.is_none();
@@ -642,7 +718,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     fn installed(&mut self, now: Instant, mark: &Bytes) {
         self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index);
         self.lately.clear();
-        (self.proved, self.naming) = (None, None);
+        (self.proved, self.naming, self.begun) = (None, None, Begun::Past);
         self.unproved.clear();
         self.outlive_stalled();
         let waiting = self.deaf.take();
@@ -691,7 +767,10 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         std::mem::take(&mut self.behind)
     }
     fn proved_checkpoint(&self) -> Option<(Checkpointed, Bytes)> {
-        let (mark, checkpoint) = self.proved.as_ref()?;
+        let Some((mark, checkpoint)) = &self.proved else {
+            let Begun::Kept(checkpoint) = &self.begun else { return None };
+            return Some((checkpoint.clone(), Bytes::new()));
+        };
         let proof = self.protocol.proof(mark)?;
         Some((checkpoint.clone(), wire::encode(&proof).into()))
     }

@@ -30,6 +30,14 @@ const EARLY_EPOCHS: u32 = 2;
 /// Bytes of them.
 const EARLY_BYTES_MAX: usize = 8 << 20;
 
+/// For so long a later state is waited for, by who can't go on from the one it has.
+const AWAITED_FOR: Duration = Duration::secs(10);
+/// A peer is shunned for so long at first, and twice as long each time.
+const SHUN_FIRST: Duration = Duration::secs(1);
+/// Until it is 64 s of one that lied, and 16 s of one that was silent.
+const SHUN_WRONG_MAX: u32 = 7;
+const SHUN_SILENT_MAX: u32 = 5;
+
 const DRAWS: Purpose = Purpose::named("chain.engine_draws");
 
 /// What a group is given when it is added.
@@ -90,6 +98,25 @@ pub(crate) struct Seen {
     pub(crate) applied: u64,
     pub(crate) silent: bool,
     pub(crate) offered_at: Instant,
+    /// When it said so last; `None`: it has said nothing, and only what was made of it is here.
+    pub(crate) heard_at: Option<Instant>,
+    pub(crate) shunned: Shunned,
+}
+
+/// A peer whose states came to nothing, again and again: for a while none is asked of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shunned {
+    times: u32,
+    pub(crate) until: Instant,
+}
+
+impl Shunned {
+    /// One more came to nothing: because it was wrong, or because it did not come.
+    pub(crate) fn again(&mut self, now: Instant, wrong: bool) {
+        self.times =
+            (self.times + 1).min(if wrong { SHUN_WRONG_MAX } else { SHUN_SILENT_MAX.max(self.times) });
+        self.until = now + SHUN_FIRST * (1 << (self.times - 1));
+    }
 }
 
 /// The engine of an epoch.
@@ -118,6 +145,13 @@ pub(crate) struct Early {
     pub(crate) body: Bytes,
 }
 
+/// An epoch whose journal begins behind the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Awaited {
+    pub(crate) epoch: u32,
+    since: Instant,
+}
+
 /// One group of a [`crate::ChainHost`].
 pub struct ChainGroup<SM: StateMachine> {
     pub(crate) id: GroupId,
@@ -131,6 +165,8 @@ pub struct ChainGroup<SM: StateMachine> {
     pub(crate) logs: BTreeMap<GroupId, GroupLog>,
     /// Whether the state is what this node left: else one must be fetched before an engine runs.
     pub(crate) whole: bool,
+    /// Its log stays in `logs` meanwhile.
+    awaited: Option<Awaited>,
     pub(crate) epochs: BTreeMap<u32, Epoch<SM::Response>>,
     early: VecDeque<Early>,
     early_bytes: usize,
@@ -138,6 +174,8 @@ pub struct ChainGroup<SM: StateMachine> {
     pub(crate) fetch: Option<Fetch>,
     /// Transfers begun.
     pub(crate) fetches: u64,
+    /// Transfers that passed their allowance, since one came to its end.
+    pub(crate) passed: u32,
     /// Begun for peers.
     pub(crate) serving: BTreeMap<NodeId, (Checkpointed, Bytes)>,
     /// A switch that waits for the members' keys.
@@ -184,7 +222,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let tail = Tail::new(record.unwrap_or_else(genesis));
         let mut found = found;
         found.end_before(id, tail.epoch(), &wal);
-        if found.doubtful {
+        // A state that was there, and a log that is not: what was promised is gone with it.
+        let emptied = !found.state_whole && !found.has_later_epochs() && found.is_blank();
+        if found.doubtful || emptied {
             // A doubt outlives the lifetime that had the reason: the next one finds nothing missing.
             found.manifest.doubt = Some(None);
             found.manifest.write(id, &wal);
@@ -198,12 +238,14 @@ impl<SM: StateMachine> ChainGroup<SM> {
             manifest: found.manifest,
             logs: found.logs,
             whole: found.state_whole && !lost,
+            awaited: None,
             epochs: BTreeMap::new(),
             early: VecDeque::new(),
             early_bytes: 0,
             seen: BTreeMap::new(),
             fetch: None,
             fetches: 0,
+            passed: 0,
             serving: BTreeMap::new(),
             wish: None,
             beacon_at: Instant::ZERO,
@@ -271,7 +313,12 @@ impl<SM: StateMachine> ChainGroup<SM> {
         };
         let running = if part {
             let (slot, silent) = self.slot(&spec, next_slot);
-            if silent { Running::Aside { silent } } else { self.start(now, &record, slot, raft)? }
+            let running =
+                if silent { Running::Aside { silent } } else { self.start(now, &record, slot, raft)? };
+            if self.awaited.is_none_or(|awaited| awaited.epoch != spec.epoch) {
+                self.logs.remove(&slot);
+            }
+            running
         } else {
             Running::Aside { silent: false }
         };
@@ -288,11 +335,15 @@ impl<SM: StateMachine> ChainGroup<SM> {
             self.probe.reachable("chain.silent_behind_its_past");
             return (self.id, true);
         }
+        let doubted = self.manifest.doubts(spec.epoch);
         if let Some(slot) = self.manifest.slot(self.id, spec) {
             let named = self.manifest.slots.iter().find(|s| GroupId(s.slot) == slot && s.epoch == spec.epoch);
-            return (slot, named.is_some_and(|s| s.silent));
+            // The first epoch's slot is named by no manifest: without a log it is as good as new. (Raft's node judges its own.)
+            let log = self.logs.get(&slot).is_some_and(|log| *log != GroupLog::default());
+            let new = named.is_none() && !log && spec.engine != EngineKind::Raft;
+            return (slot, named.map_or(new && doubted, |s| s.silent));
         }
-        let silent = self.manifest.doubts(spec.epoch);
+        let silent = doubted;
         self.probe.sometimes("chain.silent_for_doubt", silent);
         let slot = *next_slot;
         *next_slot += 1;
@@ -314,6 +365,31 @@ impl<SM: StateMachine> ChainGroup<SM> {
         Running::Aside { silent: true }
     }
 
+    /// The journal begins behind this state. If that is a peer's, in the place of one that was lost, a later one is waited for;
+    /// if none comes in time, or helps, this node keeps silent.
+    fn await_state(&mut self, now: Instant, spec: &Spec, slot: GroupId) -> Running<SM::Response> {
+        let since = match self.awaited {
+            Some(awaited) if awaited.epoch == spec.epoch => awaited.since,
+            _ => now,
+        };
+        if now.since(since) >= AWAITED_FOR {
+            self.awaited = None;
+            return self.keep_silent(spec, slot);
+        }
+        self.probe.reachable("chain.awaits_a_later_state");
+        self.awaited = Some(Awaited { epoch: spec.epoch, since });
+        Running::Aside { silent: false }
+    }
+
+    /// The engine that waits for a later state is to be tried again: one has come, or none does.
+    pub(crate) fn try_awaited(&mut self, now: Instant, came: bool) {
+        let Some(Awaited { epoch, since }) = self.awaited else { return };
+        let waits = matches!(self.epochs.get(&epoch).map(|e| &e.running), Some(Running::Aside { .. }));
+        if waits && (came || now.since(since) >= AWAITED_FOR) {
+            self.epochs.remove(&epoch);
+        }
+    }
+
     fn start(
         &mut self,
         now: Now,
@@ -321,7 +397,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         slot: GroupId,
         raft: &mut RaftHost<Lens<SM>>,
     ) -> Result<Running<SM::Response>, String> {
-        let log = self.logs.remove(&slot).unwrap_or_default();
+        let log = self.logs.get(&slot).cloned().unwrap_or_default();
         let spec = &record.spec;
         let seat = self.seat();
         let draws = self.seed.part(DRAWS, u64::from(slot.0)).0;
@@ -460,9 +536,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
         };
         let mark = Some(&record.inner).filter(|m| !m.is_empty());
         let Ok(protocol) = P::recover(config, mark, records, now.mono) else {
-            // Its state was lost, and a peer's that came in its place is older than what the journal begins behind.
-            return Ok(self.keep_silent(spec, slot));
+            return Ok(self.await_state(now.mono, spec, slot));
         };
+        self.awaited = None;
         Ok(Running::Step(Box::new(Driver::<P, SM>::new(seat, spec.clone(), protocol, journal))))
     }
 

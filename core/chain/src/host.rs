@@ -426,6 +426,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         self.jobs.len()
     }
 
+    /// How many of them read pieces of a group for one peer.
+    pub(crate) fn parts_under_way(&self, id: GroupId, peer: NodeId) -> usize {
+        let for_peer = |(group, purpose): &&(GroupId, Purpose)| {
+            *group == id && matches!(purpose, Purpose::Part { to, .. } if *to == peer)
+        };
+        self.jobs.values().filter(for_peer).count()
+    }
+
     /// How often a task has been polled: the measure of work.
     #[must_use]
     pub fn polls(&self) -> u64 {

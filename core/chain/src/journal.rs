@@ -91,7 +91,6 @@ impl Journal {
     /// Replaces all that was written by these records.
     pub(crate) fn compact<R: Serialize>(&mut self, records: &[R]) {
         let before = self.last;
-        (self.grown, self.records) = (0, 0);
         let mut left = records.iter().map(|r| Bytes::from(wire::encode(r))).peekable();
         if left.peek().is_none() {
             self.put(COMPACTED_EMPTY, Bytes::new());
@@ -100,6 +99,8 @@ impl Journal {
             debug_assert!(payload.len() as u64 <= WAL_RECORD_MAX.0);
             self.put(if left.peek().is_some() { COMPACTED } else { COMPACTED_LAST }, payload);
         }
+        // What a protocol keeps is no growth: else one that keeps much would be asked for a checkpoint at each record.
+        (self.grown, self.records) = (0, 0);
         if before > 0 {
             self.wal.lock().append(self.slot, Record::Purge { term: 0, index: before });
         }

@@ -117,6 +117,10 @@ impl Found {
     pub const fn state_is_whole(&mut self) {
         self.state_whole = true;
     }
+    /// Whether the log knows nothing of the group.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.logs.values().all(|log| *log == GroupLog::default())
+    }
     /// Whether the group has left its first epoch, as far as the log tells.
     #[must_use]
     pub const fn has_later_epochs(&self) -> bool {

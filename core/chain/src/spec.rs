@@ -116,6 +116,9 @@ pub enum SpecError {
     /// Keys of members are not known, or are none.
     #[error("the consensus keys of {} are not known, or are none: are these nodes up, and of this version?", names(.0))]
     Keys(Vec<NodeId>),
+    /// One key for two: who holds it speaks for both.
+    #[error("{} have one and the same consensus key: give each its own (`dwcp consensus keygen`)", names(.0))]
+    SameKey(Vec<NodeId>),
     /// The operator's key is missing or none.
     #[error(
         "an epoch under pbft ends by its operator's signature: give the public half of an Ed25519 key (`--operator FILE`; \
@@ -224,6 +227,14 @@ impl Spec {
         wrong.extend(distrust.public.keys().filter(|n| !voters.contains(n)));
         if !wrong.is_empty() {
             return Err(SpecError::Keys(wrong));
+        }
+        let shares = |v: &&NodeId| {
+            let key = distrust.public.get(*v);
+            distrust.public.iter().any(|(other, k)| other != *v && Some(k) == key)
+        };
+        let same: Vec<NodeId> = voters.iter().filter(shares).copied().collect();
+        if !same.is_empty() {
+            return Err(SpecError::SameKey(same));
         }
         match distrust.interval {
             1..=INTERVAL_MAX => Ok(()),

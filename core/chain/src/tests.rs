@@ -139,3 +139,49 @@ fn what_has_ended_at_a_boot_the_manifest_says_at_once() {
     let manifest = Found::take(&mut recovered, id, true).manifest;
     assert_eq!((manifest.floor, manifest.slots), (3, vec![slot(3)]));
 }
+
+#[test]
+fn a_state_that_was_lost_beside_an_empty_log_is_a_doubt() {
+    use crate::group::{ChainConfig, ChainGroup, Running};
+    use crate::manifest::Found;
+    use crate::spec::{EngineKind, Spec};
+    use dwcp_consensus::{Member, Members};
+    use dwcp_env::{GroupId, NodeId, Now, Seed};
+    use dwcp_raft::RaftHost;
+
+    let id = GroupId(3);
+    let nodes: std::collections::BTreeMap<_, _> = (1..=3).map(|n| (NodeId(n), Member::default())).collect();
+    let members = Members { voters: nodes.keys().copied().collect(), nodes, ..Members::default() };
+    let genesis = Spec { engine: EngineKind::Paxos, members, ..Spec::default() };
+    // A fresh node; one whose state was damaged and whose log is empty; and that one after a crash, when the state is empty and whole.
+    let disk = disk::MemDisk::default();
+    let opened = |state_whole: bool| {
+        let (wal, mut recovered) = open(&disk);
+        let found = Found::take(&mut recovered, id, state_whole);
+        let config = ChainConfig {
+            raft: dwcp_raft::GroupConfig::lan(NodeId(1)),
+            genesis: Some(genesis.clone()),
+            known: Vec::new(),
+            policy: None,
+            secret: None,
+            #[cfg(feature = "planted-bugs")]
+            bugs: crate::ChainBugs::default(),
+        };
+        let machine = Arc::new(Mutex::new(ledger::Ledger::open(disk.clone(), id)));
+        let probe = Probe::silent();
+        let mut group =
+            ChainGroup::new(id, config, machine, wal.clone(), probe.clone(), found, Seed(1)).unwrap();
+        // As if a peer's had come.
+        group.whole = true;
+        let mut raft = RaftHost::new(dwcp_env::exec::Pick::Fifo, Seed(1), wal.clone(), probe);
+        group.open(Now::default(), &mut raft, &mut 7).unwrap();
+        let silent = matches!(group.current().unwrap().running, Running::Aside { silent: true });
+        let (mut ticket, mut requests) = (1, Vec::new());
+        wal.lock().flush(&mut ticket, &mut requests);
+        requests.iter().flat_map(|r| &r.ops).for_each(|op| disk.carry_out(op).unwrap());
+        silent
+    };
+    assert!(!opened(true), "a fresh node has a voice");
+    assert!(opened(false), "what it promised is gone with the log");
+    assert!(opened(true), "a crash does not make it forget that");
+}

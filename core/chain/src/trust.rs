@@ -2,7 +2,7 @@
 //!
 //! **Keys.** Each node has one secret of its own, from its world; all else follows from it (`dwcp_consensus::pbft::keys`). A switch to
 //! PBFT asks every voter for the public half first, over links that name their ends, in an epoch whose members are still
-//! believed, and puts them into the seal: so who is who is decided by the log. A voter that does not answer within
+//! believed, and puts them into the seal: so who is who is decided by the log. The members are those of the instant of the seal. A voter that does not answer within
 //! [`KEYS_WITHIN`] is named in the refusal.
 //!
 //! **Whose state is believed.** It depends on the epoch that this node is in and the one that the state is of:
@@ -10,12 +10,14 @@
 //! | in an epoch of | state of | believed if |
 //! |---|---|---|
 //! | believed members | believed members | any of them sends it |
+//! | believed members | PBFT, as it began | any of them sends it: it is the end of the epoch before |
 //! | believed members | PBFT | 2f + 1 of that epoch's voters signed its digest |
 //! | PBFT | the same epoch | 2f + 1 of its voters signed its digest |
 //! | PBFT | a later epoch | the operator signed this one's end, and as in the lines above: what follows, the operator has vouched for |
 //!
 //! Who was in a believed epoch when the group began to distrust learns the next one's keys from one of those it
-//! believes. The digest is compared before the state is swapped in.
+//! believes. The digest is compared before the state is swapped in. A transfer may outlast the checkpoint that it brings: its proof
+//! stays with it, and counts again at its end.
 //!
 //! **How it ends.** By a seal under the operator's key, and by no other; the seal stays with the chain's record.
 //!
@@ -30,8 +32,9 @@ use crate::message::ChainMessage;
 use crate::record::ChainRecord;
 use crate::spec::{Distrust, EngineKind, INTERVAL_MAX, Spec};
 use bytes::Bytes;
-use dwcp_consensus::pbft::{self, config::Watched, keys};
-use dwcp_consensus::{Checkpointed, EngineError, EngineOutput, StateMachine, Token};
+use dwcp_consensus::pbft::config::{INTERVALS_MAX, Watched};
+use dwcp_consensus::pbft::{self, keys};
+use dwcp_consensus::{Checkpointed, EngineError, EngineOutput, Members, StateMachine, Token};
 use dwcp_env::{Duration, GroupId, Instant, Lane, NodeId, Now, wire};
 use std::collections::BTreeMap;
 
@@ -65,6 +68,15 @@ impl Wish {
             self.heard.insert(from, public);
         }
     }
+    /// The members are those of the instant of the seal: Raft may change them while keys are asked for.
+    fn follow(&mut self, members: Members) {
+        if members.nodes.is_empty() {
+            return;
+        }
+        self.heard.retain(|node, _| members.voters.contains(node));
+        self.next.first = self.next.first.filter(|first| members.voters.contains(first));
+        self.next.members = members;
+    }
 }
 
 /// How many places lie between two checkpoints, where other engines take one after so many entries (0: only when asked).
@@ -74,6 +86,17 @@ pub fn interval(snapshot_entries: u64) -> u64 {
         0 => INTERVAL_MAX,
         entries => (entries / ENTRIES_A_PLACE).clamp(INTERVAL_MIN, INTERVAL_MAX),
     }
+}
+
+/// What a peer's state is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Judged {
+    /// Its sender's word is enough.
+    Believed,
+    /// A quorum has signed that its digest is this.
+    Proved([u8; 32]),
+    /// This node has come as far meanwhile.
+    Behind,
 }
 
 impl<SM: StateMachine> ChainGroup<SM> {
@@ -86,7 +109,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let realm = spec.realm(self.id);
         let shared = public.iter().map(|p| keys::shared(secret, p, &realm)).collect::<Option<_>>()?;
         let times = &self.config.raft;
-        let window = (distrust.interval * 4).min(2 * INTERVAL_MAX);
+        let window = (distrust.interval * INTERVALS_MAX).min(2 * INTERVAL_MAX);
         let parameters = pbft::Parameters {
             realm,
             me: self.me(),
@@ -124,39 +147,41 @@ impl<SM: StateMachine> ChainGroup<SM> {
         }
     }
 
-    /// Whether a peer's state may be taken: with which digest, if it has to have one.
+    /// Whether a peer's state may be taken, which ends at this index.
     pub(crate) fn judge(
         &mut self,
         now: Instant,
         from: NodeId,
+        index: u64,
         record: Option<&ChainRecord>,
         proof: &Bytes,
-    ) -> Result<Option<[u8; 32]>, &'static str> {
+    ) -> Result<Judged, &'static str> {
         if bug!(self.config.bugs, state_unproved) {
-            return Ok(None);
+            return Ok(Judged::Believed);
         }
         let tail = self.tail.with(|t| t.spec.clone());
         let Some(record) = record else {
             let believed = tail.engine != EngineKind::Pbft;
             return believed
-                .then_some(None)
+                .then_some(Judged::Believed)
                 .ok_or("a state that knows no chain, to who believes no single member");
         };
         if tail.engine == EngineKind::Pbft && !follows_by_signature(self.id, &tail, record) {
             return Err("a state of an epoch whose beginning no operator has signed");
         }
-        if record.spec.engine != EngineKind::Pbft {
-            return Ok(None);
+        let begins = record.inner.is_empty() && record.base == index && record.spec.epoch > tail.epoch;
+        if record.spec.engine != EngineKind::Pbft || (begins && tail.engine != EngineKind::Pbft) {
+            return Ok(Judged::Believed);
         }
         let unproved = "a state that no quorum of its members vouches for";
         let digest = proved(self.id, &record.spec, &record.inner, proof).ok_or(unproved)?;
         if let Some(Running::Step(step)) = self.epochs.get_mut(&record.spec.epoch).map(|e| &mut e.running) {
             step.learn(now, from, proof);
             if !step.admits(&record.inner) {
-                return Err("a state that is behind this node's");
+                return Ok(Judged::Behind);
             }
         }
-        Ok(Some(digest))
+        Ok(Judged::Proved(digest))
     }
 }
 
@@ -236,11 +261,14 @@ impl<SM: StateMachine> ChainHost<SM> {
     pub(crate) fn pursue_wish(&mut self, now: Now, id: GroupId) -> Option<Instant> {
         let group = self.groups.get_mut(&id)?;
         let every = interval(group.config.raft.snapshot_entries);
+        let members = group.members(&self.raft);
         let wish = group.wish.as_mut()?;
         let until = *wish.until.get_or_insert(now.mono + KEYS_WITHIN);
+        let changing = !members.outgoing.is_empty();
+        wish.follow(members);
         let voters = &wish.next.members.voters;
         let missing: Vec<NodeId> = voters.iter().filter(|v| !wish.heard.contains_key(v)).copied().collect();
-        if missing.is_empty() || now.mono >= until {
+        if (missing.is_empty() && !changing) || now.mono >= until {
             let Wish { token, mut next, operator, heard, .. } = group.wish.take()?;
             let operator = operator.unwrap_or_default();
             next.distrust = Some(Distrust { operator, public: heard, interval: every });
@@ -288,8 +316,8 @@ fn signed_seal(group: GroupId, spec: &Spec, switch: &Switch) -> Result<Bytes, &'
 mod tests {
     use super::*;
     use crate::SpecError;
+    use dwcp_consensus::Member;
     use dwcp_consensus::quorum::System;
-    use dwcp_consensus::{Member, Members};
     use std::collections::BTreeSet;
 
     const OPERATOR: [u8; 32] = [99; 32];
@@ -324,6 +352,8 @@ mod tests {
         assert_eq!(none, Err(SpecError::Keys(vec![NodeId(3)])));
         let stranger = with(&|d| d.public.extend([(NodeId(9), keys::public(&[9; 32]))]));
         assert_eq!(stranger, Err(SpecError::Keys(vec![NodeId(9)])));
+        let twice = with(&|d| d.public.extend([(NodeId(3), keys::public(&[1; 32]))]));
+        assert_eq!(twice, Err(SpecError::SameKey(vec![NodeId(1), NodeId(3)])));
         assert_eq!(with(&|d| d.operator = [0; 32]), Err(SpecError::Operator));
         assert_eq!(with(&|d| d.interval = 0), Err(SpecError::Interval(0)));
         assert_eq!(with(&|d| d.interval = 257), Err(SpecError::Interval(257)));

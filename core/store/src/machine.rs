@@ -25,8 +25,9 @@ use std::sync::{Arc, Mutex};
 const EXPIRE_PER_APPLY: usize = 16;
 /// What simulation believes of the work around one piece.
 const COST_PER_PIECE: Duration = Duration::micros(500);
-/// Checkpoints held for peers: the newest stable one, and those that are not proved yet.
-const HELD_MAX: usize = 4;
+/// Checkpoints held for peers: the newest that is proved (or the state an epoch began with), those behind it that are not proved
+/// yet, and one more whose proof is on its way to the disk.
+const HELD_MAX: usize = dwcp_consensus::pbft::config::INTERVALS_MAX as usize + 2;
 /// What simulation believes of reading a received checkpoint back.
 const COST_OF_SWAP: Duration = Duration::millis(5);
 

@@ -147,3 +147,44 @@ fn a_raft_epoch_whose_first_leader_got_votes_and_died_is_led_by_another() {
     w.start(first);
     assert_eq!(w.agreed().len(), 2);
 }
+
+#[test]
+fn who_got_an_older_state_than_its_journal_goes_on_from_waits_for_a_later_one() {
+    let ledger = FileName::new("ledger-0").unwrap();
+    let mut w = World::cluster(31, 3, EngineKind::Paxos);
+    // The third has an early checkpoint, and takes none by itself.
+    for (id, every) in [(1, 1_000), (2, 1_000), (3, 0)] {
+        w.configure(n(id), |c| c.raft.snapshot_entries = every);
+        w.crash(n(id));
+        w.start(n(id));
+    }
+    w.elect_any();
+    w.run(Duration::secs(1));
+    w.write_at(n(1), "early");
+    w.run(Duration::secs(1));
+    let token = w.snapshot(n(3));
+    w.answer(token);
+    // More than any protocol keeps for who lags.
+    let leader = w.life(n(1)).and_then(|l| l.host.brief(G).leader).unwrap();
+    for _ in 0..36 {
+        for _ in 0..200 {
+            w.propose(leader, G, "later");
+        }
+        w.run(Duration::millis(100));
+    }
+    let before = w.agreed().len();
+    w.run(Duration::secs(1));
+    // The first loses its state, and the second is down: all depends on the first.
+    w.crash(n(1));
+    dwcp_env::disk::Storage::remove(&w.nodes[&n(1)].disk, &ledger).unwrap();
+    w.crash(n(2));
+    w.start(n(1));
+    let whole = |w: &World| w.marked("chain.checkpoint_installed");
+    w.until(Duration::secs(60), whole).expect("a state comes");
+    w.run(Duration::secs(5));
+    assert!(!w.life(n(1)).unwrap().host.is_suspect(G), "it is silent for good");
+    assert!(w.marked("chain.awaits_a_later_state"));
+    w.elect_any();
+    w.write_at(n(3), "with it");
+    assert_eq!(w.agreed().len(), before + 1);
+}

@@ -1,6 +1,9 @@
 //! A few seeded stories; thousands are a command of their own (`--example rehearse`).
 
+use crate::harness::{G, World, n};
 use crate::trial::{Ended, Told, tell};
+use dwcp_chain::EngineKind;
+use dwcp_env::Duration;
 
 #[test]
 fn stories_hold() {
@@ -13,4 +16,24 @@ fn stories_hold() {
     let Told { acknowledged, unknown, switches, crashes, cuts, .. } = all;
     let least = acknowledged.min(unknown * 5).min(switches * 5).min(crashes * 3).min(cuts * 3);
     assert!(least > 100, "too little happened: {all:?}");
+}
+
+#[test]
+fn a_checkpoint_of_nothing_is_taken_for_done_and_stops_nobody() {
+    for engine in [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos] {
+        let mut w = World::cluster(29, 3, engine);
+        w.elect_any();
+        for _ in 0..3 {
+            let at = w.leader(G).unwrap_or(n(1));
+            let token = w.barrier(at);
+            w.answer(token);
+        }
+        for id in w.up() {
+            let token = w.snapshot(id);
+            w.run(Duration::secs(1));
+            assert!(w.answers.contains_key(&token), "{engine}: {id} does not answer");
+            assert_eq!(w.fatal(id), None, "{engine}");
+        }
+        w.write_at(n(1), "after");
+    }
 }

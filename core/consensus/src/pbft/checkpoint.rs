@@ -9,7 +9,7 @@
 //! a slow disk holds back nobody but its owner. One `interval` below it is kept for those who lag a little:
 //! they are told decisions instead of being brought a state.
 
-use super::config::{Config, Watched};
+use super::config::{Config, INTERVALS_MAX, Watched};
 use super::crypto::{Digest, Kind};
 use super::message::{Certificate, Vote};
 use super::{Bug, Message, Out, Own, Pbft, Record, planted};
@@ -22,10 +22,11 @@ use bytes::Bytes;
 use dwcp_env::{Instant, wire};
 use serde::{Deserialize, Serialize};
 
-/// Certificates and own votes that are kept: the newest few.
-const KEPT: usize = 4;
+/// Certificates and own checkpoints that are kept: the newest few. Above the one that is announced there are as many own ones as
+/// the window has room for, and one may wait for its announcement to reach the disk.
+const KEPT: usize = INTERVALS_MAX as usize + 2;
 /// Votes kept of each member; correct ones are at most a window apart while they make progress.
-const VOTES_MAX: usize = 4;
+const VOTES_MAX: usize = INTERVALS_MAX as usize + 1;
 
 /// How far the order was applied: all that the rest of the order's effect depends on.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -164,7 +165,11 @@ impl Pbft {
             return;
         }
         self.certificates.insert(seq, certificate.clone());
-        newest(&mut self.certificates, KEPT);
+        // What was just proved stays, however old: a transfer that took long is about to need it.
+        while self.certificates.len() > KEPT {
+            let Some(oldest) = self.certificates.keys().copied().find(|kept| *kept != seq) else { break };
+            self.certificates.remove(&oldest);
+        }
         if seq > self.stable.seq {
             self.counts.stable += 1;
             self.stable = certificate.clone();

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 /// The widest window: a new view carries up to two claims for each of its places, from each member.
 pub const WINDOW_MAX: u64 = 512;
+/// How many checkpoints a window has room for, at most.
+pub const INTERVALS_MAX: u64 = 4;
 /// The most members: traffic is quadratic, and a new view shows a leave of each in one record.
 pub const GROUP_MAX: usize = VOTERS_MAX;
 /// The widest pipeline.
@@ -39,7 +41,8 @@ pub struct Parameters {
     pub public: Vec<[u8; 32]>,
     /// The operator's Ed25519 key: ends the epoch ([`super::seal`]).
     pub operator: [u8; 32],
-    /// How many places of the order may be open above the last stable checkpoint; at least twice `interval`.
+    /// How many places of the order may be open above the last stable checkpoint; at least twice `interval`, at most
+    /// [`INTERVALS_MAX`] times.
     pub window: u64,
     /// A checkpoint is taken at each multiple of this many places.
     pub interval: u64,
@@ -87,7 +90,7 @@ pub enum ConfigError {
     Operator,
     /// Bounds that contradict each other.
     #[error(
-        "window, interval, pipeline, outstanding: 1 <= interval, 2 * interval <= window <= {WINDOW_MAX}, 1 <= pipeline <= window and {PIPELINE_MAX}, 1 <= outstanding <= {OUTSTANDING_MAX}"
+        "window, interval, pipeline, outstanding: 1 <= interval, 2 * interval <= window <= {INTERVALS_MAX} * interval and {WINDOW_MAX}, 1 <= pipeline <= window and {PIPELINE_MAX}, 1 <= outstanding <= {OUTSTANDING_MAX}"
     )]
     Bounds,
     /// Times that contradict each other.
@@ -190,7 +193,7 @@ impl Config {
         let operator = operator.ok_or(ConfigError::Operator)?;
         let bounds = p.interval >= 1
             && p.interval.checked_mul(2).is_some_and(|double| double <= p.window)
-            && p.window <= WINDOW_MAX
+            && p.window <= WINDOW_MAX.min(p.interval * INTERVALS_MAX)
             && (1..=p.window.min(PIPELINE_MAX)).contains(&p.pipeline)
             && (1..=OUTSTANDING_MAX).contains(&p.outstanding);
         if !bounds {

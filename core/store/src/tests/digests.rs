@@ -81,6 +81,23 @@ fn whatever_differs_shows() {
     }
 }
 
+#[test]
+fn what_is_held_can_be_read_while_a_windows_checkpoints_pile_up() {
+    let mut r = lived(|_, _| {});
+    let mut held = Vec::new();
+    // The one that is proved, as many as a window has room for, and one whose proof is on its way to the disk.
+    for i in 0..dwcp_consensus::pbft::config::INTERVALS_MAX + 2 {
+        r.put("k", &format!("{i}"));
+        digest(&mut r);
+        r.store.hold();
+        held.push(r.store.current_checkpoint().unwrap().at);
+        assert!(held.iter().all(|at| r.store.read_piece(*at, Bytes::new()).is_some()), "{i}");
+    }
+    r.store.release_before(held[3]);
+    assert!(r.store.read_piece(held[5], Bytes::new()).is_some());
+    assert!(r.store.read_piece(held[2], Bytes::new()).is_none(), "let go");
+}
+
 fn transfer(from: &Replica, to: &mut Replica, expected: [u8; 32]) -> Result<(), String> {
     let of = from.store.current_checkpoint().unwrap();
     to.store.begin_install(of.clone());

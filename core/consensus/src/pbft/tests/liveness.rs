@@ -175,3 +175,35 @@ fn a_primary_caught_lying_is_left_at_once() {
         assert_eq!(t.nodes[2].view, before);
     }
 }
+
+/// A member's window is full of its own checkpoints when the proof of the first comes; before that is on its disk, which is
+/// slow, the window that it has opened fills up again. The first is announced all the same.
+#[test]
+fn a_checkpoint_that_is_proved_late_is_announced_however_many_lie_above() {
+    let mut t = Table::of(4);
+    let unheard = |_: usize, to: usize, m: &Message| {
+        to != 3 || !matches!(m, Message::Checkpoint(_) | Message::Stable(_))
+    };
+    // An interval is two places, a window eight.
+    for token in 1..=8 {
+        t.propose(0, token, b"x");
+        t.settle(unheard);
+        t.vouch(0..4, [7; 32]);
+        t.settle(unheard);
+    }
+    assert_eq!((t.marks[3].len(), t.stable[3].len()), (4, 0));
+    let first = t.marks[3][0].clone();
+    let message = t.nodes[0].proof(&first).expect("kept for as many as a window has room for");
+    t.input(3, Input::Message { from: NodeId(1), message });
+    for token in 9..=10 {
+        t.propose(0, token, b"x");
+        for _ in 0..8 {
+            (0..3).for_each(|node| t.sync(node));
+            t.deliver(unheard);
+        }
+    }
+    t.vouch([3], [7; 32]);
+    assert_eq!((t.marks[3].len(), t.stable[3].len()), (5, 0));
+    t.sync(3);
+    assert_eq!(t.stable[3].first(), Some(&first));
+}

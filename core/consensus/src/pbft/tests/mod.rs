@@ -77,6 +77,7 @@ fn what_contradicts_itself_is_refused() {
     assert_eq!(refused(|p| p.public.truncate(3)), Some(ConfigError::Keys));
     assert_eq!(refused(|p| p.operator = [0; 32]), Some(ConfigError::Operator));
     assert_eq!(refused(|p| p.window = 3), Some(ConfigError::Bounds));
+    assert_eq!(refused(|p| p.window = 9), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| (p.window, p.pipeline) = (64, 33)), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.outstanding = 65), Some(ConfigError::Bounds));
     assert_eq!(refused(|p| p.interval = u64::MAX), Some(ConfigError::Bounds));

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+/// Checkpoints held: as many as a store holds.
+const HELD_MAX: usize = 6;
+/// One that is being read is let go when so many were taken since it was read last.
+const IDLE_MAX: u8 = 2;
 /// Bytes of a piece: small, so that a checkpoint has many.
 const PIECE: usize = 64;
 
@@ -26,8 +30,11 @@ pub(crate) struct Ledger {
     pub(crate) state: State,
     durable: Option<Checkpointed>,
     incoming: Option<(Checkpointed, Arc<Mutex<Vec<u8>>>)>,
-    /// The last two checkpoints: one that is being read outlives its successor.
+    /// The last two checkpoints, and those that are held.
     kept: VecDeque<(Position, Bytes)>,
+    held: VecDeque<(Position, Bytes)>,
+    /// One that was held and is being read outlives its successors; for how many nobody has read it.
+    serving: Mutex<Option<(Position, Bytes, u8)>>,
     digest: Option<[u8; 32]>,
     expected: Option<[u8; 32]>,
 }
@@ -62,6 +69,8 @@ impl Ledger {
             durable,
             incoming: None,
             kept,
+            held: VecDeque::new(),
+            serving: Mutex::new(None),
             digest: None,
             expected: None,
         }
@@ -125,15 +134,34 @@ impl StateMachine for Ledger {
         let result = result.ok_or("lost")?;
         let done = result.downcast::<Result<(Checkpointed, Bytes), dwcp_env::DiskError>>();
         let (done, bytes) = done.map_err(|_| "type")?.map_err(|e| e.to_string())?;
+        if done.at.index == 0 {
+            return Err("nothing was applied before the checkpoint".into());
+        }
         self.durable = Some(done.clone());
         self.keep(bytes);
+        let mut serving = self.serving.lock().unwrap();
+        *serving = serving.take().map(|(p, b, idle)| (p, b, idle + 1)).filter(|(.., idle)| *idle <= IDLE_MAX);
         Ok(done)
+    }
+    fn hold(&mut self) {
+        self.held.extend(self.kept.back().cloned());
+        self.held.drain(..self.held.len().saturating_sub(HELD_MAX));
+    }
+    fn release_before(&mut self, at: Position) {
+        self.held.retain(|(p, _)| *p >= at);
     }
     fn current_checkpoint(&self) -> Option<Checkpointed> {
         self.durable.clone()
     }
     fn read_piece(&self, at: Position, cursor: Bytes) -> Option<Work> {
-        let whole = self.kept.iter().find(|(p, _)| *p == at).map(|(_, bytes)| bytes.clone())?;
+        let mut serving = self.serving.lock().unwrap();
+        let read = serving.take().filter(|(p, ..)| *p == at).map(|(_, bytes, _)| bytes);
+        let find =
+            |of: &VecDeque<(Position, Bytes)>| of.iter().find(|(p, _)| *p == at).map(|(_, b)| b.clone());
+        let held = read.or_else(|| find(&self.held));
+        *serving = held.clone().map(|bytes| (at, bytes, 0));
+        drop(serving);
+        let whole = held.or_else(|| find(&self.kept))?;
         Some(work("read_piece", move || {
             let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
             // Of another checkpoint at the same position: their records differ.
