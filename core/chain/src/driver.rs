@@ -110,6 +110,8 @@ pub(crate) trait StepEngine<R> {
     fn transfer(&mut self, now: Instant, token: Token, to: NodeId);
     /// Asks for a checkpoint; answered by `Done`, if anybody asks.
     fn snapshot(&mut self, token: Option<Token>);
+    /// A hint that a peer's process is gone.
+    fn unreachable(&mut self, now: Instant, peer: NodeId);
     /// A message of the same epoch.
     fn message(&mut self, now: Instant, from: NodeId, body: &Bytes);
     /// The checkpoint's job has ended.
@@ -665,6 +667,11 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     fn snapshot(&mut self, token: Option<Token>) {
         self.askers.extend(token);
         self.wanted = true;
+    }
+    fn unreachable(&mut self, now: Instant, peer: NodeId) {
+        if peer != self.seat.me && self.spec.members.voters.contains(&peer) {
+            self.step(now, Input::Unreachable(peer));
+        }
     }
     fn message(&mut self, now: Instant, from: NodeId, body: &Bytes) {
         match wire::decode::<P::Message>(body) {

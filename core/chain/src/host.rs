@@ -21,7 +21,7 @@ use dwcp_env::{Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now
 use dwcp_raft::{AddError, RaftHost, SharedWal};
 use dwcp_wal::Recovered;
 use spin::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The chain's own jobs have numbers from here on; Raft's lie below, and all below [`dwcp_raft::JOBS_END`].
@@ -87,6 +87,8 @@ pub struct ChainHost<SM: StateMachine> {
     jobs: BTreeMap<JobId, (GroupId, Purpose)>,
     next_job: u64,
     next_slot: u32,
+    /// Whose process seemed to be gone, and who was not heard since: of the peers that this node has links to.
+    gone: BTreeSet<NodeId>,
     raft_out: Vec<(GroupId, EngineOutput<SM::Response>)>,
     engine_out: Vec<EngineOutput<SM::Response>>,
     pub(crate) out: Vec<(GroupId, EngineOutput<SM::Response>)>,
@@ -113,6 +115,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             jobs: BTreeMap::new(),
             next_job: OWN_JOBS,
             next_slot: SLOTS,
+            gone: BTreeSet::new(),
             raft_out: Vec::new(),
             engine_out: Vec::new(),
             out: Vec::new(),
@@ -361,6 +364,7 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     /// Takes a message of a peer; wrong ones are counted against it.
     pub fn message(&mut self, now: Now, id: GroupId, from: NodeId, lane: Lane, body: &Bytes) -> bool {
+        self.gone.remove(&from);
         let Some(group) = self.groups.get_mut(&id) else { return false };
         let fault = |why: &str| self.probe.event(&Event::PeerFaulted { from, why: why.to_string() });
         let envelope = match message::parse(body) {
@@ -399,8 +403,34 @@ impl<SM: StateMachine> ChainHost<SM> {
     }
 
     /// A hint that a peer's process is gone: groups that it leads look for another leader soon.
-    pub fn unreachable(&mut self, peer: NodeId) {
+    pub fn unreachable(&mut self, now: Now, peer: NodeId) {
         self.raft.unreachable(peer);
+        let news = self.gone.insert(peer);
+        let epochs = self.groups.values_mut().flat_map(|g| g.epochs.values_mut());
+        for Epoch { running, spec, .. } in epochs {
+            match running {
+                Running::Step(step) => step.unreachable(now.mono, peer),
+                Running::Raft(slot) if news && spec.first == Some(peer) => {
+                    self.raft.unled(*slot, peer);
+                }
+                Running::Raft(_) | Running::Aside { .. } => {}
+            }
+        }
+    }
+
+    /// An epoch has been opened: who was to lead it may be gone already, and will not be told of again.
+    fn tell_gone(&mut self, now: Now, id: GroupId) {
+        let Some(epoch) = self.groups.get_mut(&id).and_then(ChainGroup::current_mut) else { return };
+        match &mut epoch.running {
+            Running::Step(step) => self.gone.iter().for_each(|peer| step.unreachable(now.mono, *peer)),
+            Running::Raft(slot) => {
+                if let Some(first) = epoch.spec.first.filter(|f| self.gone.contains(f)) {
+                    self.probe.reachable("chain.first_leader_gone");
+                    self.raft.unled(*slot, first);
+                }
+            }
+            Running::Aside { .. } => {}
+        }
     }
 
     /// A job has ended. Tells whether it was one of this host's.
@@ -530,6 +560,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                         let body = message::engine(epoch, about, &body);
                         self.message(now, id, from, lane, &body);
                     }
+                    self.tell_gone(now, id);
                 }
                 Err(why) => group.fatal = Some(why),
             }

@@ -103,6 +103,9 @@ pub enum Input<M> {
     Read(Token),
     /// Hand leadership to a peer, if the protocol has any.
     Transfer(NodeId),
+    /// A hint that a member's process is gone ([`dwcp_env::Input::Unreachable`]): it may be wrong, late, repeated or never
+    /// come. A reason to look sooner, never a proof: nothing that must hold may rest on it.
+    Unreachable(NodeId),
     /// All records up to this ticket are on disk.
     Persisted(Ticket),
     /// A checkpoint of local state is durable; `mark` was taken when it was applied.

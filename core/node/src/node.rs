@@ -129,7 +129,7 @@ impl Node {
                 self.on_request(now, id, deadline, request.group, request.ask, out);
             }
             Input::Unreachable { peer } => {
-                self.host.unreachable(peer);
+                self.host.unreachable(now, peer);
                 self.eventual.values_mut().for_each(|e| e.replica.unreachable(now, peer));
             }
             Input::Cancel { id } => self.on_cancel(id),

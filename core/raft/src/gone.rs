@@ -91,6 +91,31 @@ pub(crate) fn unreachable<SM: StateMachine>(core: &Arc<Core<SM>>, peer: NodeId) 
     drop(Runtime::spawn(follow(Arc::downgrade(core), leader)));
 }
 
+/// Nobody has led yet, and the process of who was to lead first is gone: members stand in turn, as for a leader.
+pub(crate) fn unled<SM: StateMachine>(core: &Arc<Core<SM>>, first: NodeId) {
+    let before = ballot(&core.raft);
+    let me = core.shared.config.node;
+    let votes = core.metrics.borrow_watched().membership_config.voter_ids().any(|v| v == me.0);
+    if before.committed || first == me || !votes || core.suspect.lock().is_some() {
+        return;
+    }
+    let mut pause = turn(core, Ballot { node: first, ..before });
+    let beat = core.shared.config.heartbeat;
+    let weak = Arc::downgrade(core);
+    drop(Runtime::spawn(async move {
+        for _ in 0..ATTEMPTS {
+            Runtime::sleep(pause.to_std()).await;
+            let Some(core) = weak.upgrade().filter(|c| !ballot(&c.raft).committed) else { return };
+            core.shared.probe.reachable("raft.campaign_for_a_first_leader_gone");
+            if core.raft.trigger().elect(true).await.is_err() {
+                return;
+            }
+            // Who would vote may not have come to this epoch yet.
+            pause = beat + turn(&core, Ballot { node: first, ..before });
+        }
+    }));
+}
+
 /// Whose turn it is first: half a heartbeat apart by the order of numbers behind the leader's, and within
 /// that drawn, so that two seldom campaign at once.
 fn turn<SM: StateMachine>(core: &Core<SM>, leader: Ballot) -> Duration {

@@ -282,6 +282,11 @@ impl<SM: StateMachine> RaftGroup<SM> {
         gone::unreachable(&self.0, peer);
     }
 
+    /// A hint that who was to lead first is gone.
+    pub(crate) fn unled(&self, first: NodeId) {
+        gone::unled(&self.0, first);
+    }
+
     /// Asks for a snapshot because the log in memory has grown too long.
     pub(crate) fn shorten_log(&self) {
         self.0.shared.probe.reachable("raft.snapshot_by_bytes");

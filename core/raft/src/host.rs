@@ -248,6 +248,10 @@ impl<SM: StateMachine> RaftHost<SM> {
     pub fn unreachable(&mut self, peer: NodeId) {
         self.context.enter(|| self.groups.values().for_each(|g| g.unreachable(peer)));
     }
+    /// A hint that the process of who was to form a group first is gone: another does so soon.
+    pub fn unled(&mut self, group: GroupId, first: NodeId) -> bool {
+        self.with(group, |g| g.unled(first))
+    }
     /// A job has ended. Tells whether it was one of this host's.
     pub fn job_done(&mut self, job: JobId, result: JobResult) -> bool {
         self.jobs.lock().done(job, result)

@@ -1,6 +1,7 @@
 //! Chains as a node uses them: a few hosts, a network and disks, on one clock.
 #![allow(missing_docs)]
 
+mod gone;
 mod harness;
 mod lost;
 mod members;

@@ -24,6 +24,8 @@ pub(super) type Out = Outputs<Epaxos>;
 
 /// Timers looked after in one step; the rest follow in the next.
 const TIMERS_A_STEP: usize = 256;
+/// Instances of a replica that is gone which one hint brings forward.
+const HURRIED_MAX: usize = 4_096;
 /// Doublings of the patience with an instance: with it the last recoveries of many rivals lie far enough apart.
 const BACKOFF_MAX: u8 = 4;
 const SPREAD: Purpose = Purpose::named("epaxos.recover");
@@ -46,6 +48,7 @@ counts! {
     fast = "fast decisions";
     slow = "slow paths";
     recoveries = "recoveries begun";
+    hurried = "recoveries brought forward as the replica seemed gone";
     recovered_vote = "recoveries that found a vote";
     recovered_nothing = "recoveries that voted for nothing";
     recovered_validated = "recoveries of what may have been decided fast";
@@ -259,6 +262,25 @@ impl Epaxos {
             instance.vote.ballot << 8 | u64::from(instance.attempts),
         );
         self.schedule(id, now + patience + Duration::nanos(draw));
+    }
+
+    /// A replica's process seems to be gone: what it drove is looked after soon, by one after the other behind its place.
+    fn unreachable(&mut self, now: Instant, peer: NodeId) {
+        let Ok(gone) = self.config.set.members.binary_search(&peer) else { return };
+        let (me, n) = (self.config.me(), self.config.n);
+        if gone == me {
+            return;
+        }
+        let turn = (me + n - gone) % n;
+        let at = now + self.config.set.recover_after * turn as u64 / 8;
+        let number = |n| InstanceId::new(gone as u8, n);
+        let idle = |(id, i): &(&InstanceId, &Instance)| {
+            !i.vote.committed() && i.drive == Drive::Idle && i.due > at && !self.executed.has(**id)
+        };
+        let theirs = self.instances.range(number(0)..=number(u64::MAX)).filter(idle).map(|(id, _)| *id);
+        let theirs: Vec<InstanceId> = theirs.take(HURRIED_MAX).collect();
+        self.counts.hurried += theirs.len() as u64;
+        theirs.into_iter().for_each(|id| self.schedule(id, at));
     }
 
     fn message(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Out) {
@@ -599,6 +621,7 @@ impl Protocol for Epaxos {
             Input::Read(token) => self.read(now, token, out),
             // Every replica leads: there is nothing to hand over.
             Input::Transfer(_) => {}
+            Input::Unreachable(peer) => self.unreachable(now, peer),
             Input::Persisted(ticket) => self.persisted(now, ticket, out),
             Input::Checkpointed { mark } | Input::Vouched { mark, .. } => self.checkpointed(&mark),
             Input::Installed { mark } => self.installed(now, &mark, out),

@@ -200,6 +200,18 @@ impl Config {
     pub(super) fn stands_first(&self) -> bool {
         self.first_leader == Some(self.node)
     }
+    /// Who is to lead first, as long as nobody has.
+    pub(super) fn awaited(&self, promised: Ballot) -> Option<NodeId> {
+        self.first_leader.filter(|_| promised == Ballot::default())
+    }
+    /// How long this member lets others go first when a leader is gone: half a heartbeat for each that lies between the two in
+    /// the order of members.
+    pub(super) fn turn(&self, gone: NodeId) -> Duration {
+        let members = self.members.len();
+        let place = |node| self.place(node).unwrap_or_default();
+        let between = (place(self.node) + members - place(gone) + members - 1) % members;
+        self.times.heartbeat / 2 * between as u64
+    }
     pub(super) fn is_quorum(&self, phase: Phase, set: NodeSet) -> bool {
         self.quorums.is_quorum(phase, set)
     }

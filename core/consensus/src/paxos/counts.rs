@@ -35,6 +35,8 @@ counts! {
     unconnected,
     /// Leaders that ended because another came.
     deposed,
+    /// Leaders whose process seemed to be gone.
+    hinted,
     /// Canvasses ended by somebody who hears a leader.
     vetoed,
     /// Canvasses to which too few answered.

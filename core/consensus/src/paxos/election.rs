@@ -32,6 +32,26 @@ impl Paxos {
         self.election_at = now + self.config.patience(self.promised, self.canvass, self.failures);
     }
 
+    /// The process of whom this member follows seems to be gone: unless it speaks within a heartbeat it is heard no
+    /// longer, and members ask around in turn, half a heartbeat apart, not after a whole election timeout. A living leader
+    /// is heard by then; who alone had a wrong hint is told of it by the first it asks.
+    pub(super) fn unreachable(&mut self, now: Instant, peer: NodeId) {
+        let followed = self.leader.map(|b| b.node).or(self.config.awaited(self.promised));
+        if followed != Some(peer) || !matches!(self.seat, Seat::Following) {
+            return;
+        }
+        let beat = self.config.times().heartbeat;
+        self.counts.hinted += 1;
+        self.last_words = Some((peer, now + beat / 4));
+        self.heard_until = self.heard_until.min(now + beat / 4 * 5);
+        self.election_at = self.election_at.min(now + beat / 4 * 5 + self.config.turn(peer));
+    }
+
+    /// Whether this may have been on its way when its sender ended. A sender that lives says it again within a heartbeat.
+    pub(super) fn is_last_word(&self, now: Instant, from: NodeId) -> bool {
+        self.last_words.is_some_and(|(gone, until)| gone == from && now < until)
+    }
+
     pub(super) fn begin_canvass(&mut self, now: Instant, out: &mut Out) {
         self.leader = self.leader.filter(|_| now < self.heard_until);
         self.canvass = self.canvass.wrapping_add(1);

@@ -155,6 +155,8 @@ pub struct Paxos {
     leader: Option<Ballot>,
     /// A connected leader counts as heard until then.
     heard_until: Instant,
+    /// Whose process seemed to be gone, and until when what it says may have been on its way.
+    last_words: Option<(NodeId, Instant)>,
     /// When a member that hears no connected leader looks for one.
     election_at: Instant,
     tip: Tip,
@@ -178,8 +180,8 @@ impl Hash for Paxos {
         (vowed, marked, pins).hash(h);
         let Self { issued, persisted, seat, leader, heard_until, election_at, tip, .. } = self;
         (issued, persisted, seat, leader, heard_until, election_at, tip).hash(h);
-        let Self { asking_until, asking_to, round, canvass, failures, .. } = self;
-        (asking_until, asking_to, round, canvass, failures).hash(h);
+        let Self { asking_until, asking_to, round, canvass, failures, last_words, .. } = self;
+        (asking_until, asking_to, round, canvass, failures, last_words).hash(h);
     }
 }
 
@@ -315,6 +317,7 @@ impl Protocol for Paxos {
             Input::Propose(list) => self.propose(now, list, out),
             Input::Read(token) => self.read(now, token, out),
             Input::Transfer(to) => self.transfer(now, to, out),
+            Input::Unreachable(peer) => self.unreachable(now, peer),
             Input::Persisted(ticket) => self.persisted(now, ticket, out),
             Input::Checkpointed { mark } | Input::Vouched { mark, .. } => self.checkpointed(now, &mark),
             Input::Installed { mark } => self.installed(now, &mark, out),

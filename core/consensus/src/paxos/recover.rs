@@ -130,6 +130,7 @@ impl Paxos {
             seat: Seat::Following,
             leader: None,
             heard_until: Instant::ZERO,
+            last_words: None,
             election_at: if stands { now } else { now + patience },
             tip: Tip { ballot: Ballot::default(), slot: decided },
             asking_until: Instant::ZERO,

@@ -465,7 +465,8 @@ impl Protocol for Pbft {
             }
             Input::Propose(proposals) => self.propose(proposals, out),
             Input::Read(token) => self.read(token, out),
-            Input::Transfer(_) => {}
+            // A primary is left for what it does not do, which is the same for all; who is gone does nothing.
+            Input::Transfer(_) | Input::Unreachable(_) => {}
             Input::Persisted(upto) => self.on_persisted(now, upto, out),
             // Checkpoints count where all take them: `Vouched`.
             Input::Checkpointed { mark: _ } => {}

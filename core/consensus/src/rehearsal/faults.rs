@@ -10,6 +10,7 @@ use crate::step::Input;
 use alloc::format;
 use dwcp_env::{Duration, Instant, NodeId, Purpose};
 
+const HINT: Purpose = Purpose::named("rehearsal hint");
 const KEEP: Purpose = Purpose::named("rehearsal keep");
 const HOLD: Purpose = Purpose::named("rehearsal hold");
 /// A cut must be this many timeouts long before progress in it is demanded.
@@ -24,6 +25,7 @@ impl<S: Subject> World<'_, S> {
         }
         let (_, fault) = self.plan.faults[number as usize];
         self.tell(|| format!("{fault:?}"));
+        self.hint_wrongly(number);
         match fault {
             Fault::Crash { node, down, wipe } => {
                 let node = node.unwrap_or_else(|| self.leading());
@@ -100,6 +102,28 @@ impl<S: Subject> World<'_, S> {
         Ok(())
     }
 
+    /// One fault in four lets somebody take another, mostly the leader, for gone.
+    fn hint_wrongly(&mut self, number: u32) {
+        let drawn = self.seed.below(1 << 16, HINT, u64::from(number), Instant::ZERO, 0);
+        let (about, peer) = (drawn % 4, drawn as usize / 4 % self.plan.nodes);
+        let node = drawn as usize / 64 % self.plan.nodes;
+        let peer = if (drawn / 1_024).is_multiple_of(2) { self.leading() } else { peer };
+        if about == 0 && node != peer {
+            self.push(self.now, Event::Hint { node: node as u8, peer: peer as u8 });
+        }
+    }
+
+    /// Half of the others notice soon that a process is gone.
+    fn hint(&mut self, gone: usize) {
+        for node in (0..self.plan.nodes).filter(|n| *n != gone) {
+            let drawn = self.seed.below(1 << 16, HINT, (gone * 16 + node) as u64, self.now, 1);
+            if drawn.is_multiple_of(2) {
+                let after = Duration::nanos(drawn * 30);
+                self.push(self.now + after, Event::Hint { node: node as u8, peer: gone as u8 });
+            }
+        }
+    }
+
     fn crash(&mut self, node: usize, wipe: bool) -> Result<(), Broken> {
         if self.sites[node].protocol.is_none() {
             return Ok(());
@@ -130,6 +154,7 @@ impl<S: Subject> World<'_, S> {
         for question in &mut self.clients.questions {
             question.open &= usize::from(question.node) != node;
         }
+        self.hint(node);
         self.tell(|| format!("{} crashes, {} records lost", NodeId(node as u64 + 1), torn.lost));
         self.see(node, Fact::Crashed { node: self.members[node] })
     }

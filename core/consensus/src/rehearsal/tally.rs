@@ -40,6 +40,8 @@ seen! {
     Waited = "messages held for a sync";
     /// A node crashed.
     Crashed = "crashes";
+    /// A node was told that a peer's process seems to be gone.
+    Hinted = "hints that a process is gone";
     /// A crash lost records.
     Torn = "crashes that lost records";
     /// A crash kept records that were not reported yet.

@@ -73,6 +73,11 @@ pub(super) enum Event<M> {
     Start {
         node: u8,
     },
+    /// The node is told that a peer's process seems to be gone.
+    Hint {
+        node: u8,
+        peer: u8,
+    },
     /// A client that waited for a paused node is its first to be heard.
     Knock {
         node: u8,
@@ -383,6 +388,7 @@ impl<'a, S: Subject> World<'a, S> {
         if let Event::Message { to: node, .. }
         | Event::Forged { to: node, .. }
         | Event::Tick { node, .. }
+        | Event::Hint { node, .. }
         | Event::Synced { node, .. }
         | Event::Checkpointed { node, .. }
         | Event::Vouched { node, .. }
@@ -425,6 +431,11 @@ impl<'a, S: Subject> World<'a, S> {
                     self.start(usize::from(node))?;
                 }
             }
+            Event::Hint { node, peer } if self.sites[usize::from(node)].protocol.is_some() => {
+                self.tally.add(Seen::Hinted);
+                let peer = self.members[usize::from(peer)];
+                self.step(usize::from(node), Input::Unreachable(peer))?;
+            }
             Event::Fall { node, life } if self.alive(node, life) && !self.calm => {
                 self.fall(usize::from(node))?
             }
@@ -439,6 +450,7 @@ impl<'a, S: Subject> World<'a, S> {
             | Event::Checkpointed { .. }
             | Event::Vouched { .. }
             | Event::Fall { .. }
+            | Event::Hint { .. }
             | Event::Compacted { .. } => {}
         }
         Ok(None)

@@ -548,7 +548,7 @@ impl Protocol for Paxos {
                 self.propose(values, out);
             }
             Input::Read(token) => self.read(token, out),
-            Input::Transfer(_) => {}
+            Input::Transfer(_) | Input::Unreachable(_) => {}
             Input::Persisted(Ticket(upto)) => {
                 let count = self.own.iter().take_while(|(t, _)| *t <= upto).count();
                 for (_, own) in self.own.drain(..count).collect::<Vec<_>>() {

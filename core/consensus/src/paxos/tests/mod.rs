@@ -44,6 +44,7 @@ scripts! {
     rejoin
     reads
     handover
+    gone
     behind
     seal
 }

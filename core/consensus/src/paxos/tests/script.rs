@@ -306,6 +306,7 @@ impl World {
                 self.step(node(1), Input::Installed { mark });
             }
             "transfer" => self.step(node(1), Input::Transfer(NodeId(node(2)))),
+            "gone" => self.step(node(1), Input::Unreachable(NodeId(node(2)))),
             "show" => self.show(),
             other => panic!("no such command: {other}"),
         }
