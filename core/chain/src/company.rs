@@ -11,6 +11,7 @@ use crate::fetch::{Allowance, Fetch, Taken};
 use crate::group::{ChainGroup, Running, Seen, Shunned};
 use crate::host::{ChainHost, OWN, Purpose, Switch, earlier};
 use crate::message::{self, ChainMessage};
+use crate::order::Order;
 use crate::record::ChainRecord;
 use crate::spec::EngineKind;
 use crate::trust::Judged;
@@ -28,6 +29,10 @@ const FOLLOW_EVERY: Duration = Duration::secs(2);
 const ROLL_EVERY: Duration = Duration::secs(10);
 /// Jobs for peers and transfers of one host; more are put off.
 const JOBS_MAX: usize = 64;
+/// Beacons missed after which a keeper of leases counts as silent.
+const KEEPER_BEATS: u64 = 10;
+/// Its role is asked for no more often than this.
+const KEEP_EVERY: Duration = Duration::secs(2);
 /// Pieces that are being read for one peer.
 const PARTS_MAX: usize = 2;
 /// A peer is offered a checkpoint no more often than this.
@@ -46,6 +51,9 @@ impl<SM: StateMachine> ChainHost<SM> {
         let mut wake = None;
         let ids: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in ids {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.clock = now.mono;
+            }
             self.answer_the_late(now, id);
             wake = earlier(wake, self.beacon(now, id));
             wake = earlier(wake, self.fetch(now, id));
@@ -99,12 +107,14 @@ impl<SM: StateMachine> ChainHost<SM> {
         if now.mono < group.beacon_at {
             return Some(group.beacon_at);
         }
-        let every = group.config.raft.heartbeat * 4;
+        let every = group.beat();
         group.beacon_at = now.mono + every;
         let (applied, durable) = (group.applied(), group.durable_epoch());
         let silent = matches!(group.current().map(|e| &e.running), Some(Running::Aside { silent: true }));
         let pulse = group.config.policy.is_some().then(|| group.eye.pulse(now.mono));
-        let here = ChainMessage::Here { applied, silent, pulse };
+        let part = matches!(group.current().map(|e| &e.running), Some(Running::Step(_)));
+        let leader = group.brief(&self.raft).leader.filter(|_| part && !group.judges());
+        let here = ChainMessage::Here { applied, silent, leader, pulse };
         let peers = group.peers(&self.raft);
         for peer in peers {
             self.say(id, peer, Lane::Control, &here);
@@ -117,6 +127,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
         self.let_go(now, id, durable);
         self.roll_for_the_silent(now, id);
+        self.take_the_keep(now, id);
         self.follow(now, id);
         self.adapt(now, id, every);
         Some(now.mono + every)
@@ -169,6 +180,36 @@ impl<SM: StateMachine> ChainHost<SM> {
         let (engine, quorums, first) = (spec.engine, spec.quorums, Some(me));
         let next = Switch { engine, quorums, first, ..Switch::default() };
         self.switch(id, OWN, Some(spec.epoch), next);
+    }
+
+    /// Where every member serves, the first voter behind a keeper of leases that is silent takes its role.
+    fn take_the_keep(&mut self, now: Now, id: GroupId) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let (spec, me) = (group.spec(), group.me());
+        let part = matches!(group.current().map(|e| &e.running), Some(Running::Step(_)));
+        if !spec.engine.serves_everywhere() || !part || now.mono < group.keep_at {
+            return;
+        }
+        let since = group.current().map_or(now.mono, |e| e.opened_at);
+        let quiet = |n: &NodeId| {
+            let seen = group.seen.get(n);
+            let heard = seen.and_then(|s| s.heard_at).map_or(since, |at| at.max(since));
+            seen.is_some_and(|s| s.silent && s.epoch == spec.epoch)
+                || now.mono.since(heard) > group.beat() * KEEPER_BEATS
+        };
+        let Some(keeper) = group.keeper(&spec).filter(|k| *k != me && quiet(k)) else { return };
+        let voters = &spec.members.voters;
+        let behind = voters.iter().filter(|v| **v > keeper).chain(voters.iter().filter(|v| **v < keeper));
+        let next = behind.copied().find(|v| *v == me || !quiet(v));
+        if next != Some(me) {
+            return;
+        }
+        self.probe.reachable("chain.keeper_silent");
+        let turn = group.tail.with(|t| t.kept.turn);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.keep_at = now.mono + KEEP_EVERY;
+        }
+        self.propose(id, OWN, &Order::Keep { turn, keeper: me }.encode());
     }
 
     /// Asks for state if this node can't come to it by itself.
@@ -243,9 +284,12 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let tail = group.tail.epoch();
         match message {
-            ChainMessage::Here { applied, silent, pulse } => {
+            ChainMessage::Here { applied, silent, leader, pulse } => {
                 let before = group.seen.get(&from).copied().unwrap_or_default();
-                group.seen.insert(from, Seen { epoch, applied, silent, heard_at: Some(now.mono), ..before });
+                group.seen.insert(
+                    from,
+                    Seen { epoch, applied, silent, leader, heard_at: Some(now.mono), ..before },
+                );
                 group.settle_doubt();
                 if let Some(pulse) = pulse {
                     let me = group.me();

@@ -22,6 +22,7 @@
 use crate::bugs::bug;
 use crate::journal::Journal;
 use crate::message;
+use crate::order::{Kept, Order};
 use crate::record::{ChainRecord, Tail, term};
 use crate::spec::Spec;
 use bytes::Bytes;
@@ -427,6 +428,42 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         });
     }
 
+    /// Takes a command of the chain's. What is left of it is the state's.
+    fn ordered(&mut self, order: Option<Order>, token: Option<Token>) -> Option<Bytes> {
+        let (kept, spec) = self.seat.tail.with(|t| (t.kept, t.spec.clone()));
+        match order {
+            Some(Order::Guarded { turn, command }) if turn == kept.turn => return Some(command),
+            Some(Order::Keep { turn, keeper })
+                if turn == kept.turn && spec.members.voters.contains(&keeper) =>
+            {
+                let record = self.seat.tail.with(|t| {
+                    t.kept = Kept { turn: turn + 1, keeper: Some(keeper) };
+                    t.encode()
+                });
+                self.seat.probe.reachable("chain.keeper_moved");
+                self.applied += 1;
+                let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
+                self.remember(None);
+                let mut machine = self.seat.machine.lock();
+                machine.note(at, Some(record));
+                let response = machine.blank_response();
+                drop(machine);
+                if let Some(token) = token {
+                    let result = Ok((at, response));
+                    self.out.push(EngineOutput::Proposed { token: plain(token), result });
+                }
+            }
+            // Of a turn that is over, or no order at all: equal on all members.
+            _ => {
+                self.seat.probe.reachable("chain.order_out_of_turn");
+                if let Some(token) = token {
+                    self.refused(token, EngineError::NotLeader { leader: kept.keeper });
+                }
+            }
+        }
+        None
+    }
+
     fn decided(&mut self, payload: Payload, token: Option<Token>) {
         if !self.is_current() && !bug!(self.seat.bugs, void_applied) {
             // Behind the seal: void, and so certainly not done.
@@ -439,6 +476,16 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             self.sealed |= ended;
             return;
         }
+        let payload = match payload {
+            Payload::Command(command) => match Order::parse(&command) {
+                None => Payload::Command(command),
+                Some(order) => match self.ordered(order, token) {
+                    Some(command) => Payload::Command(command),
+                    None => return,
+                },
+            },
+            other => other,
+        };
         match payload {
             Payload::Blank => {}
             Payload::Command(command) if P::LIARS && !self.seat.machine.lock().understands(&command) => {

@@ -32,6 +32,8 @@ const EARLY_BYTES_MAX: usize = 8 << 20;
 
 /// For so long a later state is waited for, by who can't go on from the one it has.
 const AWAITED_FOR: Duration = Duration::secs(10);
+/// Beacons after which what a peer said is not gone by any more.
+const HEARD_BEATS: u64 = 4;
 /// A peer is shunned for so long at first, and twice as long each time.
 const SHUN_FIRST: Duration = Duration::secs(1);
 /// Until it is 64 s of one that lied, and 16 s of one that was silent.
@@ -77,7 +79,7 @@ pub struct Brief {
     pub term: u64,
     /// Where commands and barriers go: the leader; this node, where every member serves.
     pub leader: Option<NodeId>,
-    /// Who keeps time for leases: the leader; the first voter where every member serves.
+    /// Who keeps time for leases: the leader; one of the voters where every member serves, until it is silent.
     pub keeper: Option<NodeId>,
     /// The last entry in its log.
     pub last_index: u64,
@@ -97,6 +99,7 @@ pub(crate) struct Seen {
     pub(crate) epoch: u32,
     pub(crate) applied: u64,
     pub(crate) silent: bool,
+    pub(crate) leader: Option<NodeId>,
     pub(crate) offered_at: Instant,
     /// When it said so last; `None`: it has said nothing, and only what was made of it is here.
     pub(crate) heard_at: Option<Instant>,
@@ -181,6 +184,10 @@ pub struct ChainGroup<SM: StateMachine> {
     /// A switch that waits for the members' keys.
     pub(crate) wish: Option<Wish>,
     pub(crate) beacon_at: Instant,
+    /// The last turn's.
+    pub(crate) clock: Instant,
+    /// Before that this node does not ask for the keeper's role again.
+    pub(crate) keep_at: Instant,
     /// Applied at the last beacon, and for how many it has not moved while a peer was ahead.
     pub(crate) stuck: (u64, u32),
     pub(crate) rolled_at: Option<Instant>,
@@ -249,6 +256,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
             serving: BTreeMap::new(),
             wish: None,
             beacon_at: Instant::ZERO,
+            clock: Instant::ZERO,
+            keep_at: Instant::ZERO,
             stuck: (0, 0),
             rolled_at: None,
             follow_at: Instant::ZERO,
@@ -639,18 +648,44 @@ impl<SM: StateMachine> ChainGroup<SM> {
                 let s = step.standing();
                 let leaderless = engine.serves_everywhere();
                 let me = Some(self.me());
+                // Both only rise, and the clocks of leases start anew with either.
+                let turn = if leaderless { self.tail.with(|t| t.kept.turn) } else { 0 };
                 Brief {
                     role: s.role,
-                    term: term(epoch, s.ballot),
+                    term: term(epoch, s.ballot + turn),
                     leader: if leaderless { me } else { s.leader },
-                    keeper: if leaderless { spec.members.voters.first().copied() } else { s.leader },
+                    keeper: if leaderless { self.keeper(spec) } else { s.leader },
                     last_index: applied_index,
                     committed_index: applied_index,
                     ..nothing
                 }
             }
-            Some((Running::Aside { .. }, _)) | None => nothing,
+            Some((Running::Aside { .. }, spec)) => {
+                let leader = self.pointed_to();
+                let keeper = if engine.serves_everywhere() { self.keeper(spec) } else { leader };
+                Brief { leader, keeper, ..nothing }
+            }
+            None => nothing,
         }
+    }
+
+    /// Who keeps time for leases, where every member serves.
+    pub(crate) fn keeper(&self, spec: &Spec) -> Option<NodeId> {
+        self.tail.with(|t| t.kept.keeper).or_else(|| spec.members.voters.first().copied())
+    }
+    /// How often beacons go out.
+    pub(crate) fn beat(&self) -> Duration {
+        self.config.raft.heartbeat * 4
+    }
+    /// Where those who take part in the epoch send commands: whoever was heard last tells. Where members may lie nobody does.
+    fn pointed_to(&self) -> Option<NodeId> {
+        let epoch = self.tail.epoch();
+        let told = self.seen.values().filter(|s| s.epoch == epoch && s.leader.is_some());
+        let fresh = told.filter_map(|s| {
+            let at = s.heard_at.filter(|at| self.clock.since(*at) <= self.beat() * HEARD_BEATS)?;
+            Some((at, s.leader?))
+        });
+        fresh.max().map(|(_, leader)| leader).filter(|leader| *leader != self.me())
     }
 
     /// How this node sees the group.

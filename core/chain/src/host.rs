@@ -9,6 +9,7 @@ use crate::group::{Brief, ChainConfig, ChainGroup, Early, Epoch, Running};
 use crate::lens::Lens;
 use crate::manifest::{Found, SLOTS, next_slot};
 use crate::message::{self, Body};
+use crate::order::Order;
 use crate::record::term;
 use crate::spec::{EngineKind, Spec};
 use bytes::Bytes;
@@ -241,6 +242,16 @@ impl<SM: StateMachine> ChainHost<SM> {
         };
         let result = |error| EngineOutput::Proposed { token, result: Err(error) };
         self.ask(id, ask, |step| step.propose(token, command.clone()), result)
+    }
+    /// The same for what this node does as keeper of leases: where the role can go on to another member, the command takes effect
+    /// only if it has not, in the order.
+    pub fn propose_as_keeper(&mut self, id: GroupId, token: Token, command: &Bytes) -> bool {
+        let guarded = self.groups.get(&id).and_then(|group| {
+            let (engine, turn) = group.tail.with(|t| (t.spec.engine, t.kept.turn));
+            let order = Order::Guarded { turn, command: command.clone() };
+            engine.serves_everywhere().then(|| order.encode())
+        });
+        self.propose(id, token, guarded.as_ref().unwrap_or(command))
     }
     /// See [`dwcp_consensus::Engine::barrier`].
     pub fn barrier(&mut self, id: GroupId, token: Token) -> bool {
@@ -477,7 +488,9 @@ impl<SM: StateMachine> ChainHost<SM> {
             wake = self.turn(now);
             let opened = self.open_all(now);
             // The chain's own wishes are nobody's question.
-            let own = |o: &EngineOutput<_>| matches!(o, EngineOutput::Done { token: OWN, .. });
+            let own = |o: &EngineOutput<_>| {
+                matches!(o, EngineOutput::Done { token: OWN, .. } | EngineOutput::Proposed { token: OWN, .. })
+            };
             self.out.retain(|(_, o)| !own(o));
             out.append(&mut self.out);
             if !opened {

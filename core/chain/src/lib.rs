@@ -26,6 +26,7 @@
 //! | `group`, `host` | a group's epochs; what a node calls |
 //! | `adapt` | what the network shows, and what the selection makes of it |
 //! | `company`, `fetch` | beacons, checkpoints to and from peers, epochs let go |
+//! | `order` | who keeps time for leases where every member serves |
 //! | `trust` | epochs whose members may lie: keys, proofs of peers' states, operators' seals |
 //! | `message` | what goes over the wire |
 //!
@@ -58,6 +59,7 @@ mod journal;
 mod lens;
 mod manifest;
 mod message;
+mod order;
 mod record;
 mod spec;
 #[cfg(test)]
@@ -69,6 +71,7 @@ pub use bugs::ChainBugs;
 pub use group::{Brief, ChainConfig, ChainGroup, Secret};
 pub use host::{ChainHost, Switch};
 pub use manifest::{Found, end_unknown_slots};
+pub use order::Kept;
 pub use record::{ChainRecord, Past, covers};
 pub use spec::{Distrust, EngineKind, INTERVAL_MAX, Spec, SpecError};
 pub use trust::interval;

@@ -12,7 +12,7 @@
 use crate::adapt::Pulse;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position};
-use dwcp_env::wire;
+use dwcp_env::{NodeId, wire};
 use serde::{Deserialize, Serialize};
 
 const ENGINE: u8 = 0;
@@ -28,6 +28,8 @@ pub(crate) enum ChainMessage {
         applied: u64,
         /// I take no part in this epoch: my disk lost what I promised in it.
         silent: bool,
+        /// Where commands go, as I see it; what I take no part in I say nothing of, nor where nobody is believed alone.
+        leader: Option<NodeId>,
         /// What I see of the network, where somebody wants to know.
         pulse: Option<Pulse>,
     },
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn bodies_come_back_and_junk_is_refused() {
-        let here = ChainMessage::Here { applied: 7, silent: true, pulse: None };
+        let here = ChainMessage::Here { applied: 7, silent: true, leader: Some(NodeId(3)), pulse: None };
         let Envelope { epoch, id, body } = parse(&chain(3, 77, &here)).unwrap();
         assert_eq!((epoch, id), (3, 77));
         assert!(matches!(body, Body::Chain(m) if m == here));

@@ -1,5 +1,6 @@
 //! What the chain keeps with the state: which epoch it is in, where that began, what the engine needs.
 
+use crate::order::Kept;
 use crate::spec::{EngineKind, Spec};
 use bytes::Bytes;
 use dwcp_consensus::{Position, Stage};
@@ -42,6 +43,24 @@ pub struct ChainRecord {
     pub past: Vec<Past>,
     /// The engine's own: Raft's record, or a protocol's mark of what is applied (empty: nothing of this epoch).
     pub inner: Bytes,
+    /// Who keeps time for leases, where every member serves.
+    pub kept: Kept,
+}
+
+/// As builds before 22 November 2026 wrote it.
+#[derive(Deserialize)]
+struct WithoutKeeper {
+    spec: Spec,
+    base: u64,
+    past: Vec<Past>,
+    inner: Bytes,
+}
+
+impl From<WithoutKeeper> for ChainRecord {
+    fn from(old: WithoutKeeper) -> Self {
+        let WithoutKeeper { spec, base, past, inner } = old;
+        Self { spec, base, past, inner, kept: Kept::default() }
+    }
 }
 
 impl ChainRecord {
@@ -65,7 +84,8 @@ impl ChainRecord {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let record: Self = wire::decode(bytes).map_err(|_| "a chain record that does not decode")?;
+        let record = wire::decode(bytes).or_else(|_| wire::decode::<WithoutKeeper>(bytes).map(Self::from));
+        let record: Self = record.map_err(|_| "a chain record that does not decode")?;
         // Raft's first epoch may know no members yet.
         if record.spec.epoch > 0 && record.spec.check().is_err() {
             return Err("a chain record of an epoch that can't be");
@@ -85,7 +105,7 @@ impl ChainRecord {
         past.push(Past { epoch, engine, base: self.base, sealed, seal });
         let extra = past.len().saturating_sub(REMEMBERED);
         past.drain(..extra);
-        Self { spec, base: sealed, past, inner: Bytes::new() }
+        Self { spec, base: sealed, past, inner: Bytes::new(), kept: Kept::default() }
     }
     /// A position of the epoch's engine as one of the chain.
     #[must_use]
@@ -263,8 +283,10 @@ mod tests {
     #[test]
     fn a_record_survives_and_junk_does_not() {
         let record = ChainRecord::genesis(Spec::default()).next(Spec::default(), 9);
-        assert_eq!(ChainRecord::decode(&record.encode()), Ok(Some(record)));
+        assert_eq!(ChainRecord::decode(&record.encode()), Ok(Some(record.clone())));
         assert_eq!(ChainRecord::decode(b""), Ok(None));
+        let ChainRecord { spec, base, past, inner, .. } = &record;
+        assert_eq!(ChainRecord::decode(&wire::encode(&(spec, base, past, inner))), Ok(Some(record)));
         assert!(ChainRecord::decode(&[255; 9]).is_err());
     }
 }

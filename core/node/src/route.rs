@@ -8,7 +8,7 @@ use dwcp_consensus::{EngineError, Token};
 use dwcp_env::bound::FRAME_BODY_MAX;
 use dwcp_env::wire;
 use dwcp_env::{Duration, Event, GroupId, Instant, Lane, NodeId, Now, Reply, RequestId, Send};
-use dwcp_store::api::Command;
+use dwcp_store::api::{Command, Op};
 
 impl Node {
     /// A client's question, at this node's door.
@@ -134,7 +134,11 @@ impl Node {
         match &q.ask {
             Ask::Write { session, op } => {
                 let command = Command { session: *session, time: now.wall, op: op.clone() }.encode();
-                self.host.propose(group, token, &command);
+                if matches!(op, Op::LeaseRevoke { expired: true, .. }) {
+                    self.host.propose_as_keeper(group, token, &command);
+                } else {
+                    self.host.propose(group, token, &command);
+                }
             }
             Ask::ChangeMembers(change) => {
                 self.host.change_members(group, token, change.clone());

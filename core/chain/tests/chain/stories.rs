@@ -16,6 +16,7 @@ fn stories_hold() {
     let Told { acknowledged, unknown, switches, crashes, cuts, .. } = all;
     let least = acknowledged.min(unknown * 5).min(switches * 5).min(crashes * 3).min(cuts * 3);
     assert!(least > 100, "too little happened: {all:?}");
+    assert!(all.pbft > 0 && all.changes > 0, "never without trust, or always with the same members: {all:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! One seeded story of a chain: writes, reads, switches between all engines, crashes, cuts, lost promises; judged from outside.
+//! One seeded story of a chain: writes, reads, switches between all engines (an operator signs those out of PBFT), changes of
+//! members, crashes, cuts, lost promises; judged from outside.
 //!
 //! **Invariants.**
 //! 1. *One order*: what any two nodes have applied is equal as far as both have come (state machine safety through all
@@ -7,17 +8,22 @@
 //! 3. *Not done is not done*: what was answered as certainly not done is nowhere.
 //! 4. *Reads are not stale*: a barrier passes only where all is applied that was acknowledged before it was asked.
 //! 5. *The chain does not fork*: an epoch has one content, on all nodes that come to it.
-//! 6. *It ends well*: once nothing goes wrong any more all nodes come to one state and take writes, within two minutes.
+//! 6. *It ends well*: once nothing goes wrong any more all members come to one state and take writes, within two minutes. (Who
+//!    forgot its promises under PBFT counts as a liar: its operator ends the epoch first.)
+//! 7. *A change of members is done or not*: who was removed is a member of no later epoch.
 
 use crate::harness::world::Answered;
 use crate::harness::{G, World, config, genesis, n};
 use bytes::Bytes;
-use dwcp_chain::{EngineKind, Spec, Switch};
-use dwcp_consensus::{EngineError, Token};
+use dwcp_chain::{Distrust, EngineKind, Spec, Switch};
+use dwcp_consensus::pbft::{keys, seal};
+use dwcp_consensus::{EngineError, Member, MemberChange, Members, Token};
 use dwcp_env::{Duration, NodeId, Purpose, Seed};
 use std::collections::{BTreeMap, BTreeSet};
 
 const DRAW: Purpose = Purpose::named("trial");
+/// Whose signature ends an epoch under PBFT.
+const OPERATOR: [u8; 32] = [99; 32];
 /// Things that happen in one story.
 const STEPS: u64 = 60;
 
@@ -33,11 +39,17 @@ pub(crate) struct Told {
     pub(crate) crashes: u64,
     pub(crate) cuts: u64,
     pub(crate) losses: u64,
+    /// Epochs under PBFT, and changes of members that were made.
+    pub(crate) pbft: u64,
+    pub(crate) changes: u64,
 }
 
 impl Told {
     pub(crate) fn add(&mut self, other: &Self) {
-        let Self { writes, acknowledged, unknown, reads, switches, epochs, crashes, cuts, losses } = other;
+        let Self { writes, acknowledged, unknown, reads, switches, epochs, crashes, cuts, losses, .. } =
+            other;
+        self.pbft += other.pbft;
+        self.changes += other.changes;
         self.writes += writes;
         self.acknowledged += acknowledged;
         self.unknown += unknown;
@@ -58,6 +70,8 @@ struct Trial {
     written: Vec<(Token, Bytes)>,
     reading: Vec<(Token, NodeId, BTreeSet<Bytes>)>,
     switching: Vec<Token>,
+    changing: Vec<(Token, MemberChange)>,
+    removed: BTreeSet<NodeId>,
     /// What some node has applied, in order.
     order: Vec<Bytes>,
     /// How far each node was when it was looked at last.
@@ -82,7 +96,8 @@ pub(crate) struct Ended {
 pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Ended {
     let mut trial = Trial::new(seed, plant);
     let verdict = trial.run();
-    let told = Told { epochs: trial.epochs.len() as u64, ..trial.told };
+    let pbft = trial.epochs.values().filter(|s| s.engine == EngineKind::Pbft).count() as u64;
+    let told = Told { epochs: trial.epochs.len() as u64, pbft, ..trial.told };
     Ended { told, verdict, story: trial.story }
 }
 
@@ -96,6 +111,8 @@ impl Trial {
             written: Vec::new(),
             reading: Vec::new(),
             switching: Vec::new(),
+            changing: Vec::new(),
+            removed: BTreeSet::new(),
             order: Vec::new(),
             come: BTreeMap::new(),
             epochs: BTreeMap::new(),
@@ -104,7 +121,7 @@ impl Trial {
             story: Vec::new(),
             heard: 0,
         };
-        trial.nodes = if trial.draw(4) == 0 { 5 } else { 3 };
+        trial.nodes = [3, 3, 4, 5][trial.draw(4) as usize];
         trial.world.pick_drawn = trial.draw(2) == 0;
         trial.world.lossy = trial.draw(3) * 20_000;
         trial.world.latency = (Duration::millis(1), Duration::millis(2 + trial.draw(3) * 10));
@@ -115,11 +132,19 @@ impl Trial {
         let snapshot = [0, 10, 40][trial.draw(3) as usize];
         let keep = trial.draw(2) * 8;
         let ids: Vec<u64> = (1..=trial.nodes).collect();
-        for id in &ids {
-            let mut c = config(*id, Some(genesis(engine, &ids)));
+        let mut first = genesis(engine, &ids);
+        if engine == EngineKind::Pbft {
+            let public = ids.iter().map(|id| (n(*id), keys::public(&[*id as u8; 32]))).collect();
+            first.distrust = Some(Distrust { operator: keys::public(&OPERATOR), public, interval: 8 });
+        }
+        // And one that may be added.
+        for id in 1..=trial.nodes + 1 {
+            let founder = id <= trial.nodes;
+            let mut c = config(id, founder.then(|| first.clone()));
             (c.raft.snapshot_entries, c.raft.keep_entries) = (snapshot, keep);
+            c.known = if founder { Vec::new() } else { ids.iter().map(|id| n(*id)).collect() };
             plant(&mut c);
-            trial.world.add(n(*id), BTreeMap::from([(G, c)]));
+            trial.world.add(n(id), BTreeMap::from([(G, c)]));
         }
         trial
     }
@@ -137,7 +162,7 @@ impl Trial {
         self.seed.below(below, DRAW, self.drawn, dwcp_env::Instant::ZERO, 0)
     }
     fn node(&mut self) -> NodeId {
-        n(1 + self.draw(self.nodes))
+        n(1 + self.draw(self.nodes + 1))
     }
     fn up(&mut self) -> Option<NodeId> {
         let up = self.world.up();
@@ -145,7 +170,17 @@ impl Trial {
         up.get(nth).copied()
     }
     fn engine(&mut self) -> EngineKind {
-        [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos][self.draw(3) as usize]
+        let kinds = if self.nodes > 3 { 4 } else { 3 };
+        [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos, EngineKind::Pbft][self.draw(kinds) as usize]
+    }
+    /// Who belongs to the group, as whoever has come furthest sees it.
+    fn members(&self) -> Members {
+        let life = |id: &NodeId| self.world.life(*id).map(|l| &l.host);
+        let furthest = self.world.up().into_iter().max_by_key(|id| {
+            let brief = life(id).map(|h| h.brief(G)).unwrap_or_default();
+            (brief.epoch, brief.term, self.world.commands(*id, G).len())
+        });
+        furthest.and_then(|id| life(&id)).map(|h| h.members(G)).unwrap_or_default()
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -153,7 +188,8 @@ impl Trial {
             match self.draw(100) {
                 0..50 => self.write(),
                 50..62 => self.read(),
-                62..74 => self.switch(),
+                62..71 => self.switch(),
+                71..74 => self.change(),
                 74..82 => self.crash(),
                 82..88 => self.restart(),
                 88..94 => self.cut(),
@@ -206,11 +242,46 @@ impl Trial {
         let Some(at) = self.up() else { return };
         let leader = self.world.life(at).and_then(|l| l.host.brief(G).leader);
         let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
-        let switch = Switch { engine: self.engine(), ..Switch::default() };
+        let engine = self.engine();
+        self.switch_to(to, engine);
+    }
+    fn switch_to(&mut self, to: NodeId, engine: EngineKind) {
         let after = Some(self.world.epoch(to));
-        self.say(format_args!("{to} is to switch from epoch {after:?} to {}", switch.engine));
+        let operator = (engine == EngineKind::Pbft).then(|| keys::public(&OPERATOR));
+        let mut switch = Switch { engine, operator, ..Switch::default() };
+        let host = self.world.life(to).map(|l| &l.host);
+        if let Some(current) = host.and_then(|h| h.group(G)).map(dwcp_chain::ChainGroup::spec)
+            && current.engine == EngineKind::Pbft
+        {
+            let next = switch.next(&current, current.members.clone(), None);
+            switch.signed = Some(seal::seal(&OPERATOR, &current.realm(G), &next.encode()));
+        }
+        self.say(format_args!("{to} is to switch from epoch {after:?} to {engine}"));
         let token = self.world.ask(to, |h, t| h.switch(G, t, after, switch));
         self.switching.push(token);
+    }
+    /// The spare node is added, or counts; or somebody goes, for good, while three stay.
+    fn change(&mut self) {
+        let Some(at) = self.up() else { return };
+        let leader = self.world.life(at).and_then(|l| l.host.brief(G).leader);
+        let to = leader.filter(|l| self.world.is_up(*l)).unwrap_or(at);
+        let (members, spare) = (self.members(), n(self.nodes + 1));
+        let gone = n(1 + self.draw(self.nodes + 1));
+        let change = match self.draw(3) {
+            0 if members.voters.len() > 3 && members.nodes.contains_key(&gone) => {
+                MemberChange::Remove(BTreeSet::from([gone]))
+            }
+            _ if self.removed.contains(&spare) => return,
+            1 if members.nodes.contains_key(&spare) => MemberChange::Promote(BTreeSet::from([spare])),
+            _ => MemberChange::AddLearner(spare, Member::default()),
+        };
+        if let MemberChange::Remove(ids) = &change {
+            // It may have been done, whatever is answered: nobody comes twice.
+            self.removed.extend(ids);
+        }
+        self.say(format_args!("{to} is to change the members: {change:?}"));
+        let token = self.world.change(to, change.clone());
+        self.changing.push((token, change));
     }
     fn crash(&mut self) {
         let Some(id) = self.up() else { return };
@@ -303,7 +374,7 @@ impl Trial {
     fn end(&mut self) -> Result<(), String> {
         self.world.cut.clear();
         self.world.lossy = 0;
-        for id in (1..=self.nodes).map(n) {
+        for id in (1..=self.nodes + 1).map(n) {
             if !self.world.is_up(id) {
                 self.world.start(id);
             }
@@ -314,7 +385,7 @@ impl Trial {
         self.say("all is well again");
         loop {
             self.pass(Duration::millis(250))?;
-            let done = last.and_then(|t| self.world.answers.get(&t));
+            let done = last.and_then(|t| self.world.answers.get(&t)).cloned();
             if matches!(done, Some(Answered::Proposed(Ok(_)))) && self.together() {
                 break;
             }
@@ -323,6 +394,7 @@ impl Trial {
             }
             // What an engine was asked that is let go nobody answers: its node gives the question up.
             let given_up = self.world.now >= again_at;
+            self.end_distrust();
             if last.is_none() || given_up || matches!(done, Some(Answered::Proposed(Err(_)))) {
                 let before = self.written.len();
                 self.write();
@@ -332,9 +404,25 @@ impl Trial {
         }
         self.judge()
     }
+    /// An epoch whose members may lie has one that keeps silent, or a learner, which comes as far as the last state that is proved:
+    /// only its operator can help that.
+    fn end_distrust(&mut self) {
+        let silent = |id: &NodeId| self.world.life(*id).is_some_and(|l| l.host.is_suspect(G));
+        let pbft =
+            |id: &NodeId| self.world.life(*id).is_some_and(|l| l.host.brief(G).engine == EngineKind::Pbft);
+        let members = self.members();
+        let stuck = members.nodes.len() > members.voters.len()
+            || members.voters.iter().any(|id| silent(id) && pbft(id));
+        let to = members.voters.iter().copied().find(|id| pbft(id) && !silent(id));
+        let last = self.switching.last().is_none_or(|t| self.world.answers.contains_key(t));
+        if let Some(to) = to.filter(|_| stuck && last) {
+            self.switch_to(to, EngineKind::Paxos);
+        }
+    }
     fn together(&self) -> bool {
+        let members = self.members();
         let all: Vec<_> =
-            (1..=self.nodes).map(n).map(|id| (self.world.epoch(id), self.world.commands(id, G))).collect();
+            members.nodes.keys().map(|id| (self.world.epoch(*id), self.world.commands(*id, G))).collect();
         all.windows(2).all(|w| w[0] == w[1])
     }
     fn picture(&self) -> String {
@@ -342,11 +430,22 @@ impl Trial {
             let brief = self.world.life(id).map(|l| l.host.brief(G));
             format!("{id} holds {} in {brief:?}", self.world.commands(id, G).len())
         };
-        (1..=self.nodes).map(n).map(one).collect::<Vec<_>>().join("; ")
+        (1..=self.nodes + 1).map(n).map(one).collect::<Vec<_>>().join("; ")
     }
 
     fn judge(&mut self) -> Result<(), String> {
-        let held = self.world.commands(n(1), G);
+        let members = self.members();
+        for (token, change) in &self.changing {
+            let done = self.world.answers.get(token) == Some(&Answered::Done(Ok(())));
+            self.told.changes += u64::from(done);
+            if let (true, MemberChange::Remove(ids)) = (done, change)
+                && let Some(still) = ids.iter().find(|id| members.nodes.contains_key(id))
+            {
+                return Err(format!("{still} was removed, and is a member"));
+            }
+        }
+        let one = members.nodes.keys().next().copied().unwrap_or(n(1));
+        let held = self.world.commands(one, G);
         let mut times: BTreeMap<&Bytes, u64> = BTreeMap::new();
         held.iter().for_each(|c| *times.entry(c).or_default() += 1);
         for (token, command) in &self.written {

@@ -237,7 +237,7 @@ fn a_transfer_that_outlasts_four_checkpoints_counts_all_the_same() {
 /// What a chain says first, as the wire has it.
 #[derive(serde::Serialize)]
 enum Said {
-    Here { applied: u64, silent: bool, pulse: Option<u8> },
+    Here { applied: u64, silent: bool, leader: Option<u64>, pulse: Option<u8> },
     Offer { at: Position },
 }
 
@@ -269,7 +269,8 @@ fn who_boasts_or_offers_without_end_is_asked_less_and_less() {
         }));
         let (here, at) = (w.epoch(n(1)), Position { term: u64::MAX, index: u64::MAX >> 1 });
         for _ in 0..240 {
-            let boast = said(here + 5, &Said::Here { applied: 1 << 40, silent: false, pulse: None });
+            let boast =
+                said(here + 5, &Said::Here { applied: 1 << 40, silent: false, leader: None, pulse: None });
             w.inject(n(4), n(1), Lane::Control, boast);
             w.inject(n(4), n(1), Lane::Control, said(here, &Said::Offer { at }));
             w.run(Duration::millis(500));
