@@ -120,12 +120,61 @@ impl Writer {
     }
 }
 
+/// What was at a place before all siblings. That nobody here knows it is not the same as that there was nothing: from what is
+/// not known nothing is concluded, so that a node that forgot and a node that remembers come to one value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Base<T> {
+    /// This.
+    Known(T),
+    /// Nothing: never written, or deleted.
+    Nothing,
+    /// It can't be told from the siblings ([`crate::lineage`]).
+    Unknown,
+}
+
+impl<T> Base<T> {
+    /// Of something that is known to be there or not.
+    #[must_use]
+    pub fn known(value: Option<T>) -> Self {
+        value.map_or(Self::Nothing, Self::Known)
+    }
+    /// What was there; nothing if nothing was, or if it is not known.
+    #[must_use]
+    pub fn value(self) -> Option<T> {
+        if let Self::Known(v) = self { Some(v) } else { None }
+    }
+    /// Whether it is known what was there.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+    /// The same of a reference.
+    #[must_use]
+    pub const fn as_ref(&self) -> Base<&T> {
+        match self {
+            Self::Known(v) => Base::Known(v),
+            Self::Nothing => Base::Nothing,
+            Self::Unknown => Base::Unknown,
+        }
+    }
+    /// The same of something made of it.
+    #[must_use]
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Base<U> {
+        match self {
+            Self::Known(v) => Base::Known(make(v)),
+            Self::Nothing => Base::Nothing,
+            Self::Unknown => Base::Unknown,
+        }
+    }
+}
+
 /// One of several writes that did not see each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sibling {
     /// The write's name.
     pub dot: Dot,
-    /// When it was made, by its maker's clock.
+    /// When it was meant, by its maker's clock. A resolution was meant when whoever prevails wrote
+    /// ([`crate::Answer::author`]), not when it was settled: else it would beat what a person wrote between the two.
     pub hlc: Hlc,
     /// By whom.
     pub writer: Writer,

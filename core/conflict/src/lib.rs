@@ -18,7 +18,7 @@
 //! | C5 version | a writer with another schema | [`merge`](mod@merge), before anything else |
 //!
 //! **Reading order.** [`value`] and [`mod@pointer`] (documents), [`conflict`] (the words), [`detect`] and [`claim`] (what is found),
-//! [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join), [`strategy`], [`policy`] and [`queue`] (how the rest is
+//! [`lineage`] (what was there before), [`schema`] and [`merge`](mod@merge) (what fields are, and so how they join), [`strategy`], [`policy`] and [`queue`] (how the rest is
 //! settled), [`audit`] (what is written down), [`checkpoint`] (the way back).
 //!
 //! **Invariants of absence.** No clock, no randomness, no hash map with a seed of the process, no file, no thread: `no_std`. Time
@@ -34,6 +34,7 @@ pub mod checkpoint;
 pub mod claim;
 pub mod conflict;
 pub mod detect;
+pub mod lineage;
 pub mod merge;
 pub mod pointer;
 pub mod policy;
@@ -46,7 +47,7 @@ pub mod strategy;
 pub mod value;
 
 pub use audit::Audit;
-pub use conflict::{Class, ConflictId, Place, Sibling, Writer};
+pub use conflict::{Base, Class, ConflictId, Place, Sibling, Writer};
 pub use merge::{Clash, Decision, Merged, Side, merge, merge_with};
 pub use pointer::Pointer;
 pub use policy::{Answer, Policy, Question};

@@ -4,10 +4,10 @@
 //! until then and for good after. What comes out is a [`Write`] that saw all sides, for the owner of the place to make.
 //!
 //! **Invariants.** 1. A place has one open ticket: a conflict with one sibling more replaces the one before. 2. The queue holds at most as many as it was
-//! told; one too many is settled by its default at once, and said so. 3. A ticket's deadline comes from its siblings' times, so all nodes
-//! have the same.
+//! told; one too many is settled by its default at once, and said so. 3. A ticket's deadline counts from when it was put, and is written
+//! down with it: a cut that lasts longer takes nobody's time to answer. 4. What is written was made by someone who saw all that lies there.
 
-use crate::conflict::{Class, ConflictId, Place, Sibling, Writer};
+use crate::conflict::{Base, Class, ConflictId, Place, Sibling, Writer};
 use crate::reading::Fault;
 use crate::schema::Schema;
 use crate::value::Value;
@@ -29,17 +29,32 @@ pub struct Write {
 }
 
 impl Write {
-    /// The edit that makes it in a space ([`Place::address`]). A space's edit supersedes all that is seen there; who makes it looks first whether
-    /// the siblings are still those of [`Write::supersedes`], or a write that came meanwhile goes unasked.
-    #[must_use]
-    pub fn edit(&self) -> Edit {
+    /// The edit that makes it in a space ([`Place::address`]), where these lie now. A space's edit supersedes all that is seen there, so
+    /// it is made only if that is what was meant to be superseded.
+    ///
+    /// # Errors
+    /// If something lies there that its maker has not seen.
+    pub fn edit(&self, live: impl IntoIterator<Item = Dot>) -> Result<Edit, Unseen> {
+        if let Some(unseen) = self.unseen(live) {
+            return Err(unseen);
+        }
         let change = match &self.value {
             Some(v) => Change::Write(v.to_bytes()),
             None => Change::Delete,
         };
-        Edit::new(self.place.address(), change)
+        Ok(Edit::new(self.place.address(), change))
+    }
+    /// What lies there that its maker has not seen.
+    #[must_use]
+    pub fn unseen(&self, live: impl IntoIterator<Item = Dot>) -> Option<Unseen> {
+        live.into_iter().find(|d| !self.supersedes.contains(d)).map(Unseen)
     }
 }
+
+/// A write that came meanwhile: nothing was written over it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0} was written there meanwhile, and was not seen: look at the question again")]
+pub struct Unseen(pub Dot);
 
 /// A question to a person.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,7 +66,7 @@ pub struct Ticket {
     /// Of which class.
     pub class: Class,
     /// What was there before.
-    pub base: Option<Value>,
+    pub base: Base<Value>,
     /// What was written, and by whom.
     pub sides: Vec<Sibling>,
     /// What might be right.
@@ -92,6 +107,9 @@ pub enum NoAnswer {
         "no open question {0}: it was answered, its deadline passed, or another write made it another; list the open ones"
     )]
     Unknown(ConflictId),
+    /// What was there before is not known.
+    #[error("what was there before is not known: choose a side, or give a value")]
+    Base,
     /// The side is none of the ticket's.
     #[error("{0} is none of the sides: name one of those that the question shows")]
     Side(Dot),
@@ -166,7 +184,8 @@ impl Queue {
                 let side = ticket.sides.iter().find(|s| s.dot == *dot).ok_or(NoAnswer::Side(*dot))?;
                 side.value.clone()
             }
-            Choice::Base => ticket.base.clone(),
+            Choice::Base if !ticket.base.is_known() => return Err(NoAnswer::Base),
+            Choice::Base => ticket.base.clone().value(),
             Choice::Suggestion => ticket.suggestion.clone(),
             Choice::Default => ticket.default.clone(),
             Choice::Value(None) => None,

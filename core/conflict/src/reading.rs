@@ -1,4 +1,7 @@
 //! Files of settings (schemas, policies) read from a [`Value`]: each complaint says where, what is wrong, and what would be right.
+//!
+//! **Limits.** Texts of 256 bytes ([`TEXT_MAX`]), 64 names a list ([`NAMES_MAX`]); what is counted is counted before it is gone through, and a
+//! complaint quotes no more than a line. So a file costs by its own length, and little.
 
 use crate::pointer::Pointer;
 use crate::value::Value;
@@ -8,6 +11,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
+
+/// Bytes of a name, a path or a word.
+pub(crate) const TEXT_MAX: usize = 256;
+/// Names of one list.
+pub(crate) const NAMES_MAX: usize = 64;
+/// Words that a complaint lists.
+const WORDS_MAX: usize = 16;
 
 /// What is wrong with a schema, a policy or a document, and where. Nothing changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +45,15 @@ impl Fault {
     }
 }
 
+/// A word of a file as complaints quote it.
+pub(crate) fn quoted(word: &str) -> String {
+    let mut cut: String = word.chars().take(TEXT_MAX).collect();
+    if cut.len() < word.len() {
+        cut.push('…');
+    }
+    cut
+}
+
 /// A part of a file, and where it lies.
 #[derive(Clone, Debug)]
 pub(crate) struct Part<'a> {
@@ -44,7 +63,10 @@ pub(crate) struct Part<'a> {
 
 /// `a, b or c`.
 pub(crate) fn any_of<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    let all: Vec<&str> = words.into_iter().collect();
+    let mut all: Vec<&str> = words.into_iter().take(WORDS_MAX + 1).collect();
+    if all.len() > WORDS_MAX {
+        all[WORDS_MAX] = "another that is declared";
+    }
     match &all[..] {
         [] => "nothing".into(),
         [one] => (*one).into(),
@@ -68,7 +90,8 @@ impl<'a> Part<'a> {
         match fields.iter().find(|(name, _)| !known.contains(&&**name)) {
             None => Ok(()),
             Some((name, _)) => {
-                self.fault(format!("unknown key `{name}`"), format!("known here: {}", known.join(", ")))
+                let what = format!("unknown key `{}`", quoted(name));
+                self.fault(what, format!("known here: {}", known.join(", ")))
             }
         }
     }
@@ -84,6 +107,16 @@ impl<'a> Part<'a> {
     pub(crate) fn text(&self) -> Result<&'a Arc<str>, Fault> {
         match self.value {
             Value::Text(t) if t.is_empty() => self.fault("an empty text", "write a name"),
+            Value::Text(_) => self.any_text(),
+            _ => self.expected("a text"),
+        }
+    }
+    /// The same; it may be empty.
+    pub(crate) fn any_text(&self) -> Result<&'a Arc<str>, Fault> {
+        match self.value {
+            Value::Text(t) if t.len() > TEXT_MAX => {
+                self.fault(format!("a text of {} bytes", t.len()), format!("{TEXT_MAX} are allowed"))
+            }
             Value::Text(t) => Ok(t),
             _ => self.expected("a text"),
         }
@@ -101,13 +134,26 @@ impl<'a> Part<'a> {
             _ => self.expected("a whole number"),
         }
     }
-    pub(crate) fn items(&self) -> Result<Vec<Self>, Fault> {
+    /// The items of a list, of so many `what` at most.
+    pub(crate) fn items(&self, most: usize, what: &str) -> Result<Vec<Self>, Fault> {
         let Value::List(items) = self.value else { return self.expected("a list") };
+        self.at_most(items.len(), most, what)?;
         let below = |(i, value): (usize, &'a Value)| Self { at: self.at.join(&i.to_string()), value };
         Ok(items.iter().enumerate().map(below).collect())
     }
-    pub(crate) fn entries(&self) -> Result<Vec<(&'a Arc<str>, Self)>, Fault> {
+    fn at_most(&self, n: usize, most: usize, what: &str) -> Result<(), Fault> {
+        if n <= most {
+            return Ok(());
+        }
+        self.fault(format!("{n} {what}"), format!("{most} are allowed"))
+    }
+    /// The entries of a map, of so many `what` at most; their names are no longer than texts may be.
+    pub(crate) fn entries(&self, most: usize, what: &str) -> Result<Vec<(&'a Arc<str>, Self)>, Fault> {
         let Value::Map(fields) = self.value else { return self.expected("a map") };
+        self.at_most(fields.len(), most, what)?;
+        if let Some((long, _)) = fields.iter().find(|(name, _)| name.len() > TEXT_MAX) {
+            return self.fault(format!("a name of {} bytes", long.len()), format!("{TEXT_MAX} are allowed"));
+        }
         Ok(fields.iter().map(|(name, value)| (name, Self { at: self.at.join(name), value })).collect())
     }
     /// A list of texts, each once, one at least; a single text is a list of one.
@@ -116,7 +162,7 @@ impl<'a> Part<'a> {
             return Ok([self.text()?.clone()].into());
         }
         let mut all: Vec<Arc<str>> = Vec::new();
-        for part in self.items()? {
+        for part in self.items(NAMES_MAX, "names")? {
             let name = part.text()?;
             if all.contains(name) {
                 return part.fault(format!("`{name}` is listed twice"), "keep one");

@@ -321,6 +321,11 @@ impl Value {
         self.encode(&mut out);
         out.into_bytes()
     }
+    /// BLAKE3 of the canonical bytes.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.to_bytes()).as_bytes()
+    }
     /// Reads what [`Value::encode`] wrote.
     ///
     /// # Errors

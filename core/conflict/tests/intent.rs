@@ -58,3 +58,11 @@ fn the_oracle_sees_a_policy_that_does_not_do_what_people_mean() {
         assert_eq!((tally.recovered, tally.silent), (tally.losers, 0), "wrong, and still nothing is lost");
     }
 }
+
+/// What a node does not know taken for nothing, as it was once. (What else was wrong is too rare here: `tests/conflict/lineage.rs`.)
+#[test]
+fn the_oracle_sees_that_what_is_not_known_is_not_nothing() {
+    let tally = run::run_with(1_000, run::POLICY, run::Mutant::Forgetful);
+    let wrong: u64 = tally.classes.values().map(|c| c.wrong).sum();
+    assert!(wrong > 0, "{}", tally.table());
+}

@@ -1,6 +1,7 @@
 //! Five regions with a space each, their links and clocks, and what everyone truly wrote.
 
 use dwcp_conflict::detect::{Arrival, Incoming, Live, arrival};
+use dwcp_conflict::lineage::{Envelope, Line, Written, meet};
 use dwcp_conflict::{Place, Pointer, Schema, Sibling, Value, Writer};
 use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::code::Reader;
@@ -9,7 +10,6 @@ use dwcp_crdt::space::Config;
 use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space};
 use dwcp_env::NodeId;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Regions.
 pub(crate) const REGIONS: usize = 5;
@@ -63,8 +63,27 @@ pub(crate) struct Told {
     pub(crate) at: u64,
     /// What its maker saw there.
     pub(crate) seen: Vec<Dot>,
-    /// Whether it settled a conflict.
-    pub(crate) settles: bool,
+    /// Whether it settled a conflict, and whose decision that was.
+    pub(crate) settles: Option<Decided>,
+}
+
+/// Who settled a conflict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decided {
+    /// The policy: the write means what those meant that it settled, and nothing of its own.
+    Policy,
+    /// A person: it is theirs.
+    Person,
+}
+
+/// A write that is to be made.
+pub(crate) struct Doing {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
+    pub(crate) meant: Meant,
+    pub(crate) line: Line,
+    /// Of a resolution: its name, and when it was meant.
+    pub(crate) resolves: Option<([u8; 16], dwcp_crdt::Hlc)>,
 }
 
 struct Region {
@@ -100,29 +119,6 @@ pub(crate) fn vm(key: &str, at: &str) -> Place {
     Place::new("vm", key, Pointer::parse(at).expect("a pointer"))
 }
 
-/// A register holds the value and who wrote it.
-fn envelope(value: &Value, w: &Writer) -> Vec<u8> {
-    let text = |t: &Arc<str>| Value::Text(t.clone());
-    let name = |n: &str| -> Arc<str> { n.into() };
-    let all = [
-        (name("n"), text(&w.name)),
-        (name("o"), text(&w.role)),
-        (name("r"), text(&w.region)),
-        (name("v"), value.clone()),
-    ];
-    Value::map(all).to_bytes()
-}
-
-fn opened(dot: Dot, hlc: dwcp_crdt::Hlc, bytes: &[u8]) -> Sibling {
-    let all = Value::decode(&mut Reader::new(bytes)).expect("an envelope");
-    let text = |name: &str| match all.get(name) {
-        Some(Value::Text(t)) => t.clone(),
-        _ => panic!("an envelope without {name}"),
-    };
-    let writer = Writer { name: text("n"), role: text("o"), region: text("r") };
-    Sibling { dot, hlc, writer, value: all.get("v").cloned() }
-}
-
 impl Fleet {
     pub(crate) fn new(schema: Schema, draw: &mut Draw) -> Self {
         let roster = Roster::founding((0..REGIONS as u64).map(NodeId));
@@ -152,29 +148,53 @@ impl Fleet {
     pub(crate) const fn side(&self, r: usize) -> usize {
         (self.sides >> r & 1) as usize
     }
-    /// What a region sees at a place.
+    /// What a region has at a place.
+    pub(crate) fn written(&self, r: usize, place: &Place) -> Vec<Written> {
+        let all = self.regions[r].space.siblings(&place.address()).into_iter();
+        all.map(|s| Written {
+            dot: s.dot,
+            at: s.hlc,
+            envelope: Envelope::from_bytes(&s.value).expect("an envelope"),
+        })
+        .collect()
+    }
+    /// What a region sees there.
     pub(crate) fn siblings(&self, r: usize, place: &Place) -> Vec<Sibling> {
-        let all = self.regions[r].space.siblings(&place.address());
-        all.into_iter().map(|s| opened(s.dot, s.hlc, &s.value)).collect()
+        meet(&self.written(r, place)).siblings
+    }
+    /// What a region's clock shows, in milliseconds since 1970.
+    pub(crate) fn clock(&self, r: usize) -> u64 {
+        (BEGIN + self.now).saturating_add_signed(self.regions[r].off)
+    }
+    /// Whether all regions have a write.
+    pub(crate) fn everyone_has(&self, dot: Dot) -> bool {
+        self.regions.iter().all(|r| r.space.version().contains(dot))
     }
     /// Someone writes, several places at once.
     pub(crate) fn write(
         &mut self,
         r: usize,
         by: &Writer,
-        writes: Vec<(Place, Value, Meant)>,
-        settles: bool,
+        writes: Vec<Doing>,
+        settles: Option<Decided>,
     ) -> Vec<Dot> {
         let seen: Vec<Vec<Dot>> =
-            writes.iter().map(|(p, ..)| self.siblings(r, p).iter().map(|s| s.dot).collect()).collect();
+            writes.iter().map(|w| self.written(r, &w.place).iter().map(|s| s.dot).collect()).collect();
+        let envelope = |w: &Doing| Envelope {
+            writer: by.clone(),
+            value: Some(w.value.clone()),
+            resolves: w.resolves,
+            line: w.line.clone(),
+        };
         let edits: Vec<Edit> = writes
             .iter()
-            .map(|(place, value, _)| Edit::new(place.address(), Change::Write(envelope(value, by))))
+            .map(|w| Edit::new(w.place.address(), Change::Write(envelope(w).to_bytes())))
             .collect();
-        let clock = (BEGIN + self.now).saturating_add_signed(self.regions[r].off);
+        let clock = self.clock(r);
         let batch = self.regions[r].space.transact(clock, &edits).expect("allowed").expect("a change");
         let mut dots = Vec::new();
-        for ((op, (place, value, meant)), seen) in batch.ops().zip(writes).zip(seen) {
+        for ((op, w), seen) in batch.ops().zip(writes).zip(seen) {
+            let Doing { place, value, meant, .. } = w;
             let dot = op.expect("own bytes").dot;
             self.recent.entry(place.clone()).or_default().push(dot);
             self.truth.insert(dot, Told { place, value, meant, at: self.now, seen, settles });
@@ -213,7 +233,7 @@ impl Fleet {
             said.push((at, arrival(&seen, &live, &new)));
             seen.raise(op.dot.replica(), op.dot.sequence());
         }
-        let clock = (BEGIN + self.now).saturating_add_signed(self.regions[r].off);
+        let clock = self.clock(r);
         let space = &mut self.regions[r].space;
         space.receive(batch, clock).expect("sound");
         for (at, said) in said {

@@ -2,7 +2,7 @@
 //!
 //! | field | right is |
 //! |---|---|
-//! | one value | what the highest in rank wrote last; of what was written within a second of that, any |
+//! | one value | what the highest in rank wrote last, seen through all resolutions by policy; of what was written within a second of that, any |
 //! | addresses | all that were added, without those that were removed |
 //! | restarts | all of them |
 //! | notes | every word that someone added, once |
@@ -10,7 +10,7 @@
 //! | who has a name | one of those who took it; the others live on under another |
 //! | deleted here, worked on there | a person is asked |
 
-use crate::fleet::{Fleet, Meant, Told};
+use crate::fleet::{Decided, Fleet, Meant, Told};
 use dwcp_conflict::{Class, Outcome, Place, Sibling, Value};
 use dwcp_crdt::Dot;
 use std::collections::BTreeMap;
@@ -44,8 +44,9 @@ pub(crate) fn judge(
     }
     let told = |dot: &Dot| &fleet.truth[dot];
     // What settled earlier conflicts meant nothing of its own.
-    let all: Vec<&Told> = recent.iter().map(told).filter(|t| !t.settles).collect();
-    let own: Vec<&Told> = siblings.iter().map(|s| told(&s.dot)).collect();
+    let all: Vec<&Told> = recent.iter().map(told).filter(|t| t.settles.is_none()).collect();
+    let mut own = Vec::new();
+    siblings.iter().for_each(|s| meant_by(fleet, s.dot, &mut own));
     let got = outcome.shown();
     let right = match &own[0].meant {
         Meant::In(_) | Meant::Out(_) => set(&all, base) == items(got),
@@ -63,6 +64,16 @@ pub(crate) fn judge(
     }
     let wrote: Vec<String> = own.iter().map(|t| format!("{} at {} ({:?})", t.value, t.at, t.meant)).collect();
     Verdict::Wrong(format!("{place}: {got:?} of {}", wrote.join(", ")))
+}
+
+/// What people and programs wrote that a write stands for: itself, or what a policy settled with it.
+fn meant_by<'f>(fleet: &'f Fleet, dot: Dot, out: &mut Vec<&'f Told>) {
+    let told = &fleet.truth[&dot];
+    match told.settles {
+        Some(Decided::Policy) => told.seen.iter().for_each(|d| meant_by(fleet, *d, out)),
+        _ if out.iter().any(|t| std::ptr::eq(*t, told)) => {}
+        _ => out.push(told),
+    }
 }
 
 fn ranked(own: &[&Told], got: Option<&Value>) -> bool {
@@ -132,6 +143,8 @@ pub(crate) struct Tally {
     pub(crate) wrong_told: Vec<String>,
     /// Siblings that said the same: no conflict.
     pub(crate) alike: u64,
+    /// Conflicts of which it could not be told what was there before, and of which it could.
+    pub(crate) bases: [u64; 2],
     pub(crate) writes: u64,
     pub(crate) cuts: u64,
     pub(crate) arrivals: (u64, u64),
@@ -167,6 +180,8 @@ impl Tally {
         self.wrong_told.extend(other.wrong_told);
         self.fleets += other.fleets;
         self.alike += other.alike;
+        self.bases[0] += other.bases[0];
+        self.bases[1] += other.bases[1];
         self.writes += other.writes;
         self.cuts += other.cuts;
         self.arrivals.0 += other.arrivals.0;
@@ -211,6 +226,7 @@ impl Tally {
                 share(c.queued)
             ));
         }
+        line(format!("what was there before: known {}, not known {}", self.bases[1], self.bases[0]));
         line(format!("losers {}, recovered {}; lost silently {}", self.losers, self.recovered, self.silent));
         line(format!("records {}, {} bytes each", self.records, self.record_bytes / self.records.max(1)));
         out

@@ -1,14 +1,15 @@
 //! Twelve hours of a fleet: what people and programs do, links that fail, and what is settled when they are back.
 
-use crate::fleet::{Draw, Fleet, Meant, REGIONS, region, vm};
+use crate::fleet::{Decided, Doing, Draw, Fleet, Meant, REGIONS, region, vm};
 use crate::oracle::{Tally, judge};
 use dwcp_conflict::audit::{Audit, Retention, Settlement};
 use dwcp_conflict::checkpoint::Tree;
+use dwcp_conflict::lineage::{Line, Meeting, Name, meet};
 use dwcp_conflict::policy::class_of;
 use dwcp_conflict::queue::{Choice, Put, Queue};
 use dwcp_conflict::schema::Field;
 use dwcp_conflict::{
-    Answer, Class, Outcome, Place, Pointer, Policy, Question, Schema, Sibling, Value, Writer,
+    Answer, Base, Class, Outcome, Place, Pointer, Policy, Question, Schema, Sibling, Value, Writer,
 };
 use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ fn schema(text: &str) -> Schema {
 }
 
 struct Run {
+    mutant: Mutant,
     fleet: Fleet,
     draw: Draw,
     policy: Policy,
@@ -53,12 +55,28 @@ struct Run {
 /// The policy of the run.
 pub(crate) const POLICY: &str = include_str!("policy.toml");
 
+/// What is done wrong on purpose, for the oracle to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "the tests do it")]
+pub(crate) enum Mutant {
+    /// Nothing.
+    None,
+    /// What is not remembered counts as nothing.
+    Forgetful,
+}
+
 /// One seed, under a policy.
 pub(crate) fn run(seed: u64, policy: &str) -> Tally {
+    run_with(seed, policy, Mutant::None)
+}
+
+/// The same, with something done wrong.
+pub(crate) fn run_with(seed: u64, policy: &str, mutant: Mutant) -> Tally {
     let mut draw = Draw(seed);
     let policy: Value = toml::from_str(policy).expect("TOML");
     let audit = |r| Audit::new(ReplicaIndex(r), Retention::default(), 1 << 26);
     let mut run = Run {
+        mutant,
         fleet: Fleet::new(schema(VM), &mut draw),
         policy: Policy::read(&policy).expect("a policy"),
         schemas: [schema(ADDRESS), schema(NAME)],
@@ -121,11 +139,11 @@ impl Run {
     }
     /// What a region shows at a place: what stands, or what the policy makes of siblings.
     fn view(&self, r: usize, place: &Place) -> Option<Value> {
-        let siblings = self.fleet.siblings(r, place);
-        match &siblings[..] {
+        let meeting = meet(&self.fleet.written(r, place));
+        match &meeting.siblings[..] {
             [] => None,
             [one] => one.value.clone(),
-            _ => self.answer(r, place, &siblings).settled.outcome.shown().cloned(),
+            _ => self.answer(place, &meeting).settled.outcome.shown().cloned(),
         }
     }
     fn field(&self, place: &Place) -> Option<&Field> {
@@ -143,7 +161,26 @@ impl Run {
             _ => class_of(self.field(place), siblings),
         }
     }
-    /// The last value of a place that all siblings which a region sees have in common.
+    /// Someone writes what they mean, over what their region shows them.
+    fn write(&mut self, r: usize, by: &Writer, writes: Vec<(Place, Value, Meant)>) {
+        let doing = writes.into_iter().map(|(place, value, meant)| {
+            let written = self.fleet.written(r, &place);
+            let meeting = meet(&written);
+            let shown = match meeting.siblings.len() {
+                0 | 1 => None,
+                _ => self.answer(&place, &meeting).settled.outcome.shown().cloned(),
+            };
+            let name = self.name(&meeting);
+            let line = Line::over(&written, (name, shown.as_ref()), &|dot| self.fleet.everyone_has(dot));
+            Doing { place, value, meant, line, resolves: None }
+        });
+        let doing = doing.collect();
+        self.fleet.write(r, by, doing, None);
+    }
+    fn name(&self, meeting: &Meeting) -> Name {
+        Name::resolution(meeting.names.iter().copied(), &[self.policy.digest()])
+    }
+    /// The last value of a place that all had whom a region hears: for the oracle.
     fn base(&self, r: usize, place: &Place) -> Option<&Value> {
         if self.fleet.is_cut() {
             self.side_base[self.fleet.side(r)].0.get(place)
@@ -151,11 +188,14 @@ impl Run {
             self.base.get(place)
         }
     }
-    fn answer(&self, r: usize, place: &Place, siblings: &[Sibling]) -> Answer {
+    fn answer(&self, place: &Place, meeting: &Meeting) -> Answer {
+        let siblings = &meeting.siblings[..];
         let class = self.class(place, siblings);
-        let question =
-            Question { place, class, field: self.field(place), base: self.base(r, place), siblings };
-        self.policy.settle(&question)
+        let base = match self.mutant {
+            Mutant::Forgetful => Base::Nothing,
+            _ => meeting.base.as_ref(),
+        };
+        self.policy.settle(&Question { place, class, field: self.field(place), base, siblings })
     }
 
     fn create(&mut self, r: usize) {
@@ -182,7 +222,7 @@ impl Run {
             writes[1].1 = text(&format!("{name}-{key}"));
         }
         self.keys.push(key);
-        self.fleet.write(r, &by, writes, false);
+        self.write(r, &by, writes);
     }
 
     /// Someone in a region does something to a machine that they see.
@@ -216,7 +256,7 @@ impl Run {
                 if self.fleet.hear(home, r) {
                     let next = last + 1;
                     let by = self.who("host", home);
-                    self.fleet.write(home, &by, vec![(at, pair(next, state), Meant::Epoch(next))], false);
+                    self.write(home, &by, vec![(at, pair(next, state), Meant::Epoch(next))]);
                 }
             }
             54..60 => self.migrate(r, &key),
@@ -234,23 +274,18 @@ impl Run {
                     if let Some(Value::Text(t)) = self.view(r, &at) { t.to_string() } else { String::new() };
                 let text = format!("{had}{word}\n");
                 let by = self.who("operator", r);
-                self.fleet.write(r, &by, vec![(at, text.as_str().into(), Meant::Word(word))], false);
+                self.write(r, &by, vec![(at, text.as_str().into(), Meant::Word(word))]);
             }
             88..95 => {
                 let at = vm(&key, "/restarts");
                 let n = if let Some(Value::Int(n)) = self.view(r, &at) { n } else { 0 };
                 let by = self.who("host", r);
-                self.fleet.write(r, &by, vec![(at, Value::Int(n + 1), Meant::More(1))], false);
+                self.write(r, &by, vec![(at, Value::Int(n + 1), Meant::More(1))]);
             }
             95..99 => self.create(r),
             _ => {
                 let by = self.who("operator", r);
-                self.fleet.write(
-                    r,
-                    &by,
-                    vec![(vm(&key, "/lifecycle"), "deleted".into(), Meant::Gone)],
-                    false,
-                );
+                self.write(r, &by, vec![(vm(&key, "/lifecycle"), "deleted".into(), Meant::Gone)]);
             }
         }
     }
@@ -264,7 +299,7 @@ impl Run {
         let by = self.who(role, r);
         let writes = fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone()));
         let writes = writes.collect();
-        self.fleet.write(r, &by, writes, false);
+        self.write(r, &by, writes);
     }
     /// Who works on a machine says with it that it is to stay.
     fn worked_on(&mut self, r: usize, role: &str, key: &str, fields: &[(&str, i64, Meant)]) {
@@ -272,14 +307,14 @@ impl Run {
         let mut writes: Vec<_> =
             fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone())).collect();
         writes.push((vm(key, "/lifecycle"), "present".into(), Meant::Stays));
-        self.fleet.write(r, &by, writes, false);
+        self.write(r, &by, writes);
     }
     fn power(&mut self, r: usize, key: &str) {
         let (role, rank) =
             self.draw.pick(&[("operator", 2), ("operator", 2), ("oncall", 3), ("autoscaler", 1)]);
         let to = self.draw.pick(&["on", "off", "paused"]);
         let by = self.who(role, r);
-        self.fleet.write(r, &by, vec![(vm(key, "/power"), to.into(), Meant::Set { rank })], false);
+        self.write(r, &by, vec![(vm(key, "/power"), to.into(), Meant::Set { rank })]);
     }
     /// The lease service is where the machine's home is: who can't reach it moves nothing.
     fn migrate(&mut self, r: usize, key: &str) {
@@ -290,7 +325,7 @@ impl Run {
         let host = format!("host-{}", self.draw.below(9));
         let by = self.who("operator", r);
         let at = vm(key, "/placement");
-        self.fleet.write(r, &by, vec![(at, pair(self.epoch, &host), Meant::Epoch(self.epoch))], false);
+        self.write(r, &by, vec![(at, pair(self.epoch, &host), Meant::Epoch(self.epoch))]);
     }
     /// Addresses come and go; now and then one is held under a lease that has ended, because somebody does not know yet.
     fn address(&mut self, r: usize, key: &str) {
@@ -301,7 +336,7 @@ impl Run {
             && let Some(first) = had.first()
         {
             let rest = Value::from(had[1..].to_vec());
-            self.fleet.write(r, &by, vec![(at, rest, Meant::Out(first.clone()))], false);
+            self.write(r, &by, vec![(at, rest, Meant::Out(first.clone()))]);
             return;
         }
         self.epoch += 1;
@@ -315,12 +350,12 @@ impl Run {
         if let Some((other, key)) = stale {
             let by = self.who("operator", other);
             let claim = (holder.clone(), pair(self.epoch, &key), Meant::Epoch(self.epoch));
-            self.fleet.write(other, &by, vec![claim], false);
+            self.write(other, &by, vec![claim]);
             self.epoch += 1;
         }
         let claim = (holder, pair(self.epoch, key), Meant::Epoch(self.epoch));
         let add = (at, Value::from(all), Meant::In(address.as_str().into()));
-        self.fleet.write(r, &by, vec![add, claim], false);
+        self.write(r, &by, vec![add, claim]);
     }
 
     /// All have heard all: what stands beside something is settled, and what was asked of people is answered.
@@ -328,9 +363,8 @@ impl Run {
         assert!(self.fleet.agree(), "links are whole, and regions differ");
         let recent = std::mem::take(&mut self.fleet.recent);
         for (place, dots) in &recent {
-            let siblings = self.fleet.siblings(0, place);
-            if siblings.len() > 1 {
-                self.settle(place, dots, &siblings, &[0, 1, 2, 3, 4]);
+            if self.fleet.siblings(0, place).len() > 1 {
+                self.settle(place, dots, &[0, 1, 2, 3, 4]);
             }
         }
         self.people_answer();
@@ -368,9 +402,8 @@ impl Run {
                 .filter(|(_, dots)| !dots.is_empty())
                 .collect();
             for (place, dots) in &recent {
-                let siblings = self.fleet.siblings(members[0], place);
-                if siblings.len() > 1 {
-                    self.settle(place, dots, &siblings, &members);
+                if self.fleet.siblings(members[0], place).len() > 1 {
+                    self.settle(place, dots, &members);
                 }
             }
             self.fleet.exchange();
@@ -383,10 +416,12 @@ impl Run {
             self.side_base[side].1 = self.fleet.now;
         }
     }
-    fn settle(&mut self, place: &Place, dots: &[Dot], siblings: &[Sibling], members: &[usize]) {
-        let answer = self.answer(members[0], place, siblings);
+    fn settle(&mut self, place: &Place, dots: &[Dot], members: &[usize]) {
+        let meeting = meet(&self.fleet.written(members[0], place));
+        let siblings = &meeting.siblings[..];
+        let answer = self.answer(place, &meeting);
         for r in &members[1..] {
-            let theirs = self.answer(*r, place, &self.fleet.siblings(*r, place));
+            let theirs = self.answer(place, &meet(&self.fleet.written(*r, place)));
             assert_eq!(theirs, answer, "{place}: regions settle it differently");
         }
         // People are asked when all sides can be shown to them.
@@ -394,19 +429,22 @@ impl Run {
             return;
         }
         let class = self.class(place, siblings);
-        let base = self.base(members[0], place).cloned();
         let field = self.field(place).cloned();
-        let question = Question { place, class, field: field.as_ref(), base: base.as_ref(), siblings };
-        if let Some(ticket) = answer.ticket(&question) {
+        let base = meeting.base.as_ref();
+        let question = Question { place, class, field: field.as_ref(), base, siblings };
+        let verdict = {
+            let base = self.base(members[0], place);
+            judge(&self.fleet, place, siblings, dots, base, &answer.settled.outcome)
+        };
+        if let Some(ticket) = answer.ticket(&question, self.fleet.now) {
             if self.queue.put(ticket) == Put::Open {
-                let verdict =
-                    judge(&self.fleet, place, siblings, dots, base.as_ref(), &answer.settled.outcome);
                 self.tally.count(class, verdict);
                 let minutes = 5 + self.draw.below(55);
                 self.people.insert(place.clone(), self.fleet.now + minutes * MINUTE);
             }
             return;
         }
+        self.tally.bases[usize::from(base.is_known())] += 1;
         if siblings.windows(2).all(|w| w[0].value == w[1].value)
             && matches!(
                 self.fleet.truth[&siblings[0].dot].meant,
@@ -415,18 +453,10 @@ impl Run {
         {
             self.tally.alike += 1;
         } else {
-            let verdict = judge(&self.fleet, place, siblings, dots, base.as_ref(), &answer.settled.outcome);
             self.tally.count(class, verdict);
         }
         let Outcome::One(Some(value)) = answer.settled.outcome.clone() else { panic!("{place}: one value") };
-        // Whose home it is, or on the other side of a cut the first that is left.
-        let home = self.home(&place.key);
-        let owner = if members.contains(&home) { home } else { members[0] };
-        let meant = siblings.iter().find(|s| s.value.as_ref() == Some(&value)).unwrap_or(&siblings[0]);
-        let meant = self.fleet.truth[&meant.dot].meant.clone();
-        let nobody = Writer::new("resolver", "resolver", region(owner));
-        let by = answer.author(&question).cloned().unwrap_or(nobody);
-        let output = self.fleet.write(owner, &by, vec![(place.clone(), value.clone(), meant)], true)[0];
+        let (owner, output) = self.carry_out(place, &meeting, &question, &answer, &value, members);
         let settlement = Settlement {
             output: Some(output),
             ..Settlement::new(&question, &answer, self.policy.version(), Hlc::at(self.fleet.now))
@@ -435,6 +465,31 @@ impl Run {
         if &*place.kind == "name" {
             self.rename(owner, place, siblings, &value);
         }
+    }
+    /// The write that settles it, by whose home it is, or on the other side of a cut the first that is left.
+    fn carry_out(
+        &mut self,
+        place: &Place,
+        meeting: &Meeting,
+        question: &Question<'_>,
+        answer: &Answer,
+        value: &Value,
+        members: &[usize],
+    ) -> (usize, Dot) {
+        let home = self.home(&place.key);
+        let owner = if members.contains(&home) { home } else { members[0] };
+        let siblings = question.siblings;
+        let stands = siblings.iter().find(|s| s.value.as_ref() == Some(value)).unwrap_or(&siblings[0]);
+        let meant = self.fleet.truth[&stands.dot].meant.clone();
+        let nobody = Writer::new("resolver", "resolver", region(owner));
+        let by = answer.author(question).map_or(nobody, |s| s.writer.clone());
+        let resolves = match self.name(meeting) {
+            Name::Resolution(name) => Some((name, answer.meant(question))),
+            _ => None,
+        };
+        let line = meeting.line_of_resolution();
+        let doing = Doing { place: place.clone(), value: value.clone(), meant, line, resolves };
+        (owner, self.fleet.write(owner, &by, vec![doing], Some(Decided::Policy))[0])
     }
     /// Whoever did not get the name lives on under another.
     fn rename(&mut self, r: usize, place: &Place, siblings: &[Sibling], keeps: &Value) {
@@ -445,7 +500,7 @@ impl Run {
             let by = Writer::new("resolver", "resolver", region(r));
             let name = format!("{}-{key}", place.key);
             let write = (vm(key, "/name"), name.as_str().into(), Meant::Set { rank: 2 });
-            self.fleet.write(r, &by, vec![write], false);
+            self.write(r, &by, vec![write]);
         }
     }
     fn people_answer(&mut self) {
@@ -454,7 +509,9 @@ impl Run {
             self.people.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p.clone()).collect();
         for place in due {
             self.people.remove(&place);
-            let siblings = self.fleet.siblings(0, &place);
+            let written = self.fleet.written(0, &place);
+            let meeting = meet(&written);
+            let siblings = &meeting.siblings[..];
             let Some(ticket) = self.queue.open().find(|t| t.place == place).cloned() else { continue };
             if siblings.len() < 2 {
                 // Somebody who saw both sides wrote meanwhile.
@@ -466,15 +523,14 @@ impl Run {
             let schema = self.fleet.schema.clone();
             let closed = self.queue.answer(&schema, ticket.id, &place, &choice, &ana).expect("open");
             let value = closed.write.value.clone().expect("a register is written");
-            let answer = self.answer(0, &place, &siblings);
-            let base = self.base.get(&place).cloned();
+            let answer = self.answer(&place, &meeting);
             let field = self.field(&place).cloned();
             let question = Question {
                 place: &place,
                 class: ticket.class,
                 field: field.as_ref(),
-                base: base.as_ref(),
-                siblings: &siblings,
+                base: meeting.base.as_ref(),
+                siblings,
             };
             let at = Hlc::at(now);
             let owner = self.home(&place.key);
@@ -484,7 +540,10 @@ impl Run {
             };
             self.audits[owner].record(&settlement).expect("room");
             let meant = if value == "deleted".into() { Meant::Gone } else { Meant::Stays };
-            self.fleet.write(owner, &ana, vec![(place, value, meant)], true);
+            let shown = answer.settled.outcome.shown();
+            let line = Line::over(&written, (self.name(&meeting), shown), &|_| false);
+            let doing = Doing { place, value, meant, line, resolves: None };
+            self.fleet.write(owner, &ana, vec![doing], Some(Decided::Person));
         }
     }
 
@@ -504,11 +563,16 @@ impl Run {
                 self.tally.recovered += u64::from(same);
             }
         }
-        let seen: BTreeSet<Dot> =
-            self.fleet.truth.values().filter(|t| !t.settles).flat_map(|t| t.seen.iter().copied()).collect();
+        let seen: BTreeSet<Dot> = self
+            .fleet
+            .truth
+            .values()
+            .filter(|t| t.settles.is_none())
+            .flat_map(|t| t.seen.iter().copied())
+            .collect();
         for (dot, told) in &self.fleet.truth {
             let live = || self.fleet.siblings(0, &told.place).iter().any(|s| s.dot == *dot);
-            if !told.settles && !seen.contains(dot) && !recorded.contains(dot) && !live() {
+            if told.settles.is_none() && !seen.contains(dot) && !recorded.contains(dot) && !live() {
                 self.tally.silent += 1;
             }
         }

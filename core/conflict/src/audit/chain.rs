@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! check(0) = BLAKE3("dwcp audit 1\0" ‖ replica, 2 bytes)
-//! check(n) = BLAKE3("dwcp audit 1\0" ‖ check(n-1) ‖ n, 8 bytes ‖ BLAKE3(record n))
+//! check(n) = BLAKE3("dwcp audit 1\0" ‖ check(n-1) ‖ n, 8 bytes ‖ class, 1 byte ‖ time, 8 bytes ‖ BLAKE3(record n))
 //! ```
 //!
-//! A record's own hash goes in, not its bytes: so the bytes may go when their time is over, and what comes after still verifies.
+//! A record's own hash goes in, not its bytes: so the bytes may go when their time is over, and what comes after still verifies. Its
+//! class and its time go in beside: they stay, so that a reader who knows the time sees whether it went too early
+//! ([`Chain::verify_kept`]). Times never fall along a chain: a record that was made under a clock set back has the time of the one before.
+//! Of those that are gone altogether the last leaves what its check is made of, and all are gone for as long as the longest is kept.
 //!
-//! Numbers little end first. Whoever has the last check holds a promise about every record there ever was.
+//! Numbers little end first. Whoever has the last check holds a promise about every record there ever was. A promise older than what is left
+//! proves nothing and is refused as such: promise again, more often than records expire.
 
-use super::record::Record;
+use super::Retention;
+use super::record::{RECORD_MAX, Record};
 use crate::conflict::Class;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -20,8 +25,6 @@ use dwcp_crdt::{Hlc, ReplicaIndex};
 
 const DOMAIN: &[u8] = b"dwcp audit 1\0";
 const MAGIC: &[u8] = b"DWCA\x01";
-/// Bytes of one record.
-const RECORD_MAX: usize = 1 << 20;
 
 /// How far a chain has come, and the hash that says so.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,16 +48,27 @@ enum Body {
     Expired([u8; 32]),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Entry {
-    body: Body,
-    check: [u8; 32],
+/// What stays of a record whose bytes are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Note {
     class: Class,
     at: Hlc,
 }
 
-/// Of an expired record nothing is known but its hash.
-const NO_NOTES: (Class, Hlc) = (Class::Value, Hlc(0));
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Entry {
+    body: Body,
+    check: [u8; 32],
+    note: Note,
+}
+
+/// The last record that is gone altogether: what its check is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Gone {
+    before: [u8; 32],
+    note: Note,
+    body: [u8; 32],
+}
 
 /// A chain of records.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +76,7 @@ pub struct Chain {
     owner: ReplicaIndex,
     /// What came before the first entry.
     before: Head,
+    gone: Option<Gone>,
     entries: VecDeque<Entry>,
 }
 
@@ -83,18 +98,49 @@ pub enum Tampered {
         /// How many were promised.
         promised: u64,
     },
+    /// The promise is about a record that is gone.
+    #[error(
+        "the promise is about record {promised}, and nothing up to record {before} is left to compare: give a newer promise, or restore the chain from a replica that has more"
+    )]
+    Older {
+        /// The last record that is gone.
+        before: u64,
+        /// What was promised.
+        promised: u64,
+    },
+    /// A record's bytes are gone before its time is over.
+    #[error(
+        "record {0} is gone before its time is over: restore the chain from another replica, and look at who can write there"
+    )]
+    Early(u64),
+    /// It does not follow what is known of the chain.
+    #[error(
+        "record {found} does not follow: the next is {next}; take them in order, or another replica's whole chain"
+    )]
+    Order {
+        /// Its number.
+        found: u64,
+        /// The number that is due.
+        next: u64,
+    },
+    /// It belongs to another replica.
+    #[error("it is the chain of {found}, not of {wanted}: look at who sent it")]
+    Owner {
+        /// Whose it is.
+        found: ReplicaIndex,
+        /// Whose it was to be.
+        wanted: ReplicaIndex,
+    },
     /// The bytes are no chain.
     #[error("no chain: {0}")]
     Malformed(#[from] Malformed),
 }
 
-fn link(before: &[u8; 32], sequence: u64, body: &[u8; 32]) -> [u8; 32] {
-    let mut bytes = [0; DOMAIN.len() + 72];
-    bytes[..DOMAIN.len()].copy_from_slice(DOMAIN);
-    bytes[DOMAIN.len()..][..32].copy_from_slice(before);
-    bytes[DOMAIN.len() + 32..][..8].copy_from_slice(&sequence.to_le_bytes());
-    bytes[DOMAIN.len() + 40..].copy_from_slice(body);
-    *blake3::hash(&bytes).as_bytes()
+fn link(before: &[u8; 32], sequence: u64, note: Note, body: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(DOMAIN).update(before).update(&sequence.to_le_bytes());
+    hasher.update(&[note.class as u8]).update(&note.at.0.to_le_bytes()).update(body);
+    *hasher.finalize().as_bytes()
 }
 
 impl Body {
@@ -113,7 +159,7 @@ impl Chain {
         let mut hasher = blake3::Hasher::new();
         hasher.update(DOMAIN).update(&owner.0.to_le_bytes());
         let before = Head { sequence: 0, check: *hasher.finalize().as_bytes() };
-        Self { owner, before, entries: VecDeque::new() }
+        Self { owner, before, gone: None, entries: VecDeque::new() }
     }
     /// Whose it is.
     #[must_use]
@@ -126,17 +172,56 @@ impl Chain {
         let sequence = self.before.sequence + self.entries.len() as u64;
         Head { sequence, check: self.entries.back().map_or(self.before.check, |e| e.check) }
     }
-    /// Adds a record.
-    pub fn append(&mut self, record: &Record) -> Head {
-        let mut bytes = Writer::new();
-        bytes.reserve(256);
-        record.encode(&mut bytes);
-        let body = Body::Whole(bytes.into_bytes().into());
+    fn last_at(&self) -> Hlc {
+        let gone = self.gone.map_or(Hlc(0), |g| g.note.at);
+        self.entries.back().map_or(gone, |e| e.note.at)
+    }
+    /// Adds a record in its bytes.
+    pub(super) fn append(&mut self, class: Class, at: Hlc, bytes: Vec<u8>) -> Head {
+        let note = Note { class, at: at.max(self.last_at()) };
+        let body = Body::Whole(bytes.into());
         let before = self.head();
         let sequence = before.sequence + 1;
-        let check = link(&before.check, sequence, &body.hash());
-        self.entries.push_back(Entry { body, check, class: record.class, at: record.at });
+        let check = link(&before.check, sequence, note, &body.hash());
+        self.entries.push_back(Entry { body, check, note });
         Head { sequence, check }
+    }
+    /// The number that the next record will have, and what [`Chain::entry_bytes`] will give of it.
+    pub(super) fn next_bytes(&self, class: Class, at: Hlc, bytes: &[u8]) -> (u64, Vec<u8>) {
+        let note = Note { class, at: at.max(self.last_at()) };
+        let before = self.head();
+        let body = Body::Whole(bytes.into());
+        let check = link(&before.check, before.sequence + 1, note, &body.hash());
+        let mut out = Writer::new();
+        Entry { body, check, note }.encode(&mut out);
+        (before.sequence + 1, out.into_bytes())
+    }
+    /// One record as it lies in the chain's bytes: to be kept, or given to other replicas, one by one.
+    #[must_use]
+    pub fn entry_bytes(&self, sequence: u64) -> Option<Vec<u8>> {
+        let mut out = Writer::new();
+        self.entry(sequence)?.encode(&mut out);
+        Some(out.into_bytes())
+    }
+    /// Takes the next record in from what [`Chain::entry_bytes`] gave; tells it if it is whole.
+    ///
+    /// # Errors
+    /// If it is not the next, or not what was written. Nothing changed.
+    pub fn take(&mut self, sequence: u64, bytes: &[u8]) -> Result<Option<Record>, Tampered> {
+        let next = self.head().sequence + 1;
+        if sequence != next {
+            return Err(Tampered::Order { found: sequence, next });
+        }
+        let mut from = Reader::new(bytes);
+        let (entry, record) = Entry::decode(&mut from, sequence, self.last_at())?;
+        if !from.is_empty() {
+            return Err(from.malformed("bytes behind a record of a chain").into());
+        }
+        if entry.check != link(&self.head().check, sequence, entry.note, &entry.body.hash()) {
+            return Err(Tampered::Record(sequence));
+        }
+        self.entries.push_back(entry);
+        Ok(record)
     }
     fn entry(&self, sequence: u64) -> Option<&Entry> {
         let at = sequence.checked_sub(self.before.sequence + 1)?;
@@ -169,7 +254,7 @@ impl Chain {
     pub fn size(&self) -> (usize, usize) {
         let bytes = |e: &Entry| match &e.body {
             Body::Whole(b) => b.len() + 32,
-            Body::Expired(_) => 64,
+            Body::Expired(_) => 73,
         };
         (self.entries.iter().map(bytes).sum(), self.entries.len())
     }
@@ -177,40 +262,67 @@ impl Chain {
     /// nothing was cut off or replaced.
     ///
     /// # Errors
-    /// The first record that is not.
+    /// The first record that is not; or that the promise is about what is gone.
     pub fn verify(&self, promised: Option<&Head>) -> Result<(), Tampered> {
+        if let Some(gone) = &self.gone
+            && link(&gone.before, self.before.sequence, gone.note, &gone.body) != self.before.check
+        {
+            return Err(Tampered::Record(self.before.sequence));
+        }
         let mut before = self.before;
+        let mut at = self.gone.map_or(Hlc(0), |g| g.note.at);
         let mut met = promised.is_none_or(|p| *p == before);
         for e in &self.entries {
             let sequence = before.sequence + 1;
-            let check = link(&before.check, sequence, &e.body.hash());
+            let check = link(&before.check, sequence, e.note, &e.body.hash());
             let told = match &e.body {
-                Body::Whole(bytes) => Record::decode(bytes).is_ok_and(|r| r.class == e.class && r.at == e.at),
-                Body::Expired(_) => true,
+                Body::Whole(bytes) => {
+                    Record::decode(bytes).is_ok_and(|r| r.class == e.note.class && r.at.max(at) == e.note.at)
+                }
+                Body::Expired(_) => e.note.at >= at,
             };
             if check != e.check || !told {
                 return Err(Tampered::Record(sequence));
             }
+            at = e.note.at;
             before = Head { sequence, check };
             met |= promised == Some(&before);
         }
-        // A promise about what expired long ago can't be looked at any more.
         match promised {
-            Some(p) if !met && p.sequence >= self.before.sequence => {
-                Err(Tampered::Head { found: before.sequence, promised: p.sequence })
+            Some(p) if !met && p.sequence < self.before.sequence => {
+                Err(Tampered::Older { before: self.before.sequence, promised: p.sequence })
             }
+            Some(p) if !met => Err(Tampered::Head { found: before.sequence, promised: p.sequence }),
             _ => Ok(()),
         }
     }
-    /// Lets go of the bytes of records whose time is over; their hashes stay until all before them are gone too.
-    pub(super) fn expire(&mut self, over: impl Fn(Class, Hlc) -> bool) {
+    /// Whether all whose time is not over are whole.
+    ///
+    /// # Errors
+    /// The first record that went too early.
+    pub fn verify_kept(&self, now_millis: u64, retention: &Retention) -> Result<(), Tampered> {
+        if self.gone.is_some_and(|g| !retention.is_forgotten(g.note.at, now_millis)) {
+            return Err(Tampered::Early(self.before.sequence));
+        }
+        let early = |e: &Entry| {
+            matches!(e.body, Body::Expired(_)) && !retention.is_over(e.note.class, e.note.at, now_millis)
+        };
+        match self.entries.iter().position(early) {
+            Some(at) => Err(Tampered::Early(self.before.sequence + 1 + at as u64)),
+            None => Ok(()),
+        }
+    }
+    /// Lets go of the bytes of records whose time is over, and of what is left of them when the longest time is.
+    pub(super) fn expire(&mut self, now_millis: u64, retention: &Retention) {
         for e in &mut self.entries {
-            if matches!(e.body, Body::Whole(_)) && over(e.class, e.at) {
+            if matches!(e.body, Body::Whole(_)) && retention.is_over(e.note.class, e.note.at, now_millis) {
                 e.body = Body::Expired(e.body.hash());
-                (e.class, e.at) = NO_NOTES;
             }
         }
-        while let Some(Entry { body: Body::Expired(_), check, .. }) = self.entries.front() {
+        while let Some(Entry { body: Body::Expired(body), check, note }) = self.entries.front()
+            && retention.is_forgotten(note.at, now_millis)
+        {
+            self.gone = Some(Gone { before: self.before.check, note: *note, body: *body });
             self.before = Head { sequence: self.before.sequence + 1, check: *check };
             self.entries.pop_front();
         }
@@ -222,18 +334,13 @@ impl Chain {
         out.raw(MAGIC);
         out.varint(u64::from(self.owner.0));
         out.varint(self.before.sequence);
-        out.raw(&self.before.check);
-        out.varint(self.entries.len() as u64);
-        for e in &self.entries {
-            match &e.body {
-                Body::Whole(bytes) => out.bytes(bytes),
-                Body::Expired(hash) => {
-                    out.varint(0);
-                    out.raw(hash);
-                }
-            }
-            out.raw(&e.check);
+        if let Some(gone) = &self.gone {
+            out.raw(&gone.before);
+            gone.note.encode(&mut out);
+            out.raw(&gone.body);
         }
+        out.varint(self.entries.len() as u64);
+        self.entries.iter().for_each(|e| e.encode(&mut out));
         out.into_bytes()
     }
     /// Reads what [`Chain::to_bytes`] wrote, and verifies it.
@@ -246,32 +353,69 @@ impl Chain {
             return Err(from.malformed("not the magic of an audit chain, version 1").into());
         }
         let owner = u16::try_from(from.varint()?).map_err(|_| from.malformed("a replica beyond 16 bits"))?;
+        let mut chain = Self::new(ReplicaIndex(owner));
         let sequence = from.varint()?;
-        let before = Head { sequence, check: hash(&mut from)? };
-        let mut chain = Self { owner: ReplicaIndex(owner), before, entries: VecDeque::new() };
-        if sequence == 0 && chain.before != Self::new(chain.owner).before {
-            return Err(Tampered::Record(0));
+        if sequence > 0 {
+            let gone =
+                Gone { before: hash(&mut from)?, note: Note::decode(&mut from)?, body: hash(&mut from)? };
+            chain.before = Head { sequence, check: link(&gone.before, sequence, gone.note, &gone.body) };
+            chain.gone = Some(gone);
         }
         let n = from.count(usize::MAX)?;
         if sequence.checked_add(n as u64).is_none() {
             return Err(from.malformed("more records than numbers").into());
         }
         for at in sequence + 1..=sequence + n as u64 {
-            let bytes = from.bytes(RECORD_MAX)?;
-            let (body, class, time) = if bytes.is_empty() {
-                let body = Body::Expired(hash(&mut from)?);
-                (body, NO_NOTES.0, NO_NOTES.1)
-            } else {
-                let record = Record::decode(bytes).map_err(|_| Tampered::Record(at))?;
-                (Body::Whole(bytes.into()), record.class, record.at)
-            };
-            chain.entries.push_back(Entry { body, check: hash(&mut from)?, class, at: time });
+            let (entry, _) = Entry::decode(&mut from, at, chain.last_at())?;
+            chain.entries.push_back(entry);
         }
         if !from.is_empty() {
             return Err(from.malformed("bytes behind a chain").into());
         }
         chain.verify(promised)?;
         Ok(chain)
+    }
+}
+
+impl Note {
+    fn encode(self, out: &mut Writer) {
+        out.byte(self.class as u8);
+        out.fixed(self.at.0);
+    }
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let class = Class::from_number(from.byte()?).ok_or(from.malformed("an unknown class"))?;
+        Ok(Self { class, at: Hlc(from.fixed()?) })
+    }
+}
+
+impl Entry {
+    fn encode(&self, out: &mut Writer) {
+        match &self.body {
+            Body::Whole(bytes) => out.bytes(bytes),
+            Body::Expired(hash) => {
+                out.varint(0);
+                self.note.encode(out);
+                out.raw(hash);
+            }
+        }
+        out.raw(&self.check);
+    }
+    /// An entry, and its record if it is whole. Its check is not looked at.
+    fn decode(
+        from: &mut Reader<'_>,
+        sequence: u64,
+        last_at: Hlc,
+    ) -> Result<(Self, Option<Record>), Tampered> {
+        let bytes = from.bytes(RECORD_MAX)?;
+        let (body, note, record) = if bytes.is_empty() {
+            let note = Note::decode(from)?;
+            (Body::Expired(hash(from)?), note, None)
+        } else {
+            let record = Record::decode(bytes).map_err(|_| Tampered::Record(sequence))?;
+            let note = Note { class: record.class, at: record.at.max(last_at) };
+            (Body::Whole(bytes.into()), note, Some(record))
+        };
+        Ok((Self { body, check: hash(from)?, note }, record))
     }
 }
 

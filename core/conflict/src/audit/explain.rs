@@ -2,7 +2,7 @@
 
 use super::record::{Held, Input, Record};
 use super::{Audit, DAY};
-use crate::conflict::Class;
+use crate::conflict::{Base, Class};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -57,9 +57,11 @@ pub(super) fn explain(audit: &Audit, kind: &str, key: &str, records: &[Record]) 
         let s = if n == 1 { "" } else { "s" };
         let id = format!("{:.6}", r.id);
         out += &format!("{}: {n} write{s} {} ({}, conflict {id}).\n", r.place, why(r.class), r.class);
-        if let Some(base) = &r.base {
-            out += &format!("  Before: {}.\n", shown(audit, Some(base)));
-        }
+        out += &match &r.base {
+            Base::Known(base) => format!("  Before: {}.\n", shown(audit, Some(base))),
+            Base::Nothing => "  Before: nothing.\n".into(),
+            Base::Unknown => "  Before: not known.\n".into(),
+        };
         for i in &r.inputs {
             let Input { dot, hlc, writer, value, .. } = i;
             let (when, what) = (date(hlc.millis()), shown(audit, value.as_ref()));

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`Record`] | one resolution: conflict, policy, rule, strategy, inputs, output, reason; about 200 bytes |
 //! | [`chain`] | a node's records, each bound to all before it by BLAKE3 |
-//! | [`Audit`] | a chain, the values that are too long for records, indexes, retention |
+//! | [`Audit`] | a node's own chain and those of others, the values that are too long for records, indexes, retention |
 //! | `explain` | what a person is told |
 //! | [`trial`] | a policy tried against what was recorded |
 //!
@@ -15,8 +15,9 @@
 //! refused: then nothing is settled, and the siblings stay. 2. A record leaves its hash behind when its time is over; the chain still
 //! verifies. 3. Time comes in; nothing here reads a clock.
 //!
-//! The chain of each node is a set of records that only grows: replicas exchange them like a G-Set. A chain's head, put into consensus now
-//! and then, proves that nothing was cut off its end. Format: `docs/formats/audit.md`.
+//! The chain of each node is a set of records that only grows: replicas exchange them like a G-Set, record by record
+//! ([`Audit::take_in`]); after a restart a node has its own back in the same way. A chain's head, put into consensus now and then, proves that
+//! nothing was cut off its end. Format: `docs/formats/audit.md`.
 
 pub mod chain;
 mod explain;
@@ -24,7 +25,7 @@ mod record;
 pub mod trial;
 
 pub use chain::{Chain, Head, Tampered};
-pub use record::{Held, INLINE_MAX, Input, Output, Record, Settlement};
+pub use record::{Held, INLINE_MAX, INPUTS_MAX, Input, Output, RECORD_MAX, Record, Settlement};
 
 use crate::conflict::{Class, ConflictId, Place};
 use crate::queue::Write;
@@ -32,7 +33,8 @@ use crate::reference::Name;
 use crate::value::Value;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use dwcp_crdt::{Dot, ReplicaIndex};
+use dwcp_crdt::code::Writer;
+use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
 
 /// A day, in milliseconds.
 pub const DAY: u64 = 86_400_000;
@@ -73,8 +75,23 @@ impl Retention {
             None => Ok(Self { records, losers }),
         }
     }
-    const fn of(&self, class: Class) -> u64 {
+    /// How long records of a class are kept, in milliseconds.
+    #[must_use]
+    pub const fn of(&self, class: Class) -> u64 {
         self.records[class as usize - 1]
+    }
+    /// How long what did not prevail is kept, in milliseconds.
+    #[must_use]
+    pub const fn of_losers(&self) -> u64 {
+        self.losers
+    }
+    fn is_over(&self, class: Class, at: Hlc, now_millis: u64) -> bool {
+        at.millis().saturating_add(self.of(class)) <= now_millis
+    }
+    /// Whether nothing of that time is kept, of whatever class.
+    fn is_forgotten(&self, at: Hlc, now_millis: u64) -> bool {
+        let longest = self.records.iter().copied().max().unwrap_or(u64::MAX);
+        at.millis().saturating_add(longest) <= now_millis
     }
 }
 
@@ -98,6 +115,24 @@ pub struct NoRoom {
     pub left: usize,
     /// What there is.
     pub most: usize,
+}
+
+/// Why a resolution could not be written down. Nothing was recorded: let the siblings stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotRecorded {
+    /// There is no room for what would have to be kept.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// The record would be larger than readers take.
+    #[error(
+        "the record of {inputs} writes has {size} bytes, {INPUTS_MAX} writes and {RECORD_MAX} bytes are allowed: write over some of the siblings by hand, or give writers shorter names"
+    )]
+    Large {
+        /// Of how many writes.
+        inputs: usize,
+        /// Its bytes.
+        size: usize,
+    },
 }
 
 /// Why nothing can be brought back.
@@ -130,17 +165,48 @@ pub struct Loser {
     pub value: Option<Value>,
 }
 
+/// A long value that is kept beside the chains.
+#[derive(Clone, Debug)]
+struct Kept {
+    value: Option<Value>,
+    size: usize,
+    until: u64,
+}
+
+/// A record that can be written down.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    after: Head,
+    /// Its number.
+    pub sequence: u64,
+    /// What [`Chain::entry_bytes`] will give of it.
+    pub entry: Vec<u8>,
+    /// The record.
+    pub record: Record,
+    bytes: Vec<u8>,
+    long: Vec<([u8; 32], Value, usize)>,
+    left: usize,
+}
+
+impl Planned {
+    /// The long values that are to be kept beside it, and their hashes.
+    pub fn long(&self) -> impl Iterator<Item = (&[u8; 32], &Value)> {
+        self.long.iter().map(|(hash, value, _)| (hash, value))
+    }
+}
+
 /// One node's audit.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    chain: Chain,
+    owner: ReplicaIndex,
+    chains: BTreeMap<ReplicaIndex, Chain>,
     retention: Retention,
-    /// Long values by hash: the value, its bytes, and until when it is kept.
-    kept: BTreeMap<[u8; 32], (Value, usize, u64)>,
+    /// Long values by hash; of others' records also those that have not come.
+    kept: BTreeMap<[u8; 32], Kept>,
     left: usize,
     most: usize,
-    by_conflict: BTreeMap<ConflictId, Vec<u64>>,
-    by_object: BTreeMap<Name, Vec<u64>>,
+    by_conflict: BTreeMap<ConflictId, Vec<(ReplicaIndex, u64)>>,
+    by_object: BTreeMap<Name, Vec<(ReplicaIndex, u64)>>,
 }
 
 impl Audit {
@@ -148,7 +214,8 @@ impl Audit {
     #[must_use]
     pub fn new(owner: ReplicaIndex, retention: Retention, most: usize) -> Self {
         Self {
-            chain: Chain::new(owner),
+            owner,
+            chains: [(owner, Chain::new(owner))].into(),
             retention,
             kept: BTreeMap::new(),
             left: most,
@@ -157,31 +224,137 @@ impl Audit {
             by_object: BTreeMap::new(),
         }
     }
-    /// The chain.
+    /// One made of chains that were read, its own and others', and of the long values that were kept beside them.
+    ///
+    /// # Errors
+    /// If a chain is not what was written, or went too early; or one replica has two.
+    pub fn restore(
+        (owner, retention, most): (ReplicaIndex, Retention, usize),
+        chains: impl IntoIterator<Item = Chain>,
+        values: impl IntoIterator<Item = Value>,
+        now_millis: u64,
+    ) -> Result<Self, Tampered> {
+        let mut audit = Self::new(owner, retention, most);
+        for chain in chains {
+            chain.verify(None)?;
+            chain.verify_kept(now_millis, &retention)?;
+            let of = chain.owner();
+            let records: Vec<(u64, Record)> = chain.records().collect();
+            if audit.chains.insert(of, chain).is_some_and(|had| had.head().sequence > 0) {
+                return Err(Tampered::Owner { found: of, wanted: of });
+            }
+            records.iter().for_each(|(sequence, r)| audit.index(of, *sequence, r));
+        }
+        for value in values {
+            audit.keep(value);
+        }
+        Ok(audit)
+    }
+    /// Its own chain.
     #[must_use]
-    pub const fn chain(&self) -> &Chain {
-        &self.chain
+    pub fn chain(&self) -> &Chain {
+        // Made with the audit, and never removed.
+        &self.chains[&self.owner]
+    }
+    /// All chains that it has: its own, and what came of others'.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.chains.values()
+    }
+    /// Takes the next record of a replica's chain in, its own after a restart or another's; tells it if it is whole.
+    ///
+    /// # Errors
+    /// If it does not follow, or is not what was written. Nothing changed.
+    pub fn take_in(
+        &mut self,
+        of: ReplicaIndex,
+        sequence: u64,
+        bytes: &[u8],
+    ) -> Result<Option<Record>, Tampered> {
+        let chain = self.chains.entry(of).or_insert_with(|| Chain::new(of));
+        let record = chain.take(sequence, bytes)?;
+        if let Some(r) = &record {
+            self.index(of, sequence, r);
+        }
+        Ok(record)
+    }
+    /// Takes a long value in, if a record names it and there is room; tells whether it is kept.
+    pub fn keep(&mut self, value: Value) -> bool {
+        let bytes = value.to_bytes();
+        let Some(kept) = self.kept.get_mut(blake3::hash(&bytes).as_bytes()) else { return false };
+        if kept.value.is_none() {
+            let Some(left) = self.left.checked_sub(bytes.len()) else { return false };
+            (self.left, kept.size, kept.value) = (left, bytes.len(), Some(value));
+        }
+        true
+    }
+    /// The long values that are kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Value> {
+        self.kept.values().filter_map(|k| k.value.as_ref())
+    }
+    fn index(&mut self, of: ReplicaIndex, sequence: u64, record: &Record) {
+        let until = record.at.millis().saturating_add(self.retention.losers);
+        let values = record.inputs.iter().filter_map(|i| i.value.as_ref());
+        for held in values.chain(record.base.as_ref().value()).chain(&record.output.value) {
+            if let Held::Hash(hash) = held {
+                let kept = self.kept.entry(*hash).or_insert(Kept { value: None, size: 0, until });
+                kept.until = kept.until.max(until);
+            }
+        }
+        self.by_conflict.entry(record.id).or_default().push((of, sequence));
+        let name = (record.place.kind.clone(), record.place.key.clone());
+        self.by_object.entry(name).or_default().push((of, sequence));
     }
     /// Writes a resolution down, with all values that its inputs had.
     ///
     /// # Errors
-    /// If there is no room for what did not prevail; then it must not be carried out either.
-    pub fn record(&mut self, settlement: &Settlement<'_>) -> Result<Head, NoRoom> {
+    /// If there is no room for what did not prevail, or the record is too large; then it must not be carried out either.
+    pub fn record(&mut self, settlement: &Settlement<'_>) -> Result<Head, NotRecorded> {
+        let planned = self.plan(settlement)?;
+        Ok(self.carry_out(planned))
+    }
+    /// What would be written down: for who keeps chain and values elsewhere too, and has to know whether that can be done before it counts.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub fn plan(&self, settlement: &Settlement<'_>) -> Result<Planned, NotRecorded> {
         let (record, long) = Record::of(settlement);
-        let until = record.at.millis().saturating_add(self.retention.losers);
-        let new = |(hash, _, _): &&([u8; 32], Value, usize)| !self.kept.contains_key(hash);
-        let needed = long.iter().filter(new).map(|l| l.2).sum();
-        self.left =
-            self.left.checked_sub(needed).ok_or(NoRoom { needed, left: self.left, most: self.most })?;
-        for (hash, value, size) in long {
-            let kept = self.kept.entry(hash).or_insert((value, size, until));
-            kept.2 = kept.2.max(until);
+        let mut bytes = Writer::new();
+        bytes.reserve(256);
+        record.encode(&mut bytes);
+        let (inputs, size) = (record.inputs.len(), bytes.len());
+        if inputs > INPUTS_MAX || size > RECORD_MAX {
+            return Err(NotRecorded::Large { inputs, size });
         }
-        let head = self.chain.append(&record);
-        self.by_conflict.entry(record.id).or_default().push(head.sequence);
-        let name = (record.place.kind.clone(), record.place.key.clone());
-        self.by_object.entry(name).or_default().push(head.sequence);
-        Ok(head)
+        let there = |hash| self.kept.get(hash).is_some_and(|k: &Kept| k.value.is_some());
+        let needed = long.iter().filter(|(hash, ..)| !there(hash)).map(|l| l.2).sum();
+        let left =
+            self.left.checked_sub(needed).ok_or(NoRoom { needed, left: self.left, most: self.most })?;
+        let after = self.chain().head();
+        let (sequence, entry) = self.chain().next_bytes(record.class, record.at, bytes.as_slice());
+        Ok(Planned { after, sequence, entry, record, bytes: bytes.into_bytes(), long, left })
+    }
+    /// Writes down what was planned. A plan that was made before another was carried out is made anew from its record.
+    pub fn carry_out(&mut self, planned: Planned) -> Head {
+        let owner = self.owner;
+        let chain = self.chains.entry(owner).or_insert_with(|| Chain::new(owner));
+        debug_assert_eq!(chain.head(), planned.after, "a plan of an older chain");
+        let Planned { record, bytes, long, left, .. } = planned;
+        let head = chain.append(record.class, record.at, bytes);
+        self.left = left;
+        self.index(owner, head.sequence, &record);
+        for (hash, value, size) in long {
+            if let Some(kept) = self.kept.get_mut(&hash) {
+                (kept.value, kept.size) = (Some(value), size);
+            }
+        }
+        head
+    }
+    /// The hashes of long values that records name and that are not kept here.
+    pub fn missing(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.kept.iter().filter(|(_, k)| k.value.is_none()).map(|(hash, _)| hash)
+    }
+    fn read(&self, (of, sequence): (ReplicaIndex, u64)) -> Option<Record> {
+        self.chains.get(&of)?.get(sequence)
     }
     /// The conflicts whose names begin with these hexadecimal digits, as `explain` shows them; sixteen at most.
     #[must_use]
@@ -189,21 +362,38 @@ impl Audit {
         let alike = |id: &&ConflictId| alloc::format!("{id}").starts_with(begins);
         self.by_conflict.keys().filter(alike).take(16).copied().collect()
     }
-    /// The records of a conflict: one for each place where its writes met.
+    /// The records of a conflict, the first first: one for each place where its writes met, and each node that settled it.
     pub fn of_conflict(&self, id: ConflictId) -> impl Iterator<Item = Record> + '_ {
-        self.by_conflict.get(&id).into_iter().flatten().filter_map(|s| self.chain.get(*s))
+        self.in_order(self.by_conflict.get(&id))
     }
     /// The records of an object, the first first.
     pub fn of_object(&self, kind: &str, key: &str) -> impl Iterator<Item = Record> + '_ {
         let name: Name = (kind.into(), key.into());
-        self.by_object.get(&name).into_iter().flatten().filter_map(|s| self.chain.get(*s))
+        self.in_order(self.by_object.get(&name))
+    }
+    fn in_order<'a>(
+        &self,
+        found: Option<&'a Vec<(ReplicaIndex, u64)>>,
+    ) -> impl Iterator<Item = Record> + use<'a> {
+        let mut all: Vec<((ReplicaIndex, u64), Record)> =
+            found.into_iter().flatten().filter_map(|at| Some((*at, self.read(*at)?))).collect();
+        all.sort_by_key(|((of, sequence), r)| (r.at, *of, *sequence));
+        all.into_iter().map(|(_, r)| r)
+    }
+    /// All records that are still whole, the first first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut all: Vec<(ReplicaIndex, u64, Record)> =
+            self.chains().flat_map(|c| c.records().map(|(n, r)| (c.owner(), n, r))).collect();
+        all.sort_by_key(|(of, n, r)| (r.at, *of, *n));
+        all.into_iter().map(|(_, _, r)| r).collect()
     }
     /// A value that a record holds or names.
     #[must_use]
     pub fn value(&self, held: &Held) -> Option<Value> {
         match held {
             Held::Value(v) => Some(v.clone()),
-            Held::Hash(hash) => self.kept.get(hash).map(|(v, ..)| v.clone()),
+            Held::Hash(hash) => self.kept.get(hash)?.value.clone(),
         }
     }
     /// What a person is told of an object's conflicts; at one place, or anywhere in it.
@@ -215,7 +405,7 @@ impl Audit {
     }
     /// All that did not prevail and can still be had back; as an error what can't.
     pub fn losers(&self) -> impl Iterator<Item = Result<Loser, NoUndo>> + '_ {
-        self.chain.records().flat_map(|(_, r)| {
+        self.records().into_iter().flat_map(|r| {
             let losers: Vec<Result<Loser, NoUndo>> = r.losers().map(|i| self.loser(&r, i)).collect();
             losers
         })
@@ -236,7 +426,9 @@ impl Audit {
         if records.is_empty() {
             return Err(NoUndo::Unknown(id));
         }
-        // A person's later decision replaces what stood until then.
+        // A person's later decision replaces what stood until then: of each place the last.
+        let all: Vec<(Place, Option<Dot>)> =
+            records.iter().map(|r| (r.place.clone(), r.output.dot)).collect();
         records.sort_by(|a, b| a.place.cmp(&b.place));
         records.reverse();
         records.dedup_by(|later, kept| later.place == kept.place);
@@ -247,8 +439,11 @@ impl Audit {
                 None => r.losers().next(),
             };
             let Some(input) = chosen else { continue };
-            let mut supersedes: Vec<Dot> = r.inputs.iter().map(|i| i.dot).chain(r.output.dot).collect();
+            // Each node that settled it may have written.
+            let outputs = all.iter().filter(|(place, _)| *place == r.place).filter_map(|(_, dot)| *dot);
+            let mut supersedes: Vec<Dot> = r.inputs.iter().map(|i| i.dot).chain(outputs).collect();
             supersedes.sort_unstable();
+            supersedes.dedup();
             out.push(Write { place: r.place.clone(), value: self.loser(r, input)?.value, supersedes });
         }
         match (out.is_empty(), which) {
@@ -260,15 +455,15 @@ impl Audit {
     /// Lets go of what its retention allows, by this time.
     pub fn expire(&mut self, now_millis: u64) {
         let retention = self.retention;
-        self.chain.expire(|class, at| at.millis().saturating_add(retention.of(class)) <= now_millis);
+        self.chains.values_mut().for_each(|chain| chain.expire(now_millis, &retention));
         let mut freed = 0;
-        self.kept.retain(|_, (_, size, until)| {
-            let stays = *until > now_millis;
-            freed += if stays { 0 } else { *size };
+        self.kept.retain(|_, kept| {
+            let stays = kept.until > now_millis;
+            freed += if stays { 0 } else { kept.size };
             stays
         });
         self.left += freed;
-        let there = |s: &u64| self.chain.has(*s);
+        let there = |(of, s): &(ReplicaIndex, u64)| self.chains.get(of).is_some_and(|c| c.has(*s));
         for index in self.by_conflict.values_mut().chain(self.by_object.values_mut()) {
             index.retain(there);
         }

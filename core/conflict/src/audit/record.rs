@@ -1,6 +1,6 @@
 //! One resolution, and its bytes.
 
-use crate::conflict::{Class, ConflictId, Place, Sibling, Writer as Person};
+use crate::conflict::{Base, Class, ConflictId, Place, Sibling, Writer as Person};
 use crate::pointer::Pointer;
 use crate::policy::{Answer, Question, Resolved};
 use crate::queue::Closed;
@@ -14,8 +14,10 @@ use dwcp_crdt::{Dot, Hlc};
 pub const INLINE_MAX: usize = 64;
 /// The version of the layout.
 const VERSION: u8 = 1;
-/// Inputs of one record.
-const INPUTS_MAX: usize = 4096;
+/// Inputs of one record. What is written is held to it as well as what is read.
+pub const INPUTS_MAX: usize = 256;
+/// Bytes of one record.
+pub const RECORD_MAX: usize = 1 << 20;
 
 /// A value, or what it hashes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,8 +71,8 @@ pub struct Record {
     pub rule: u16,
     /// The strategy that was asked.
     pub strategy: Named,
-    /// What was there before, where that is known.
-    pub base: Option<Held>,
+    /// What was there before.
+    pub base: Base<Held>,
     /// The writes that took part, the latest first.
     pub inputs: Vec<Input>,
     /// What stands.
@@ -93,11 +95,15 @@ pub struct Settlement<'a> {
     /// Of which class.
     pub class: Class,
     /// What was there before.
-    pub base: Option<&'a Value>,
+    pub base: Base<&'a Value>,
     /// What was written.
     pub siblings: &'a [Sibling],
     /// What the policy said.
     pub answer: &'a Answer,
+    /// What a document holds there now, where a merge settled it.
+    pub stands: Option<Option<&'a Value>>,
+    /// When a person was asked, in milliseconds since 1970, if one is.
+    pub asked_at: u64,
     /// The write that persists it, if it was made.
     pub output: Option<Dot>,
     /// A person's decision, where one was made.
@@ -109,7 +115,20 @@ impl<'a> Settlement<'a> {
     #[must_use]
     pub const fn new(question: &Question<'a>, answer: &'a Answer, policy: u32, at: Hlc) -> Self {
         let Question { place, class, base, siblings, .. } = *question;
-        Self { at, policy, place, class, base, siblings, answer, output: None, decision: None }
+        let (stands, asked_at) = (None, at.millis());
+        Self {
+            at,
+            policy,
+            place,
+            class,
+            base,
+            siblings,
+            answer,
+            stands,
+            asked_at,
+            output: None,
+            decision: None,
+        }
     }
     /// Of a clash that a merge settled.
     #[must_use]
@@ -122,6 +141,8 @@ impl<'a> Settlement<'a> {
             base: r.base.as_ref(),
             siblings: r.siblings.as_slice(),
             answer: &r.answer,
+            stands: Some(r.stands.as_ref()),
+            asked_at: at.millis(),
             output: None,
             decision: None,
         }
@@ -149,20 +170,23 @@ impl Record {
         let mut held = |v: Option<&Value>| v.map(|v| hold(v, &mut bytes, &mut long));
         let settled = &s.answer.settled;
         let decided = s.decision.map(|d| d.write.value.as_ref());
-        let value = decided.unwrap_or(settled.outcome.shown());
+        // In a document one value stands, whatever was to be kept: the others are not there.
+        let stands =
+            decided.or(s.stands.filter(|_| !matches!(settled.reason.why, Why::Joined | Why::Replayed)));
+        let value = decided.or(s.stands).unwrap_or(settled.outcome.shown());
         let input = |sibling: &&Sibling| Input {
             dot: sibling.dot,
             hlc: sibling.hlc,
             writer: sibling.writer.clone(),
             value: held(sibling.value.as_ref()),
-            prevails: match decided {
+            prevails: match stands {
                 Some(value) => sibling.value.as_ref() == value,
                 None => settled.prevails.contains(&sibling.dot),
             },
         };
         let inputs: Vec<Input> = Ordered::new(s.siblings).all().iter().map(input).collect();
         let asked_until = match &settled.outcome {
-            Outcome::Asked { deadline, .. } if s.decision.is_none() => Some(*deadline),
+            Outcome::Asked { within, .. } if s.decision.is_none() => Some(s.asked_at.saturating_add(*within)),
             _ => None,
         };
         let record = Self {
@@ -173,7 +197,11 @@ impl Record {
             policy: s.policy,
             rule: s.answer.rule,
             strategy: s.answer.strategy,
-            base: held(s.base),
+            base: match s.base {
+                Base::Known(v) => held(Some(v)).map_or(Base::Unknown, Base::Known),
+                Base::Nothing => Base::Nothing,
+                Base::Unknown => Base::Unknown,
+            },
             output: Output { dot: s.output, value: held(value), asked_until },
             inputs,
             reason: settled.reason,
@@ -197,7 +225,10 @@ impl Record {
         out.bytes(self.place.kind.as_bytes());
         out.bytes(self.place.key.as_bytes());
         out.bytes(self.place.pointer.as_str().as_bytes());
-        write_held(self.base.as_ref(), out);
+        match &self.base {
+            Base::Unknown => out.byte(3),
+            base => write_held(base.as_ref().value(), out),
+        }
         out.varint(self.inputs.len() as u64);
         for i in &self.inputs {
             out.dot(i.dot);
@@ -243,7 +274,10 @@ impl Record {
         let rule = small(from)?;
         let (kind, key, pointer) = (text(from)?, text(from)?, text(from)?);
         let pointer = Pointer::parse(&pointer).map_err(|_| from.malformed("no JSON pointer"))?;
-        let base = read_held(from)?;
+        let base = match read_held_or(from, 3)? {
+            Some(held) => Base::known(held),
+            None => Base::Unknown,
+        };
         let mut inputs = Vec::new();
         for _ in 0..from.count(INPUTS_MAX)? {
             let (dot, hlc) = (from.dot()?, Hlc(from.fixed()?));
@@ -289,13 +323,20 @@ fn write_held(held: Option<&Held>, out: &mut Writer) {
 }
 
 fn read_held(from: &mut Reader<'_>) -> Result<Option<Held>, Malformed> {
+    // No byte is 0 and a value at once.
+    read_held_or(from, 0).map(Option::flatten)
+}
+
+/// The same, or nothing at all where this byte stands.
+fn read_held_or(from: &mut Reader<'_>, other: u8) -> Result<Option<Option<Held>>, Malformed> {
     Ok(match from.byte()? {
-        0 => None,
-        1 => Some(Held::Value(Value::decode(from)?)),
+        n if n == other => None,
+        0 => Some(None),
+        1 => Some(Some(Held::Value(Value::decode(from)?))),
         2 => {
             let mut hash = [0; 32];
             hash.copy_from_slice(from.raw(32)?);
-            Some(Held::Hash(hash))
+            Some(Some(Held::Hash(hash)))
         }
         _ => return Err(from.malformed("neither a value nor a hash")),
     })
@@ -326,6 +367,7 @@ const fn number(why: Why) -> (u8, [Option<u16>; 2]) {
         Why::Asked => (7, [None, None]),
         Why::Ranked(at) => (8, [Some(at), None]),
         Why::Voted { votes, of } => (9, [Some(votes), Some(of)]),
+        Why::Greatest => (10, [None, None]),
     }
 }
 
@@ -340,6 +382,7 @@ fn read_why(from: &mut Reader<'_>) -> Result<Why, Malformed> {
         7 => Why::Asked,
         8 => Why::Ranked(small(from)?),
         9 => Why::Voted { votes: small(from)?, of: small(from)? },
+        10 => Why::Greatest,
         _ => return Err(from.malformed("an unknown reason")),
     })
 }

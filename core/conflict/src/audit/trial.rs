@@ -11,11 +11,14 @@ use crate::schema::Field;
 use crate::strategy::{Named, Outcome};
 use crate::value::Value;
 use alloc::vec::Vec;
+use dwcp_crdt::ReplicaIndex;
 
 /// A conflict that would have come out otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Otherwise {
-    /// The record's number.
+    /// Whose record.
+    pub of: ReplicaIndex,
+    /// Its number.
     pub sequence: u64,
     /// The conflict's name.
     pub id: ConflictId,
@@ -41,7 +44,7 @@ pub struct Trial {
     /// Those that would not.
     pub otherwise: Vec<Otherwise>,
     /// Records that can't be tried: values are no longer kept, and would have to be joined.
-    pub unknown: Vec<u64>,
+    pub unknown: Vec<(ReplicaIndex, u64)>,
     /// How often each rule of the policy would have been asked.
     pub by_rule: Vec<usize>,
 }
@@ -49,7 +52,8 @@ pub struct Trial {
 /// Tries a policy on all that is recorded; `field` tells what the schema says of a place. Decisions of people are passed over: they'd decide again.
 pub fn dry_run<'f>(audit: &Audit, policy: &Policy, field: impl Fn(&Place) -> Option<&'f Field>) -> Trial {
     let mut out = Trial { by_rule: alloc::vec![0; policy.rules().len()], ..Trial::default() };
-    for (sequence, r) in audit.chain().records().filter(|(_, r)| r.by.is_none()) {
+    let all = audit.chains().flat_map(|c| c.records().map(|(n, r)| (c.owner(), n, r)));
+    for (of, sequence, r) in all.filter(|(.., r)| r.by.is_none()) {
         let mut gone = false;
         let mut value = |held: &Held| {
             audit.value(held).unwrap_or_else(|| {
@@ -75,7 +79,7 @@ pub fn dry_run<'f>(audit: &Audit, policy: &Policy, field: impl Fn(&Place) -> Opt
         let answer = policy.settle(&question);
         out.by_rule[usize::from(answer.rule)] += 1;
         if gone && matches!(answer.strategy, Named::Semantic | Named::Transform) {
-            out.unknown.push(sequence);
+            out.unknown.push((of, sequence));
             continue;
         }
         let would = answer.settled.outcome.shown().cloned();
@@ -86,7 +90,7 @@ pub fn dry_run<'f>(audit: &Audit, policy: &Policy, field: impl Fn(&Place) -> Opt
         }
         let Record { id, place, rule, strategy, .. } = r;
         let (by, would_by) = ((rule, strategy), (answer.rule, answer.strategy));
-        out.otherwise.push(Otherwise { sequence, id, place, was, by, would, would_by, asked });
+        out.otherwise.push(Otherwise { of, sequence, id, place, was, by, would, would_by, asked });
     }
     out
 }

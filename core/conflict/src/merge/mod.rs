@@ -25,7 +25,7 @@
 pub(crate) mod difference;
 pub(crate) mod sequence;
 
-use crate::conflict::Class;
+use crate::conflict::{Base, Class};
 use crate::pointer::Pointer;
 use crate::reading::Fault;
 use crate::schema::{Document, Field, FieldKind, Schema, by_key};
@@ -188,10 +188,27 @@ pub fn merge_with<'a>(
     Ok(Merged { document: value.map(|v| schema.document(v)), clashes: m.clashes })
 }
 
-/// What siblings wrote in one field into one; nothing if that needs a choice, or they are more than a merge takes.
-pub(crate) fn values(field: &Field, base: Option<&Value>, sides: &[Option<&Value>]) -> Option<Option<Value>> {
+/// What siblings wrote in one field into one; nothing if that needs a choice, a base that is not known, or they are more than a
+/// merge takes. What is made number by number or element by element takes any number of them.
+pub(crate) fn values(field: &Field, base: Base<&Value>, sides: &[Option<&Value>]) -> Option<Option<Value>> {
+    let needs_base = !matches!(field.kind, FieldKind::Max(_) | FieldKind::Min(_));
+    let there: Option<Vec<&Value>> = sides.iter().copied().collect();
+    if !base.is_known() && needs_base {
+        // All wrote the same: it stands, whatever was there, unless equal changes are several.
+        let alike = sides.windows(2).all(|w| w[0] == w[1]);
+        let one = sides.first().copied().flatten();
+        return (alike && !(field.counts && one.is_some())).then(|| one.cloned());
+    }
+    let base = base.value();
     if sides.len() > SIDES_MAX {
-        return None;
+        let there = there?;
+        return match &field.kind {
+            FieldKind::Max(_) => Some(there.into_iter().max().cloned()),
+            FieldKind::Min(_) => Some(there.into_iter().min().cloned()),
+            FieldKind::Counter { min, max } => sum(*min, *max, base, &there).map(|n| Some(Value::Int(n))),
+            FieldKind::Set(_) => Some(Some(set(base, &there))),
+            _ => None,
+        };
     }
     // Each is a write that somebody made: to write what was there before is not to leave it alone.
     let mut row = Row::default();
@@ -338,27 +355,29 @@ impl Merger<'_, '_, '_> {
             }
             FieldKind::Max(_) => Ok(row.values().iter().copied().max().flatten().cloned()),
             FieldKind::Min(_) => Ok(row.values().iter().copied().min().flatten().cloned()),
-            FieldKind::Counter { min, max } => {
-                let n = |v: Option<&Value>| if let Some(Value::Int(n)) = v { i128::from(*n) } else { 0 };
-                let sum = row.values().iter().fold(n(base), |sum, v| sum + n(*v) - n(base));
-                match i64::try_from(sum) {
-                    Ok(sum) if (min..=max).contains(&&sum) => Ok(Some(Value::Int(sum))),
-                    _ => {
-                        let stands = base.or(row.values().iter().copied().max().flatten()).cloned();
-                        self.clash(field, Class::Invariant, What::Range, base, row, stands)
-                    }
+            FieldKind::Counter { min, max } => match sum(*min, *max, base, &row.there()) {
+                Some(sum) => Ok(Some(Value::Int(sum))),
+                None => {
+                    let stands = base.or(row.values().iter().copied().max().flatten()).cloned();
+                    self.clash(field, Class::Invariant, What::Range, base, row, stands)
                 }
-            }
-            FieldKind::Set(_) => Ok(Some(set(base, row))),
+            },
+            FieldKind::Set(_) => Ok(Some(set(base, &row.there()))),
             FieldKind::Text => {
                 let text = |v: &Value| if let Value::Text(t) = v { t.clone() } else { "".into() };
                 let sides: Vec<Arc<str>> = row.there().into_iter().map(text).collect();
-                let base = base.map_or_else(|| "".into(), text);
-                Ok(Some(Value::Text(sequence::text(&base, sides.iter().map(|s| &**s)).into())))
+                let was = base.map_or_else(|| "".into(), text);
+                match sequence::text(&was, sides.iter().map(|s| &**s)) {
+                    Some(text) => Ok(Some(Value::Text(text.into()))),
+                    None => self.too_long(field, base, row),
+                }
             }
             FieldKind::List(_) => {
                 let sides = row.there().into_iter().map(Value::items);
-                Ok(Some(Value::from(sequence::list(base.map_or(&[], Value::items), sides))))
+                match sequence::list(base.map_or(&[], Value::items), sides) {
+                    Some(list) => Ok(Some(Value::from(list))),
+                    None => self.too_long(field, base, row),
+                }
             }
             FieldKind::Record(fields) => self.record(fields, base, row).map(Some),
             FieldKind::Map(of) => self.map(of, base, row).map(Some),
@@ -434,6 +453,11 @@ impl Merger<'_, '_, '_> {
         }
         Ok(Value::from(out))
     }
+    /// More than a sequence holds: told as two changes of one thing, of which one stands.
+    fn too_long<'d>(&mut self, field: &Field, base: Option<&'d Value>, row: &Row<'d>) -> Found {
+        let stands = base.or(row.values().iter().copied().max().flatten()).cloned();
+        self.clash(field, self.class(field, row), What::Both, base, row, stands)
+    }
     /// C2 if the field's owner is among the writers and not alone.
     fn class(&self, field: &Field, row: &Row<'_>) -> Class {
         let Some(owner) = &field.owner else { return Class::Value };
@@ -477,11 +501,17 @@ fn step<'d>(entries: &'d [Entry], at: &mut usize, name: &Arc<str>) -> Option<&'d
     None
 }
 
+/// The changes together; nothing beyond the range.
+fn sum(min: i64, max: i64, base: Option<&Value>, sides: &[&Value]) -> Option<i64> {
+    let n = |v: Option<&Value>| if let Some(Value::Int(n)) = v { i128::from(*n) } else { 0 };
+    let sum = sides.iter().fold(n(base), |sum, v| sum + n(Some(*v)) - n(base));
+    i64::try_from(sum).ok().filter(|sum| (min..=max).contains(sum))
+}
+
 /// In, if all have it; or if the base had it not and one has.
-fn set(base: Option<&Value>, row: &Row<'_>) -> Value {
-    let sides: Vec<&[Value]> = row.there().into_iter().map(Value::items).collect();
+fn set(base: Option<&Value>, sides: &[&Value]) -> Value {
     let base = base.map_or(&[][..], Value::items);
-    let mut all: Vec<&Value> = sides.iter().flat_map(|s| s.iter()).collect();
+    let mut all: Vec<&Value> = sides.iter().flat_map(|s| s.items()).collect();
     all.sort();
     let kept = all
         .chunk_by(|a, b| a == b)

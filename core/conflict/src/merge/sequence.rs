@@ -14,16 +14,16 @@ use crate::value::Value;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use dwcp_crdt::rga::{Content, Item, List, Op, Rga, Text};
+use dwcp_crdt::rga::{Content, Item, List, Op, Rga, SPANS_MAX, Text};
 use dwcp_crdt::{Dot, ReplicaIndex};
 
-/// Texts over a base.
-pub(crate) fn text<'s>(base: &str, sides: impl Iterator<Item = &'s str>) -> String {
+/// Texts over a base; nothing if they are longer than a sequence may be.
+pub(crate) fn text<'s>(base: &str, sides: impl Iterator<Item = &'s str>) -> Option<String> {
     let sides: BTreeSet<&str> = sides.collect();
     let sides: Vec<Edits<String>> = sides.into_iter().map(|side| word_edits(base, side)).collect();
     let mut all = Text::new();
-    type_base(&mut all, base);
-    together(all, sides).content()
+    type_base(&mut all, base)?;
+    Some(together(all, sides)?.content())
 }
 
 /// Words, and between them single characters.
@@ -68,15 +68,15 @@ fn word_edits(base: &str, side: &str) -> Edits<String> {
     out
 }
 
-/// Lists over a base.
-pub(crate) fn list<'s>(base: &'s [Value], sides: impl Iterator<Item = &'s [Value]>) -> Vec<Value> {
+/// Lists over a base; nothing if they are longer than a sequence may be.
+pub(crate) fn list<'s>(base: &'s [Value], sides: impl Iterator<Item = &'s [Value]>) -> Option<Vec<Value>> {
     let mut numbers = Numbers::default();
     let old: Vec<u32> = base.iter().map(|v| numbers.of(v)).collect();
     let sides: BTreeSet<&[Value]> = sides.collect();
     let sides: Vec<Edits<Vec<Item>>> = sides.into_iter().map(|side| numbers.edits(&old, side)).collect();
     let mut all = List::new();
-    type_base(&mut all, &items(&old));
-    together(all, sides).content().iter().map(|item| numbers.value(item)).collect()
+    type_base(&mut all, &items(&old))?;
+    Some(together(all, sides)?.content().iter().map(|item| numbers.value(item)).collect())
 }
 
 /// Texts over a base, in the order given: the edits of each, replayed one after the other. Nothing if they are too many for a log.
@@ -156,18 +156,18 @@ impl<C: Content> Made<C> {
 /// Edits at positions of the base, ascending: from where, how many go, what comes.
 type Edits<C> = Vec<(usize, usize, C)>;
 
-fn type_base<C: Content>(all: &mut Rga<C>, base: &C::Slice) {
+fn type_base<C: Content>(all: &mut Rga<C>, base: &C::Slice) -> Option<()> {
     if C::count(base) > 0 {
-        all.insert(Dot::new(ReplicaIndex(0), 1), 0, base)
-            .expect("a document is smaller than a sequence may be");
+        all.insert(Dot::new(ReplicaIndex(0), 1), 0, base).ok()?;
     }
+    Some(())
 }
 
-fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
+fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Option<Rga<C>> {
     let mut all = base.clone();
     let mut made = Made(BTreeMap::new());
     for (i, edits) in sides.into_iter().enumerate() {
-        let replica = ReplicaIndex(i as u16 + 1);
+        let replica = ReplicaIndex(u16::try_from(i + 1).ok()?);
         let mut own = base.clone();
         let mut deletions = 0;
         // From the end: positions before an edit stay what they were in the base.
@@ -176,26 +176,29 @@ fn together<C: Content>(base: Rga<C>, sides: Vec<Edits<C>>) -> Rga<C> {
                 continue;
             }
             let (from, count, content) = &edit;
-            let mut ops: [Option<Op<C>>; 2] = [None, None];
+            let mut ops = Vec::with_capacity(2);
             if C::count(content.as_slice()) > 0 {
                 // Behind what goes: what others put before it stays before what comes in its place.
                 let first = own.next(replica);
-                let hang =
-                    own.insert(first, from + count, content.as_slice()).expect("the place is of the base");
-                ops[0] = Some(Op::Insert { first, hang, content: content.clone() });
+                let hang = own.insert(first, from + count, content.as_slice()).ok()?;
+                ops.push(Op::Insert { first, hang, content: content.clone() });
             }
-            if *count > 0 {
+            let mut left = *count;
+            while left > 0 {
+                // One operation says so many spans at most; an element is one span at most.
+                let some = left.min(SPANS_MAX);
                 deletions += 1;
                 let by = Dot::new(replica, deletions);
-                let spans = own.delete(by, *from..from + count).expect("the range is of the base");
-                ops[1] = Some(Op::Delete { by, spans });
+                let spans = own.delete(by, *from..from + some).ok()?;
+                ops.push(Op::Delete { by, spans });
+                left -= some;
             }
-            for op in ops.into_iter().flatten() {
-                all.apply(&op).expect("just made on the same base");
+            for op in ops {
+                all.apply(&op).ok()?;
             }
         }
     }
-    all
+    Some(all)
 }
 
 #[cfg(test)]
@@ -214,8 +217,12 @@ mod tests {
             ("tpyo here", &["typo here", "typo here!"], "typo here!"),
             ("ääß", &["äöß", "ääß€"], "äöß€"),
         ] {
-            assert_eq!(text(base, sides.iter().copied()), want, "{base} {sides:?}");
-            assert_eq!(text(base, sides.iter().rev().copied()), want, "{base} {sides:?}, turned round");
+            assert_eq!(text(base, sides.iter().copied()).unwrap(), want, "{base} {sides:?}");
+            assert_eq!(
+                text(base, sides.iter().rev().copied()).unwrap(),
+                want,
+                "{base} {sides:?}, turned round"
+            );
         }
     }
 
@@ -228,7 +235,7 @@ mod tests {
             ("", "a", "a", "a"),
         ] {
             let (base, a, b) = (list_of(base), list_of(a), list_of(b));
-            assert_eq!(list(&base, [&a[..], &b[..]].into_iter()), list_of(want));
+            assert_eq!(list(&base, [&a[..], &b[..]].into_iter()).unwrap(), list_of(want));
         }
     }
 }

@@ -43,7 +43,7 @@ mod versions;
 pub use rule::{Match, Pattern, Rule, Spread, Together};
 pub use versions::{NotActive, NotNext, Versions};
 
-use crate::conflict::{Class, ConflictId, Place, Sibling, Writer};
+use crate::conflict::{Base, Class, ConflictId, Place, Sibling};
 use crate::merge::{Clash, Decision, MergeFault, Merged, SIDES_MAX, Side, merge_with};
 use crate::queue::{Ticket, Write};
 use crate::schema::{Document, Field, Schema};
@@ -76,8 +76,8 @@ pub struct Question<'a> {
     pub class: Class,
     /// What the schema says of the field.
     pub field: Option<&'a Field>,
-    /// What was there before all siblings, where that is known.
-    pub base: Option<&'a Value>,
+    /// What was there before all siblings: the same on every node that has them ([`crate::lineage`]).
+    pub base: Base<&'a Value>,
     /// The siblings, in any order.
     pub siblings: &'a [Sibling],
 }
@@ -124,26 +124,33 @@ impl Answer {
         supersedes.dedup();
         Some(Write { place: question.place.clone(), value: value.clone(), supersedes })
     }
-    /// In whose name the resolution is to be written: the latest of those who prevail. Else a resolution on one side of a cut would meet the
-    /// other side as the work of whoever settled it, and rank by their role instead of by that of whoever meant it.
+    /// In whose name the resolution is to be written, and when it was meant: the latest of those who prevail. Else a resolution on one side of
+    /// a cut would meet the other side as the work of whoever settled it: it would rank by their role, and be later than all that people
+    /// wrote there before it was settled. Nobody if none prevails; then it was meant when the last of them wrote ([`Answer::meant`]).
     #[must_use]
-    pub fn author<'q>(&self, question: &Question<'q>) -> Option<&'q Writer> {
+    pub fn author<'q>(&self, question: &Question<'q>) -> Option<&'q Sibling> {
         let theirs = question.siblings.iter().filter(|s| self.settled.prevails.contains(&s.dot));
-        theirs.max_by_key(|s| (s.hlc, s.dot)).map(|s| &s.writer)
+        theirs.max_by_key(|s| (s.hlc, s.dot))
     }
-    /// The question to a person, if that is the answer.
+    /// When the resolution was meant ([`Sibling::hlc`]).
     #[must_use]
-    pub fn ticket(&self, question: &Question<'_>) -> Option<Ticket> {
-        let Outcome::Asked { default, suggestion, deadline } = &self.settled.outcome else { return None };
+    pub fn meant(&self, question: &Question<'_>) -> Hlc {
+        let last = || question.siblings.iter().map(|s| s.hlc).max().unwrap_or_default();
+        self.author(question).map_or_else(last, |s| s.hlc)
+    }
+    /// The question to a person, if that is the answer; put to them at this moment, in milliseconds since 1970.
+    #[must_use]
+    pub fn ticket(&self, question: &Question<'_>, asked_at: u64) -> Option<Ticket> {
+        let Outcome::Asked { default, suggestion, within } = &self.settled.outcome else { return None };
         Some(Ticket {
             id: question.id(),
             place: question.place.clone(),
             class: question.class,
-            base: question.base.cloned(),
+            base: question.base.map(Clone::clone),
             sides: Ordered::new(question.siblings).all().iter().map(|s| (*s).clone()).collect(),
             suggestion: suggestion.clone(),
             default: default.clone(),
-            deadline: *deadline,
+            deadline: asked_at.saturating_add(*within),
         })
     }
 }
@@ -180,7 +187,8 @@ impl Policy {
         let siblings = Ordered::new(question.siblings);
         let rule = self.tree.first(&self.rules, question, &siblings);
         let strategy: &Strategy = &self.rules[usize::from(rule)].then;
-        let case = Case { siblings: &siblings, base: question.base, field: question.field };
+        let Question { base, field, class, .. } = *question;
+        let case = Case { siblings: &siblings, base, field, class };
         Answer { rule, strategy: strategy.named(), settled: strategy.settle(&case) }
     }
 }
@@ -202,11 +210,13 @@ pub struct Resolved {
     /// Of which class.
     pub class: Class,
     /// What was there.
-    pub base: Option<Value>,
+    pub base: Base<Value>,
     /// The sides that clash, each as a sibling at this place.
     pub siblings: Vec<Sibling>,
     /// How it was settled.
     pub answer: Answer,
+    /// What the document holds there now: of several values that are kept one, and what must be there is not deleted.
+    pub stands: Option<Value>,
 }
 
 impl Policy {
@@ -238,13 +248,8 @@ impl Policy {
             let siblings: Vec<Sibling> = clash.sides.iter().map(sibling).collect();
             let place = Place { kind: schema.name.clone(), key: key.clone(), pointer: clash.at.clone() };
             let field = schema.field(&clash.at);
-            let question = Question {
-                place: &place,
-                class: clash.class,
-                field,
-                base: clash.base.as_ref(),
-                siblings: &siblings,
-            };
+            let base = Base::known(clash.base.as_ref());
+            let question = Question { place: &place, class: clash.class, field, base, siblings: &siblings };
             let answer = self.settle(&question);
             let decision = match &answer.settled.outcome {
                 Outcome::One(v) => Decision::Take(v.clone()),
@@ -253,8 +258,14 @@ impl Policy {
             };
             // What must be there is not deleted by a policy.
             let gone = matches!(decision, Decision::Take(None)) && field.is_some_and(|f| f.required);
-            resolved.push(Resolved { place, class: clash.class, base: clash.base.clone(), siblings, answer });
-            if gone { Decision::Leave } else { decision }
+            let decision = if gone { Decision::Leave } else { decision };
+            let stands = match &decision {
+                Decision::Leave => clash.stands.clone(),
+                Decision::Take(v) => v.clone(),
+            };
+            let base = Base::known(clash.base.clone());
+            resolved.push(Resolved { place, class: clash.class, base, siblings, answer, stands });
+            decision
         };
         let merged = merge_with(schema, base, &sides, &mut decide)?;
         Ok((merged, resolved))

@@ -6,7 +6,7 @@
 
 use super::rule::{Rule, Step};
 use super::{Answer, Question};
-use crate::conflict::{Class, Place, Sibling, Writer};
+use crate::conflict::{Base, Class, Place, Sibling, Writer};
 use crate::pointer::Pointer;
 use crate::schema::{Field, FieldKind, Type};
 use crate::strategy::{By, Outcome, Strategy};
@@ -94,7 +94,11 @@ fn try_one(
     let class = Class::ALL.into_iter().filter(|c| rule.when.has_class(*c)).nth(draw.below(2) as usize);
     let kind = kind_of(draw);
     let field = Field { kind, required: false, owner: None, counts: false };
-    let base = (draw.below(3) > 0).then(|| value_of(&field.kind, draw));
+    let base = match draw.below(4) {
+        0 => Base::Nothing,
+        1 => Base::Unknown,
+        _ => Base::Known(value_of(&field.kind, draw)),
+    };
     let mut siblings: Vec<Sibling> =
         (0..2 + draw.below(4)).map(|n| sibling(rule, n, &field.kind, draw)).collect();
     let ask = |siblings: &[Sibling]| {

@@ -12,6 +12,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// Names of a path: no schema is deeper.
+const PATH_MAX: usize = crate::schema::LEVELS_MAX;
 /// Strategies that hand on to strategies that hand on.
 const NESTED_MAX: usize = 3;
 
@@ -27,11 +29,12 @@ impl Policy {
         let version = part.need("version")?.int(1..=i64::from(u32::MAX))? as u32;
         let activates = part.need("activates")?.int(0..=i64::MAX)? as u64;
         let parts = part.need("rule")?;
-        let items = parts.items()?;
-        if items.is_empty() || items.len() > RULES_MAX {
+        let n = parts.value.items().len();
+        if n == 0 && matches!(parts.value, Value::List(_)) || n > RULES_MAX {
             let instead = format!("write 1 to {RULES_MAX}, the last without conditions");
-            return parts.fault(format!("{} rules", items.len()), instead);
+            return parts.fault(format!("{n} rules"), instead);
         }
+        let items = parts.items(RULES_MAX, "rules")?;
         let rules: Vec<Rule> = items.iter().map(rule).collect::<Result<_, _>>()?;
         total(&items, &rules)?;
         reachable(&items, &rules)?;
@@ -50,7 +53,13 @@ impl Policy {
 fn rule(part: &Part<'_>) -> Result<Rule, Fault> {
     part.only(&["name", "kind", "path", "class", "role", "region", "where", "use"])?;
     let name = part.need("name")?.text()?.clone();
-    let words = |key| part.may(key).map(|p| p.names()).transpose();
+    // Ascending: they are looked up, and compared between rules.
+    let words = |key| -> Result<Option<Vec<Arc<str>>>, Fault> {
+        let Some(p) = part.may(key) else { return Ok(None) };
+        let mut all = p.names()?;
+        all.sort();
+        Ok(Some(all))
+    };
     let when = Match {
         kinds: words("kind")?,
         path: part.may("path").map(|p| pattern(&p)).transpose()?,
@@ -83,14 +92,15 @@ fn guesses(strategy: &Strategy) -> bool {
 }
 
 fn pattern(part: &Part<'_>) -> Result<Pattern, Fault> {
-    let text: &str = match part.value {
-        Value::Text(t) => t,
-        _ => part.text()?,
-    };
+    let text: &str = part.any_text()?;
     let pointer = match Pointer::parse(text) {
         Ok(p) => p,
         Err(e) => return part.fault(format!("`{text}` is no path"), format!("{e}")),
     };
+    let n = pointer.segments().count();
+    if n > PATH_MAX {
+        return part.fault(format!("a path of {n} names"), format!("{PATH_MAX} are allowed"));
+    }
     let mut steps = Vec::new();
     let mut deep = false;
     for name in pointer.segments() {

@@ -21,15 +21,15 @@ pub struct Rule {
 /// Conditions; all must hold. What is absent holds always.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Match {
-    /// Kinds of objects.
+    /// Kinds of objects, ascending.
     pub kinds: Option<Vec<Arc<str>>>,
     /// Where in the object.
     pub path: Option<Pattern>,
     /// Classes, a bit for each number.
     pub classes: Option<u8>,
-    /// Some sibling's writer has one of these roles.
+    /// Some sibling's writer has one of these roles, ascending.
     pub roles: Option<Vec<Arc<str>>>,
-    /// Some sibling's writer is in one of these regions.
+    /// Some sibling's writer is in one of these regions, ascending.
     pub regions: Option<Vec<Arc<str>>>,
     /// What holds of the siblings together.
     pub together: Together,
@@ -105,7 +105,7 @@ fn covers_words(a: Option<&Vec<Arc<str>>>, b: Option<&Vec<Arc<str>>>) -> bool {
     match (a, b) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(a), Some(b)) => b.iter().all(|w| a.contains(w)),
+        (Some(a), Some(b)) => b.iter().all(|w| a.binary_search(w).is_ok()),
     }
 }
 
@@ -149,7 +149,7 @@ impl Match {
     /// Whether the conditions hold that the tree has not looked at: all but kind and path.
     pub(super) fn holds(&self, question: &Question<'_>, siblings: &Ordered<'_>) -> bool {
         let some = |words: &Option<Vec<Arc<str>>>, of: fn(&Sibling) -> &Arc<str>| {
-            words.as_ref().is_none_or(|w| siblings.all().iter().any(|s| w.contains(of(s))))
+            words.as_ref().is_none_or(|w| siblings.all().iter().any(|s| w.binary_search(of(s)).is_ok()))
         };
         self.has_class(question.class)
             && some(&self.roles, |s| &s.writer.role)

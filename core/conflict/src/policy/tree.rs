@@ -37,7 +37,7 @@ impl Tree {
         for (i, rule) in rules.iter().enumerate() {
             let of = |kind: Option<&Arc<str>>| {
                 let kinds = rule.when.kinds.as_ref();
-                kinds.is_none_or(|all| kind.is_some_and(|k| all.contains(k)))
+                kinds.is_none_or(|all| kind.is_some_and(|k| all.binary_search(k).is_ok()))
             };
             let nodes = tree.kinds.iter_mut().filter(|(kind, _)| of(Some(kind))).map(|(_, node)| node);
             let other = of(None).then_some(&mut tree.other);

@@ -16,7 +16,7 @@
 //! | `ordered-list` | values in a row | all insertions and deletions |
 //! | `reference` | the key of another object | as atomic; see [`crate::reference`] |
 //!
-//! **Limits.** 4096 fields with all that types expand to ([`FIELDS_MAX`]), 16 levels ([`LEVELS_MAX`]).
+//! **Limits.** 4096 fields with all that types expand to ([`FIELDS_MAX`]), 16 levels ([`LEVELS_MAX`]), 256 types, names of 256 bytes.
 //!
 //! **Rejected.** Recursive types: a merge's cost would follow the document's depth, and no object of a fleet needs them.
 

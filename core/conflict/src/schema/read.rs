@@ -11,12 +11,14 @@
 //! A field is a map with `kind`; or the name of a kind that needs nothing else; or the name of a type.
 
 use super::{FIELDS_MAX, Field, FieldKind, LEVELS_MAX, Schema, Type, find};
-use crate::reading::{Fault, Part, any_of};
+use crate::reading::{Fault, Part, any_of, quoted};
 use crate::value::Value;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// Types of a schema.
+const TYPES_MAX: usize = 256;
 const KINDS: [&str; 11] = [
     "atomic",
     "record",
@@ -42,7 +44,7 @@ impl Schema {
         let name = part.need("schema")?.text()?.clone();
         let version = part.need("version")?.int(1..=i64::from(u32::MAX))? as u32;
         let types = match part.may("types") {
-            Some(types) => types.entries()?,
+            Some(types) => types.entries(TYPES_MAX, "types")?,
             None => Vec::new(),
         };
         if let Some((name, part)) = types.iter().find(|(n, _)| KINDS.contains(&&***n)) {
@@ -118,8 +120,10 @@ impl<'a> Reader<'a, '_> {
         }
         let Some((_, body)) = self.types.iter().find(|(name, _)| *name == word) else {
             let known = KINDS.iter().copied().chain(self.types.iter().map(|(n, _)| &***n));
-            return part
-                .fault(format!("`{word}` is neither a kind nor a type"), format!("write {}", any_of(known)));
+            return part.fault(
+                format!("`{}` is neither a kind nor a type", quoted(word)),
+                format!("write {}", any_of(known)),
+            );
         };
         if let Some(at) = self.open.iter().position(|open| *open == &**word) {
             let mut way = self.open[at..].join(" → ");
@@ -127,6 +131,9 @@ impl<'a> Reader<'a, '_> {
             way.push_str(word);
             return part
                 .fault(format!("a type that contains itself: {way}"), "refer to another object instead");
+        }
+        if self.open.len() >= LEVELS_MAX {
+            return part.fault(format!("more than {LEVELS_MAX} levels"), "flatten the object");
         }
         let body = body.clone();
         self.open.push(word);
@@ -183,7 +190,7 @@ impl<'a> Reader<'a, '_> {
     }
     fn record(&mut self, part: &Part<'a>, owner: Option<&Arc<str>>) -> Result<FieldKind, Fault> {
         let mut fields = Vec::new();
-        for (name, part) in part.entries()? {
+        for (name, part) in part.entries(FIELDS_MAX, "fields")? {
             fields.push((name.clone(), self.field(&part, owner)?));
         }
         if fields.is_empty() {

@@ -1,16 +1,45 @@
 //! Strategies that choose among what was written.
 
 use super::{By, Case, Lack, Outcome, Reason, Settled, TOO_MANY_DEADLINE, VALUES_MAX, Why};
-use crate::conflict::Sibling;
+use crate::conflict::{Base, Class, Sibling};
 use crate::value::Value;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// The latest by (time, dot).
+/// The latest by (time, dot); of what must not be, what was there before.
 pub(super) fn latest(case: &Case<'_>) -> Settled {
+    if case.class == Class::Invariant {
+        let mut settled = restored(case);
+        settled.reason.lack = settled.reason.lack.or(Some(Lack::NoClock));
+        return settled;
+    }
     let value = case.siblings.all().first().and_then(|s| s.value.clone());
     Settled::one(value, case, Why::Latest)
+}
+
+/// What was there before; where that is not known, what would stand undecided in a merge: of a deletion and a value the value, of
+/// several values the greatest in canonical order.
+pub(super) fn restored(case: &Case<'_>) -> Settled {
+    match case.base {
+        Base::Known(v) => Settled::one(Some(v.clone()), case, Why::Restored),
+        Base::Nothing => Settled::one(None, case, Why::Restored),
+        Base::Unknown => {
+            let greatest = case.siblings.all().iter().filter_map(|s| s.value.as_ref()).max();
+            let mut settled = Settled::one(greatest.cloned(), case, Why::Greatest);
+            settled.reason.lack = Some(Lack::NoBase);
+            settled
+        }
+    }
+}
+
+/// Siblings such that of equals the first is to stand: the latest, or where no clock may decide the greatest.
+fn by_precedence<'a>(case: &Case<'a>) -> Vec<&'a Sibling> {
+    let mut all = case.siblings.all().to_vec();
+    if case.class == Class::Invariant {
+        all.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| b.dot.cmp(&a.dot)));
+    }
+    all
 }
 
 /// All values, the latest first; beyond the cap a person is asked.
@@ -43,8 +72,8 @@ pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>]) -> Settled {
         };
         order.iter().position(|o| o == word).unwrap_or(order.len())
     };
-    // The latest comes first, and of equal ranks `min_by_key` takes the first.
-    let first = case.siblings.all().iter().min_by_key(|s| rank(s));
+    // Of equal ranks `min_by_key` takes the first.
+    let first = by_precedence(case).into_iter().min_by_key(|s| rank(s));
     let at = first.map_or(0, |s| rank(s) as u16);
     Settled::one(first.and_then(|s| s.value.clone()), case, Why::Ranked(at))
 }
@@ -55,9 +84,9 @@ pub(super) fn voted(case: &Case<'_>, quorum: u8) -> Option<Settled> {
     let votes: Vec<&Sibling> =
         case.siblings.all().iter().copied().filter(|s| voters.insert(s.dot.replica())).collect();
     let count = |v: &Option<Value>| votes.iter().filter(|s| s.value == *v).count();
-    // Two values may both have a quorum that is no majority: the one with more votes, then the later.
+    // Two values may both have a quorum that is no majority: the one with more votes, then the one that comes first.
     let mut best: Option<(usize, &Sibling)> = None;
-    for s in &votes {
+    for s in by_precedence(case).into_iter().filter(|s| votes.iter().any(|v| v.dot == s.dot)) {
         let n = count(&s.value);
         if n >= usize::from(quorum) && best.is_none_or(|(most, _)| n > most) {
             best = Some((n, s));

@@ -7,18 +7,21 @@
 //! | multi-value | all, up to a cap | what its reader can choose from |
 //! | transform | all edits, replayed on the base in the order (time, dot) ([`transform`]) | texts and lists |
 //! | semantic | what the field's kind makes of them ([`crate::merge`](mod@crate::merge)) | sets, counters, maps, max and min |
-//! | rollback | the base, as a new write | a change of many objects of which a part failed |
+//! | rollback | the base, as a new write; where that is not known the greatest in canonical order | a change of many objects of which a part failed |
 //! | manual | a ticket for a person, and a safe default until then ([`crate::queue`]) | the rest |
 //! | priority | by role or region in a given order; ties by (time, dot) | C2 |
 //! | vote | the value that a quorum of replicas wrote | status that several observe |
 //!
 //! What can't answer (semantic on values that clash, a vote without a quorum) says so and hands on to the strategy it names as
-//! `otherwise`; the chain ends, because a policy is read to a bounded depth.
+//! `otherwise`; the chain ends, because a policy is read to a bounded depth. What needs the base hands on where the base is not known.
+//!
+//! **C4.** What must not be is never decided by a clock. There last-writer stands for rollback, whoever names it and however it was come to
+//! (a rule for all classes, a hand-on, too many values), and equals in rank or votes are told apart by their values in canonical order.
 
 mod choose;
 pub mod transform;
 
-use crate::conflict::Sibling;
+use crate::conflict::{Base, Class, Sibling};
 use crate::merge::{self, sequence};
 use crate::schema::{Field, FieldKind};
 use crate::value::Value;
@@ -57,7 +60,7 @@ pub enum Strategy {
     Rollback,
     /// A person.
     Manual {
-        /// How long they have, from the latest sibling on, in milliseconds.
+        /// How long they have from when they were asked, in milliseconds.
         deadline: u64,
         /// What stands until then, and for good after.
         default: Box<Self>,
@@ -156,8 +159,9 @@ pub enum Outcome {
         default: Option<Value>,
         /// What they are shown as a suggestion.
         suggestion: Option<Value>,
-        /// Until when, in milliseconds since 1970.
-        deadline: u64,
+        /// How long they have from when they are asked, in milliseconds. When that is no node can tell from the siblings: it is said
+        /// by whoever puts the question, once, and written down.
+        within: u64,
     },
 }
 
@@ -197,6 +201,8 @@ pub enum Why {
     Joined,
     /// The base was restored.
     Restored,
+    /// It is the greatest in canonical order.
+    Greatest,
     /// A person is asked.
     Asked,
     /// It ranked so, counted from 0; beyond the order's end for who is not in it.
@@ -222,6 +228,12 @@ pub enum Lack {
     NoQuorum = 3,
     /// More values than may be kept.
     TooMany = 4,
+    /// What was there before is not known.
+    NoBase = 5,
+    /// A clock would have decided what must not be.
+    NoClock = 6,
+    /// What comes of it is larger than a document may be.
+    TooLarge = 7,
 }
 
 impl Lack {
@@ -233,6 +245,9 @@ impl Lack {
             2 => Some(Self::Clash),
             3 => Some(Self::NoQuorum),
             4 => Some(Self::TooMany),
+            5 => Some(Self::NoBase),
+            6 => Some(Self::NoClock),
+            7 => Some(Self::TooLarge),
             _ => None,
         }
     }
@@ -242,6 +257,9 @@ impl Lack {
             Self::Clash => "the field's kind can't join these values",
             Self::NoQuorum => "no value had a quorum",
             Self::TooMany => "there were more values than may be kept",
+            Self::NoBase => "what was there before is not known",
+            Self::NoClock => "a clock does not decide what must not be",
+            Self::TooLarge => "together they are larger than a document may be",
         }
     }
 }
@@ -258,6 +276,7 @@ impl fmt::Display for Reason {
             Why::Replayed => f.write_str("all edits were replayed one after the other"),
             Why::Joined => f.write_str("the field's kind joins the changes"),
             Why::Restored => f.write_str("the value before all of them was restored"),
+            Why::Greatest => f.write_str("it is the greatest in canonical order"),
             Why::Asked => f.write_str("a person is asked"),
             Why::Ranked(at) => write!(f, "its writer ranks number {}", at + 1),
             Why::Voted { votes, of } => write!(f, "{votes} of {of} replicas wrote it"),
@@ -284,10 +303,6 @@ impl<'a> Ordered<'a> {
     pub fn all(&self) -> &[&'a Sibling] {
         &self.0
     }
-    /// The moment of the latest, in milliseconds since 1970.
-    fn latest_millis(&self) -> u64 {
-        self.0.first().map_or(0, |s| s.hlc.millis())
-    }
 }
 
 /// What a strategy is asked.
@@ -295,10 +310,12 @@ impl<'a> Ordered<'a> {
 pub struct Case<'a> {
     /// The siblings.
     pub siblings: &'a Ordered<'a>,
-    /// What was there before all of them, where that is known.
-    pub base: Option<&'a Value>,
+    /// What was there before all of them.
+    pub base: Base<&'a Value>,
     /// What the field is, where the schema knows it.
     pub field: Option<&'a Field>,
+    /// Of which class it is.
+    pub class: Class,
 }
 
 /// What a strategy answers.
@@ -319,12 +336,21 @@ impl Settled {
     }
     /// What was made of all: nobody lost, but where only one can stand.
     fn together(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
-        let one_stands = |f: &Field| matches!(f.kind, FieldKind::Max(_) | FieldKind::Min(_));
         let mut settled = Self::one(value, case, why);
-        if !case.field.is_some_and(one_stands) {
+        if !case.field.is_some_and(keeps_one) {
             settled.prevails = case.siblings.0.iter().map(|s| s.dot).collect();
         }
         settled
+    }
+}
+
+/// Whether of several values that lie in it one stands and the others don't.
+fn keeps_one(field: &Field) -> bool {
+    match &field.kind {
+        FieldKind::Max(_) | FieldKind::Min(_) => true,
+        FieldKind::Record(fields) => fields.iter().any(|(_, f)| keeps_one(f)),
+        FieldKind::Map(of) | FieldKind::Keyed { of, .. } => keeps_one(of),
+        _ => false,
     }
 }
 
@@ -352,22 +378,23 @@ impl Strategy {
         match self {
             Self::LastWriter => choose::latest(case),
             Self::MultiValue { cap } => choose::all(case, usize::from(*cap)),
-            Self::Rollback => Settled::one(case.base.cloned(), case, Why::Restored),
+            Self::Rollback => choose::restored(case),
             Self::Priority { by, order } => choose::ranked(case, *by, order),
             Self::Vote { quorum, otherwise } => {
                 choose::voted(case, *quorum).unwrap_or_else(|| otherwise.instead(case, Lack::NoQuorum))
             }
             Self::Manual { deadline, default, suggest } => asked(case, *deadline, default, suggest),
-            Self::Semantic { otherwise } => match joined(case) {
-                Some(value) => Settled::together(value, case, Why::Joined),
-                None => otherwise.instead(case, Lack::Clash),
+            Self::Semantic { otherwise } => match joined(case).and_then(|v| v.map(fits).transpose()) {
+                Ok(value) => Settled::together(value, case, Why::Joined),
+                Err(lack) => otherwise.instead(case, lack),
             },
-            Self::Transform { otherwise } => match replayed(case) {
-                Some(value) => Settled::together(Some(value), case, Why::Replayed),
-                None => otherwise.instead(case, Lack::NoSequence),
+            Self::Transform { otherwise } => match replayed(case).and_then(fits) {
+                Ok(value) => Settled::together(Some(value), case, Why::Replayed),
+                Err(lack) => otherwise.instead(case, lack),
             },
         }
     }
+    /// Decides where another could not. What that lacked is what is told: it is the reason why this one was asked at all.
     fn instead(&self, case: &Case<'_>, lack: Lack) -> Settled {
         let mut settled = self.settle(case);
         settled.reason.lack = Some(lack);
@@ -375,41 +402,53 @@ impl Strategy {
     }
 }
 
-fn asked(case: &Case<'_>, deadline: u64, default: &Strategy, suggest: &Strategy) -> Settled {
+fn asked(case: &Case<'_>, within: u64, default: &Strategy, suggest: &Strategy) -> Settled {
     let default = default.settle(case).outcome.shown().cloned();
     let suggestion = suggest.settle(case).outcome.shown().cloned();
-    let deadline = case.siblings.latest_millis().saturating_add(deadline);
     let standing = case.siblings.0.iter().filter(|s| s.value == default).map(|s| s.dot).collect();
     Settled {
-        outcome: Outcome::Asked { default, suggestion, deadline },
+        outcome: Outcome::Asked { default, suggestion, within },
         prevails: standing,
         reason: Reason { why: Why::Asked, lack: None },
     }
 }
 
-/// What the field's kind makes of it; nothing if that needs a choice.
-fn joined(case: &Case<'_>) -> Option<Option<Value>> {
+/// A value of a size that a document may have.
+fn fits(value: Value) -> Result<Value, Lack> {
+    if value.size().is_ok() { Ok(value) } else { Err(Lack::TooLarge) }
+}
+
+/// What the field's kind makes of it.
+fn joined(case: &Case<'_>) -> Result<Option<Value>, Lack> {
     let values: Vec<Option<&Value>> = case.siblings.0.iter().map(|s| s.value.as_ref()).collect();
-    merge::values(case.field?, case.base, &values)
+    let Some(field) = case.field else { return Err(Lack::Clash) };
+    match merge::values(field, case.base, &values) {
+        Some(value) => Ok(value),
+        None if case.base.is_known() => Err(Lack::Clash),
+        None => Err(Lack::NoBase),
+    }
 }
 
 /// All edits of a text or list, replayed on the base in the order (time, dot).
-fn replayed(case: &Case<'_>) -> Option<Value> {
+fn replayed(case: &Case<'_>) -> Result<Value, Lack> {
     let earliest_first = case.siblings.0.iter().rev().map(|s| s.value.as_ref());
-    match (&case.field?.kind, case.base) {
-        (FieldKind::Text, base) => {
+    let lack = Lack::NoSequence;
+    match (case.field.map(|f| &f.kind), case.base) {
+        (Some(FieldKind::Text | FieldKind::List(_)), Base::Unknown) => Err(Lack::NoBase),
+        (Some(FieldKind::Text), base) => {
             let text = |v: Option<&Value>| if let Some(Value::Text(t)) = v { Some(t.clone()) } else { None };
-            let base = if base.is_some() { text(base)? } else { "".into() };
-            let sides: Vec<Arc<str>> = earliest_first.map(text).collect::<Option<_>>()?;
-            let text = sequence::replay_text(&base, sides.iter().map(|s| &**s))?;
-            Some(Value::from(&*text))
+            let base = if let Base::Known(b) = base { text(Some(b)).ok_or(lack)? } else { "".into() };
+            let sides: Vec<Arc<str>> = earliest_first.map(text).collect::<Option<_>>().ok_or(lack)?;
+            let text = sequence::replay_text(&base, sides.iter().map(|s| &**s)).ok_or(Lack::TooLarge)?;
+            Ok(Value::from(&*text))
         }
-        (FieldKind::List(_), base) => {
+        (Some(FieldKind::List(_)), base) => {
             let list = |v: Option<&Value>| if let Some(Value::List(l)) = v { Some(l.clone()) } else { None };
-            let base = if base.is_some() { list(base)? } else { Vec::new().into() };
-            let sides: Vec<Arc<[Value]>> = earliest_first.map(list).collect::<Option<_>>()?;
-            sequence::replay_list(&base, sides.iter().map(|s| &**s)).map(Value::from)
+            let base = if let Base::Known(b) = base { list(Some(b)).ok_or(lack)? } else { Vec::new().into() };
+            let sides: Vec<Arc<[Value]>> = earliest_first.map(list).collect::<Option<_>>().ok_or(lack)?;
+            let list = sequence::replay_list(&base, sides.iter().map(|s| &**s)).ok_or(Lack::TooLarge)?;
+            Ok(Value::from(list))
         }
-        _ => None,
+        _ => Err(lack),
     }
 }

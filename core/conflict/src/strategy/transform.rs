@@ -16,7 +16,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
-use dwcp_crdt::rga::{Content, EditError, Op, Rga};
+use dwcp_crdt::rga::{Content, EditError, Op, Rga, SPANS_MAX};
 use dwcp_crdt::{Dot, ReplicaIndex};
 
 /// Edits that the log keeps.
@@ -63,7 +63,7 @@ pub enum NotTaken {
 /// What one submission came to.
 #[derive(Clone, Debug)]
 struct Entry<C> {
-    ops: [Option<Op<C>>; 2],
+    ops: Vec<Op<C>>,
     /// By positions of the revision before it, last position first.
     patches: Vec<Patch<C>>,
 }
@@ -112,16 +112,16 @@ impl<C: Content> ServerLog<C> {
         };
         let refused = |fault| NotTaken::Edit { revision, fault };
         // Names grow in the order of the log, also past those that this revision has not seen.
-        let (first, by) = (self.head.next(SERVER), Dot::new(SERVER, self.erasures + 1));
+        let first = self.head.next(SERVER);
         let (ops, patches) = if behind == 0 {
-            let ops = edit(&mut self.head, first, by, patch).map_err(refused)?;
+            let ops = edit(&mut self.head, first, self.erasures, patch).map_err(refused)?;
             (ops, Vec::from([patch.clone()]))
         } else {
-            let ops = edit(&mut self.at(revision), first, by, patch).map_err(refused)?;
+            let ops = edit(&mut self.at(revision), first, self.erasures, patch).map_err(refused)?;
             let patches = self.take(&ops);
             (ops, patches)
         };
-        self.erasures += u64::from(ops[1].is_some());
+        self.erasures += ops.iter().filter(|op| matches!(op, Op::Delete { .. })).count() as u64;
         self.log.push(Entry { ops, patches });
         if self.log.len() > LOG_MAX {
             self.forget(LOG_MAX / 2);
@@ -148,26 +148,30 @@ impl<C: Content> ServerLog<C> {
         there
     }
     /// Applies operations to the newest revision; tells the positions they touch.
-    fn take(&mut self, ops: &[Option<Op<C>>; 2]) -> Vec<Patch<C>> {
+    fn take(&mut self, ops: &[Op<C>]) -> Vec<Patch<C>> {
         let mut patches = Vec::new();
-        if let Some(Op::Delete { spans, .. }) = &ops[1] {
-            // Positions of what still lives; runs of them, from the end.
-            let mut at: Vec<usize> = Vec::new();
+        // Positions of what still lives; runs of them, from the end.
+        let mut at: Vec<usize> = Vec::new();
+        for op in ops {
+            let Op::Delete { spans, .. } = op else { continue };
             for span in spans.iter() {
                 let (replica, from) = (span.first.replica(), span.first.sequence());
                 let names = (from..from + u64::from(span.len)).map(|s| Dot::new(replica, s));
                 let live = |n: Dot| self.head.position(n).filter(|p| self.head.name_at(*p) == Some(n));
                 at.extend(names.filter_map(live));
             }
-            at.sort_unstable();
-            for run in runs(&at).into_iter().rev() {
-                patches.push(Patch { at: run.start, erase: run.len(), insert: C::default() });
-            }
+        }
+        at.sort_unstable();
+        for run in runs(&at).into_iter().rev() {
+            patches.push(Patch { at: run.start, erase: run.len(), insert: C::default() });
         }
         replay(&mut self.head, ops);
-        if let Some(Op::Insert { first, content, .. }) = &ops[0] {
-            let at = self.head.position(*first).expect("just inserted");
-            patches.push(Patch { at, erase: 0, insert: content.clone() });
+        for op in ops {
+            if let Op::Insert { first, content, .. } = op
+                && let Some(at) = self.head.position(*first)
+            {
+                patches.push(Patch { at, erase: 0, insert: content.clone() });
+            }
         }
         patches
     }
@@ -180,34 +184,42 @@ impl<C: Content> ServerLog<C> {
     }
 }
 
-/// Makes an edit; the operations are what others apply. If it is refused nothing changed.
+/// Makes an edit; the operations are what others apply, and each is one that they take: of a deletion of more than one may say there
+/// are several, numbered on from `erased`. If it is refused nothing changed.
 fn edit<C: Content>(
     on: &mut Rga<C>,
     first: Dot,
-    by: Dot,
+    erased: u64,
     patch: &Patch<C>,
-) -> Result<[Option<Op<C>>; 2], EditError> {
+) -> Result<Vec<Op<C>>, EditError> {
     let (len, n) = (on.len(), C::count(patch.insert.as_slice()));
     let end = patch.at.checked_add(patch.erase).filter(|end| *end <= len);
     let Some(end) = end else {
         return Err(EditError::Beyond { at: patch.at.saturating_add(patch.erase), len });
     };
-    let mut ops = [None, None];
+    let mut ops = Vec::with_capacity(2);
     if n > 0 {
         // Behind what goes: what others put before it at the same time stays before what comes in its place.
         let hang = on.insert(first, end, patch.insert.as_slice())?;
-        ops[0] = Some(Op::Insert { first, hang, content: patch.insert.clone() });
+        ops.push(Op::Insert { first, hang, content: patch.insert.clone() });
     }
-    if patch.erase > 0 {
-        let spans = on.delete(by, patch.at..end)?;
-        ops[1] = Some(Op::Delete { by, spans });
+    let (mut left, mut by) = (patch.erase, erased);
+    while left > 0 {
+        by += 1;
+        let by = Dot::new(SERVER, by);
+        let some = left.min(SPANS_MAX);
+        let spans = on.delete(by, patch.at..patch.at + some)?;
+        ops.push(Op::Delete { by, spans });
+        left -= some;
     }
     Ok(ops)
 }
 
-fn replay<C: Content>(on: &mut Rga<C>, ops: &[Option<Op<C>>; 2]) {
-    for op in ops.iter().flatten() {
-        on.apply(op).expect("operations of the log, in its order, are sound");
+/// Operations of the log, in its order: they were made on a copy of this, and are within what a sequence takes.
+fn replay<C: Content>(on: &mut Rga<C>, ops: &[Op<C>]) {
+    for op in ops {
+        let applied = on.apply(op);
+        debug_assert!(applied.is_ok(), "an operation of the log is not taken: {applied:?}");
     }
 }
 

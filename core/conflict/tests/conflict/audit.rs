@@ -4,10 +4,12 @@ use crate::strategies::sibling;
 use crate::world::{json, schema_of};
 use dwcp_conflict::audit::trial::dry_run;
 use dwcp_conflict::audit::{
-    Audit, Chain, DAY, Head, LOSERS_MIN, NoRoom, NoUndo, Retention, Settlement, Tampered, TooShort,
+    Audit, Chain, DAY, Head, LOSERS_MIN, NoRoom, NoUndo, NotRecorded, Retention, Settlement, Tampered,
+    TooShort,
 };
+use dwcp_conflict::policy::Version;
 use dwcp_conflict::queue::Choice;
-use dwcp_conflict::{Class, Place, Pointer, Policy, Question, Queue, Schema, Sibling, Value, Writer};
+use dwcp_conflict::{Base, Class, Place, Pointer, Policy, Question, Queue, Schema, Sibling, Value, Writer};
 use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
 
 const NOW: u64 = 1_795_332_005_000;
@@ -43,7 +45,7 @@ fn settle(
     siblings: &[&str],
     base: Option<&str>,
     at: u64,
-) -> Result<Head, NoRoom> {
+) -> Result<Head, NotRecorded> {
     let s = schema();
     let place = Place::new("vm", "web-1", Pointer::root().join(field));
     let siblings: Vec<Sibling> = siblings.iter().map(|t| sibling(t)).collect();
@@ -52,7 +54,7 @@ fn settle(
         place: &place,
         class,
         field: s.field(&place.pointer),
-        base: base.as_ref(),
+        base: Base::known(base.as_ref()),
         siblings: &siblings,
     };
     let answer = policy.settle(&q);
@@ -143,13 +145,14 @@ vm web-1/power: 2 writes did not see each other (C1 value, conflict IDB).
   Before: \"on\".
   host r2 (host, us) wrote nothing (deleted) at 1970-01-01 00:00:09 UTC as r2:10.
   operator r1 (operator, eu) wrote \"off\" at 1970-01-01 00:00:05 UTC as r1:6.
-  Policy version 7, rule 2 asks a person until 1970-01-01 01:00:09 UTC: until then \"on\" stands.
+  Policy version 7, rule 2 asks a person until 2026-11-22 08:20:05 UTC: until then \"on\" stands.
   Did not prevail: r2:10 by host r2, r1:6 by operator r1; kept until 2026-12-22 07:20:05 UTC, `undo IDB` brings it back.
 vm web-1/note: 2 writes together break what must always hold (C4 invariant, conflict IDC).
+  Before: nothing.
   host r3 (host, us) wrote \"short\" at 1970-01-01 00:00:12 UTC as r3:13.
   host r2 (host, us) wrote \"long long long long long long long long long long long long… at 1970-01-01 00:00:09 UTC as r2:10.
-  Policy version 7, rule 4 (last-writer): \"short\" stands, because it was written last.
-  Did not prevail: r2:10 by host r2; kept until 2026-12-22 07:20:05 UTC, `undo IDC` brings it back.
+  Policy version 7, rule 4 (last-writer): nothing (deleted) stands, because a clock does not decide what must not be, so the value before all of them was restored.
+  Did not prevail: r3:13 by host r3, r2:10 by host r2; kept until 2026-12-22 07:20:05 UTC, `undo IDC` brings it back.
 ";
     let ids: Vec<String> = a.chain().records().map(|(_, r)| format!("{:.6}", r.id)).collect();
     let want = want.replace("IDA", &ids[0]).replace("IDB", &ids[1]).replace("IDC", &ids[3]);
@@ -181,15 +184,15 @@ fn what_lost_comes_back_as_a_new_write_for_thirty_days() {
         "long values are kept beside the chain"
     );
     assert_eq!(a.losers().filter(Result::is_err).count(), 0);
-    assert_eq!(a.losers().count(), 4);
+    assert_eq!(a.losers().count(), 5);
 
     a.expire(NOW + LOSERS_MIN - 1);
-    assert_eq!(a.losers().filter(Result::is_ok).count(), 4, "until the last moment");
+    assert_eq!(a.losers().filter(Result::is_ok).count(), 5, "until the last moment");
     let head = a.chain().head();
     a.expire(NOW + LOSERS_MIN);
     assert_eq!(a.undo(records[0].id, None), Err(NoUndo::Unknown(records[0].id)));
     // A year for what must never have been; what lost there is gone.
-    assert_eq!(a.undo(records[3].id, None), Err(NoUndo::Gone(place("note"))));
+    assert_eq!(a.undo(records[3].id, Some(dot(2, 10))), Err(NoUndo::Gone(place("note"))));
     a.chain().verify(Some(&head)).expect("a chain that forgot still verifies");
     let again = Chain::from_bytes(&a.chain().to_bytes(), Some(&head)).unwrap();
     assert_eq!((again.head(), again.records().count()), (head, 1));
@@ -226,7 +229,7 @@ fn without_room_nothing_is_settled() {
     let full = settle(&mut a, &p, "note", Class::Value, &[&long(1), &long(9)], None, NOW).unwrap_err();
     assert_eq!(
         full,
-        NoRoom { needed: 111, left: 250 - 103 - 104, most: 250 },
+        NotRecorded::NoRoom(NoRoom { needed: 111, left: 250 - 103 - 104, most: 250 }),
         "what is kept already needs no room"
     );
     assert_eq!(a.chain().head(), head);
@@ -270,13 +273,13 @@ fn a_persons_decision_is_a_record_of_its_own() {
         place: &place,
         class: Class::Value,
         field: s.field(&place.pointer),
-        base: Some(&base),
+        base: Base::Known(&base),
         siblings: &siblings,
     };
     let answer = p.settle(&q);
     a.record(&Settlement::new(&q, &answer, 7, Hlc::at(NOW))).unwrap();
     let mut queue = Queue::new(9);
-    let ticket = answer.ticket(&q).unwrap();
+    let ticket = answer.ticket(&q, NOW).unwrap();
     let id = ticket.id;
     queue.put(ticket);
     let ana = Writer::new("ana", "operator", "eu");
@@ -341,4 +344,171 @@ fn a_record_of_two_writes_is_about_two_hundred_bytes() {
     let a = some_audit();
     let (bytes, records) = a.chain().size();
     assert!((150..=256).contains(&(bytes / records)), "{} bytes", bytes / records);
+}
+
+/// Hashes in place of records, or a beginning further on: sound in itself, and yet something is gone that should be there.
+#[test]
+fn what_went_before_its_time_is_missed() {
+    let (mut a, p) = (Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20), usual());
+    let r = Retention::default();
+    let mut heads = vec![a.chain().head()];
+    for class in [Class::Invariant, Class::Value, Class::Structure, Class::Value] {
+        heads.push(settle(&mut a, &p, "note", class, &["r1@5 a/eu=4", "r2@9 b/us=8"], None, NOW).unwrap());
+    }
+    assert_eq!(a.chain().verify_kept(NOW + 1, &r), Ok(()));
+    let mut early = a.clone();
+    early.expire(NOW + LOSERS_MIN);
+    let read = |a: &Audit, promised| Chain::from_bytes(&a.chain().to_bytes(), promised);
+    let hashes = read(&early, Some(&heads[4])).expect("sound in itself");
+    assert_eq!(hashes.verify_kept(NOW + LOSERS_MIN - 1, &r), Err(Tampered::Early(2)));
+    assert_eq!(hashes.verify_kept(NOW + LOSERS_MIN, &r), Ok(()), "in time");
+    // All of it forgotten, and one record more.
+    let mut forged = a.clone();
+    forged.expire(NOW + 365 * DAY);
+    settle(&mut forged, &p, "note", Class::Value, &["r1@6 a/eu=4", "r2@9 b/us=8"], None, NOW + DAY).unwrap();
+    assert_eq!(read(&forged, None).unwrap().verify_kept(NOW + DAY, &r), Err(Tampered::Early(4)));
+    assert_eq!(read(&forged, None).unwrap().verify_kept(NOW + 366 * DAY, &r), Ok(()));
+    assert_eq!(read(&forged, Some(&heads[2])), Err(Tampered::Older { before: 4, promised: 2 }));
+    assert!(read(&forged, Some(&heads[4])).is_ok(), "a promise of the last that is gone is met");
+    // The time of what is gone can't be set back: its check is made of it.
+    let bytes = forged.chain().to_bytes();
+    for at in 7..7 + 32 + 9 + 32 {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        assert!(Chain::from_bytes(&bad, None).is_err(), "byte {at}");
+    }
+}
+
+/// After a restart: the chain and the values are read back, and what lost comes back as before. Others' records are taken in one by one.
+#[test]
+fn an_audit_is_made_again_of_what_was_kept() {
+    let a = some_audit();
+    let id = a.chain().get(4).unwrap().id;
+    let own = (ReplicaIndex(3), Retention::default(), 1 << 20);
+    let chain = || Chain::from_bytes(&a.chain().to_bytes(), Some(&a.chain().head())).unwrap();
+    let again = Audit::restore(own, [chain()], a.kept().cloned(), NOW).unwrap();
+    assert_eq!(again.chain(), a.chain());
+    assert_eq!(again.explain("vm", "web-1", None), a.explain("vm", "web-1", None));
+    assert_eq!(again.undo(id, None), a.undo(id, None));
+    assert_eq!(again.kept().count(), 1);
+    // Without the values they are missed, not invented; and may come later.
+    let mut poor = Audit::restore(own, [chain()], [], NOW).unwrap();
+    let long = Dot::new(ReplicaIndex(2), 10);
+    assert!(matches!(poor.undo(id, Some(long)), Err(NoUndo::Gone(_))));
+    assert!(a.kept().cloned().all(|v| poor.keep(v)));
+    assert!(!poor.keep("nobody asked".into()));
+    assert_eq!(poor.undo(id, Some(long)), a.undo(id, Some(long)));
+
+    let mut other = Audit::new(ReplicaIndex(4), Retention::default(), 1 << 20);
+    let entry = |n| a.chain().entry_bytes(n).unwrap();
+    assert_eq!(
+        other.take_in(ReplicaIndex(3), 2, &entry(2)),
+        Err(Tampered::Order { found: 2, next: 1 }),
+        "in order only"
+    );
+    assert_eq!(other.take_in(ReplicaIndex(3), 1, &entry(2)), Err(Tampered::Record(1)), "another's place");
+    for n in 1..=4 {
+        let mut bad = entry(n);
+        bad[20] ^= 4;
+        assert!(other.take_in(ReplicaIndex(3), n, &bad).is_err());
+        assert!(other.take_in(ReplicaIndex(3), n, &entry(n)).unwrap().is_some());
+    }
+    a.kept().cloned().for_each(|v| assert!(other.keep(v)));
+    assert_eq!(other.explain("vm", "web-1", None), a.explain("vm", "web-1", None));
+    assert_eq!(other.undo(id, None), a.undo(id, None));
+    let own = settle(
+        &mut other,
+        &usual(),
+        "cpu",
+        Class::Intent,
+        &["r1@5 operator/eu=4", "r2@9 autoscaler/us=8"],
+        None,
+        NOW + 1,
+    );
+    assert_eq!(own.unwrap().sequence, 1);
+    assert_eq!(
+        other.of_conflict(a.chain().get(1).unwrap().id).count(),
+        4,
+        "three of the other's, and its own"
+    );
+}
+
+/// In a document one value stands: what was to be kept beside it, what a policy wanted deleted and must be there, and the lesser of two
+/// in a record with a maximum are lost, and come back.
+#[test]
+fn what_a_document_does_not_hold_is_lost_and_comes_back() {
+    let s = schema_of(
+        r#"{"schema":"vm","version":1,"types":{"state":{"kind":"record","fields":{"epoch":"max","n":"counter"}}},
+            "fields":{"name":{"kind":"atomic","required":true},"label":"atomic","state":"state"}}"#,
+    );
+    let p = policy(
+        1,
+        r#"{"name":"labels","path":"/label","use":"multi-value"},
+           {"name":"names","path":"/name","use":"rollback"},
+           {"name":"states","path":"/state","use":{"strategy":"semantic","otherwise":"last-writer"}},"#,
+    );
+    let doc = |text: &str| s.admit(&json(text)).unwrap();
+    let (ana, bot) = (sibling("r1@5 operator/eu=-"), sibling("r2@6 autoscaler/eu=-"));
+    let told = |base: Option<&str>, a: &str, b: &str| {
+        let (a, b) = (doc(a), doc(b));
+        let versions =
+            [Version { made: &ana, document: Some(&a) }, Version { made: &bot, document: Some(&b) }];
+        let base = base.map(doc);
+        let (merged, resolved) = p.merge(&s, &"k".into(), base.as_ref(), &versions).unwrap();
+        let mut audit = Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20);
+        for r in &resolved {
+            audit.record(&Settlement::of_merge(r, 1, Hlc::at(NOW))).unwrap();
+        }
+        let losers: Vec<String> = audit
+            .losers()
+            .map(|l| l.unwrap())
+            .map(|l| format!("{} {}", l.dot, l.value.map_or("-".into(), |v| v.to_string())))
+            .collect();
+        (merged.document.unwrap().value().to_string(), losers.join(" "))
+    };
+    assert_eq!(
+        told(Some(r#"{"name":"w","label":0}"#), r#"{"name":"w","label":1}"#, r#"{"name":"w","label":2}"#),
+        (r#"{"label":0,"name":"w"}"#.into(), "r2:7 2 r1:6 1".into()),
+        "neither label is in the document"
+    );
+    assert_eq!(
+        told(None, r#"{"name":"u"}"#, r#"{"name":"v"}"#),
+        (r#"{"name":"v"}"#.into(), "r1:6 \"u\"".into()),
+        "there was no name: it can't be deleted"
+    );
+    // At one place, as a node sees it: a record with a maximum inside.
+    let place = Place::new("vm", "k", Pointer::root().join("state"));
+    let siblings = [sibling(r#"r1@5 a/eu={"epoch":3,"n":1}"#), sibling(r#"r2@6 b/us={"epoch":4,"n":1}"#)];
+    let q = Question {
+        place: &place,
+        class: Class::Value,
+        field: s.field(&place.pointer),
+        base: Base::Nothing,
+        siblings: &siblings,
+    };
+    let answer = p.settle(&q);
+    assert_eq!(answer.settled.outcome.shown().unwrap().to_string(), r#"{"epoch":4,"n":2}"#);
+    let mut audit = Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20);
+    audit.record(&Settlement::new(&q, &answer, 1, Hlc::at(NOW))).unwrap();
+    let back = audit.undo(q.id(), Some(siblings[0].dot)).unwrap();
+    assert_eq!(back[0].value, siblings[0].value);
+}
+
+/// What is written is held to what readers take.
+#[test]
+fn a_record_that_nobody_could_read_is_not_written() {
+    let (mut a, p) = (Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20), usual());
+    let all: Vec<String> = (0..300).map(|n| format!("r1@{n} a/eu={n}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let head = a.chain().head();
+    let large = settle(&mut a, &p, "note", Class::Value, &all, None, NOW).unwrap_err();
+    assert!(matches!(large, NotRecorded::Large { inputs: 300, .. }), "{large}");
+    let name = "x".repeat(6_000);
+    let long: Vec<String> = (0..200).map(|n| format!("r1@{n} {name}/eu={n}")).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    assert!(matches!(
+        settle(&mut a, &p, "note", Class::Value, &long, None, NOW),
+        Err(NotRecorded::Large { .. })
+    ));
+    assert_eq!(a.chain().head(), head);
 }

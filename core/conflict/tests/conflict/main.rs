@@ -3,6 +3,7 @@
 mod audit;
 mod examples;
 mod laws;
+mod lineage;
 mod policies;
 mod queue;
 mod refused;

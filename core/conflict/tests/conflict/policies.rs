@@ -5,7 +5,7 @@ use crate::world::{json, schema_of};
 use dwcp_conflict::policy::proof::{Law, prove};
 use dwcp_conflict::policy::{NotActive, NotNext, Version, Versions};
 use dwcp_conflict::strategy::Named;
-use dwcp_conflict::{Class, Place, Pointer, Policy, Question, Sibling, Value};
+use dwcp_conflict::{Base, Class, Place, Pointer, Policy, Question, Sibling, Value};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -240,7 +240,7 @@ proptest! {
                 let value = if *v == 0 { "-".to_string() } else { (v % 3).to_string() };
                 sibling(&format!("r{i}@{at} {}/{}={value}", ["boss", "guest"][usize::from(*who)], ["eu", "us", "ap"][usize::from(*region)]))
             }).collect();
-            let q = Question { place: &place, class: Class::ALL[class], field: None, base: None, siblings: &siblings };
+            let q = Question { place: &place, class: Class::ALL[class], field: None, base: Base::Nothing, siblings: &siblings };
             let want = policy.rules().iter().position(|r| by_definition(r, &q)).unwrap();
             prop_assert_eq!(usize::from(policy.settle(&q).rule), want, "{:?} {}", rules, place);
         }
@@ -286,7 +286,7 @@ fn a_node_refuses_to_settle_under_a_policy_that_is_not_in_force() {
         place: &place,
         class: Class::Value,
         field: None,
-        base: Some(&Value::Null),
+        base: Base::Known(&Value::Null),
         siblings: &siblings,
     };
     assert_eq!(v.settle(1, 0, &q), Err(NotActive::None { epoch: 0 }));

@@ -2,11 +2,11 @@
 
 use crate::strategies::sibling;
 use crate::world::{json, schema_of};
-use dwcp_conflict::queue::{Choice, Closed, NoAnswer, Put};
-use dwcp_conflict::{Class, ConflictId, Place, Pointer, Queue, Schema, Ticket, Value, Writer};
+use dwcp_conflict::queue::{Choice, Closed, NoAnswer, Put, Unseen};
+use dwcp_conflict::{Base, Class, ConflictId, Place, Pointer, Queue, Schema, Ticket, Value, Writer};
 use dwcp_crdt::edit::Change;
 use dwcp_crdt::space::Config;
-use dwcp_crdt::{ReplicaIndex, Roster, Space};
+use dwcp_crdt::{Dot, ReplicaIndex, Roster, Space};
 use dwcp_env::NodeId;
 
 fn schema() -> Schema {
@@ -19,7 +19,7 @@ fn ticket(key: &str, deadline: u64) -> Ticket {
         id: ConflictId::of(sides.iter().map(|s| s.dot)),
         place: Place::new("vm", key, Pointer::root().join("cpu")),
         class: Class::Value,
-        base: Some(Value::Int(2)),
+        base: Base::Known(Value::Int(2)),
         sides,
         suggestion: Some(Value::Int(4)),
         default: Some(Value::Int(3)),
@@ -111,7 +111,14 @@ fn a_settlement_is_a_write_in_a_space() {
         value: Some(Value::Int(8)),
         supersedes: spaces[0].siblings(&at).iter().map(|s| s.dot).collect(),
     };
-    let batch = spaces[0].transact(2_000, &[write.edit()]).unwrap().unwrap();
+    let live: Vec<Dot> = spaces[0].siblings(&at).iter().map(|s| s.dot).collect();
+    let blind = dwcp_conflict::Write { supersedes: live[..1].to_vec(), ..write.clone() };
+    assert_eq!(
+        blind.edit(live.clone()),
+        Err(Unseen(live[1])),
+        "who has not seen a side does not write over it"
+    );
+    let batch = spaces[0].transact(2_000, &[write.edit(live).unwrap()]).unwrap().unwrap();
     spaces[1].receive(&batch, 2_000).unwrap();
     for space in &spaces {
         let all = space.siblings(&at);

@@ -1,8 +1,9 @@
 //! Bad input: what was wrong, where, and what would be right. The words are part of the promise.
 
 use crate::world::{admitted, json, schema_of};
-use dwcp_conflict::{Schema, Side, Value, merge};
+use dwcp_conflict::{Policy, Schema, Side, Value, merge};
 use dwcp_crdt::{Dot, ReplicaIndex};
+use std::sync::Arc;
 
 #[test]
 fn bad_schemas() {
@@ -158,4 +159,64 @@ fn sides_that_can_not_be_merged() {
     let (x, y) = (half("x"), half("y"));
     let e = merge(&s, None, &[side(1, &x), side(2, &y)]).unwrap_err().to_string();
     assert!(e.starts_with("the document has 12000"), "{e}");
+}
+
+/// Files that would cost much more than their length: each is refused on a small stack, with its reason. (The list of names took hours.)
+#[test]
+fn files_that_are_made_to_be_dear_are_refused_at_once() {
+    let policy = |rule: Value| {
+        let last = json(r#"{"name":"rest","use":"rollback"}"#);
+        let file = Value::map([
+            ("policy".into(), "p".into()),
+            ("version".into(), Value::Int(1)),
+            ("activates".into(), Value::Int(0)),
+            ("rule".into(), Value::from(vec![rule, last])),
+        ]);
+        Policy::read(&file).expect_err("refused").to_string()
+    };
+    let rule = |key: &str, v: Value| {
+        Value::map([("name".into(), "r".into()), ("use".into(), "rollback".into()), (key.into(), v)])
+    };
+    let names: Vec<Value> = (0..400_000).map(|n| Value::from(&*format!("n{n}"))).collect();
+    let names = Value::from(names);
+    let mut aliases: Vec<(Arc<str>, Value)> = vec![("t0".into(), "atomic".into())];
+    aliases.extend((1..50_000).map(|n| (format!("t{n}").into(), Value::from(&*format!("t{}", n - 1)))));
+    let schema = |types: Value| {
+        let file = Value::map([
+            ("schema".into(), "s".into()),
+            ("version".into(), Value::Int(1)),
+            ("types".into(), types),
+            ("fields".into(), json(r#"{"f":"t49999"}"#)),
+        ]);
+        Schema::read(&file).expect_err("refused").to_string()
+    };
+    let few: Vec<(Arc<str>, Value)> = aliases.iter().take(60).cloned().collect();
+    let told = std::thread::Builder::new()
+        .stack_size(512 * 1024)
+        .spawn(move || {
+            vec![
+                policy(rule("path", Value::from(&*"/a".repeat(200_000)))),
+                policy(rule("path", Value::from(&*"/a".repeat(40)))),
+                policy(rule("kind", names.clone())),
+                policy(rule("role", names)),
+                policy(rule("name", Value::from(&*"x".repeat(300)))),
+                schema(Value::map(aliases)),
+                schema(Value::map(few)),
+            ]
+        })
+        .unwrap()
+        .join()
+        .expect("no end of the stack");
+    let want = [
+        "/rule/0/path: a text of 400000 bytes; 256 are allowed",
+        "/rule/0/path: a path of 40 names; 16 are allowed",
+        "/rule/0/kind: 400000 names; 64 are allowed",
+        "/rule/0/role: 400000 names; 64 are allowed",
+        "/rule/0/name: a text of 300 bytes; 256 are allowed",
+        "/types: 50000 types; 256 are allowed",
+        "/types/t15: more than 16 levels; flatten the object",
+    ];
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(told[..6], want[..6]);
+    assert!(told[6].ends_with("more than 16 levels; flatten the object"), "{}", told[6]);
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{json, schema_of};
 use dwcp_conflict::strategy::{By, Case, Ordered};
-use dwcp_conflict::{Outcome, Pointer, Sibling, Strategy, Value, Writer};
+use dwcp_conflict::{Base, Class, Outcome, Pointer, Sibling, Strategy, Value, Writer};
 use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
 
 /// `r1@5 operator/eu=3`: replica, second, role and region, value; `-` deletes.
@@ -21,16 +21,21 @@ pub(crate) fn sibling(text: &str) -> Sibling {
     }
 }
 
-const FIELDS: &str = r#"{"schema":"s","version":1,"fields":{"any":"atomic","set":"set","text":"text","list":"ordered-list","n":{"kind":"counter","max":9}}}"#;
+const FIELDS: &str = r#"{"schema":"s","version":1,"fields":{"any":"atomic","set":"set","text":"text","list":"ordered-list","n":{"kind":"counter","max":9},"many":"counter","top":"max"}}"#;
 
 fn told(strategy: &Strategy, field: &str, base: Option<&str>, siblings: &[&str]) -> String {
+    told_of(Class::Value, strategy, field, base, siblings)
+}
+
+/// `?` stands for a base that is not known.
+fn told_of(class: Class, strategy: &Strategy, field: &str, base: Option<&str>, siblings: &[&str]) -> String {
     let s = schema_of(FIELDS);
     let field = s.field(&Pointer::root().join(field));
-    let base = base.map(json);
+    let base = if base == Some("?") { Base::Unknown } else { Base::known(base.map(json)) };
     let mut siblings: Vec<Sibling> = siblings.iter().map(|t| sibling(t)).collect();
     let ask = |siblings: &[Sibling]| {
         let siblings = Ordered::new(siblings);
-        strategy.settle(&Case { siblings: &siblings, base: base.as_ref(), field })
+        strategy.settle(&Case { siblings: &siblings, base: base.as_ref(), field, class })
     };
     let settled = ask(&siblings);
     for _ in 0..siblings.len() {
@@ -43,8 +48,8 @@ fn told(strategy: &Strategy, field: &str, base: Option<&str>, siblings: &[&str])
     let outcome = match &settled.outcome {
         Outcome::One(v) => show(v),
         Outcome::Many(all) => all.iter().map(show).collect::<Vec<_>>().join(" | "),
-        Outcome::Asked { default, suggestion, deadline } => {
-            format!("asked: {} until {}s, suggested {}", show(default), deadline / 1000, show(suggestion))
+        Outcome::Asked { default, suggestion, within } => {
+            format!("asked: {} for {}s, suggested {}", show(default), within / 1000, show(suggestion))
         }
     };
     format!("{outcome}: {}", settled.reason)
@@ -82,7 +87,7 @@ fn each_strategy_settles_as_it_says() {
             "any",
             None,
             &["r1@5 a/b=3", "r2@6 a/b=4", "r3@7 a/b=5"],
-            "asked: 5 until 86407s, suggested 5: there were more values than may be kept, so a person is asked",
+            "asked: 5 for 86400s, suggested 5: there were more values than may be kept, so a person is asked",
         ),
         (S::Rollback, "any", Some("1"), &two, "1: the value before all of them was restored"),
         (S::Rollback, "any", None, &two, "-: the value before all of them was restored"),
@@ -168,10 +173,113 @@ fn each_strategy_settles_as_it_says() {
             "any",
             Some("1"),
             &two,
-            "asked: 1 until 69s, suggested 4: a person is asked",
+            "asked: 1 for 60s, suggested 4: a person is asked",
         ),
     ];
     for (strategy, field, base, siblings, want) in table {
         assert_eq!(told(strategy, field, *base, siblings), *want, "{strategy:?} {siblings:?}");
     }
+}
+
+/// What is not known is no ground for a decision: what needs a base hands on, the same on every node.
+#[test]
+fn without_a_base_nobody_guesses() {
+    use Strategy as S;
+    let last = || other(S::LastWriter);
+    let semantic = || S::Semantic { otherwise: last() };
+    let two = ["r1@5 a/b=3", "r2@9 a/b=4"];
+    let table: &[Row<'_>] = &[
+        (semantic(), "n", Some("?"), &two, "4: what was there before is not known, so it was written last"),
+        (
+            semantic(),
+            "n",
+            Some("?"),
+            &["r1@5 a/b=3", "r2@9 a/b=3"],
+            "3: what was there before is not known, so it was written last",
+        ),
+        (
+            semantic(),
+            "set",
+            Some("?"),
+            &["r1@5 a/b=[1]", "r2@9 a/b=[2]"],
+            "[2]: what was there before is not known, so it was written last",
+        ),
+        (
+            semantic(),
+            "set",
+            Some("?"),
+            &["r1@5 a/b=[1]", "r2@9 a/b=[1]"],
+            "[1]: the field's kind joins the changes",
+        ),
+        (semantic(), "top", Some("?"), &two, "4: the field's kind joins the changes"),
+        (
+            S::Transform { otherwise: last() },
+            "text",
+            Some("?"),
+            &[r#"r1@5 a/b="x""#, r#"r2@9 a/b="y""#],
+            r#""y": what was there before is not known, so it was written last"#,
+        ),
+        (
+            S::Rollback,
+            "any",
+            Some("?"),
+            &["r1@5 a/b=4", "r2@9 a/b=3"],
+            "4: what was there before is not known, so it is the greatest in canonical order",
+        ),
+        (
+            S::Rollback,
+            "any",
+            Some("?"),
+            &["r1@5 a/b=4", "r2@9 a/b=-"],
+            "4: what was there before is not known, so it is the greatest in canonical order",
+        ),
+    ];
+    for (strategy, field, base, siblings, want) in table {
+        assert_eq!(told(strategy, field, *base, siblings), *want, "{strategy:?} {siblings:?}");
+    }
+}
+
+/// What must not be is never decided by a clock, however last-writer was come to.
+#[test]
+fn no_clock_decides_what_must_not_be() {
+    use Strategy as S;
+    let last = || other(S::LastWriter);
+    let of = |s: &S, base, siblings: &[&str]| told_of(Class::Invariant, s, "any", base, siblings);
+    let two = ["r1@5 a/b=4", "r2@9 a/b=3"];
+    assert_eq!(
+        of(&S::LastWriter, Some("1"), &two),
+        "1: a clock does not decide what must not be, so the value before all of them was restored"
+    );
+    let semantic = S::Semantic { otherwise: last() };
+    assert!(of(&semantic, Some("1"), &two).starts_with("1: "), "handed on");
+    let by = S::Priority { by: By::Role, order: vec!["a".into()] };
+    assert_eq!(of(&by, None, &two), "4: its writer ranks number 1", "of equals the greatest, not the latest");
+    let three = ["r1@5 a/b=4", "r2@9 a/b=3", "r3@7 a/b=2"];
+    assert_eq!(
+        of(&S::MultiValue { cap: 2 }, Some("1"), &three),
+        "asked: 1 for 86400s, suggested 1: there were more values than may be kept, so a person is asked"
+    );
+    let vote = S::Vote { quorum: 1, otherwise: last() };
+    assert_eq!(of(&vote, None, &two), "4: 1 of 2 replicas wrote it");
+}
+
+/// Of counters there may be more siblings than a merge takes sides: all count.
+#[test]
+fn many_counters_add_up() {
+    let s = Strategy::Semantic { otherwise: Box::new(Strategy::LastWriter) };
+    let all: Vec<String> = (1..=40).map(|r| format!("r{r}@5 a/b=1")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_eq!(told(&s, "many", Some("0"), &all), "40: the field's kind joins the changes");
+    let max: Vec<String> = (1..=40).map(|r| format!("r{r}@5 a/b={r}")).collect();
+    let max: Vec<&str> = max.iter().map(String::as_str).collect();
+    assert_eq!(told(&s, "top", Some("0"), &max), "40: the field's kind joins the changes");
+}
+
+/// Two texts of 6 MB each, side by side, are no document.
+#[test]
+fn what_is_larger_than_a_document_is_not_joined() {
+    let s = Strategy::Transform { otherwise: Box::new(Strategy::LastWriter) };
+    let [a, b] = ["x", "y"].map(|c| format!("r{}@5 a/b=\"{}\"", u8::from(c == "y") + 1, c.repeat(6_000_000)));
+    let text = told(&s, "text", None, &[&a, &b]);
+    assert!(text.ends_with("together they are larger than a document may be, so it was written last"));
 }
