@@ -147,7 +147,7 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
     let door = door_on.spawn(Door::new(face.clone()).serve(door_listener, closing.clone()));
-    let fleet_door = open_fleet(&file, &face, fleet_bound, &door_on, &closing)?;
+    let fleet_door = open_fleet(&file, &face, fleet_bound, &door_on, &closing, &registry)?;
     let redis_door =
         redis_bound.map(|bound| bound.serve(&face, &door_on, closing, registry.clone())).transpose()?;
     let seen = admin::Seen::default();
@@ -192,6 +192,7 @@ fn open_fleet(
     bound: Option<TcpListener>,
     on: &tokio::runtime::Handle,
     closing: &watch::Receiver<bool>,
+    registry: &Registry,
 ) -> Result<Option<tokio::task::JoinHandle<()>>, String> {
     let (Some(door), Some(listener)) = (&file.fleet, bound) else { return Ok(None) };
     let listener = rehome(listener, on).map_err(|e| format!("the fleet's port: {e}"))?;
@@ -199,11 +200,15 @@ fn open_fleet(
     let fleet = Fleet::new(face.clone(), keyspaces, face.clock());
     let (served, closing) =
         (fleet::Door::new(fleet.clone()).serve(listener, closing.clone()), closing.clone());
+    let damaged = fleet::Damaged::default();
+    let counted = damaged.clone();
+    let help = "Records of the fleet that can't be read, in regions that this node leads.";
+    registry.gauge("dwcp_fleet_damaged_records", help, &[], move || counted.count() as f64);
     Ok(Some(on.spawn(async move {
         let mut closing = closing;
         tokio::select! {
             () = served => {}
-            () = fleet::control(fleet) => {}
+            () = fleet::control(fleet, damaged) => {}
             _ = closing.changed() => {}
         }
     })))

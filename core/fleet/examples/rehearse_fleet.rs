@@ -36,7 +36,7 @@ macro_rules! say {
 ///
 /// Exit codes: 0 everything held and every hard path was taken (with --mutant: every planted bug was found); 1 an
 /// invariant was broken, or a hard path was not taken in a sweep of 10,000 seeds or more (with --mutant: a bug was not
-/// found); 2 the command line makes no sense; 130 Ctrl-C.
+/// found: none of the invariants broke first that it breaks); 2 the command line makes no sense; 130 Ctrl-C.
 #[derive(Parser, Debug)]
 #[command(name = "rehearse_fleet", after_help = AFTER)]
 struct Args {
@@ -198,6 +198,8 @@ fn found(args: &Args, bug: Bug) -> bool {
     bar.finish_and_clear();
     let story = sum.failure.as_ref().filter(|_| args.story).map(story);
     plant(None);
+    // Something else that broke is no finding of this bug.
+    let found = sum.failure.as_ref().is_some_and(|f| bug.breaks().contains(&f.broken.invariant));
     if args.output == Format::Json {
         let failure = sum
             .failure
@@ -205,17 +207,24 @@ fn found(args: &Args, bug: Bug) -> bool {
             .map(|f| serde_json::json!({ "seed": f.seed, "invariant": f.broken.invariant }));
         say!(
             "{}",
-            serde_json::json!({ "mutant": name, "what": bug.what().trim(), "found": sum.failure.is_some(),
+            serde_json::json!({ "mutant": name, "what": bug.what().trim(), "breaks": bug.breaks(), "found": found,
             "runs": sum.held + 1, "failure": failure })
         );
     } else {
         story.iter().flatten().for_each(|line| say!("{line}"));
         match &sum.failure {
+            Some(failure) if !found => {
+                say!(
+                    "{name:<22} SOMETHING ELSE after {} runs, not {:?}: {failure}",
+                    sum.held + 1,
+                    bug.breaks()
+                );
+            }
             Some(failure) => say!("{name:<22} found after {:>5} runs: {failure}", sum.held + 1),
             None => say!("{name:<22} NOT FOUND in {} seeds", args.seeds),
         }
     }
-    sum.failure.is_some()
+    found
 }
 
 #[cfg(feature = "planted-bugs")]

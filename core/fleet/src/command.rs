@@ -126,7 +126,24 @@ pub enum Command {
         /// How.
         state: HostState,
     },
-    /// A machine is to exist; its number is the request's.
+    /// A new life of a host's agent begins: it gets the next number, and whatever earlier ones have asked is refused from now on.
+    HostAttach {
+        /// Where.
+        region: Region,
+        /// Which.
+        host: HostName,
+    },
+    /// A region's store was restored: it gives again, nothing twice, after what was given before has surely ended.
+    Reopen {
+        /// Which.
+        region: Region,
+    },
+    /// The next steps of a region's opening, whoever began it.
+    Open {
+        /// Which.
+        region: Region,
+    },
+    /// A machine is to exist; its number is made of the region's name and the request's number.
     Create {
         /// Where.
         region: Region,
@@ -169,6 +186,11 @@ pub enum Command {
         at: At,
         /// Where to.
         to: Region,
+    },
+    /// A move that was not committed is called back: the machine stays where it is.
+    CallBack {
+        /// Which, and where it is.
+        at: At,
     },
     /// A machine moves to another host of its region.
     Migrate {
@@ -250,7 +272,7 @@ pub enum Command {
     },
 }
 
-/// A machine on a host, under the fencing epoch by which the host has it.
+/// A machine on a host: under the fencing epoch by which the host has it, as this life of the host's agent says.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seat {
@@ -260,6 +282,11 @@ pub struct Seat {
     pub host: HostName,
     /// The fencing epoch.
     pub epoch: u64,
+    /// Which life of the host's agent says so.
+    pub life: u64,
+    /// Whether it found the machine running on its own hypervisor, started by an earlier life.
+    #[serde(default)]
+    pub found: bool,
 }
 
 /// What is answered to what was done.
@@ -274,6 +301,11 @@ pub enum Answer {
         at: At,
         /// Which generation of its specification says so.
         generation: u64,
+    },
+    /// A host's agent has begun a life.
+    Life {
+        /// Which.
+        life: u64,
     },
     /// A machine has a place.
     Place {

@@ -5,15 +5,21 @@
 //! wrote past the doors. [`judge`] is a pure function of the *set* of announcements: every node finds the same and nobody
 //! needs to be asked. The rule is one: **the higher epoch wins**; the loser is fenced, its interface goes down, it is
 //! told of, and nothing of it is deleted.
+//!
+//! An announcement ends: who still believes it says it again. What has surely ended by the clock at hand is not heard, so
+//! that what a machine had long ago takes nothing down that somebody has now. Nodes whose clocks differ may for as long
+//! differ about it; what they do about a finding is decided by epochs and not by who was first.
 
 use crate::cidr::Cidr;
 use crate::life::phase_may;
 use crate::name::{HostName, Region, VmId, VmName};
 use crate::record::Phase;
 use crate::resources::Resources;
+use crate::time::{UNCERTAINTY_MAX, lease_end, surely_past};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use dwcp_env::{Duration, Now, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// What somebody believes of a machine.
@@ -32,7 +38,12 @@ pub struct Announcement {
     pub addresses: Vec<(IpAddr, Cidr, u64)>,
     /// What it was seen doing, by (epoch, index).
     pub seen: Vec<((u64, u64), Phase)>,
+    /// Until when it stands, unless it is said again: at most [`ANNOUNCED_MAX`] from when it was said.
+    pub until: WallTime,
 }
+
+/// How long an announcement stands at most; who reads one that goes on longer holds it for ended by then.
+pub const ANNOUNCED_MAX: Duration = Duration::secs(300);
 
 /// What is wrong, and what follows.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -102,10 +113,13 @@ pub enum Finding {
     },
 }
 
-/// What the announcements say together, in order; the same for every order and repetition of them.
+/// What the announcements that stand say together, in order; the same for every order and repetition of them.
 #[must_use]
-pub fn judge(announced: &[Announcement]) -> Vec<Finding> {
-    let all: BTreeSet<&Announcement> = announced.iter().collect();
+pub fn judge(announced: &[Announcement], now: Now) -> Vec<Finding> {
+    // An end further ahead than anybody may say is a mad calendar's.
+    let latest = lease_end(now, now.uncertainty * 2 + ANNOUNCED_MAX + UNCERTAINTY_MAX);
+    let stands = |one: &&Announcement| !surely_past(one.until, now) && one.until <= latest;
+    let all: BTreeSet<&Announcement> = announced.iter().filter(stands).collect();
     let mut by_vm: BTreeMap<VmId, Vec<&Announcement>> = BTreeMap::new();
     for one in &all {
         by_vm.entry(one.vm).or_default().push(one);
@@ -190,10 +204,18 @@ fn twice_named(by_vm: &BTreeMap<VmId, Vec<&Announcement>>, found: &mut Vec<Findi
             names.entry(&newest.name).or_default().insert(*vm);
         }
     }
+    let mut taken: BTreeSet<VmName> = names.keys().map(|name| (*name).clone()).collect();
     for (name, vms) in names {
         let mut vms = vms.into_iter();
         if let Some(keeps) = vms.next() {
-            let renamed: Vec<_> = vms.map(|vm| (vm, name.beside(vm))).collect();
+            // With as many digits of its number as it takes to be alone; names and numbers are in order, so all find the same.
+            let mut another = |vm: VmId| {
+                let alone = (8..=32).map(|digits| name.beside(vm, digits)).find(|name| !taken.contains(name));
+                let alone = alone.unwrap_or_else(|| name.beside(vm, 32));
+                taken.insert(alone.clone());
+                (vm, alone)
+            };
+            let renamed: Vec<_> = vms.map(&mut another).collect();
             if !renamed.is_empty() {
                 found.push(Finding::NameTwice { name: name.clone(), keeps, renamed });
             }
@@ -236,7 +258,39 @@ mod tests {
             runs: runs.map(|(h, e)| (h.parse().unwrap(), e)),
             addresses: vec![],
             seen: vec![],
+            until: lease_end(NOW, Duration::secs(60)),
         }
+    }
+
+    const NOW: Now = Now {
+        mono: dwcp_env::Instant::ZERO,
+        wall: WallTime::from_nanos(1_000_000_000_000),
+        uncertainty: Duration::millis(100),
+    };
+
+    #[test]
+    fn what_has_ended_takes_nothing_down() {
+        let block: Cidr = "10.0.0.0/24".parse().unwrap();
+        let (mut old, mut now) = (said(1, "a", ("eu", 1), None), said(2, "b", ("us", 1), None));
+        (old.addresses, now.addresses) =
+            (vec![("10.0.0.7".parse().unwrap(), block, 2)], vec![("10.0.0.7".parse().unwrap(), block, 1)]);
+        assert_eq!(judge(&[old.clone(), now.clone()], NOW).len(), 1);
+        let later = Now { wall: lease_end(NOW, Duration::secs(61)), ..NOW };
+        now.until = lease_end(later, Duration::secs(60));
+        assert_eq!(judge(&[old.clone(), now.clone()], later), []);
+        // Nor does one that a mad calendar made to stand for a year.
+        old.until = lease_end(later, Duration::secs(86_400 * 365));
+        assert_eq!(judge(&[old, now], later), []);
+    }
+
+    #[test]
+    fn no_second_name_is_a_third_ones() {
+        let web = |n: u128| said(n, "web", ("eu", 1), None);
+        let found =
+            judge(&[web(1), web(7 << 96), web(7 << 96 | 1), said(3, "web-x00000007", ("eu", 1), None)], NOW);
+        let [Finding::NameTwice { renamed, .. }] = &found[..] else { panic!("{found:?}") };
+        let names: BTreeSet<&str> = renamed.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["web-x000000070", "web-x0000000700"].into());
     }
 
     #[test]
@@ -244,11 +298,11 @@ mod tests {
         let all = [said(1, "a", ("eu", 1), Some(("h1", 3))), said(1, "a", ("eu", 1), Some(("h2", 4)))];
         let fence = vec![("h1".parse().unwrap(), 3)];
         let keeps = ("h2".parse().unwrap(), 4);
-        assert_eq!(judge(&all), [Finding::RunsTwice { vm: VmId(1), keeps, fence, tie: false }]);
+        assert_eq!(judge(&all, NOW), [Finding::RunsTwice { vm: VmId(1), keeps, fence, tie: false }]);
         let tie = [said(1, "a", ("eu", 1), Some(("h1", 3))), said(1, "a", ("eu", 1), Some(("h2", 3)))];
-        assert!(matches!(&judge(&tie)[..], [Finding::RunsTwice { tie: true, .. }]));
+        assert!(matches!(&judge(&tie, NOW)[..], [Finding::RunsTwice { tie: true, .. }]));
         let again = [said(1, "a", ("eu", 1), Some(("h1", 3))), said(1, "a", ("eu", 1), Some(("h1", 4)))];
-        assert_eq!(judge(&again), []);
+        assert_eq!(judge(&again, NOW), []);
     }
 
     #[test]
@@ -259,12 +313,12 @@ mod tests {
         a.addresses = vec![(ip, block, 1)];
         b.addresses = vec![(ip, block, 2)];
         let down = vec![VmId(1)];
-        assert_eq!(judge(&[a, b]), [Finding::AddressTwice { ip, keeps: VmId(2), down, tie: false }]);
+        assert_eq!(judge(&[a, b], NOW), [Finding::AddressTwice { ip, keeps: VmId(2), down, tie: false }]);
     }
 
     #[test]
     fn one_name_for_two_gets_the_second_another() {
-        let found = judge(&[said(7 << 96, "web", ("us", 1), None), said(1, "web", ("eu", 1), None)]);
+        let found = judge(&[said(7 << 96, "web", ("us", 1), None), said(1, "web", ("eu", 1), None)], NOW);
         let renamed = vec![(VmId(7 << 96), "web-x00000007".parse().unwrap())];
         assert_eq!(found, [Finding::NameTwice { name: "web".parse().unwrap(), keeps: VmId(1), renamed }]);
     }
@@ -275,7 +329,7 @@ mod tests {
         a.seen = vec![((2, 1), Phase::Starting), ((2, 2), Phase::Running)];
         b.seen = vec![((2, 3), Phase::Starting), ((3, 1), Phase::Starting)];
         let (from, to) = (Phase::Running, Phase::Starting);
-        assert_eq!(judge(&[a, b]), [Finding::InvalidTransition { vm: VmId(1), epoch: 2, from, to }]);
+        assert_eq!(judge(&[a, b], NOW), [Finding::InvalidTransition { vm: VmId(1), epoch: 2, from, to }]);
     }
 
     #[test]
@@ -305,14 +359,14 @@ mod tests {
     proptest! {
         #[test]
         fn everyone_finds_the_same(mut all in prop::collection::vec(anything(), 0..12), turn in 0_usize..12) {
-            let found = judge(&all);
+            let found = judge(&all, NOW);
             if !all.is_empty() {
                 let turn = turn % all.len();
                 all.rotate_left(turn);
                 all.push(all[0].clone());
             }
             all.reverse();
-            prop_assert_eq!(found, judge(&all));
+            prop_assert_eq!(found, judge(&all, NOW));
         }
     }
 }

@@ -12,7 +12,11 @@
 //!                                           /dwcp/fleet/r/<region>/prefix/<prefix>
 //!                                           /dwcp/fleet/r/<region>/quota/<group>
 //!                                           /dwcp/fleet/r/<region>/addr/<4|6>/<hex>
+//!                                           /dwcp/fleet/r/<region>/live/charter
+//!                                           /dwcp/fleet/r/<region>/live/agent/<host>
 //! ```
+//!
+//! What lies under `live/` ends with the life of the store: a backup leaves it out ([`Key::of_a_life`]).
 //!
 //! Addresses are hexadecimal of fixed width, so that a block is a range of keys. Which keyspaces the
 //! scopes are is the node's to say: all may be one, since keys of different scopes never meet.
@@ -163,6 +167,22 @@ impl Key {
     pub fn host(region: &Region, host: &HostName) -> Self {
         Self::regional(region, "host", host)
     }
+    /// By what a region's store gives.
+    #[must_use]
+    pub fn charter(region: &Region) -> Self {
+        Self::regional(region, "live", "charter")
+    }
+    /// Which life of a host's agent is the current one.
+    #[must_use]
+    pub fn agent(region: &Region, host: &HostName) -> Self {
+        Self::regional(region, "live/agent", host)
+    }
+    /// Whether what lies here ends with the life of its store: who makes a backup leaves it out, who restores one deletes it.
+    #[must_use]
+    pub fn of_a_life(&self) -> bool {
+        let region = self.0.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("r/")?.split_once('/'));
+        region.is_some_and(|(_, rest)| rest.starts_with("live/"))
+    }
     /// An image.
     #[must_use]
     pub fn image(region: &Region, image: &Image) -> Self {
@@ -249,6 +269,8 @@ mod tests {
         assert_eq!(Key::stored(b"/dwcp/fleet/r/EU/vm/1"), None);
         assert_eq!(Key::stored(b"/registry/pods"), None);
         assert_eq!(Key::stored(&[0xff]), None);
+        assert!(Key::charter(&eu).of_a_life() && Key::agent(&eu, &"h1".parse().unwrap()).of_a_life());
+        assert!(!Key::vm(&eu, VmId(1)).of_a_life() && !Key::region(&eu).of_a_life());
         for thing in ["10.1.0.0/24", "2001:db8::/116", "web-"] {
             let thing: Thing = thing.parse().unwrap();
             assert_eq!(Key::lent(&thing).thing(), Some(thing.clone()));

@@ -45,7 +45,7 @@ pub const fn life_may(from: Option<&Life>, to: Option<&Life>) -> bool {
         (from, to),
         (None, Some(Active | Arriving { .. }))
             | (Some(Active), Some(Active | Deleting | Leaving { .. }))
-            | (Some(Deleting), Some(Gone) | None)
+            | (Some(Deleting), Some(Deleting | Gone) | None)
             | (Some(Leaving { .. } | Arriving { .. }), Some(Active) | None)
             | (Some(Gone), None)
     )

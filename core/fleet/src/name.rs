@@ -1,9 +1,10 @@
 //! Names and numbers of the fleet's things, checked when they are made: whoever holds one need not look again.
 //!
 //! Names are labels of DNS (RFC 1123): they stand in keys, in host names and on command lines, and must mean the same in
-//! all three. Numbers of machines are 128 bits, drawn by who asks first: the number of the request that creates a machine
-//! is the machine's, so that asking twice creates one.
+//! all three. Numbers of requests are 128 bits, drawn by who asks first; a machine's is made of its region and of the number of
+//! the request that creates it ([`VmId::born`]), so that asking twice creates one.
 
+use crate::planted::{self, Bug};
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -133,15 +134,36 @@ numbers! {
     RequestKey;
 }
 
+impl VmId {
+    /// The number of the machine that a request creates in a region. It is bound to both: one request that is asked in two
+    /// regions makes two machines of two numbers, whose fencing epochs never meet in storage, and neither region has to
+    /// ask anybody. A hash that nobody can aim, so that no client chooses another's number.
+    #[must_use]
+    pub fn born(region: &Region, key: RequestKey) -> Self {
+        if planted::is(Bug::NumberUnbound) {
+            return Self(key.0);
+        }
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"dwcp machine 1\0")
+            .update(region.0.as_bytes())
+            .update(b"\0")
+            .update(&key.0.to_le_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        Self(u128::from_le_bytes(bytes))
+    }
+}
+
 impl VmName {
     /// The name that a machine gets where two regions gave one name to two: a function of what all know, so that
-    /// everyone computes the same.
+    /// everyone computes the same. `digits` of its number, from 1 to 32: more, where fewer would meet another's name.
     ///
     /// # Panics
     /// Never: the text keeps the rules by construction.
     #[must_use]
-    pub fn beside(&self, vm: VmId) -> Self {
-        let tail = format!("-x{:08x}", (vm.0 >> 96) as u32);
+    pub fn beside(&self, vm: VmId, digits: usize) -> Self {
+        let number = format!("{vm}");
+        let tail = format!("-x{}", &number[..digits.clamp(1, number.len())]);
         let mut head = self.0.clone();
         head.truncate(NAME_MAX - tail.len());
         format!("{head}{tail}").parse().expect("a label's beginning, letters and digits")
@@ -177,9 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_its_regions() {
+        let (eu, us): (Region, Region) = ("eu".parse().unwrap(), "us".parse().unwrap());
+        assert_eq!(VmId::born(&eu, RequestKey(7)), VmId::born(&eu, RequestKey(7)));
+        assert_ne!(VmId::born(&eu, RequestKey(7)), VmId::born(&us, RequestKey(7)));
+        assert_ne!(VmId::born(&eu, RequestKey(7)), VmId::born(&eu, RequestKey(8)));
+    }
+
+    #[test]
     fn a_second_name_is_a_name_and_differs() {
         let long: VmName = "x".repeat(63).parse().unwrap();
-        let other = long.beside(VmId(7 << 96));
+        let other = long.beside(VmId(7 << 96), 8);
+        assert_ne!(long.beside(VmId(1), 32), long.beside(VmId(2), 32));
         assert_eq!(other.as_str().len(), 63);
         assert!(other.as_str().ends_with("-x00000007"));
     }

@@ -45,4 +45,53 @@ dwcp_env::planted_bugs! {
     OrdersOvertake,
     /// What a transaction rests on in another store may have been read before what it checks.
     OthersReadFirst,
+    /// What an earlier life of an agent has asked is done all the same.
+    LivesUncounted,
+    /// A new life takes places over without having found the machines on its own hypervisor.
+    FoundUnseen,
+    /// A machine's number is the request's, in whatever region it is asked.
+    NumberUnbound,
+    /// A restored store gives epochs and lives where its backup left off.
+    RestoredAsOne,
+    /// A restored store gives at once, without waiting for the leases that it has forgotten.
+    OpenedAtOnce,
+    /// A restored region keeps machines that had left it when the store was lost.
+    OwnersUnasked,
+    /// Whatever end a lease has is believed, be it a year ahead.
+    AnyEndBelieved,
+}
+
+impl Bug {
+    /// The invariants that this bug breaks ([`crate::rehearsal`]): a sweep has found it if one of them is broken, and not
+    /// if something else is.
+    #[must_use]
+    pub const fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::LeaseWithoutEpoch => &["epochs_grow", "one_writer"],
+            Self::StorageUnfenced => &["one_writer"],
+            Self::ClockTrusted | Self::RenewedUnanswered | Self::TakenEarly => &["runs_once", "one_writer"],
+            Self::YieldWhileRunning | Self::WatchdogUnarmed | Self::OrdersOvertake => {
+                &["runs_once", "one_writer"]
+            }
+            Self::StartUnrenewed | Self::LeavingTakenBack => &["runs_once", "one_writer"],
+            Self::LivesUncounted | Self::FoundUnseen => &["runs_once", "one_writer"],
+            Self::EscrowSpentTwice => &["quota"],
+            Self::AllocatorOutsideBlock => &["address_in_block", "address_once"],
+            Self::DeleteFreesFirst => &["address_once"],
+            Self::LeaveWhileRunning | Self::PurgedWhilePlaced => &["capacity", "runs_once", "address_once"],
+            Self::AdoptAnyEpoch => &["lent_once"],
+            Self::ReadsUnchecked => {
+                &["address_in_block", "address_once", "capacity", "quota", "names", "one_home"]
+            }
+            Self::DoneTwice => &["done_once"],
+            Self::StartUnadmitted => &["shown_first"],
+            Self::CallBackIgnored => &["one_home"],
+            Self::CreatedAgain => &["epochs_grow", "acknowledged"],
+            Self::OthersReadFirst => &["acknowledged", "one_home"],
+            Self::NumberUnbound => &["one_home"],
+            Self::RestoredAsOne => &["epochs_grow", "one_writer"],
+            Self::OpenedAtOnce | Self::OwnersUnasked => &["runs_once", "epochs_grow"],
+            Self::AnyEndBelieved => &["at_rest"],
+        }
+    }
 }

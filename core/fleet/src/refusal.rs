@@ -32,6 +32,10 @@ pub enum Code {
     InvalidTransition,
     /// Somebody else holds it.
     LeaseLost,
+    /// A later life of the host's agent has begun, or the region does not know of this one.
+    Superseded,
+    /// The region's store was restored, and not opened since.
+    Closed,
     /// A lease may not have ended yet, by the clock at hand.
     NotYet,
     /// Something of it is in use.

@@ -15,8 +15,10 @@ use dwcp_env::{Duration, Instant, Now, WallTime};
 
 /// The shortest lease that may be asked for: shorter ones end before a slow disk has answered twice.
 pub const LEASE_MIN: Duration = Duration::secs(2);
-/// The longest: it is how long a lost host's machines stay down at least.
-pub const LEASE_MAX: Duration = Duration::secs(600);
+/// The longest: it is how long a lost host's machines stay down at least, and a restored region gives nothing.
+pub const LEASE_MAX: Duration = Duration::secs(60);
+/// What sound clocks may be off by at most; who states more keeps its promises all the same.
+pub const UNCERTAINTY_MAX: Duration = Duration::secs(10);
 /// How much a monotonic clock may run fast or slow, in millionths: quartz has tens, virtual machines some hundreds.
 pub const DRIFT_PPM: u64 = 500;
 
@@ -30,6 +32,21 @@ pub fn surely_past(end: WallTime, now: Now) -> bool {
     now.wall.as_nanos().saturating_sub(uncertainty(now).as_nanos()) > end.as_nanos()
 }
 
+/// Whether no sound clock can have given this end: it lies too far ahead. A calendar a year ahead for a second would keep
+/// a place for a year; so who wants to take it may set the end to [`latest_end`] instead. That is safe since a holder does
+/// not believe such an end either: it is done a lease after it *asked*, by its own monotonic clock ([`crate::agent`]).
+#[must_use]
+pub fn absurd(end: WallTime, now: Now) -> bool {
+    let latest = lease_end(now, uncertainty(now) + LEASE_MAX + UNCERTAINTY_MAX);
+    end > latest && !planted::is(Bug::AnyEndBelieved)
+}
+
+/// A time at which, by every clock, whoever has been given a lease before now is done.
+#[must_use]
+pub fn latest_end(now: Now) -> WallTime {
+    lease_end(now, uncertainty(now) * 2 + LEASE_MAX + UNCERTAINTY_MAX)
+}
+
 /// A lease's end, asked for now.
 #[must_use]
 pub fn lease_end(now: Now, length: Duration) -> WallTime {
@@ -41,7 +58,14 @@ pub fn lease_end(now: Now, length: Duration) -> WallTime {
 pub fn surely_before(end: WallTime, now: Now) -> Option<Instant> {
     let latest = now.wall.as_nanos().checked_add(uncertainty(now).as_nanos())?;
     let left = end.as_nanos().checked_sub(latest).filter(|n| *n > 0)?;
-    Some(now.mono + Duration::nanos(left - left / 1_000_000 * DRIFT_PPM - DRIFT_PPM.min(left)))
+    Some(surely_within(now.mono, Duration::nanos(left)))
+}
+
+/// The point on this node's monotonic clock that is at most so long after another, whatever its drift.
+#[must_use]
+pub fn surely_within(from: Instant, length: Duration) -> Instant {
+    let left = length.as_nanos();
+    from + Duration::nanos(left - left / 1_000_000 * DRIFT_PPM - DRIFT_PPM.min(left))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn host(name: &str) -> HostName {
 impl Story {
     fn new() -> Self {
         let terms = Terms { lease: Duration::secs(30), stop: Duration::secs(8), kill: Duration::secs(2) };
-        let agent = Agent::new("eu".parse().unwrap(), host("me"), terms);
+        let agent = Agent::new("eu".parse().unwrap(), host("me"), 1, terms);
         Self { agent, now: 100, uncertainty: Duration::secs(1) }
     }
     fn step(&mut self, input: Input) -> Vec<String> {
@@ -41,25 +41,32 @@ impl Story {
         self.step(input)
     }
     fn seat(epoch: u64) -> Seat {
-        Seat { at: At { region: "eu".parse().unwrap(), vm: VM }, host: host("me"), epoch }
+        Seat {
+            at: At { region: "eu".parse().unwrap(), vm: VM },
+            host: host("me"),
+            epoch,
+            life: 1,
+            found: false,
+        }
     }
     /// The place is `who`'s until a second of the calendar.
     fn seen(who: &str, epoch: u64, until: u64, wanted: bool) -> Input {
         let until = WallTime::from_nanos((DAY + until) * 1_000_000_000);
         let (host, booked) = (host(who), Resources::NONE);
-        let place = Placement { epoch, hold: Hold::Held { host, until, booked } };
+        let place = Placement { epoch, hold: Hold::Held { host, life: 0, until, booked } };
         Input::Seen { at: Self::seat(epoch).at, place, wanted, reported: 0 }
     }
-    fn renewed(epoch: u64, until: u64) -> Input {
+    fn renewed(epoch: u64, asked: u64, until: u64) -> Input {
         let until = WallTime::from_nanos((DAY + until) * 1_000_000_000);
         let result = Ok(Answer::Place { host: host("me"), epoch, until });
-        Input::Answered { seat: Self::seat(epoch), result }
+        let asked = Instant::ZERO + Duration::secs(asked);
+        Input::Answered { seat: Self::seat(epoch), asked, result }
     }
     /// Runs under epoch 1 until 130 of the calendar: a second of doubt and two to kill before, 127 less drift.
     fn running() -> Self {
         let mut story = Self::new();
         assert_eq!(story.step(Self::seen("me", 1, 130, true)), ["renew 1"]);
-        assert_eq!(story.step(Self::renewed(1, 130)), ["admit 1"]);
+        assert_eq!(story.step(Self::renewed(1, 100, 130)), ["admit 1"]);
         assert_eq!(
             story.step(Input::Admitted { vm: VM, epoch: 1, granted: true }),
             ["start 1 until 126", "report Starting"]
@@ -82,6 +89,7 @@ fn told(output: &Output) -> String {
         Output::Ask(Command::Yield { seat, .. }) => format!("yield {}", seat.epoch),
         Output::Ask(Command::Report { phase, .. }) => format!("report {phase:?}"),
         Output::Ask(other) => format!("{other:?}"),
+        Output::Superseded => "superseded".into(),
     }
 }
 
@@ -96,7 +104,7 @@ fn a_lease_is_renewed_long_before_its_end() {
     // The answer was lost: asked again a sixth of the lease later.
     assert_eq!(story.at(113, Input::Tick), NOTHING);
     assert_eq!(story.at(114, Input::Tick), ["renew 1"]);
-    assert_eq!(story.step(Story::renewed(1, 144)), ["extend 1 until 140"]);
+    assert_eq!(story.step(Story::renewed(1, 114, 144)), ["extend 1 until 140"]);
 }
 
 #[test]
@@ -150,7 +158,7 @@ fn what_is_anothers_is_killed_and_not_given_up() {
     assert_eq!(story.step(Story::seen("other", 2, 140, true)), ["kill 1"]);
     assert_eq!(story.step(STOPPED), NOTHING);
     let mut story = Story::running();
-    let lost = Input::Answered { seat: Story::seat(1), result: Err(Code::LeaseLost) };
+    let lost = Input::Answered { seat: Story::seat(1), asked: Instant::ZERO, result: Err(Code::LeaseLost) };
     assert_eq!(story.step(lost), ["kill 1"]);
     let mut story = Story::running();
     assert_eq!(story.step(Input::Unseen(VM)), ["kill 1"]);
@@ -163,12 +171,12 @@ fn what_is_anothers_is_killed_and_not_given_up() {
 fn what_storage_refuses_does_not_start() {
     let mut story = Story::new();
     story.step(Story::seen("me", 1, 130, true));
-    story.step(Story::renewed(1, 130));
+    story.step(Story::renewed(1, 100, 130));
     assert_eq!(story.step(Input::Admitted { vm: VM, epoch: 1, granted: false }), NOTHING);
     // Nor what is granted when the lease is over.
     let mut story = Story::new();
     story.step(Story::seen("me", 1, 130, true));
-    story.step(Story::renewed(1, 130));
+    story.step(Story::renewed(1, 100, 130));
     assert!(
         !story
             .at(127, Input::Admitted { vm: VM, epoch: 1, granted: true })
@@ -181,7 +189,7 @@ fn what_storage_refuses_does_not_start() {
 fn a_migration_is_yielded_after_the_stop() {
     let mut story = Story::running();
     let until = WallTime::from_nanos((DAY + 130) * 1_000_000_000);
-    let hold = Hold::Handing { host: host("me"), until, booked: Resources::NONE, to: host("other") };
+    let hold = Hold::Handing { host: host("me"), life: 1, until, booked: Resources::NONE, to: host("other") };
     let handing =
         Input::Seen { at: Story::seat(1).at, place: Placement { epoch: 1, hold }, wanted: true, reported: 0 };
     assert_eq!(story.step(handing), ["extend 1 until 126", "stop 1", "report Stopping"]);
@@ -190,11 +198,64 @@ fn a_migration_is_yielded_after_the_stop() {
 
 #[test]
 fn a_new_agent_keeps_what_is_its_own_and_ends_the_rest() {
-    let found = || Input::Found { seat: Story::seat(1), until: Instant::ZERO + Duration::secs(126) };
+    let found = || Input::Found { vm: VM, epoch: 1, until: Instant::ZERO + Duration::secs(126) };
     let mut story = Story::new();
     assert_eq!(story.step(found()), ["renew 1"]);
-    assert_eq!(story.step(Story::seen("me", 1, 130, true)), ["extend 1 until 126"]);
+    assert_eq!(story.step(Story::renewed(1, 100, 130)), ["extend 1 until 126"]);
     let mut story = Story::new();
     story.step(found());
     assert_eq!(story.step(Story::seen("other", 2, 140, true)), ["kill 1"]);
+}
+
+/// The place as it is once a life has taken it up.
+fn taken_up(life: u64, until: u64) -> Input {
+    let until = WallTime::from_nanos((DAY + until) * 1_000_000_000);
+    let hold = Hold::Held { host: host("me"), life, until, booked: Resources::NONE };
+    Input::Seen { at: Story::seat(1).at, place: Placement { epoch: 1, hold }, wanted: true, reported: 0 }
+}
+
+#[test]
+fn what_an_earlier_life_took_up_and_is_not_found_here_is_not_ours() {
+    let terms = Terms { lease: Duration::secs(30), stop: Duration::secs(8), kill: Duration::secs(2) };
+    let later = || Story {
+        agent: Agent::new("eu".parse().unwrap(), host("me"), 2, terms),
+        now: 100,
+        uncertainty: Duration::secs(1),
+    };
+    // Another process of the name may run it, wherever that is.
+    assert_eq!(later().step(taken_up(1, 130)), NOTHING);
+    // Found on the hypervisor here, it runs nowhere else.
+    let mut story = later();
+    let until = Instant::ZERO + Duration::secs(126);
+    assert_eq!(story.step(Input::Found { vm: VM, epoch: 1, until }), ["renew 1"]);
+    assert_eq!(story.step(taken_up(1, 130)), NOTHING);
+    // And what a later life has taken up is not ours any more.
+    assert_eq!(story.step(taken_up(3, 130)), ["kill 1"]);
+}
+
+#[test]
+fn a_life_that_is_over_ends_its_machines() {
+    let mut story = Story::running();
+    let over = Input::Answered { seat: Story::seat(1), asked: Instant::ZERO, result: Err(Code::Superseded) };
+    assert_eq!(story.step(over), ["kill 1", "superseded"]);
+    assert_eq!(story.step(STOPPED), NOTHING);
+}
+
+#[test]
+fn an_end_next_year_binds_nobody() {
+    let mut story = Story::running();
+    assert_eq!(story.at(109, Input::Tick), ["renew 1"]);
+    // The door's calendar is a year ahead: the lease is a lease long, from when it was asked.
+    assert_eq!(story.at(110, Story::renewed(1, 109, 31_536_000)), ["extend 1 until 136"]);
+    // Set right by the store, it is what it says; and what was asked before comes too late to stretch it.
+    assert_eq!(story.at(126, Story::renewed(1, 125, 155)), ["extend 1 until 151"]);
+    assert_eq!(story.at(127, Story::renewed(1, 109, 31_536_000)), ["extend 1 until 151"]);
+}
+
+#[test]
+fn what_others_bring_about_stretches_no_lease() {
+    let mut story = Story::running();
+    // A later end that this life has not asked for.
+    assert_eq!(story.at(105, Story::seen("me", 1, 150, true)), NOTHING);
+    assert_eq!(story.at(119, Input::Tick), ["renew 1", "stop 1", "report Stopping"]);
 }

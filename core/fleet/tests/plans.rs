@@ -1,186 +1,23 @@
 //! Plans told as stories: what is asked, what is answered, and each refusal with its remedy. One store at a time answers
 //! at once; the rehearsal has the world in which nothing does.
 
-use dwcp_env::{Duration, Instant, Now, WallTime};
-use dwcp_fleet::command::{Answer, At, Command, Request, Seat};
+#[allow(dead_code, reason = "each file of tests uses its part")]
+mod harness;
+
+use dwcp_env::WallTime;
+use dwcp_fleet::command::{Answer, At, Command};
 use dwcp_fleet::key::{Key, Scope};
-use dwcp_fleet::name::{RequestKey, VmId};
-use dwcp_fleet::plan::due;
-use dwcp_fleet::record::{Disk, HostState, Life, Nic, Phase, Power, Record, RegionState, Spec, Thing, Vm};
-use dwcp_fleet::refusal::{Code, Refusal};
-use dwcp_fleet::rehearsal::Store;
+use dwcp_fleet::name::VmId;
+use dwcp_fleet::record::{HostState, Life, Nic, Phase, Power, Spec, Thing};
+use dwcp_fleet::refusal::Code;
 use dwcp_fleet::resources::Resources;
-use dwcp_fleet::view::{Fetch, View};
-use dwcp_fleet::work::{Next, Work};
-use std::collections::BTreeMap;
-
-const LEASE: Duration = Duration::secs(10);
-
-/// All stores, a clock, and who asks.
-struct Fleet {
-    stores: BTreeMap<Scope, Store>,
-    now: u64,
-    asked: u128,
-}
-
-fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
-    text.parse().unwrap()
-}
-
-impl Fleet {
-    fn now(&self) -> Now {
-        let ns = self.now * 1_000_000_000;
-        let uncertainty = Duration::millis(100);
-        Now { mono: Instant::from_nanos(ns), wall: WallTime::from_nanos(ns), uncertainty }
-    }
-    fn store(&mut self, scope: &Scope) -> &mut Store {
-        self.stores.entry(scope.clone()).or_default()
-    }
-    fn ask(&mut self, command: Command) -> Result<Answer, Refusal> {
-        self.asked += 1;
-        self.again(self.asked, command)
-    }
-    fn again(&mut self, key: u128, command: Command) -> Result<Answer, Refusal> {
-        self.steps(key, command, usize::MAX).expect("it ends")
-    }
-    /// Stops before the transaction after so many.
-    fn steps(&mut self, key: u128, command: Command, mut commits: usize) -> Option<Result<Answer, Refusal>> {
-        let mut work = Work::new(Request { key: RequestKey(key), command });
-        loop {
-            match work.next(self.now()) {
-                Next::Done(done) => return Some(done),
-                Next::Read(scope, fetches) => {
-                    for (fetch, revision, found) in self.store(&scope).read(&fetches) {
-                        work.read(&fetch, revision, found);
-                    }
-                }
-                Next::Commit(_) if commits == 0 => return None,
-                Next::Commit(transaction) => {
-                    commits -= 1;
-                    let held = self.store(&transaction.scope).commit(&transaction);
-                    work.committed(held);
-                }
-            }
-        }
-    }
-    fn ok(&mut self, command: Command) -> Answer {
-        self.ask(command.clone()).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"))
-    }
-    fn refused(&mut self, command: Command) -> (Code, String) {
-        let refusal = self.ask(command.clone()).err().unwrap_or_else(|| panic!("{command:?} was done"));
-        assert!(!refusal.what.is_empty() && !refusal.remedy.is_empty());
-        (refusal.code, refusal.to_string())
-    }
-    fn vm(&mut self, at: &At) -> Option<Vm> {
-        let key = Key::vm(&at.region, at.vm);
-        let found = self.store(&Scope::Region(at.region.clone())).read(&[Fetch::One(key)]);
-        found[0].2.first().map(|(_, _, bytes)| Vm::decode(bytes).unwrap())
-    }
-    /// Does what is due until nothing is.
-    fn settle(&mut self) {
-        for _ in 0..20 {
-            let mut due = Vec::new();
-            for region in ["eu", "us"] {
-                for between in [false, true] {
-                    due.extend(self.due(region, between));
-                }
-            }
-            if due.is_empty() {
-                return;
-            }
-            for command in due {
-                let _passes = self.ask(command);
-            }
-        }
-        panic!("always something due");
-    }
-    fn due(&mut self, region: &str, between: bool) -> Vec<Command> {
-        let mut view = View::new();
-        loop {
-            let now = self.now();
-            let region = name(region);
-            let found = if between {
-                due::between(&view, &region, now)
-            } else {
-                due::here(&view, &region, LEASE, now)
-            };
-            match found {
-                Ok(due) => return due,
-                Err(dwcp_fleet::plan::Stop::Refused(refusal)) => panic!("{refusal}"),
-                Err(dwcp_fleet::plan::Stop::Want(wanted)) => {
-                    for fetch in wanted.0 {
-                        let scope = fetch.scope().unwrap();
-                        for (fetch, revision, found) in self.store(&scope).read(&[fetch]) {
-                            view.take(&fetch, revision, found);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Two regions with a block, a prefix, an image, a host and rights each.
-    fn small() -> Self {
-        let mut fleet = Self { stores: BTreeMap::new(), now: 1_000, asked: 0 };
-        fleet.ok(Command::QuotaTotal { group: name("red"), total: amount(8) });
-        for (region, block) in [("eu", "10.0.0.0/30"), ("us", "10.0.1.0/30")] {
-            let prefix = format!("{region}-");
-            fleet.ok(Command::Region { region: name(region), state: RegionState::Active });
-            fleet.ok(Command::PrefixAdd { prefix: name(&prefix) });
-            fleet.ok(Command::BlockAdd { block: name(block) });
-            for thing in [block, &prefix] {
-                fleet.ok(Command::Lend { thing: name(thing), region: name(region) });
-            }
-            let source = Some("/images/base".into());
-            fleet.ok(Command::ImageSet { region: name(region), image: name("base"), source });
-            fleet.ok(Command::QuotaShare { group: name("red"), region: name(region), right: amount(4) });
-            for host in ["a", "b"] {
-                let host = name(&format!("{region}-{host}"));
-                let capacity = Resources { vms: 2, ..amount(2) };
-                fleet.ok(Command::HostJoin { region: name(region), host, capacity, labels: BTreeMap::new() });
-            }
-        }
-        fleet
-    }
-    fn create(&mut self, text: &str) -> At {
-        let (region, _) = text.split_once('-').unwrap();
-        match self.ok(Command::Create { region: name(region), spec: spec(text) }) {
-            Answer::Vm { at, .. } => at,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn amount(n: u64) -> Resources {
-    Resources { vms: n, vcpus: 2 * n, memory_mib: 1024 * n, disk_gib: 10 * n, addresses: n }
-}
-
-fn spec(text: &str) -> Spec {
-    Spec {
-        name: name(text),
-        image: name("base"),
-        vcpus: 1,
-        memory_mib: 512,
-        disks: vec![Disk { name: name("root"), gib: 4 }],
-        nics: vec![Nic { name: name("eth0"), family: Default::default() }],
-        power: Power::Off,
-        group: name("red"),
-        labels: BTreeMap::new(),
-    }
-}
-
-fn seat(at: &At, answer: &Answer) -> Seat {
-    match answer {
-        Answer::Place { host, epoch, .. } => Seat { at: at.clone(), host: host.clone(), epoch: *epoch },
-        other => panic!("{other:?}"),
-    }
-}
+use harness::{Fleet, LEASE, amount, name, seat, spec};
 
 #[test]
 fn a_machine_lives_and_gives_all_back() {
     let mut fleet = Fleet::small();
     let before = fleet.stores[&Scope::Region(name("eu"))].each().count();
-    let at = fleet.create("eu-web");
+    let at = fleet.create_as(99, "eu-web");
     let vm = fleet.vm(&at).unwrap();
     assert_eq!((vm.generation, vm.addresses.len(), vm.life), (1, 1, Life::Active));
     fleet.ok(Command::SetPower { at: at.clone(), power: Power::On });
@@ -199,7 +36,7 @@ fn a_machine_lives_and_gives_all_back() {
     assert_eq!(fleet.vm(&at), None);
     // All is as before, but that the number is remembered.
     assert_eq!(fleet.stores[&Scope::Region(name("eu"))].each().count(), before + 1);
-    let late = fleet.again(at.vm.0, Command::Create { region: name("eu"), spec: spec("eu-web") });
+    let late = fleet.again(99, Command::Create { region: name("eu"), spec: spec("eu-web") });
     assert_eq!(late.unwrap_err().code, Code::Exists);
     fleet.now += 90_000;
     fleet.settle();
@@ -209,8 +46,8 @@ fn a_machine_lives_and_gives_all_back() {
 #[test]
 fn asked_twice_is_done_once() {
     let mut fleet = Fleet::small();
-    let at = fleet.create("eu-web");
-    let again = fleet.again(at.vm.0, Command::Create { region: name("eu"), spec: spec("eu-web") });
+    let at = fleet.create_as(99, "eu-web");
+    let again = fleet.again(99, Command::Create { region: name("eu"), spec: spec("eu-web") });
     assert_eq!(again, Ok(Answer::Vm { at: at.clone(), generation: 1 }));
     let on = |power| Command::SetPower { at: at.clone(), power };
     fleet.again(70, on(Power::On)).unwrap();
@@ -468,7 +305,7 @@ fn a_record_that_others_wrote_is_named_and_left() {
     let mut fleet = Fleet::small();
     let at = fleet.create("eu-web");
     let key = Key::vm(&at.region, at.vm);
-    for bytes in [&b""[..], b"junk", &[1, 1, 255], &[2, 1], &[1, 4, 0]] {
+    for bytes in [&b""[..], b"junk", &[2, 1, 255], &[3, 1], &[1, 1], &[2, 4, 0]] {
         let write = dwcp_fleet::transaction::Write::Put(key.clone(), bytes::Bytes::copy_from_slice(bytes));
         let scope = Scope::Region(name("eu"));
         let transaction = dwcp_fleet::transaction::Transaction {

@@ -5,6 +5,7 @@
 //! door are here (`v3rpc/key.go`); the store makes them again for whoever comes another way.
 
 use super::message as pb;
+use super::reserved;
 use super::status::{self, Code, Status};
 use dwcp_env::bound;
 use dwcp_node::{Answer, AskError};
@@ -52,6 +53,7 @@ pub(crate) fn put(r: pb::PutRequest) -> Result<api::PutRequest, Status> {
     if r.ignore_lease && r.lease != 0 {
         return Err(status::LEASE_PROVIDED);
     }
+    reserved::refuse(&r.key, &[])?;
     Ok(api::PutRequest {
         key: r.key,
         value: r.value,
@@ -66,6 +68,7 @@ pub(crate) fn delete_range(r: pb::DeleteRangeRequest) -> Result<api::DeleteRange
     if r.key.is_empty() {
         return Err(status::EMPTY_KEY);
     }
+    reserved::refuse(&r.key, &r.range_end)?;
     Ok(api::DeleteRangeRequest { key: r.key, range_end: r.range_end, prev_kv: r.prev_kv })
 }
 

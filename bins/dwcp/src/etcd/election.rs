@@ -64,6 +64,7 @@ impl<B: Backend> Door<B> {
         lease: LeaseId,
         value: Bytes,
     ) -> Result<Revision, Status> {
+        super::reserved::refuse(key, &[])?;
         let put = api::PutRequest { key: key.clone(), value, lease, ..api::PutRequest::default() };
         let txn = TxnRequest {
             compare: vec![wait::created_at(key, since)],

@@ -12,6 +12,7 @@
 //! | `status` | etcd's errors, to the letter |
 //! | `message` | etcd's messages |
 //! | `convert` | messages to the node's questions and back; etcd's own checks |
+//! | `reserved` | keys of the fleet's, which are not written here |
 //! | `door` | from a call's path to its service; headers |
 //! | `kv`, `watch`, `lease`, `cluster`, `maintenance` | the services |
 //! | `snapshot`, `bolt` | a keyspace as etcd's own database file |
@@ -19,7 +20,8 @@
 //!
 //! **Differences from etcd 3.4,** each refused with a text that says so, or harmless:
 //! users and roles are not kept (`auth enable` fails as in an etcd without a root user); alarms
-//! can be listed and there are none; `defrag` is answered and has nothing to do.
+//! can be listed and there are none; `defrag` is answered and has nothing to do; keys below `/dwcp/fleet/` are read and
+//! watched, and not written.
 //!
 //! **Keyspaces.** Metadata `dwcp-keyspace` names one; without it the default keyspace is meant.
 //!
@@ -43,6 +45,7 @@ mod lease;
 mod lock;
 mod maintenance;
 pub(crate) mod message;
+mod reserved;
 mod snapshot;
 mod status;
 mod wait;

@@ -142,6 +142,7 @@ impl<B: Backend> Door<B> {
         value: Bytes,
     ) -> Result<(Place, Option<KeyValue>, Option<KeyValue>, Revision), Status> {
         let key = place_key(prefix, lease);
+        super::reserved::refuse(&key, &[])?;
         let put = api::PutRequest { key: key.clone(), value, lease, ..api::PutRequest::default() };
         let get = RangeRequest { key: key.clone(), ..RangeRequest::default() };
         let txn = TxnRequest {

@@ -1,7 +1,8 @@
 //! `dwcp host run`: the agent of [`dwcp_fleet::agent`] on a real clock, over the simulated hypervisor.
 //!
-//! One loop: read the region's machines, feed the agent, carry out what it wants. The process holds the machines, so
-//! its death is theirs; in a deployment the watchdog is outside (docs/fleet.md).
+//! One loop: read the region's machines whenever something there has changed, feed the agent, carry out what it wants. The
+//! process holds the machines, so its death is theirs; in a deployment the watchdog is outside (docs/fleet.md). It is one
+//! life of the host's agent: when another process of the name registers, this one ends its machines and itself.
 
 use super::ask::Doors;
 use super::hypervisor::{Epochs, Table};
@@ -17,8 +18,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use tokio::sync::mpsc;
 
-/// Between two looks at the region.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// Between two looks at the region at most: changes are heard at once, while there is a node that tells of them.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// Between two tries to hear of changes.
+const HEAR_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 /// Commands under way at once; what is wanted beyond is asked at the next look.
 const UNDER_WAY: usize = 64;
 /// What this process's calendar may be off by, as NTP keeps it.
@@ -32,6 +35,8 @@ struct Host {
     doors: Doors,
     answers: mpsc::Sender<Input>,
     json: bool,
+    /// Whether another process of the name has registered.
+    superseded: bool,
     /// Whether the last look could read all machines.
     sees_all: bool,
 }
@@ -44,11 +49,12 @@ pub(super) async fn run(
     doors: Doors,
     region: Region,
     host: HostName,
+    life: u64,
     storage: &Path,
     json: bool,
 ) -> Result<(), String> {
     let (answers, mut answered) = mpsc::channel(2 * UNDER_WAY);
-    let agent = Agent::new(region.clone(), host, Terms::standard());
+    let agent = Agent::new(region.clone(), host, life, Terms::standard());
     let epochs = Epochs::open(storage)?;
     let mut here = Host {
         agent,
@@ -58,6 +64,7 @@ pub(super) async fn run(
         doors,
         answers,
         json,
+        superseded: false,
         sees_all: true,
     };
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -70,12 +77,28 @@ pub(super) async fn run(
         println!("ready; Ctrl-C ends the agent and its machines");
     }
     let (found, mut looked) = mpsc::channel(1);
+    let mut heard = hear(&here.doors, &region);
+    // Something has changed since the look began that is under way.
+    let mut stale = false;
     loop {
+        if here.superseded {
+            return Err(
+                "another process of this host's name has registered, or the region's store was restored; \
+                        its machines here have ended; let one process of a name run"
+                    .into(),
+            );
+        }
         let overdue = here.wake();
         tokio::select! {
             // A look may take long; the machines' times go on meanwhile.
-            _ = look.tick() => here.look(&region, &found),
-            Some(items) = looked.recv() => here.take(&region, &items),
+            _ = look.tick() => stale = !here.look(&region, &found),
+            Some(()) = heard.recv() => stale = !here.look(&region, &found),
+            Some(items) = looked.recv() => {
+                here.take(&region, &items);
+                if stale {
+                    stale = !here.look(&region, &found);
+                }
+            }
             Some(input) = answered.recv() => here.feed(input),
             () = tokio::time::sleep_until(overdue.into()) => here.pass(),
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -110,9 +133,9 @@ impl Host {
         }
     }
 
-    /// Reads the region, beside everything else; one look at a time.
-    fn look(&self, region: &Region, found: &mpsc::Sender<Vec<Value>>) {
-        let Ok(place) = found.clone().try_reserve_owned() else { return };
+    /// Reads the region, beside everything else; one look at a time. Whether it has begun.
+    fn look(&self, region: &Region, found: &mpsc::Sender<Vec<Value>>) -> bool {
+        let Ok(place) = found.clone().try_reserve_owned() else { return false };
         let (doors, path) = (self.doors.clone(), format!("regions/{region}/vms"));
         tokio::spawn(async move {
             // What is no list says nothing, and least of all that there are no machines.
@@ -122,6 +145,7 @@ impl Host {
                 place.send(items);
             }
         });
+        true
     }
 
     fn take(&mut self, region: &Region, items: &[Value]) {
@@ -196,12 +220,16 @@ impl Host {
                 self.ask(command);
                 None
             }
+            Output::Superseded => {
+                self.superseded = true;
+                None
+            }
         }
     }
 
     fn ask(&self, command: Command) {
         let Ok(place) = self.answers.clone().try_reserve_owned() else { return };
-        let doors = self.doors.clone();
+        let (doors, asked) = (self.doors.clone(), self.now().mono);
         tokio::spawn(async move {
             let done: Result<Result<_, Refusal>, String> = doors.tried(&command).await;
             let (Command::Renew { seat, .. } | Command::Release { seat } | Command::Yield { seat, .. }) =
@@ -210,10 +238,33 @@ impl Host {
                 return;
             };
             if let Ok(result) = done {
-                place.send(Input::Answered { seat, result: result.map_err(|refusal| refusal.code) });
+                place.send(Input::Answered { seat, asked, result: result.map_err(|refusal| refusal.code) });
             }
         });
     }
+}
+
+/// Says that something has changed in a region, by whichever node tells of it; several changes may be one.
+fn hear(doors: &Doors, region: &Region) -> mpsc::Receiver<()> {
+    let (changed, heard) = mpsc::channel(1);
+    let (doors, path) = (doors.clone(), format!("/v1/fleet/regions/{region}/watch"));
+    tokio::spawn(async move {
+        let mut again = tokio::time::interval(HEAR_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !changed.is_closed() {
+            for door in doors.all().unwrap_or_default() {
+                let told = |line: &str| {
+                    // Statuses are what agents tell themselves. What is full already says that there is something.
+                    if line.contains("/vm/") || line.contains("/place/") {
+                        let _full = changed.try_send(());
+                    }
+                };
+                let _ended = crate::http::lines(door, &path, told).await;
+            }
+            again.tick().await;
+        }
+    });
+    heard
 }
 
 /// What a look at a region found.

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
   dwcp vm list
   dwcp vm stop eu-web
   dwcp vm move eu-web --to us
+  dwcp vm move eu-web --call-back                    # us is lost: it stays where it is
   dwcp vm watch --region eu
   dwcp --output json vm show eu-web")]
 pub struct VmArgs {
@@ -117,8 +118,11 @@ pub enum VmCommand {
         #[command(flatten)]
         which: Which,
         /// Where to.
-        #[arg(long)]
-        to: Region,
+        #[arg(long, required_unless_present = "call_back")]
+        to: Option<Region>,
+        /// Calls a move back that has not been committed: the machine stays where it is. For a region that is lost.
+        #[arg(long, conflicts_with = "to")]
+        call_back: bool,
     },
     /// Moves a running machine to another host of its region.
     Migrate {
@@ -205,7 +209,8 @@ pub enum HostCommand {
     /// It is held for dead: its machines start elsewhere as their leases end.
     Lost(OneHost),
     /// Joins and runs an agent over a simulated hypervisor until Ctrl-C: machines are entries in a table, storage is a
-    /// folder of fencing epochs that all hosts of the machine share.
+    /// folder of fencing epochs that all hosts of the machine share. One process for each name: another of the same name ends
+    /// this one.
     Run {
         /// Which.
         #[command(flatten)]
@@ -224,7 +229,8 @@ pub enum HostCommand {
 #[command(after_help = "Examples:
   dwcp region add eu --prefix eu-
   dwcp region image eu base --source /images/base.qcow2
-  dwcp region show eu")]
+  dwcp region show eu
+  dwcp region reopen eu    # its store was restored from a backup")]
 pub struct RegionArgs {
     /// Whom to ask.
     #[command(flatten)]
@@ -247,6 +253,12 @@ pub enum RegionCommand {
     },
     /// Nothing more is given to it.
     Drain {
+        /// Which.
+        region: Region,
+    },
+    /// Opens a region whose store was restored from a backup. It gives nothing before; and for a minute after, until what
+    /// it has forgotten has surely ended. Agents of its hosts are to be started again.
+    Reopen {
         /// Which.
         region: Region,
     },
@@ -402,6 +414,7 @@ async fn told(doors: &Doors, command: Command, json: bool) -> Result<(), String>
     }
     match answer {
         Answer::Done => println!("done"),
+        Answer::Life { life } => println!("life {life}"),
         Answer::Vm { at, generation } => println!("{} in {} (change {generation})", at.vm, at.region),
         Answer::Place { host, epoch, .. } => println!("on {host} under epoch {epoch}"),
     }
@@ -440,7 +453,8 @@ pub async fn vm(args: VmArgs, json: bool) -> Result<(), String> {
             Command::Label { at: at(&which).await?, set, remove }
         }
         VmCommand::Delete(which) => Command::Delete { at: at(&which).await? },
-        VmCommand::Move { which, to } => Command::Move { at: at(&which).await?, to },
+        VmCommand::Move { which, to: Some(to), .. } => Command::Move { at: at(&which).await?, to },
+        VmCommand::Move { which, to: None, .. } => Command::CallBack { at: at(&which).await? },
         VmCommand::Migrate { which, to } => Command::Migrate { at: at(&which).await?, to },
         VmCommand::Stay(which) => Command::StayPut { at: at(&which).await? },
     };
@@ -560,7 +574,13 @@ pub async fn host(args: HostArgs, json: bool) -> Result<(), String> {
         HostCommand::Lost(host) => state(host, HostState::Lost),
         HostCommand::Run { host, capacity, storage } => {
             doors.done(&join(&host, &capacity)).await?;
-            return agent::run(doors.clone(), host.region, host.host, &storage, json).await;
+            let attach = Command::HostAttach { region: host.region.clone(), host: host.host.clone() };
+            let Answer::Life { life } = doors.done(&attach).await? else {
+                return Err(
+                    "the door answers a registration with something else; is it as new as this dwcp?".into(),
+                );
+            };
+            return agent::run(doors.clone(), host.region, host.host, life, &storage, json).await;
         }
     };
     told(doors, command, json).await
@@ -604,6 +624,7 @@ pub async fn region(args: RegionArgs, json: bool) -> Result<(), String> {
                 Command::Region { region, state }
             }
         }
+        RegionCommand::Reopen { region } => Command::Reopen { region },
         RegionCommand::Drain { region } => Command::Region { region, state: RegionState::Draining },
         RegionCommand::Image { region, image, source } => Command::ImageSet { region, image, source },
     };

@@ -1,7 +1,8 @@
 //! What is due in the regions, done by whichever node leads their keyspace.
 //!
 //! Every node looks; only the leader acts, so that several don't plan the same. It is no matter of safety: each command is a
-//! transaction that one of them gets through ([`dwcp_fleet::plan::due`]).
+//! transaction that one of them gets through ([`dwcp_fleet::plan::due`]). A node looks after the regions whose keyspace it
+//! hosts, whether or not it hosts the others'; a record that can't be read is told once, counted, and left alone.
 
 use super::drive::{Fleet, unavailable};
 use crate::etcd::Backend;
@@ -14,6 +15,9 @@ use dwcp_fleet::plan::{Stop, due};
 use dwcp_fleet::refusal::Refusal;
 use dwcp_fleet::view::View;
 use dwcp_node::{Answer, Ask, AskError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Between two looks.
@@ -23,15 +27,39 @@ const BETWEEN_EVERY: u64 = 3;
 /// What new places are given for; agents renew them.
 const LEASE: Duration = Duration::secs(30);
 
-/// Looks and acts until it is dropped.
-pub async fn control<B: Backend>(fleet: Fleet<B>) {
+/// Looks and acts until it is dropped; `damaged` is how many records were found that can't be read.
+pub async fn control<B: Backend>(fleet: Fleet<B>, damaged: Damaged) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = BTreeSet::new();
     for nth in 0_u64.. {
         tick.tick().await;
-        if let Err(refusal) = look(&fleet, nth % BETWEEN_EVERY == 0).await {
-            tracing::debug!("the fleet is not looked after for now: {refusal}");
+        let mut found = BTreeSet::new();
+        for region in fleet.hosted_regions().await {
+            // One region that can't be looked after stands in no other's way.
+            if let Err(refusal) = look(&fleet, &region, nth % BETWEEN_EVERY == 0, &mut found).await {
+                tracing::debug!("{region} is not looked after for now: {refusal}");
+            }
         }
+        if nth % BETWEEN_EVERY == 0 {
+            damaged.0.store(found.len() as u64, Ordering::Relaxed);
+            found
+                .difference(&told)
+                .for_each(|what| tracing::warn!("a record of the fleet can't be read: {what}"));
+            told = found;
+        }
+    }
+}
+
+/// How many records of the regions that this node leads can't be read; none is acted on, nor anything else held up.
+#[derive(Clone, Debug, Default)]
+pub struct Damaged(Arc<AtomicU64>);
+
+impl Damaged {
+    /// How many, at the last look at everything.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -44,21 +72,29 @@ async fn leads<B: Backend>(fleet: &Fleet<B>, scope: &Scope) -> Result<bool, Refu
     }
 }
 
-async fn look<B: Backend>(fleet: &Fleet<B>, between: bool) -> Result<(), Refusal> {
-    for region in fleet.known_regions().await? {
-        if !leads(fleet, &Scope::Region(region.clone())).await? {
-            continue;
-        }
-        // A region whose fleet's store can't be reached still looks after itself.
-        act(fleet, &region, false).await?;
-        if between {
-            act(fleet, &region, true).await?;
-        }
+async fn look<B: Backend>(
+    fleet: &Fleet<B>,
+    region: &Region,
+    between: bool,
+    damaged: &mut BTreeSet<String>,
+) -> Result<(), Refusal> {
+    if !leads(fleet, &Scope::Region(region.clone())).await? {
+        return Ok(());
+    }
+    // A region whose fleet's store can't be reached still looks after itself.
+    act(fleet, region, false, damaged).await?;
+    if between {
+        act(fleet, region, true, damaged).await?;
     }
     Ok(())
 }
 
-async fn act<B: Backend>(fleet: &Fleet<B>, region: &Region, between: bool) -> Result<(), Refusal> {
+async fn act<B: Backend>(
+    fleet: &Fleet<B>,
+    region: &Region,
+    between: bool,
+    damaged: &mut BTreeSet<String>,
+) -> Result<(), Refusal> {
     let mut view = View::new();
     loop {
         let found = if between {
@@ -74,8 +110,9 @@ async fn act<B: Backend>(fleet: &Fleet<B>, region: &Region, between: bool) -> Re
                 }
             }
             Err(Stop::Refused(refusal)) => return Err(refusal),
-            Ok(commands) => {
-                for command in commands {
+            Ok(due) => {
+                damaged.extend(due.damaged.iter().map(ToString::to_string));
+                for command in due.commands {
                     carry_out(fleet, region, command).await;
                 }
                 return Ok(());

@@ -15,12 +15,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// Connections at once; more are closed.
 const CONNECTIONS: usize = 256;
 /// How long a request's head, or its body, may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+/// How long a door that can't take a connection waits at most for one of its own to end.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// The largest request.
 const BODY_MAX: usize = 64 * 1024;
 
@@ -41,24 +43,26 @@ impl<B: Backend> Door<B> {
     /// Serves until it is told to close; then connections are dropped.
     pub async fn serve(self, listener: TcpListener, mut closing: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let freed = Arc::new(Notify::new());
         loop {
             let socket = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = closing.changed() => return,
             };
             let Ok((socket, _)) = socket else {
-                // Out of descriptors: the next try would fail at once, too.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Out of descriptors: the next try would fail at once, too, until a connection ends, here or elsewhere.
+                let _either = tokio::time::timeout(ACCEPT_REST, freed.notified()).await;
                 continue;
             };
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let (fleet, mut closing) = (self.fleet.clone(), closing.clone());
+            let (fleet, mut closing, freed) = (self.fleet.clone(), closing.clone(), freed.clone());
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {
                     () = converse(socket, fleet) => {}
                     _ = closing.changed() => {}
                 }
+                freed.notify_one();
             });
         }
     }

@@ -10,12 +10,13 @@ use dwcp_fleet::refusal::{Code, Refusal};
 use dwcp_fleet::transaction::{Check, Transaction, Write};
 use dwcp_fleet::view::Fetch;
 use dwcp_fleet::work::{Next, Work};
-use dwcp_node::{Answer as Told, Ask, AskError};
+use dwcp_node::{Answer as Told, Ask, AskError, WatchRequest};
 use dwcp_store::api::{
     Body, Compare, CompareOp, CompareTarget, DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnOp,
     TxnRequest,
 };
-use std::collections::BTreeMap;
+use futures_util::StreamExt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// One question to a group has this long.
 const STEP_WITHIN: Duration = Duration::from_secs(5);
+/// Between a question without an answer and the next, unless something changes before: an election takes about so long.
+const REST: Duration = Duration::from_millis(200);
 
 /// Which keyspaces hold what.
 #[derive(Clone, Debug, Default)]
@@ -139,42 +142,68 @@ impl<B: Backend> Fleet<B> {
                         "ask again under the same number",
                     ));
                 }
-                Next::Read(_, fetches) => {
-                    for fetch in fetches {
-                        match self.read(&fetch).await {
-                            Ok((revision, found)) => work.read(&fetch, revision, found),
-                            Err(refusal) if refusal.code == Code::Contention => {
-                                work.lost();
-                                breathe().await;
-                                break;
+                Next::Read(scope, fetches) => {
+                    let reads = fetches.iter().map(|fetch| self.read(fetch));
+                    match futures_util::future::try_join_all(reads).await {
+                        Ok(found) => {
+                            for (fetch, (revision, found)) in fetches.iter().zip(found) {
+                                work.read(fetch, revision, found);
                             }
-                            Err(refusal) => return Err(refusal),
                         }
+                        Err(refusal) if refusal.code == Code::Contention => {
+                            work.lost();
+                            self.led_again(&scope).await;
+                        }
+                        Err(refusal) => return Err(refusal),
                     }
                 }
                 Next::Commit(transaction) => match self.commit(&transaction).await? {
                     Some(held) => work.committed(held),
                     None => {
                         work.lost();
-                        breathe().await;
+                        self.led_again(&transaction.scope).await;
                     }
                 },
             }
         }
     }
 
-    /// The regions to look after: what was known last stands in for a store that can't be reached.
-    pub(super) async fn known_regions(&self) -> Result<Vec<Region>, Refusal> {
+    /// All changes of a scope's records, from now on.
+    pub(super) fn changes(&self, scope: &Scope) -> Result<B::Replies, Refusal> {
+        let first = Key::all(scope, "");
+        let root = first.as_str().trim_end_matches('/').to_string() + "/";
+        let end = root[..root.len() - 1].to_string() + "0";
+        let watched = WatchRequest { key: root.into(), range_end: end.into(), ..WatchRequest::default() };
+        Ok(self.node.open(dwcp_node::Request { group: self.group(scope)?, ask: Ask::Watch(watched) }))
+    }
+
+    /// Waits until something changes in a scope, which shows that it has a leader again, or for a while.
+    async fn led_again(&self, scope: &Scope) {
+        let heard = async {
+            if let Ok(mut changes) = self.changes(scope) {
+                while let Some(Ok(Told::Watched { events, .. })) = changes.next().await {
+                    if !events.is_empty() {
+                        return;
+                    }
+                }
+            }
+            std::future::pending().await
+        };
+        let _either = tokio::time::timeout(REST, heard).await;
+    }
+
+    /// The regions to look after: those that this node hosts the keyspace of. What was known last stands in for a store of
+    /// the fleet that can't be reached, or that this node does not host; and regions with a keyspace of their own are
+    /// known by the configuration.
+    pub(super) async fn hosted_regions(&self) -> Vec<Region> {
         let found = self.regions().await;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok(regions) => {
-                known.clone_from(&regions);
-                Ok(regions)
-            }
-            Err(_) if !known.is_empty() => Ok(known.clone()),
-            Err(refusal) => Err(refusal),
+        if let Ok(regions) = found {
+            *known = regions;
         }
+        let named = self.keyspaces.regions.keys().filter_map(|name| name.parse().ok());
+        let all: BTreeSet<Region> = known.iter().cloned().chain(named).collect();
+        all.into_iter().filter(|region| self.group(&Scope::Region(region.clone())).is_ok()).collect()
     }
 
     /// The regions there are.
@@ -182,11 +211,6 @@ impl<B: Backend> Fleet<B> {
         let (_, found) = self.read(&Fetch::beginning(&Key::all(&Scope::Global, "region"))).await?;
         Ok(found.iter().filter_map(|(key, _, _)| key.last().parse().ok()).collect())
     }
-}
-
-/// Between a question without an answer and the next: an election takes about so long.
-async fn breathe() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 fn bytes_of(key: &Key) -> Bytes {

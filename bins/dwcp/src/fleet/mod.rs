@@ -32,6 +32,6 @@ mod openapi;
 mod routes;
 mod show;
 
-pub use controller::control;
+pub use controller::{Damaged, control};
 pub use door::Door;
 pub use drive::{Fleet, Keyspaces};

@@ -19,7 +19,7 @@ use dwcp_fleet::name::{Region, RequestKey, VmId, VmName};
 use dwcp_fleet::record::{NameUse, Record};
 use dwcp_fleet::refusal::{Code, Refusal};
 use dwcp_fleet::view::Fetch;
-use dwcp_node::{Answer as Told, Ask, WatchRequest};
+use dwcp_node::Answer as Told;
 use dwcp_store::api::EventKind;
 use futures_util::{Stream, StreamExt};
 use hyper::{Method, StatusCode};
@@ -55,6 +55,8 @@ const fn status(code: Code) -> StatusCode {
         | Code::BadState
         | Code::InvalidTransition
         | Code::LeaseLost
+        | Code::Superseded
+        | Code::Closed
         | Code::InUse => StatusCode::CONFLICT,
     }
 }
@@ -182,12 +184,7 @@ async fn one<B: Backend>(fleet: &Fleet<B>, region: &str, which: &str) -> Result<
 }
 
 fn watch<B: Backend>(fleet: &Fleet<B>, region: &str) -> Result<B::Replies, Refusal> {
-    let scope = Scope::Region(parsed(region)?);
-    let first = Key::all(&scope, "");
-    let root = first.as_str().trim_end_matches('/').to_string() + "/";
-    let end = root[..root.len() - 1].to_string() + "0";
-    let watched = WatchRequest { key: root.into(), range_end: end.into(), ..WatchRequest::default() };
-    Ok(fleet.node.open(dwcp_node::Request { group: fleet.group(&scope)?, ask: Ask::Watch(watched) }))
+    fleet.changes(&Scope::Region(parsed(region)?))
 }
 
 /// A watch's answers as lines of JSON; its end is told.

@@ -2,8 +2,8 @@
 
 use dwcp_fleet::key::{Key, Scope};
 use dwcp_fleet::record::{
-    AddressUse, Held, Host, ImageRecord, Ledger, Lent, NameUse, Owner, Past, Placement, Record, RegionRecord,
-    Rights, RosterEntry, Status, Vm,
+    AddressUse, Charter, Held, Host, ImageRecord, Ledger, Lent, NameUse, Owner, Past, Placement, Record,
+    RegionRecord, Rights, RosterEntry, Status, Tenure, Vm,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +56,8 @@ pub(super) fn record(key: &Key, bytes: &[u8]) -> Value {
         ("image", false) => as_json::<ImageRecord>(bytes),
         ("name", false) => as_json::<NameUse>(bytes),
         ("addr", false) => as_json::<AddressUse>(bytes),
+        ("live", false) if key.last() == "charter" => as_json::<Charter>(bytes),
+        ("live", false) => as_json::<Tenure>(bytes),
         ("past", false) => as_json::<Past>(bytes),
         _ => json!({ "damaged": "a key that this version of dwcp does not know" }),
     }

@@ -16,7 +16,7 @@ use super::{Output, Terms, unanswered_counts};
 use crate::command::{Command, Seat};
 use crate::planted::{self, Bug};
 use crate::record::Phase;
-use crate::time::{lease_end, surely_before};
+use crate::time::{lease_end, surely_before, surely_within};
 use alloc::string::String;
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant, Now, WallTime};
@@ -95,14 +95,26 @@ impl Guest {
         }
     }
 
-    /// The store says when the lease ends.
-    pub(super) fn lease_until(&mut self, now: Now, ends: WallTime, terms: Terms, out: &mut Vec<Output>) {
-        let point = surely_before(ends, now).map_or(Instant::ZERO, |point| earlier(point, terms.kill));
-        if ends > self.ends {
-            self.ends = ends;
+    /// The store says when the lease ends. `asked`: when the renewal was that this answers, if it answers one.
+    pub(super) fn lease_until(
+        &mut self,
+        now: Now,
+        ends: WallTime,
+        asked: Option<Instant>,
+        terms: Terms,
+        out: &mut Vec<Output>,
+    ) {
+        let by_calendar = surely_before(ends, now).unwrap_or(Instant::ZERO);
+        let by_asking = asked.map_or(Instant::ZERO, |asked| surely_within(asked, terms.lease));
+        let point =
+            earlier(if asked.is_some() { by_calendar.min(by_asking) } else { by_calendar }, terms.kill);
+        // An end that was too far ahead is set back by the store with the next renewal; an answer that comes late can't
+        // stretch it again, since it counts from when it was asked.
+        if asked.is_some() && ends != self.ends {
             // The first renewal of a fresh lease is due when a third of it is gone.
             self.renew_at = now.mono + (point.since(now.mono) / 3).max(Duration::millis(100));
             self.until = self.until.max(point);
+            self.ends = ends;
         } else if ends == self.ends {
             // The same end, seen by a clock that has moved since: the earlier point counts.
             self.until = self.until.min(point.max(now.mono));
@@ -125,7 +137,7 @@ impl Guest {
         match self.doing {
             // Too close to the end nothing is begun: it would be stopped at once.
             Doing::Idle if stay && !self.renewed && !planted::is(Bug::StartUnrenewed) => {
-                out.push(Output::Ask(Command::Renew { seat: self.seat.clone(), lease: terms.lease }));
+                self.renew(terms, out)
             }
             Doing::Idle if stay && now.mono < earlier(self.until, terms.stop) => {
                 if planted::is(Bug::StartUnadmitted) {
@@ -144,6 +156,10 @@ impl Guest {
             Doing::Starting | Doing::Running if !stay => self.stop(now, terms, out),
             Doing::Admitting | Doing::Starting | Doing::Running | Doing::Stopping { .. } => {}
         }
+    }
+
+    fn renew(&self, terms: Terms, out: &mut Vec<Output>) {
+        out.push(Output::Ask(Command::Renew { seat: self.seat.clone(), lease: terms.lease }));
     }
 
     fn stop(&mut self, now: Now, terms: Terms, out: &mut Vec<Output>) {
@@ -219,9 +235,9 @@ impl Guest {
             || self.doing == (Doing::Stopping { lost: false });
         if ours && now.mono >= self.renew_at {
             self.renew_at = now.mono + terms.lease / 6;
-            out.push(Output::Ask(Command::Renew { seat: self.seat.clone(), lease: terms.lease }));
+            self.renew(terms, out);
             if unanswered_counts() {
-                self.lease_until(now, lease_end(now, terms.lease), terms, out);
+                self.lease_until(now, lease_end(now, terms.lease), Some(now.mono), terms, out);
             }
         }
         if matches!(self.doing, Doing::Starting | Doing::Running)

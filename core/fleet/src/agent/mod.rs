@@ -3,6 +3,13 @@
 //! **Promise.** While clocks keep what they state, a machine has stopped on this host before anybody may give its place to
 //! another. A dead agent keeps the promise, too: the driver's watchdog does.
 //!
+//! **Lives.** Each process that speaks for a host is a life of its agent, with a number that its region's store gives when it
+//! registers ([`Command::HostAttach`]). Registering ends every earlier life: whatever it has asked or still asks is refused,
+//! wherever it is on its way. A place is taken up by a life with its first renewal, and a later one takes it over only if it
+//! *found* the machine running on its own hypervisor. So two processes that go by one name never run one machine: what
+//! the older had taken up ends with its lease, and starts anew under another epoch. The price: a host that loses its power
+//! and is back at once waits for the ends of its own leases, since nothing tells it from a second host of its name.
+//!
 //! **Model.** A value with one mutating door, [`Agent::step`]. Inputs: what the region's store says of places, answers to what
 //! the agent asked, the driver's reports, time. Outputs: orders to the driver, commands for the region's store.
 //!
@@ -20,8 +27,10 @@
 //!
 //! **Invariants.**
 //! 1. A machine is started only under an epoch that storage has admitted, and under a lease that this life of the agent has
-//!    renewed: the renewal makes void what an earlier life asked and the network still holds (its checks fail).
-//! 2. `until` of one lease's end never grows: it is the earliest point computed for that end ([`crate::time`]).
+//!    renewed: the renewal makes the place its own.
+//! 2. `until` of one lease's end never grows: it is the earliest point computed for that end ([`crate::time`]), and no
+//!    later than a lease after the renewal was *asked*, on the monotonic clock: so that an end which a mad calendar gave binds nobody, and
+//!    the store may set it back.
 //! 3. A place is given up or yielded only after the driver has said that the machine has stopped under that epoch.
 //! 4. Having asked to give a place up, the agent does not start the machine again under that epoch: the request may still
 //!    be done.
@@ -88,13 +97,17 @@ pub enum Input {
     Answered {
         /// For which machine and epoch.
         seat: Seat,
+        /// When the agent wanted it asked ([`Output::Ask`]), on the monotonic clock.
+        asked: Instant,
         /// The answer, or the kind of refusal.
         result: Result<Answer, Code>,
     },
     /// Found running when the agent began, its watchdog armed for this point.
     Found {
-        /// Which.
-        seat: Seat,
+        /// Which machine.
+        vm: VmId,
+        /// Under which epoch.
+        epoch: u64,
         /// When the watchdog kills it.
         until: Instant,
     },
@@ -142,6 +155,8 @@ pub enum Output {
     Kill(VmId, u64),
     /// A command for the region's store; how it ended comes back as [`Input::Answered`].
     Ask(Command),
+    /// A later life has registered: this one is over once its machines have stopped.
+    Superseded,
 }
 
 /// A host's agent.
@@ -149,19 +164,21 @@ pub enum Output {
 pub struct Agent {
     host: HostName,
     region: Region,
+    life: u64,
     terms: Terms,
     guests: BTreeMap<VmId, Guest>,
 }
 
 impl Agent {
-    /// The agent of a host on which nothing is known to run; what does is told by [`Input::Found`].
+    /// The agent of a host on which nothing is known to run; what does is told by [`Input::Found`]. `life`: its number, by
+    /// which it was registered.
     ///
     /// # Panics
     /// If the times don't fit ([`Terms::fit`]).
     #[must_use]
-    pub fn new(region: Region, host: HostName, terms: Terms) -> Self {
+    pub fn new(region: Region, host: HostName, life: u64, terms: Terms) -> Self {
         assert!(terms.fit(), "a lease must be at least twice as long as stop and kill together");
-        Self { host, region, terms, guests: BTreeMap::new() }
+        Self { host, region, life, terms, guests: BTreeMap::new() }
     }
     /// The machines it knows of.
     pub fn known(&self) -> impl Iterator<Item = VmId> + '_ {
@@ -173,7 +190,20 @@ impl Agent {
         self.guests.values().filter_map(|guest| guest.wake(self.terms)).min()
     }
     fn seat(&self, vm: VmId, epoch: u64) -> Seat {
-        Seat { at: At { region: self.region.clone(), vm }, host: self.host.clone(), epoch }
+        let at = At { region: self.region.clone(), vm };
+        Seat { at, host: self.host.clone(), epoch, life: self.life, found: planted::is(Bug::FoundUnseen) }
+    }
+    /// Whether a place that the store has for this host is this life's: nobody's yet, its own, or an earlier life's whose
+    /// machine was found here.
+    fn is_ours(&self, vm: VmId, place: &Placement) -> bool {
+        let found = |guest: &Guest| guest.seat.epoch == place.epoch && guest.seat.found;
+        match place.life() {
+            0 => true,
+            life if life == self.life => true,
+            life => {
+                life < self.life && self.guests.get(&vm).is_some_and(found) || planted::is(Bug::FoundUnseen)
+            }
+        }
     }
 
     /// The one door.
@@ -183,9 +213,10 @@ impl Agent {
                 self.seen(now, at.vm, &place, wanted, reported, out)
             }
             Input::Unseen(vm) => self.not_ours(vm, out),
-            Input::Answered { seat, result } => self.answered(now, &seat, result, out),
-            Input::Found { seat, until } => {
-                self.guests.insert(seat.at.vm, Guest::found(seat, until));
+            Input::Answered { seat, asked, result } => self.answered(now, &seat, asked, result, out),
+            Input::Found { vm, epoch, until } => {
+                let seat = Seat { found: true, ..self.seat(vm, epoch) };
+                self.guests.insert(vm, Guest::found(seat, until));
             }
             Input::Admitted { vm, epoch, granted } => {
                 if let Some(guest) = self.guest(vm, epoch) {
@@ -224,8 +255,12 @@ impl Agent {
         out: &mut Vec<Output>,
     ) {
         let (until, handing) = match &place.hold {
-            Hold::Held { host, until, .. } if *host == self.host => (*until, false),
-            Hold::Handing { host, until, .. } if *host == self.host => (*until, true),
+            Hold::Held { host, until, .. } if *host == self.host && self.is_ours(vm, place) => {
+                (*until, false)
+            }
+            Hold::Handing { host, until, .. } if *host == self.host && self.is_ours(vm, place) => {
+                (*until, true)
+            }
             _ => {
                 if self.guests.get(&vm).is_some_and(|guest| guest.seat.epoch <= place.epoch) {
                     self.not_ours(vm, out);
@@ -251,7 +286,9 @@ impl Agent {
             guest.reported = guest.reported.max(reported);
             guest.wanted = wanted;
             guest.handing = handing;
-            guest.lease_until(now, until, terms, out);
+            // What is not answered to a renewal of its own gives it no time.
+            let asked = planted::is(Bug::StartUnrenewed).then_some(now.mono);
+            guest.lease_until(now, until, asked, terms, out);
             guest.pursue(now, terms, out);
         }
     }
@@ -267,15 +304,33 @@ impl Agent {
         }
     }
 
-    fn answered(&mut self, now: Now, seat: &Seat, result: Result<Answer, Code>, out: &mut Vec<Output>) {
+    /// Another process speaks for the host. Where it has the same hypervisor, that takes no more orders from this one.
+    fn superseded(&mut self, out: &mut Vec<Output>) {
+        for vm in self.known().collect::<Vec<_>>() {
+            self.not_ours(vm, out);
+        }
+        out.push(Output::Superseded);
+    }
+
+    fn answered(
+        &mut self,
+        now: Now,
+        seat: &Seat,
+        asked: Instant,
+        result: Result<Answer, Code>,
+        out: &mut Vec<Output>,
+    ) {
         let (terms, vm) = (self.terms, seat.at.vm);
+        if result == Err(Code::Superseded) {
+            return self.superseded(out);
+        }
         let Some(guest) = self.guests.get_mut(&vm).filter(|guest| guest.seat.epoch == seat.epoch) else {
             return;
         };
         match result {
             Ok(Answer::Place { host, epoch, until }) if host == seat.host && epoch == seat.epoch => {
                 guest.renewed = true;
-                guest.lease_until(now, until, terms, out);
+                guest.lease_until(now, until, Some(asked), terms, out);
                 if guest.doing == Doing::Idle {
                     guest.pursue(now, terms, out);
                 }
@@ -283,7 +338,7 @@ impl Agent {
             // Yielded, or released.
             Ok(Answer::Place { .. }) => self.not_ours(vm, out),
             Ok(Answer::Done) if matches!(guest.doing, Doing::Leaving) => self.not_ours(vm, out),
-            Ok(Answer::Done | Answer::Vm { .. }) => {}
+            Ok(Answer::Done | Answer::Vm { .. } | Answer::Life { .. }) => {}
             Err(Code::LeaseLost | Code::NotFound) => self.not_ours(vm, out),
             // What is due is read off the store again soon.
             Err(_) => {}

@@ -23,21 +23,31 @@ pub(super) struct Desk<'a> {
     read: BTreeMap<Key, i64>,
     ranges: Vec<Check>,
     writes: BTreeMap<Key, Option<Bytes>>,
+    /// Records of a list that can't be read. They stop what asks for them by name, and nothing else.
+    pub(super) damaged: Vec<Refusal>,
 }
 
 /// A record that can't be read; nobody goes on over it.
-fn damaged(key: &Key, kind: &str, why: &str) -> Stop {
-    Stop::Refused(Refusal::new(
+fn damaged(key: &Key, kind: &str, why: &str) -> Refusal {
+    Refusal::new(
         Code::Damaged,
         key,
         format!("should hold {kind}, but {why}"),
         "somebody wrote past the fleet's doors, or a newer dwcp did: upgrade, or restore the key from an older revision",
-    ))
+    )
 }
 
 impl<'a> Desk<'a> {
     pub(super) const fn new(view: &'a View, now: Now, key: RequestKey) -> Self {
-        Self { view, now, key, read: BTreeMap::new(), ranges: Vec::new(), writes: BTreeMap::new() }
+        Self {
+            view,
+            now,
+            key,
+            read: BTreeMap::new(),
+            ranges: Vec::new(),
+            writes: BTreeMap::new(),
+            damaged: Vec::new(),
+        }
     }
 
     /// Asks for several things at once, if any of them was not read yet.
@@ -61,29 +71,31 @@ impl<'a> Desk<'a> {
             self.read.insert(key.clone(), cell.revision);
             cell.value
         };
-        bytes.map(|b| T::decode(&b).map_err(|why| damaged(key, T::NAME, why))).transpose()
+        bytes.map(|b| T::decode(&b).map_err(|why| Stop::Refused(damaged(key, T::NAME, why)))).transpose()
     }
 
-    /// All records of a kind in a store. What is found is not checked at commit: look at the ones that matter by `get`.
-    pub(super) fn list<T: Record>(&self, scope: &Scope, kind: &str) -> Result<Vec<(Key, T)>, Stop> {
+    /// All records of a kind in a store that can be read. What is found is not checked at commit: look at the ones that
+    /// matter by `get`, which refuses damaged ones. What a list lacks is no proof that it is not there.
+    pub(super) fn list<T: Record>(&mut self, scope: &Scope, kind: &str) -> Result<Vec<(Key, T)>, Stop> {
         let first = Key::all(scope, kind);
         let end = first.end();
         self.want([Fetch::Range(first.clone(), end.clone())])?;
         let Some((_, found)) = self.view.range(&first, &end) else { return Ok(Vec::new()) };
-        found
-            .map(|(k, b)| T::decode(b).map(|t| (k.clone(), t)).map_err(|why| damaged(k, T::NAME, why)))
-            .collect()
+        let mut records = Vec::new();
+        for (key, bytes) in found {
+            match T::decode(bytes) {
+                Ok(record) => records.push((key.clone(), record)),
+                Err(why) => self.damaged.push(damaged(key, T::NAME, why)),
+            }
+        }
+        Ok(records)
     }
 
-    /// The same, and at commit none of them may have been written since.
-    pub(super) fn list_settled<T: Record>(
-        &mut self,
-        scope: &Scope,
-        kind: &str,
-    ) -> Result<Vec<(Key, T)>, Stop> {
-        let found = self.list(scope, kind)?;
+    /// The keys of all records of a kind; at commit none of them may have been written since.
+    pub(super) fn keys_settled(&mut self, scope: &Scope, kind: &str) -> Result<Vec<Key>, Stop> {
         let first = Key::all(scope, kind);
         let end = first.end();
+        let found = self.keys(&first, &end)?;
         let revision = self.view.range(&first, &end).map_or(0, |(revision, _)| revision);
         self.ranges.push(Check::NoneSince(first, end, revision));
         Ok(found)

@@ -14,15 +14,25 @@ use crate::name::{Group, Region, RequestKey, VmId, VmName};
 use crate::planted::{self, Bug};
 use crate::record::{
     Held, HeldState, Hold, Host, HostState, Ledger, Lent, Life, NameUse, Owner, Past, Placement, Power,
-    Rights, Vm,
+    RegionRecord, Rights, Vm,
 };
-use crate::time::surely_past;
+use crate::refusal::Refusal;
+use crate::time::{absurd, surely_past};
 use crate::view::{Fetch, View};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Now};
 
-fn vms(desk: &Desk<'_>, scope: &Scope) -> Result<BTreeMap<VmId, Vm>, Stop> {
+/// What is due, and what was found that can't be read: it stops itself alone, and somebody is to be told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Due {
+    /// What is to be done.
+    pub commands: Vec<Command>,
+    /// Records that can't be read, by their keys.
+    pub damaged: Vec<Refusal>,
+}
+
+fn vms(desk: &mut Desk<'_>, scope: &Scope) -> Result<BTreeMap<VmId, Vm>, Stop> {
     Ok(desk.list::<Vm>(scope, "vm")?.into_iter().map(|(_, vm)| (vm.id, vm)).collect())
 }
 
@@ -30,8 +40,8 @@ fn vms(desk: &Desk<'_>, scope: &Scope) -> Result<BTreeMap<VmId, Vm>, Stop> {
 ///
 /// # Errors
 /// [`Stop`]: what is to be read first, or a record that can't be read.
-pub fn here(view: &View, region: &Region, lease: Duration, now: Now) -> Result<Vec<Command>, Stop> {
-    let desk = &Desk::new(view, now, RequestKey(0));
+pub fn here(view: &View, region: &Region, lease: Duration, now: Now) -> Result<Due, Stop> {
+    let desk = &mut Desk::new(view, now, RequestKey(0));
     let scope = Scope::Region(region.clone());
     desk.want(["vm", "place", "host", "past"].map(|kind| Fetch::beginning(&Key::all(&scope, kind))))?;
     let places: BTreeMap<Key, Placement> = desk.list::<Placement>(&scope, "place")?.into_iter().collect();
@@ -56,7 +66,9 @@ pub fn here(view: &View, region: &Region, lease: Duration, now: Now) -> Result<V
                 due.push(Command::Purge { at })
             }
             Hold::Held { host, until, .. } | Hold::Handing { host, until, .. }
-                if surely_past(*until, now) || planted::is(Bug::TakenEarly) && lost.contains(host) =>
+                if surely_past(*until, now)
+                    || absurd(*until, now)
+                    || planted::is(Bug::TakenEarly) && lost.contains(host) =>
             {
                 due.push(Command::Recover { at });
             }
@@ -69,21 +81,22 @@ pub fn here(view: &View, region: &Region, lease: Duration, now: Now) -> Result<V
             Hold::Held { .. } | Hold::Handing { .. } => {}
         }
     }
-    Ok(due)
+    Ok(Due { commands: due, damaged: core::mem::take(&mut desk.damaged) })
 }
 
 /// What the region has to settle with the fleet.
 ///
 /// # Errors
 /// As [`here`].
-pub fn between(view: &View, region: &Region, now: Now) -> Result<Vec<Command>, Stop> {
-    let desk = &Desk::new(view, now, RequestKey(0));
+pub fn between(view: &View, region: &Region, now: Now) -> Result<Due, Stop> {
+    let desk = &mut Desk::new(view, now, RequestKey(0));
     let scope = Scope::Region(region.clone());
     let regional =
         ["vm", "name", "block", "prefix", "quota"].map(|kind| Fetch::beginning(&Key::all(&scope, kind)));
     let global =
         ["owner", "block", "prefix", "quota"].map(|kind| Fetch::beginning(&Key::all(&Scope::Global, kind)));
-    desk.want(regional.into_iter().chain(global))?;
+    let record = Key::region(region);
+    desk.want(regional.into_iter().chain(global).chain([Fetch::One(record.clone())]))?;
     let vms = vms(desk, &scope)?;
     let mut unsettled: BTreeSet<VmId> = BTreeSet::new();
     unsettled
@@ -100,6 +113,9 @@ pub fn between(view: &View, region: &Region, now: Now) -> Result<Vec<Command>, S
     }
     let at = |vm| At { region: region.clone(), vm };
     let mut due: Vec<Command> = unsettled.into_iter().map(|vm| Command::Settle { at: at(vm) }).collect();
+    if desk.get::<RegionRecord>(&record).is_ok_and(|known| known.is_some_and(|known| !known.open)) {
+        due.push(Command::Open { region: region.clone() });
+    }
     for (key, used) in desk.list::<NameUse>(&scope, "name")? {
         let gone = !vms.contains_key(&used.vm) && !alive.contains(&used.vm);
         if let (true, Ok(name)) = (gone, key.last().parse::<VmName>()) {
@@ -128,5 +144,5 @@ pub fn between(view: &View, region: &Region, now: Now) -> Result<Vec<Command>, S
             due.push(Command::QuotaSync { group, region: region.clone() });
         }
     }
-    Ok(due)
+    Ok(Due { commands: due, damaged: core::mem::take(&mut desk.damaged) })
 }

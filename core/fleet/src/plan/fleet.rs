@@ -6,6 +6,7 @@ use crate::command::Answer;
 use crate::key::{Key, Scope};
 use crate::life::host_may;
 use crate::name::{HostName, Image, Region};
+use crate::planted::{self, Bug};
 use crate::record::{Host, HostState, ImageRecord, RegionRecord, RegionState, RosterEntry};
 use crate::refusal::{Code, Refusal};
 use crate::resources::Resources;
@@ -39,8 +40,8 @@ pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refu
 /// A region that may be given something.
 pub(super) fn active(desk: &mut Desk<'_>, region: &Region) -> Result<(), Stop> {
     match desk.get::<RegionRecord>(&Key::region(region))? {
-        Some(RegionRecord { state: RegionState::Active }) => Ok(()),
-        Some(RegionRecord { state: RegionState::Draining }) => {
+        Some(RegionRecord { state: RegionState::Active, .. }) => Ok(()),
+        Some(RegionRecord { state: RegionState::Draining, .. }) => {
             let remedy = "choose another region, or make it active again";
             Err(Refusal::new(Code::BadState, region, "the region is being drained", remedy).into())
         }
@@ -56,11 +57,15 @@ pub(super) fn active(desk: &mut Desk<'_>, region: &Region) -> Result<(), Stop> {
 
 pub(super) fn region(desk: &mut Desk<'_>, region: &Region, state: RegionState) -> Planned {
     let key = Key::region(region);
-    if desk.get::<RegionRecord>(&key)?.is_some_and(|r| r.state == state) {
-        return Ok(Step::Done(Answer::Done));
+    let before = desk.get::<RegionRecord>(&key)?;
+    let mut record = before.unwrap_or_else(|| RegionRecord { opening: 1, ..RegionRecord::default() });
+    if record.done.has(desk.key) {
+        return super::charter::open(desk, region);
     }
-    desk.put(key, &RegionRecord { state });
-    desk.commit(Scope::Global, Then::Answer(Answer::Done))
+    record.state = state;
+    record.done.add(desk.key);
+    desk.put(key, &record);
+    desk.commit(Scope::Global, Then::Again)
 }
 
 pub(super) fn image(desk: &mut Desk<'_>, region: &Region, image: &Image, source: Option<&str>) -> Planned {
@@ -130,6 +135,11 @@ pub(super) fn join(
     }
     let key = Key::host(region, host);
     let before = desk.get::<Host>(&key)?;
+    let mut done = before.as_ref().map(|h| h.done.clone()).unwrap_or_default();
+    if done.has(desk.key) {
+        return Ok(Step::Done(Answer::Done));
+    }
+    done.add(desk.key);
     let booked = before.as_ref().map_or(Resources::NONE, |h| h.booked);
     if let Some((part, asked, there)) = booked.lacking(capacity) {
         let what = format!("{asked} of it are booked, more than the {there} offered");
@@ -145,11 +155,7 @@ pub(super) fn join(
     let state = before
         .as_ref()
         .map_or(HostState::Ready, |h| if h.state == HostState::Lost { HostState::Ready } else { h.state });
-    let record = Host { capacity: *capacity, booked, state, labels: labels.clone() };
-    if before.as_ref() == Some(&record) {
-        return Ok(Step::Done(Answer::Done));
-    }
-    desk.put(key, &record);
+    desk.put(key, &Host { capacity: *capacity, booked, state, labels: labels.clone(), done });
     desk.commit(Scope::Region(region.clone()), Then::Answer(Answer::Done))
 }
 
@@ -159,10 +165,10 @@ pub(super) fn host_state(desk: &mut Desk<'_>, region: &Region, host: &HostName, 
         let what = format!("{region} has no such host");
         return Err(Refusal::new(Code::NotFound, host, what, "dwcp host list shows those there are").into());
     };
-    if record.state == state {
+    if record.done.has(desk.key) && !planted::is(Bug::DoneTwice) {
         return Ok(Step::Done(Answer::Done));
     }
-    if !host_may(record.state, state) {
+    if record.state != state && !host_may(record.state, state) {
         let what = format!("a host that is {:?} can't be declared {state:?}", record.state);
         return Err(Refusal::new(
             Code::InvalidTransition,
@@ -173,6 +179,7 @@ pub(super) fn host_state(desk: &mut Desk<'_>, region: &Region, host: &HostName, 
         .into());
     }
     record.state = state;
+    record.done.add(desk.key);
     desk.put(key, &record);
     desk.commit(Scope::Region(region.clone()), Then::Answer(Answer::Done))
 }

@@ -20,6 +20,7 @@
 //! A machine without an owner record belongs to where it was born, under epoch 1. The placement's fencing epoch travels
 //! with it, since storage may be one for both regions.
 
+use super::charter::{chartered, giving};
 use super::desk::Desk;
 use super::fleet::active;
 use super::machine::{allocate, bad_state, charge, clear, image_there, placement, take_name};
@@ -27,9 +28,9 @@ use super::{Planned, Step, Stop, Then};
 use crate::command::{Answer, At};
 use crate::key::{Key, Scope};
 use crate::life::life_may;
-use crate::name::{Region, RequestKey};
+use crate::name::Region;
 use crate::planted::{self, Bug};
-use crate::record::{Hold, Life, NameUse, Owner, Placement, Power, Vm};
+use crate::record::{Done, Hold, Life, NameUse, Owner, Placement, Power, Vm};
 use crate::refusal::{Code, Refusal};
 use crate::view::Fetch;
 use alloc::format;
@@ -108,7 +109,9 @@ pub(super) fn moving(desk: &mut Desk<'_>, at: &At, to: &Region) -> Planned {
     let owner = match known {
         Some(owner) => owner,
         None => match native() {
-            Some(epoch) => Owner { region: from.clone(), epoch, to: None, asked: RequestKey(0), gone: false },
+            Some(epoch) => {
+                Owner { region: from.clone(), epoch, to: None, done: Done::default(), gone: false }
+            }
             None => return Err(gone(at)),
         },
     };
@@ -141,13 +144,15 @@ pub(super) fn moving(desk: &mut Desk<'_>, at: &At, to: &Region) -> Planned {
         _ => {}
     }
     if owner.to.is_none() {
-        if owner.asked == desk.key {
-            let what = format!("the move to {to} was called back");
+        if owner.done.has(desk.key) {
+            let what =
+                format!("the move to {to} was called back, or has ended and the machine has moved since");
             return Err(bad_state(&a, what, "see what stood in its way (dwcp vm show), then ask anew"));
         }
         active(desk, to)?;
         may_leave(desk, at, &a)?;
-        let begun = Owner { to: Some(to.clone()), asked: desk.key, ..owner };
+        let mut begun = Owner { to: Some(to.clone()), ..owner };
+        begun.done.add(desk.key);
         return set_owner(desk, id, &begun, Then::Again);
     }
     hand_over(desk, at, to, owner, a, b)
@@ -194,6 +199,9 @@ fn hand_over(desk: &mut Desk<'_>, at: &At, to: &Region, owner: Owner, a: Vm, b: 
 /// The machine's record at its new home: everything it needs there is taken now, or the handover is called back.
 fn arrive(desk: &mut Desk<'_>, at: &At, to: &Region, owner: &Owner, a: &Vm) -> Planned {
     let place = placement(desk, at)?;
+    // What the region that it leaves may have given and forgotten stays below.
+    let floor = chartered(desk, &at.region)?.floor();
+    giving(desk, to)?;
     image_there(desk, to, &a.spec)?;
     take_name(desk, to, at.vm, &a.spec.name, false)?;
     charge(desk, to, &a.spec.group, &a.charged)?;
@@ -201,7 +209,7 @@ fn arrive(desk: &mut Desk<'_>, at: &At, to: &Region, owner: &Owner, a: &Vm) -> P
     let life = Life::Arriving { from: at.region.clone() };
     let vm = Vm { life, epoch: owner.epoch + 1, addresses, ..a.clone() };
     desk.put(Key::vm(to, at.vm), &vm);
-    desk.put(Key::place(to, at.vm), &Placement { epoch: place.epoch, hold: Hold::Vacant });
+    desk.put(Key::place(to, at.vm), &Placement { epoch: place.epoch.max(floor), hold: Hold::Vacant });
     desk.commit(Scope::Region(to.clone()), Then::Again)
 }
 
@@ -230,6 +238,21 @@ fn arrived(
     Ok(Step::Done(Answer::Vm { at: At { region: to.clone(), vm: at.vm }, generation }))
 }
 
+/// A handover that is not committed ends where it began; what it has left behind is settled by its region.
+pub(super) fn call_back(desk: &mut Desk<'_>, at: &At) -> Planned {
+    let owner = desk.get::<Owner>(&Key::owner(at.vm))?;
+    match owner {
+        Some(owner) if owner.gone => Err(gone(at)),
+        Some(owner) if owner.region != at.region => Err(elsewhere(at, &owner)),
+        Some(owner) if owner.to.is_some() && !owner.done.has(desk.key) => {
+            let mut back = Owner { epoch: owner.epoch + 2, to: None, ..owner };
+            back.done.add(desk.key);
+            set_owner(desk, at.vm, &back, Then::Answer(Answer::Done))
+        }
+        _ => Ok(Step::Done(Answer::Done)),
+    }
+}
+
 pub(super) fn settle(desk: &mut Desk<'_>, at: &At) -> Planned {
     let (here, id) = (&at.region, at.vm);
     desk.want([Key::owner(id), Key::vm(here, id)].map(Fetch::One))?;
@@ -247,7 +270,8 @@ pub(super) fn settle(desk: &mut Desk<'_>, at: &At) -> Planned {
     };
     let mine = owner.as_ref().filter(|o| o.region == *here && !o.gone);
     match (&vm.life, &owner) {
-        (Life::Gone, Some(owner)) if owner.gone => {
+        // Gone at home, or a restored store's leftover of a machine that is at home elsewhere.
+        (Life::Gone, Some(owner)) if owner.gone || owner.region != *here => {
             desk.remove(Key::vm(here, id));
             desk.commit(Scope::Region(here.clone()), Then::Again)
         }

@@ -35,11 +35,11 @@ pub(super) fn add_block(desk: &mut Desk<'_>, block: Cidr) -> Planned {
     if desk.get::<Lent>(&key)?.is_some() {
         return Ok(Step::Done(Answer::Done));
     }
-    let all = desk.list_settled::<Lent>(&Scope::Global, "block")?;
+    let all = desk.keys_settled(&Scope::Global, "block")?;
     if all.len() >= THINGS_MAX {
         return Err(full(&block).into());
     }
-    for (other, _) in &all {
+    for other in &all {
         if let Some(Thing::Block(other)) = other.thing()
             && other.overlaps(&block)
         {
@@ -56,11 +56,11 @@ pub(super) fn add_prefix(desk: &mut Desk<'_>, prefix: &Prefix) -> Planned {
     if desk.get::<Lent>(&key)?.is_some() {
         return Ok(Step::Done(Answer::Done));
     }
-    let all = desk.list_settled::<Lent>(&Scope::Global, "prefix")?;
+    let all = desk.keys_settled(&Scope::Global, "prefix")?;
     if all.len() >= THINGS_MAX {
         return Err(full(prefix).into());
     }
-    for (other, _) in &all {
+    for other in &all {
         let other = other.last();
         if other.starts_with(prefix.as_str()) || prefix.as_str().starts_with(other) {
             let what = format!("names could begin with it and with {other}, which the fleet has");
@@ -113,7 +113,7 @@ pub(super) fn split(desk: &mut Desk<'_>, block: Cidr, length: u8) -> Planned {
     }
     desk.remove(key);
     for part in block.split(length) {
-        desk.put(Key::lent(&Thing::Block(part)), &Lent { epoch: lent.epoch, to: None });
+        desk.put(Key::lent(&Thing::Block(part)), &Lent { epoch: lent.epoch, ..Lent::default() });
     }
     desk.commit(Scope::Global, Then::Answer(Answer::Done))
 }
@@ -127,11 +127,17 @@ pub(super) fn lend(desk: &mut Desk<'_>, thing: &Thing, region: &Region) -> Plann
     }
     let (global, regional) = (Key::lent(thing), Key::held(region, thing));
     desk.want([global.clone(), regional.clone()].map(Fetch::One))?;
-    let Some(lent) = desk.get::<Lent>(&global)? else { return Err(unknown(thing).into()) };
+    let Some(mut lent) = desk.get::<Lent>(&global)? else { return Err(unknown(thing).into()) };
+    let done = lent.done.has(desk.key) && !planted::is(Bug::DoneTwice);
     match &lent.to {
+        // It was lent by this request, and has come back since.
+        to if done && to.as_ref() != Some(region) => return Ok(Step::Done(Answer::Done)),
         None => {
             active(desk, region)?;
-            desk.put(global, &Lent { epoch: lent.epoch + 1, to: Some(region.clone()) });
+            lent.epoch += 1;
+            lent.to = Some(region.clone());
+            lent.done.add(desk.key);
+            desk.put(global, &lent);
             return desk.commit(Scope::Global, Then::Again);
         }
         Some(other) if other != region => {
@@ -143,7 +149,9 @@ pub(super) fn lend(desk: &mut Desk<'_>, thing: &Thing, region: &Region) -> Plann
     }
     // The fleet takes `lent.epoch` back only after this region's record says `Returned` at that epoch: then it is not
     // lower any more, and the check below fails.
-    match desk.get::<Held>(&regional)? {
+    let held = desk.get::<Held>(&regional)?;
+    let used = held.as_ref().map_or(0, |held| held.used);
+    match held {
         Some(held) if held.epoch >= lent.epoch && !planted::is(Bug::AdoptAnyEpoch) => match held.state {
             HeldState::Active => Ok(Step::Done(Answer::Done)),
             HeldState::Returning | HeldState::Returned => Err(Refusal::new(
@@ -155,7 +163,7 @@ pub(super) fn lend(desk: &mut Desk<'_>, thing: &Thing, region: &Region) -> Plann
             .into()),
         },
         _ => {
-            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Active });
+            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Active, used });
             desk.commit(Scope::Region(region.clone()), Then::Answer(Answer::Done))
         }
     }
@@ -165,19 +173,22 @@ pub(super) fn take_back(desk: &mut Desk<'_>, thing: &Thing, region: &Region) -> 
     let (global, regional) = (Key::lent(thing), Key::held(region, thing));
     desk.want([global.clone(), regional.clone()].map(Fetch::One))?;
     let Some(mut lent) = desk.get::<Lent>(&global)? else { return Err(unknown(thing).into()) };
-    if lent.to.as_ref() != Some(region) {
+    let done = lent.done.has(desk.key) && !planted::is(Bug::DoneTwice);
+    if lent.to.as_ref() != Some(region) || done {
         return Ok(Step::Done(Answer::Done));
     }
     let held = desk.get::<Held>(&regional)?;
+    let used = held.as_ref().map_or(0, |held| held.used);
     match held {
         Some(held) if held.epoch == lent.epoch && held.state == HeldState::Returned => {
             // Only a higher epoch ends `Returned`, and there is none before the fleet's record changes.
             lent.to = None;
+            lent.done.add(desk.key);
             desk.put(global, &lent);
             desk.commit(Scope::Global, Then::Answer(Answer::Done))
         }
         Some(held) if held.epoch == lent.epoch && held.state == HeldState::Active => {
-            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Returning });
+            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Returning, used });
             desk.commit(Scope::Region(region.clone()), Then::Again)
         }
         // Returning; or lent and never taken, which must not be taken any more.
@@ -191,7 +202,7 @@ pub(super) fn take_back(desk: &mut Desk<'_>, thing: &Thing, region: &Region) -> 
                 );
             }
             desk.demand_empty(first, end);
-            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Returned });
+            desk.put(regional, &Held { epoch: lent.epoch, state: HeldState::Returned, used: 0 });
             desk.commit(Scope::Region(region.clone()), Then::Again)
         }
     }

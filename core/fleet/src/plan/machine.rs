@@ -3,18 +3,19 @@
 //! Everything a machine needs is taken in the transaction that creates it (name, addresses, rights) and freed in the one
 //! that purges it, after it has no place. What lies between changes its record only.
 
+use super::charter::giving;
 use super::desk::Desk;
 use super::fleet::check_labels;
 use super::{Planned, Step, Stop, Then};
-use crate::cidr::Family;
+use crate::cidr::Cidr;
 use crate::command::{Answer, At};
 use crate::key::{Key, Scope};
 use crate::life::life_may;
 use crate::name::{Group, Region, VmId, VmName};
 use crate::planted::{self, Bug};
 use crate::record::{
-    AddressUse, Assigned, Held, HeldState, ImageRecord, Life, NameUse, Owner, PAST_KEPT, Past, Placement,
-    Power, Rights, Spec, Thing, Vm,
+    AddressUse, Assigned, Done, Held, HeldState, ImageRecord, Life, NameUse, Owner, PAST_KEPT, Past,
+    Placement, Power, Rights, Spec, Thing, Vm,
 };
 use crate::record::{Hold, Nic};
 use crate::refusal::{Code, Refusal};
@@ -37,8 +38,6 @@ const VCPUS_MAX: u64 = 1024;
 const MEMORY_MIB_MAX: u64 = 64 << 20;
 /// The largest disk: 64 TiB.
 const DISK_GIB_MAX: u64 = 64 << 10;
-/// How many requests a machine remembers. A retry that comes after so many others were done is done again.
-const DONE_MAX: usize = 16;
 
 fn invalid(at: impl core::fmt::Display, what: impl Into<String>, remedy: impl Into<String>) -> Refusal {
     Refusal::new(Code::Invalid, at, what, remedy)
@@ -99,6 +98,20 @@ fn check_spec(spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a group's machines use of its rights in a region changes.
+fn account(
+    desk: &mut Desk<'_>,
+    region: &Region,
+    group: &Group,
+    change: impl FnOnce(&Rights) -> Result<Resources, Refusal>,
+) -> Result<(), Stop> {
+    let key = Key::rights(region, group);
+    let rights = desk.get::<Rights>(&key)?.unwrap_or_default();
+    let used = change(&rights)?;
+    desk.put(key, &Rights { used, ..rights });
+    Ok(())
+}
+
 /// Books a machine's charge on its group's rights, or refuses.
 pub(super) fn charge(
     desk: &mut Desk<'_>,
@@ -106,17 +119,15 @@ pub(super) fn charge(
     group: &Group,
     amount: &Resources,
 ) -> Result<(), Stop> {
-    let key = Key::rights(region, group);
-    let mut rights = desk.get::<Rights>(&key)?.unwrap_or_default();
-    let used = rights.used.plus(amount).unwrap_or(Resources { vms: u64::MAX, ..Resources::NONE });
-    if let Some((part, asked, there)) = used.lacking(&rights.limit()) {
-        let what = format!("{asked} {part} would be in use in {region}, the group's share there is {there}");
-        let remedy = "raise its share (dwcp quota share), or choose another region";
-        return Err(Refusal::new(Code::QuotaExceeded, format_args!("group {group}"), what, remedy).into());
-    }
-    rights.used = used;
-    desk.put(key, &rights);
-    Ok(())
+    account(desk, region, group, |rights| {
+        let used = rights.used.plus(amount).unwrap_or(Resources { vms: u64::MAX, ..Resources::NONE });
+        used.lacking(&rights.limit()).map_or(Ok(used), |(part, asked, there)| {
+            let what =
+                format!("{asked} {part} would be in use in {region}, the group's share there is {there}");
+            let remedy = "raise its share (dwcp quota share), or choose another region";
+            Err(Refusal::new(Code::QuotaExceeded, format_args!("group {group}"), what, remedy))
+        })
+    })
 }
 
 /// Takes a charge back.
@@ -126,17 +137,14 @@ pub(super) fn discharge(
     group: &Group,
     amount: &Resources,
 ) -> Result<(), Stop> {
-    let key = Key::rights(region, group);
-    let mut rights = desk.get::<Rights>(&key)?.unwrap_or_default();
-    rights.used = rights.used.beyond(amount);
-    desk.put(key, &rights);
-    Ok(())
+    account(desk, region, group, |rights| Ok(rights.used.beyond(amount)))
 }
 
 /// Gives each interface a free address of a block that the region holds.
 ///
-/// Where in a block the search begins is drawn from the machine's number: machines that are created at the same time seldom want
-/// the same address.
+/// Each block counts its uses, so that only blocks are looked into in which one is free, however many are full. Where in a
+/// block the search begins, and in which, is drawn from the machine's number: machines that are created at the same time
+/// seldom want the same address.
 pub(super) fn allocate(
     desk: &mut Desk<'_>,
     region: &Region,
@@ -147,61 +155,76 @@ pub(super) fn allocate(
         return Ok(Vec::new());
     }
     let usable = |state: HeldState| state == HeldState::Active || planted::is(Bug::AllocatorOutsideBlock);
-    let blocks: Vec<_> = desk
+    let room = |held: &Held, block: &Cidr| u128::from(held.used) < block.size();
+    let blocks: Vec<Cidr> = desk
         .list::<Held>(&Scope::Region(region.clone()), "block")?
         .into_iter()
-        .filter(|(_, held)| usable(held.state))
-        .filter_map(|(key, _)| match key.thing()? {
-            Thing::Block(block) => Some(block),
-            Thing::Prefix(_) => None,
+        .filter_map(|(key, held)| match key.thing()? {
+            Thing::Block(block) if usable(held.state) && room(&held, &block) => Some(block),
+            Thing::Block(_) | Thing::Prefix(_) => None,
         })
         .collect();
     let mut given: Vec<Assigned> = Vec::new();
     for (i, nic) in nics.iter().enumerate() {
-        let found = free_address(desk, region, vm, nic.family, &blocks, &given)?;
+        let fit: Vec<Cidr> = blocks.iter().copied().filter(|block| block.family() == nic.family).collect();
+        let begin = (vm.0 >> 64) as usize % fit.len().max(1);
+        let mut found = None;
+        for block in fit[begin..].iter().chain(&fit[..begin]) {
+            found = address_of(desk, region, vm, block, &given)?;
+            if found.is_some() {
+                break;
+            }
+        }
         let Some(assigned) = found else {
             let what = format!("{region} has no free {:?} address in its blocks", nic.family).to_lowercase();
             let remedy = "lend it another block: dwcp address lend";
             return Err(Refusal::new(Code::NoAddress, format_args!("nics/{i}"), what, remedy).into());
         };
-        desk.put(Key::address(region, assigned.ip), &AddressUse { vm });
         given.push(assigned);
     }
     Ok(given)
 }
 
-fn free_address(
+/// Takes a free address of a block, if there is one. Both are checked at commit: that the block is still to be given of,
+/// and that the address is still free.
+fn address_of(
     desk: &mut Desk<'_>,
     region: &Region,
     vm: VmId,
-    family: Family,
-    blocks: &[crate::cidr::Cidr],
+    block: &Cidr,
     given: &[Assigned],
 ) -> Result<Option<Assigned>, Stop> {
-    for block in blocks.iter().filter(|b| b.family() == family) {
-        let thing = Thing::Block(*block);
-        let (first, end) = Key::uses(region, &thing);
-        let taken: BTreeSet<Key> = desk.keys(&first, &end)?.into_iter().collect();
-        let size = block.size();
-        let begin = (vm.0 ^ (vm.0 >> 64)) % size;
-        let free = (0..size)
-            .filter_map(|i| block.at((begin + i) % size))
-            .find(|ip| !taken.contains(&Key::address(region, *ip)) && given.iter().all(|a| a.ip != *ip));
-        let Some(ip) = free else { continue };
-        // Both are checked at commit: that the block is still to be given of, and that the address is still free.
-        let Some(held) = desk.get::<Held>(&Key::held(region, &thing))? else { continue };
-        desk.get::<AddressUse>(&Key::address(region, ip))?;
-        return Ok(Some(Assigned { ip, block: *block, epoch: held.epoch }));
-    }
-    Ok(None)
+    let (thing, size) = (Thing::Block(*block), block.size());
+    let key = Key::held(region, &thing);
+    let Some(mut held) = desk.get::<Held>(&key)?.filter(|held| u128::from(held.used) < size) else {
+        return Ok(None);
+    };
+    let (first, end) = Key::uses(region, &thing);
+    let taken: BTreeSet<Key> = desk.keys(&first, &end)?.into_iter().collect();
+    let begin = (vm.0 ^ (vm.0 >> 64)) % size;
+    let free = (0..size)
+        .filter_map(|i| block.at((begin + i) % size))
+        .find(|ip| !taken.contains(&Key::address(region, *ip)) && given.iter().all(|a| a.ip != *ip));
+    let Some(ip) = free else { return Ok(None) };
+    let used = Key::address(region, ip);
+    desk.get::<AddressUse>(&used)?;
+    desk.put(used, &AddressUse { vm });
+    held.used += 1;
+    desk.put(key, &held);
+    Ok(Some(Assigned { ip, block: *block, epoch: held.epoch }))
 }
 
 /// Frees a machine's addresses, those that are still its own.
 pub(super) fn free(desk: &mut Desk<'_>, region: &Region, vm: &Vm) -> Result<(), Stop> {
     for assigned in &vm.addresses {
         let key = Key::address(region, assigned.ip);
-        if desk.get::<AddressUse>(&key)?.is_some_and(|used| used.vm == vm.id) {
-            desk.remove(key);
+        if desk.get::<AddressUse>(&key)?.is_none_or(|used| used.vm != vm.id) {
+            continue;
+        }
+        desk.remove(key);
+        let block = Key::held(region, &Thing::Block(assigned.block));
+        if let Some(held) = desk.get::<Held>(&block)? {
+            desk.put(block, &Held { used: held.used.saturating_sub(1), ..held });
         }
     }
     Ok(())
@@ -249,12 +272,12 @@ pub(super) fn take_name(
 
 pub(super) fn create(desk: &mut Desk<'_>, region: &Region, spec: &Spec) -> Planned {
     check_spec(spec)?;
-    let id = VmId(desk.key.0);
+    let id = VmId::born(region, desk.key);
     let at = At { region: region.clone(), vm: id };
     let key = Key::vm(region, id);
     let (past, rights) = (Key::past(region, id), Key::rights(region, &spec.group));
-    let ones =
-        [key.clone(), past.clone(), Key::image(region, &spec.image), rights, Key::name(region, &spec.name)];
+    let (image, name) = (Key::image(region, &spec.image), Key::name(region, &spec.name));
+    let ones = [key.clone(), past.clone(), image, rights, name, Key::charter(region)];
     let scope = Scope::Region(region.clone());
     let ranges = [Key::all(&scope, "block"), Key::all(&scope, "prefix")];
     desk.want(ones.map(Fetch::One).into_iter().chain(ranges.iter().map(Fetch::beginning)))?;
@@ -265,6 +288,7 @@ pub(super) fn create(desk: &mut Desk<'_>, region: &Region, spec: &Spec) -> Plann
         let what = "this request has created the machine, which was deleted or has moved since";
         return Err(Refusal::new(Code::Exists, id, what, "ask for another under a number of its own").into());
     }
+    giving(desk, region)?;
     image_there(desk, region, spec)?;
     take_name(desk, region, id, &spec.name, true)?;
     let charged = spec.charge();
@@ -279,7 +303,7 @@ pub(super) fn create(desk: &mut Desk<'_>, region: &Region, spec: &Spec) -> Plann
         spec: spec.clone(),
         addresses,
         charged,
-        done: Vec::new(),
+        done: Done::default(),
         created: desk.now.wall,
     };
     desk.put(key, &vm);
@@ -317,20 +341,17 @@ fn change(
 ) -> Planned {
     let mut vm = machine(desk, at)?;
     let so = |vm: &Vm| Answer::Vm { at: at.clone(), generation: vm.generation };
-    if vm.done.contains(&desk.key) && !planted::is(Bug::DoneTwice) {
+    if vm.done.has(desk.key) && !planted::is(Bug::DoneTwice) {
         return Ok(Step::Done(so(&vm)));
     }
     let before = vm.clone();
     apply(desk, &mut vm)?;
-    if vm == before {
-        return Ok(Step::Done(so(&vm)));
-    }
     assert!(life_may(Some(&before.life), Some(&vm.life)), "plans keep to the table");
-    vm.generation += 1;
-    vm.done.push(desk.key);
-    if vm.done.len() > DONE_MAX {
-        vm.done.remove(0);
+    // What found it so already is remembered, too: asked again it must not undo what came after.
+    if vm != before {
+        vm.generation += 1;
     }
+    vm.done.add(desk.key);
     let answer = so(&vm);
     desk.put(Key::vm(&at.region, at.vm), &vm);
     desk.commit(Scope::Region(at.region.clone()), Then::Answer(answer))

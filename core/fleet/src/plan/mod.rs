@@ -12,14 +12,16 @@
 //!    knows for a leftover. Each place that relies on it says why.
 //! 3. *Refused is unchanged*: a refusal means that this step wrote nothing.
 //! 4. *Escrow*: rights are granted by the fleet first, given back by the region first; blocks and prefixes alike.
-//! 5. *A place is given only when vacant*, with an epoch one higher than ever before, and taken away only by its holder
-//!    after the machine has stopped, or after its lease has surely ended.
-//! 6. *Addresses, names, rights* of a machine are freed only when it has no place.
+//! 5. *A place is given only when vacant*, with an epoch higher than ever before, and taken away only by its holder
+//!    after the machine has stopped, or after its lease has surely ended. A holder is one life of a host's agent.
+//! 6. *A store gives only by its charter* (places, epochs, addresses, names, lives), which no backup holds.
+//! 7. *Addresses, names, rights* of a machine are freed only when it has no place.
 //!
 //! | file | plans |
 //! |---|---|
 //! | `desk` | reads and writes of one plan |
 //! | `fleet` | regions, images, hosts |
+//! | `charter` | a region's store is opened; lives of agents |
 //! | `lend` | blocks and prefixes |
 //! | `quota` | totals and shares |
 //! | `machine` | create, power, size, labels, delete, purge |
@@ -30,6 +32,7 @@
 //! **Rejected.** *Transactions over several stores (two-phase commit)*: a region that is cut off would hold locks.
 //! *A workflow log*: the records themselves are the log; a second one can disagree with them.
 
+mod charter;
 mod desk;
 pub mod due;
 mod fleet;
@@ -95,6 +98,9 @@ pub fn plan(view: &View, request: &Request, now: Now) -> Planned {
         Command::HostJoin { region, host, capacity, labels } => {
             fleet::join(desk, region, host, capacity, labels)
         }
+        Command::HostAttach { region, host } => charter::attach(desk, region, host),
+        Command::Reopen { region } => charter::reopen(desk, region),
+        Command::Open { region } => charter::open(desk, region),
         Command::HostState { region, host, state } => fleet::host_state(desk, region, host, *state),
         Command::BlockAdd { block } => lend::add_block(desk, *block),
         Command::BlockSplit { block, length } => lend::split(desk, *block, *length),
@@ -123,6 +129,7 @@ pub fn plan(view: &View, request: &Request, now: Now) -> Planned {
             place::report(desk, seat, *index, *phase, *since, message)
         }
         Command::Move { at, to } => handover::moving(desk, at, to),
+        Command::CallBack { at } => handover::call_back(desk, at),
         Command::Settle { at } => handover::settle(desk, at),
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Room is booked on a host in the transaction that gives it the place, and freed in the one that takes it away.
 
+use super::charter::{giving, superseded};
 use super::desk::Desk;
 use super::machine::{bad_state, machine, placement};
 use super::{Planned, Step, Stop, Then};
@@ -19,10 +20,13 @@ use crate::key::{Key, Scope};
 use crate::life::{phase_may, phase_may_begin};
 use crate::name::{HostName, Region};
 use crate::planted::{self, Bug};
-use crate::record::{Hold, Host, HostState, Life, Phase, Placement, Power, Status};
+use crate::record::{
+    Assigned, Held, HeldState, Hold, Host, HostState, Life, Phase, Placement, Power, Status, Tenure, Thing,
+    Vm,
+};
 use crate::refusal::{Code, Refusal};
 use crate::resources::Resources;
-use crate::time::{LEASE_MAX, LEASE_MIN, lease_end, surely_past};
+use crate::time::{LEASE_MAX, LEASE_MIN, absurd, latest_end, lease_end, surely_past};
 use crate::view::Fetch;
 use alloc::format;
 use alloc::string::ToString;
@@ -128,7 +132,8 @@ fn write(desk: &mut Desk<'_>, at: &At, place: &Placement) -> Planned {
 
 pub(super) fn place(desk: &mut Desk<'_>, at: &At, lease: Duration) -> Planned {
     check_lease(lease)?;
-    desk.want([Key::vm(&at.region, at.vm), Key::place(&at.region, at.vm)].map(Fetch::One))?;
+    let read = [Key::vm(&at.region, at.vm), Key::place(&at.region, at.vm), Key::charter(&at.region)];
+    desk.want(read.map(Fetch::One))?;
     let vm = machine(desk, at)?;
     let mut place = placement(desk, at)?;
     if let Some((host, until)) = place.holder() {
@@ -137,20 +142,44 @@ pub(super) fn place(desk: &mut Desk<'_>, at: &At, lease: Duration) -> Planned {
     if vm.life != Life::Active || vm.spec.power != Power::On {
         return Err(bad_state(&vm, "the machine is not to run", "start it: dwcp vm start"));
     }
+    let charter = giving(desk, &at.region)?;
+    addresses_ours(desk, at, &vm)?;
     let booked = vm.spec.booking();
     let host = book(desk, &at.region, &booked, None, None)?;
     if !planted::is(Bug::LeaseWithoutEpoch) || place.epoch == 0 {
-        place.epoch += 1;
+        place.epoch = charter.after(place.epoch);
     }
-    place.hold = Hold::Held { host, until: lease_end(desk.now, lease), booked };
+    place.hold = Hold::Held { host, life: 0, until: lease_end(desk.now, lease), booked };
     write(desk, at, &place)
+}
+
+/// A machine starts only with addresses of blocks that its region has: a restored store may know of others.
+fn addresses_ours(desk: &mut Desk<'_>, at: &At, vm: &Vm) -> Result<(), Stop> {
+    let key = |assigned: &Assigned| Key::held(&at.region, &Thing::Block(assigned.block));
+    desk.want(vm.addresses.iter().map(key).map(Fetch::One))?;
+    for assigned in &vm.addresses {
+        let held = desk.get::<Held>(&key(assigned))?;
+        if held.is_none_or(|held| held.state == HeldState::Returned || held.epoch < assigned.epoch) {
+            let what = format!("{} is of {}, which the region has no more", assigned.ip, assigned.block);
+            let remedy = "move the machine to another region, where it gets others, or delete it";
+            return Err(bad_state(vm, what, remedy));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn migrate(desk: &mut Desk<'_>, at: &At, to: Option<&HostName>) -> Planned {
     desk.want([Key::vm(&at.region, at.vm), Key::place(&at.region, at.vm)].map(Fetch::One))?;
-    let vm = machine(desk, at)?;
+    let mut vm = machine(desk, at)?;
     let mut place = placement(desk, at)?;
-    let (host, until, booked) = match &place.hold {
+    if vm.done.has(desk.key) && !planted::is(Bug::DoneTwice) {
+        return Ok(Step::Done(place.holder().map_or(Answer::Done, |(host, until)| Answer::Place {
+            host: host.clone(),
+            epoch: place.epoch,
+            until,
+        })));
+    }
+    let (host, life, until, booked) = match &place.hold {
         Hold::Vacant => return Err(bad_state(&vm, "the machine has no place", "start it: dwcp vm start")),
         Hold::Handing { host, until, to: target, .. } => {
             if to.is_some_and(|to| to != target) {
@@ -159,7 +188,7 @@ pub(super) fn migrate(desk: &mut Desk<'_>, at: &At, to: Option<&HostName>) -> Pl
             }
             return Ok(Step::Done(Answer::Place { host: host.clone(), epoch: place.epoch, until: *until }));
         }
-        Hold::Held { host, until, booked } => (host.clone(), *until, *booked),
+        Hold::Held { host, life, until, booked } => (host.clone(), *life, *until, *booked),
     };
     if to == Some(&host) {
         return Ok(Step::Done(Answer::Place { host, epoch: place.epoch, until }));
@@ -168,16 +197,25 @@ pub(super) fn migrate(desk: &mut Desk<'_>, at: &At, to: Option<&HostName>) -> Pl
         return Err(bad_state(&vm, "the machine is not to run", "start it first: dwcp vm start"));
     }
     let to = book(desk, &at.region, &booked, to, Some(&host))?;
-    place.hold = Hold::Handing { host, until, booked, to };
+    place.hold = Hold::Handing { host, life, until, booked, to };
+    vm.done.add(desk.key);
+    desk.put(Key::vm(&at.region, at.vm), &vm);
     write(desk, at, &place)
 }
 
 pub(super) fn stay_put(desk: &mut Desk<'_>, at: &At) -> Planned {
-    machine(desk, at)?;
+    let mut vm = machine(desk, at)?;
     let mut place = placement(desk, at)?;
-    let Hold::Handing { host, until, booked, to } = place.hold else { return Ok(Step::Done(Answer::Done)) };
+    if vm.done.has(desk.key) {
+        return Ok(Step::Done(Answer::Done));
+    }
+    let Hold::Handing { host, life, until, booked, to } = place.hold else {
+        return Ok(Step::Done(Answer::Done));
+    };
     unbook(desk, &at.region, &to, &booked)?;
-    place.hold = Hold::Held { host, until, booked };
+    place.hold = Hold::Held { host, life, until, booked };
+    vm.done.add(desk.key);
+    desk.put(Key::vm(&at.region, at.vm), &vm);
     write(desk, at, &place)
 }
 
@@ -189,32 +227,58 @@ pub(super) fn recover(desk: &mut Desk<'_>, at: &At) -> Planned {
     } else {
         true
     };
-    if early && !surely_past(until, desk.now) {
+    let not_yet = |host: &HostName, until: WallTime| {
         let what = format!("{host} may hold it until {} ns of the calendar", until.as_nanos());
-        return Err(Refusal::new(
-            Code::NotYet,
-            at.vm,
-            what,
-            "wait for the end of the lease; it can't be shortened",
-        )
-        .into());
+        Refusal::new(Code::NotYet, at.vm, what, "wait for the end of the lease; it can't be shortened")
+    };
+    if early && absurd(until, desk.now) {
+        // Nobody believes it; a lease from now everybody does who was given one.
+        let (end, host) = (latest_end(desk.now), host.clone());
+        if let Hold::Held { until, .. } | Hold::Handing { until, .. } = &mut place.hold {
+            *until = end;
+        }
+        desk.put(Key::place(&at.region, at.vm), &place);
+        return desk.commit(Scope::Region(at.region.clone()), Then::Refuse(not_yet(&host, end)));
+    }
+    if early && !surely_past(until, desk.now) {
+        return Err(not_yet(host, until).into());
     }
     unbook_all(desk, &at.region, &place.hold)?;
     place.hold = Hold::Vacant;
     write(desk, at, &place)
 }
 
-/// The place of a machine, if this host has it under this epoch.
+/// What a seat says counts only while its life of the host's agent is the current one: what an earlier one has asked may
+/// come at any time, and is planned anew over whatever has become of the place.
+fn current(desk: &mut Desk<'_>, seat: &Seat) -> Result<(), Stop> {
+    let key = Key::agent(&seat.at.region, &seat.host);
+    desk.want([key.clone(), Key::place(&seat.at.region, seat.at.vm)].map(Fetch::One))?;
+    let life = desk.get::<Tenure>(&key)?.map(|tenure| tenure.life);
+    if life == Some(seat.life) || planted::is(Bug::LivesUncounted) {
+        return Ok(());
+    }
+    Err(superseded(&seat.host, seat.life, life).into())
+}
+
+/// The place of a machine, if this life of the host's agent has it under this epoch.
 fn held(desk: &mut Desk<'_>, seat: &Seat) -> Result<Placement, Stop> {
+    current(desk, seat)?;
     let place = placement(desk, &seat.at)?;
-    if place.epoch == seat.epoch && place.holder().is_some_and(|(host, _)| *host == seat.host) {
+    let life = place.life();
+    // Not taken up yet; its own; or an earlier life's, and found running where the agent is: then it ran nowhere else.
+    let ours = life == 0 || life == seat.life || seat.found && life < seat.life;
+    let ours = ours || planted::is(Bug::LivesUncounted);
+    if place.epoch == seat.epoch && ours && place.holder().is_some_and(|(host, _)| *host == seat.host) {
         return Ok(place);
     }
     let now = match place.holder() {
-        Some((host, _)) => format!("{host} has it under epoch {}", place.epoch),
+        Some((host, _)) => format!("life {life} of {host} has it under epoch {}", place.epoch),
         None => format!("nobody has it; the last epoch was {}", place.epoch),
     };
-    let what = format!("{} does not hold the machine under epoch {}: {now}", seat.host, seat.epoch);
+    let what = format!(
+        "life {} of {} does not hold the machine under epoch {}: {now}",
+        seat.life, seat.host, seat.epoch
+    );
     Err(Refusal::new(Code::LeaseLost, seat.at.vm, what, "stop it there").into())
 }
 
@@ -222,8 +286,8 @@ pub(super) fn renew(desk: &mut Desk<'_>, seat: &Seat, lease: Duration) -> Planne
     check_lease(lease)?;
     let mut place = held(desk, seat)?;
     let end = lease_end(desk.now, lease);
-    let until = match &mut place.hold {
-        Hold::Held { until, .. } | Hold::Handing { until, .. } => until,
+    let (life, until) = match &mut place.hold {
+        Hold::Held { life, until, .. } | Hold::Handing { life, until, .. } => (life, until),
         Hold::Vacant => return Ok(Step::Done(Answer::Done)),
     };
     // What ran under a lease that has surely ended is over: a new start takes a new epoch.
@@ -237,11 +301,17 @@ pub(super) fn renew(desk: &mut Desk<'_>, seat: &Seat, lease: Duration) -> Planne
         )
         .into());
     }
-    *until = (*until).max(end);
+    // What this life has been given so far ends within a lease from now, whatever its end says: it counts from its asking.
+    // So an end that lies too far ahead, as a calendar gave that was wrong for a while, is set back.
+    let longest = if seat.found { LEASE_MAX } else { lease };
+    let latest = lease_end(desk.now, longest + desk.now.uncertainty);
+    *until = if *life == seat.life { (*until).clamp(end, latest) } else { (*until).max(end) };
+    *life = seat.life;
     write(desk, &seat.at, &place)
 }
 
 pub(super) fn release(desk: &mut Desk<'_>, seat: &Seat) -> Planned {
+    current(desk, seat)?;
     let mut place = placement(desk, &seat.at)?;
     if place.epoch > seat.epoch || place.is_vacant() {
         return Ok(Step::Done(Answer::Done));
@@ -254,18 +324,20 @@ pub(super) fn release(desk: &mut Desk<'_>, seat: &Seat) -> Planned {
 
 pub(super) fn hand_over(desk: &mut Desk<'_>, seat: &Seat, lease: Duration) -> Planned {
     check_lease(lease)?;
+    current(desk, seat)?;
     let now = placement(desk, &seat.at)?;
     if now.epoch > seat.epoch {
         return Ok(Step::Done(Answer::Done));
     }
     let mut place = held(desk, seat)?;
+    let charter = giving(desk, &seat.at.region)?;
     let Hold::Handing { host, booked, to, .. } = place.hold else {
         let what = "the machine does not migrate any more";
         return Err(Refusal::new(Code::BadState, seat.at.vm, what, "keep it").into());
     };
     unbook(desk, &seat.at.region, &host, &booked)?;
-    place.epoch += 1;
-    place.hold = Hold::Held { host: to, until: lease_end(desk.now, lease), booked };
+    place.epoch = charter.after(place.epoch);
+    place.hold = Hold::Held { host: to, life: 0, until: lease_end(desk.now, lease), booked };
     write(desk, &seat.at, &place)
 }
 

@@ -41,10 +41,12 @@ pub(super) fn total(desk: &mut Desk<'_>, group: &Group, total: &Resources) -> Pl
     check("total", total)?;
     let key = Key::ledger(group);
     let before = desk.get::<Ledger>(&key)?;
-    if before.as_ref().is_some_and(|l| l.total == *total) {
+    let mut ledger = before.unwrap_or_default();
+    if ledger.done.has(desk.key) {
         return Ok(Step::Done(Answer::Done));
     }
-    let ledger = Ledger { total: *total, ..before.unwrap_or_default() };
+    ledger.total = *total;
+    ledger.done.add(desk.key);
     covered(group, &ledger)?;
     desk.put(key, &ledger);
     desk.commit(Scope::Global, Then::Answer(Answer::Done))
@@ -85,10 +87,11 @@ pub(super) fn share(
         desk.put(global, &ledger);
         return desk.commit(Scope::Global, Then::Again);
     }
-    // What was granted stays granted.
+    // What was granted stays granted; and what a restored region has forgotten to have given back stays given back.
     let granted = rights.granted.max(&share.granted);
-    if granted != rights.granted {
-        rights.granted = granted;
+    let returned = rights.returned.max(&share.returned);
+    if (granted, returned) != (rights.granted, rights.returned) {
+        (rights.granted, rights.returned) = (granted, returned);
         desk.put(regional, &rights);
         return desk.commit(Scope::Region(region.clone()), Then::Again);
     }

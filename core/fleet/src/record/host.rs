@@ -1,5 +1,6 @@
 //! Hosts.
 
+use super::done::Done;
 use crate::name::Region;
 use crate::resources::Resources;
 use alloc::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Host {
     pub state: HostState,
     /// Anything people want to find it by.
     pub labels: BTreeMap<String, String>,
+    /// The latest requests about it.
+    pub done: Done,
 }
 
 /// A host's entry in the fleet's roster: it makes names of hosts unique.

@@ -4,6 +4,7 @@
 //! under which epoch it has it. A region takes only a higher epoch than it ever had, the fleet takes back
 //! only what the region has marked as returned: so a message of long ago can't give one block to two.
 
+use super::done::Done;
 use crate::cidr::Cidr;
 use crate::name::{Prefix, Region, VmId};
 use alloc::string::String;
@@ -45,6 +46,8 @@ pub struct Lent {
     pub epoch: u64,
     /// Who has it.
     pub to: Option<Region>,
+    /// The latest requests to lend it and to take it back.
+    pub done: Done,
 }
 
 /// Whether a region may give of it.
@@ -68,6 +71,8 @@ pub struct Held {
     pub epoch: u64,
     /// Whether it may give of it.
     pub state: HeldState,
+    /// How many addresses of it are in use, so that a creation looks only where one is free. Prefixes count nothing.
+    pub used: u64,
 }
 
 /// An address in use.

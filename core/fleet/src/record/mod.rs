@@ -14,13 +14,19 @@
 //! | `lend` | what the fleet lends to regions: address blocks and name prefixes; addresses and names in use |
 //! | `quota` | rights of a region, held in escrow |
 //! | `region` | regions, and which one a machine that moved belongs to |
+//! | `charter` | what ends with a life: a region's store's and an agent's; no backup holds them |
+//! | `done` | requests that were done |
 
+mod charter;
+mod done;
 mod host;
 mod lend;
 mod quota;
 mod region;
 mod vm;
 
+pub use charter::{Charter, Tenure};
+pub use done::{DONE_MAX, Done};
 pub use host::{Host, HostState, ImageRecord, RosterEntry};
 pub use lend::{AddressUse, Held, HeldState, Lent, NameUse, Thing};
 pub use quota::{Ledger, Rights, Share};
@@ -33,7 +39,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version of every record's encoding.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 /// The largest record believed, in bytes.
 pub const RECORD_MAX: usize = 64 * 1024;
 
@@ -63,6 +69,7 @@ pub trait Record: Serialize + DeserializeOwned {
             }
             [RECORD_VERSION, ..] => Err("is a record of another kind"),
             [version, ..] if *version > RECORD_VERSION => Err("was written by a newer version of dwcp"),
+            [version, ..] if *version > 0 => Err("was written by an older version of dwcp"),
             _ => Err("is no record of the fleet"),
         }
     }
@@ -93,4 +100,6 @@ kinds! {
     13 Owner "a machine's owner";
     14 ImageRecord "an image";
     15 Past "a machine's number that was used";
+    16 Charter "a store's charter";
+    17 Tenure "the life of an agent";
 }

@@ -4,6 +4,7 @@
 //! writes). Each side copies the other's by taking the larger, so that a copy made twice or late changes nothing. What a
 //! region may use is the difference, and the fleet's view of it is never smaller than the region's.
 
+use super::done::Done;
 use crate::name::Region;
 use crate::resources::Resources;
 use alloc::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Ledger {
     pub total: Resources,
     /// The parts; their sum is at most the whole.
     pub shares: BTreeMap<Region, Share>,
+    /// The latest requests about it.
+    pub done: Done,
 }
 
 impl Ledger {

@@ -1,6 +1,7 @@
 //! Regions, and where machines are at home that have ever moved.
 
-use crate::name::{Region, RequestKey};
+use super::done::Done;
+use crate::name::Region;
 use serde::{Deserialize, Serialize};
 
 /// What a region may be given.
@@ -15,11 +16,17 @@ pub enum RegionState {
 }
 
 /// A region.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegionRecord {
     /// What it may be given.
     pub state: RegionState,
+    /// How often its store was opened ([`super::Charter`]).
+    pub opening: u64,
+    /// Whether the latest opening is done; until then anybody goes on with it.
+    pub open: bool,
+    /// The latest requests about it.
+    pub done: Done,
 }
 
 /// Where a machine is at home. A machine that never moved has none: it belongs to where it was created under epoch 1,
@@ -33,8 +40,8 @@ pub struct Owner {
     pub epoch: u64,
     /// Where it is being handed over to.
     pub to: Option<Region>,
-    /// The request that began the latest handover: called back, it is not begun again under that number.
-    pub asked: RequestKey,
+    /// The latest requests that began a handover or called one back: none is begun again under its number.
+    pub done: Done,
     /// Whether it was deleted. Never removed: it keeps late steps of a handover from bringing the machine back.
     pub gone: bool,
 }

@@ -1,7 +1,8 @@
 //! A machine: what it is to be ([`Spec`] in [`Vm`]), who may run it ([`Placement`]), what it is ([`Status`]).
 
+use super::done::Done;
 use crate::cidr::{Cidr, Family};
-use crate::name::{Group, HostName, Image, Part, Region, RequestKey, VmId, VmName};
+use crate::name::{Group, HostName, Image, Part, Region, VmId, VmName};
 use crate::resources::Resources;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -138,8 +139,8 @@ pub struct Vm {
     pub addresses: Vec<Assigned>,
     /// What its group's rights here are charged for it.
     pub charged: Resources,
-    /// The latest requests that changed it, newest last: asked again, they are done already.
-    pub done: Vec<RequestKey>,
+    /// The latest requests about it.
+    pub done: Done,
     /// When it was created, by the clock of who asked.
     pub created: WallTime,
 }
@@ -166,6 +167,8 @@ pub enum Hold {
     Held {
         /// Which.
         host: HostName,
+        /// Which life of its agent has taken it up; 0: none yet, and nothing runs.
+        life: u64,
         /// Until when, on the calendar: it has stopped the machine before its own clock can say so.
         until: WallTime,
         /// What is booked on it.
@@ -175,6 +178,8 @@ pub enum Hold {
     Handing {
         /// Which has it.
         host: HostName,
+        /// Which life of its agent has taken it up.
+        life: u64,
         /// Until when.
         until: WallTime,
         /// What is booked, on either host.
@@ -201,6 +206,14 @@ impl Placement {
         match &self.hold {
             Hold::Vacant => None,
             Hold::Held { host, until, .. } | Hold::Handing { host, until, .. } => Some((host, *until)),
+        }
+    }
+    /// Which life of the holder's agent has taken it up, if any has.
+    #[must_use]
+    pub const fn life(&self) -> u64 {
+        match &self.hold {
+            Hold::Vacant => 0,
+            Hold::Held { life, .. } | Hold::Handing { life, .. } => *life,
         }
     }
     /// Whether nobody has it.

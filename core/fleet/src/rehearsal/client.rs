@@ -53,7 +53,11 @@ impl World {
                 let at = At { vm: vm.unwrap_or(at.vm), ..at };
                 Command::Move { at, to: self.regions[next].clone() }
             }
-            88..97 => Command::Migrate { at, to: None },
+            88..96 => Command::Migrate { at, to: None },
+            96 => {
+                let leaving = here.values().find(|v| matches!(v.life, Life::Leaving { .. })).map(|v| v.id);
+                Command::CallBack { at: At { vm: leaving.unwrap_or(at.vm), ..at } }
+            }
             _ => Command::StayPut { at },
         })
     }

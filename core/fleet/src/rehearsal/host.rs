@@ -2,9 +2,9 @@
 
 use super::judge::Running;
 use super::plan::Fault;
-use super::world::{Event, Task, Who, World};
+use super::world::{Event, Who, World};
 use crate::agent::{Agent, Input, Output};
-use crate::command::{At, Seat};
+use crate::command::{At, Command, Request};
 use crate::name::{HostName, Region, VmId};
 use crate::planted::{self, Bug};
 use crate::record::{Life, Placement, Power, Status, Vm};
@@ -40,8 +40,10 @@ pub(super) struct Site {
     pub(super) region: usize,
     pub(super) capacity: Resources,
     pub(super) agent: Option<Agent>,
-    /// Counts lives of the agent.
+    /// Counts processes of the agent, so that what one is told no other hears. The store gives lives their numbers.
     pub(super) life: u64,
+    /// The registration of the process, until it is answered.
+    joining: Option<Request>,
     /// The life that the hypervisor listens to.
     session: u64,
     processes: BTreeMap<VmId, Process>,
@@ -61,6 +63,7 @@ impl Site {
             capacity,
             agent: None,
             life: 0,
+            joining: None,
             session: 0,
             processes: BTreeMap::new(),
             specs: BTreeMap::new(),
@@ -81,20 +84,46 @@ impl Site {
 }
 
 impl World {
-    fn seat(&self, host: usize, vm: VmId, epoch: u64) -> Seat {
-        let site = &self.sites[host];
-        Seat { at: At { region: self.regions[site.region].clone(), vm }, host: site.name.clone(), epoch }
-    }
-
-    /// A new agent, told what runs.
+    /// A new process of an agent: it registers before it does anything.
     pub(super) fn attach(&mut self, host: usize) {
+        let twin = host >= self.plan.hosts.len() && !self.plan.holds(self.now, Fault::Twin { host });
+        let down = self.plan.holds(self.now, Fault::Power { host })
+            || self.plan.holds(self.now, Fault::Dead { host });
+        if twin || down || self.sites[host].agent.is_some() || self.sites[host].joining.is_some() {
+            return;
+        }
+        let key = self.fresh_key();
+        let site = &mut self.sites[host];
+        site.life += 1;
+        let region = self.regions[site.region].clone();
+        site.joining =
+            Some(Request { key, command: Command::HostAttach { region, host: site.name.clone() } });
+        let life = site.life;
+        self.register(host, life);
+    }
+    /// Asks again under the same number until there is an answer.
+    pub(super) fn register(&mut self, host: usize, life: u64) {
+        let Some(request) = self.sites[host].joining.clone().filter(|_| self.sites[host].life == life) else {
+            return;
+        };
+        let again = self.now + Duration::millis(1_000 + self.draw(3_000));
+        self.at(again, Event::Register(host, life));
+        let asked = self.plan.clocks[host].at(self.now).mono;
+        if let Some(travels) = self.way_to_door(host) {
+            self.at(self.now + travels, Event::AtDoor(host, life, asked, Box::new(request)));
+        }
+    }
+    /// The agent, told what runs. From now on the hypervisor listens to it alone.
+    pub(super) fn registered(&mut self, host: usize, process: u64, life: u64) {
         let now = self.plan.clocks[host].at(self.now);
         let terms = self.plan.terms;
         let site = &mut self.sites[host];
-        site.life += 1;
+        if site.life != process || site.joining.take().is_none() {
+            return;
+        }
         site.session = site.life;
         let region: Region = self.regions[site.region].clone();
-        let mut agent = Agent::new(region, site.name.clone(), terms);
+        let mut agent = Agent::new(region, site.name.clone(), life, terms);
         let found: Vec<(VmId, u64, Instant)> =
             site.processes.iter().map(|(vm, p)| (*vm, p.epoch, p.until)).collect();
         if !found.is_empty() {
@@ -102,8 +131,7 @@ impl World {
         }
         let mut out = Vec::new();
         for (vm, epoch, until) in found {
-            let seat = self.seat(host, vm, epoch);
-            agent.step(now, Input::Found { seat, until }, &mut out);
+            agent.step(now, Input::Found { vm, epoch, until }, &mut out);
         }
         self.sites[host].agent = Some(agent);
         self.carry_out(host, out);
@@ -149,9 +177,12 @@ impl World {
                 }
                 Output::Stop(vm, epoch) => self.at(soon, Event::Order(host, life, Order::Stop(vm, epoch))),
                 Output::Kill(vm, epoch) => self.at(soon, Event::Order(host, life, Order::Kill(vm, epoch))),
-                Output::Ask(command) => {
-                    let key = self.fresh_key();
-                    self.start(Who::Host(host, life), Task::work(key, command));
+                Output::Ask(command) => self.ask_door(host, life, command),
+                Output::Superseded => {
+                    self.judge.tally.add("an agent was superseded");
+                    self.agent_dies(host);
+                    let again = self.now + Duration::millis(3_000 + self.draw(17_000));
+                    self.at(again, Event::Attach(host));
                 }
             }
         }
@@ -164,6 +195,23 @@ impl World {
                 self.at(at, Event::Tick(host, life));
             }
         }
+    }
+
+    /// A request goes to the region's door, where it lives on without the agent.
+    fn ask_door(&mut self, host: usize, life: u64, command: Command) {
+        let Some(travels) = self.way_to_door(host) else { return };
+        let key = self.fresh_key();
+        let request = Box::new(Request { key, command });
+        let asked = self.plan.clocks[host].at(self.now).mono;
+        self.at(self.now + travels, Event::AtDoor(host, life, asked, request));
+    }
+    /// How long a message between a host and its region's door takes; `None`: it is lost.
+    pub(super) fn way_to_door(&mut self, host: usize) -> Option<Duration> {
+        if self.plan.holds(self.now, Fault::HostCut { host }) || self.lossy(60) {
+            return None;
+        }
+        let micros = if self.lossy(25) { 1_000_000 + self.draw(25_000_000) } else { 200 + self.draw(600) };
+        Some(Duration::micros(micros))
     }
 
     pub(super) fn admit(&mut self, host: usize, life: u64, vm: VmId, epoch: u64) {
@@ -224,7 +272,7 @@ impl World {
         let serial = site.serial;
         site.processes.insert(vm, Process { epoch, until, serial, dying: false });
         let (addresses, booked) = site.specs.get(&vm).cloned().unwrap_or_default();
-        let run = Running { host: site.name.clone(), epoch, addresses, booked };
+        let run = Running { site: host, host: site.name.clone(), epoch, addresses, booked };
         let capacity = site.capacity;
         let verdict = self.judge.starts(vm, run, honest, &capacity);
         self.hold(verdict);
@@ -273,7 +321,7 @@ impl World {
         let Some(process) = site.processes.get(&vm).filter(|p| p.serial == serial) else { return };
         let (epoch, life, name) = (process.epoch, site.life, site.name.clone());
         site.processes.remove(&vm);
-        self.judge.stops(vm, &name);
+        self.judge.stops(vm, host);
         self.story(|_| format!("{vm} is dead on {name}"));
         let failed = by_itself.then(|| "the guest ended".into());
         self.tell(host, life, Input::Stopped { vm, epoch, failed });
@@ -296,38 +344,56 @@ impl World {
     }
 
     pub(super) fn landed(&mut self, host: usize, vm: VmId, epoch: u64) {
-        if self.gate.write(vm, epoch).is_err() {
+        let name = self.sites[host].name.clone();
+        if let Err(fenced) = self.gate.write(vm, epoch) {
             self.judge.tally.add("a late write was refused");
+            let verdict = self.judge.unwritten(vm, epoch, fenced.newest, &name);
+            self.hold(verdict);
             return;
         }
-        let name = self.sites[host].name.clone();
-        let verdict = self.judge.written(vm, epoch, &name);
+        let verdict = self.judge.written(vm, epoch, host, &name);
         self.hold(verdict);
     }
 
     pub(super) fn fault(&mut self, fault: Fault, begins: bool) {
         self.story(|_| format!("{fault:?} {}", if begins { "begins" } else { "ends" }));
         match fault {
+            Fault::Twin { host } => {
+                if begins {
+                    self.judge.tally.add("two processes had one name");
+                    self.attach(host);
+                } else {
+                    self.power_off(host);
+                }
+            }
             Fault::Power { host } | Fault::Dead { host } => {
                 let off = matches!(fault, Fault::Power { .. });
                 if begins {
                     self.judge.tally.add(if off { "a host lost its power" } else { "an agent died" });
-                    self.sites[host].agent = None;
-                    self.sites[host].life += 1;
-                    self.jobs.retain(|_, job| !matches!(job.who, Who::Host(h, _) if h == host));
                     if off {
-                        let name = self.sites[host].name.clone();
-                        for vm in core::mem::take(&mut self.sites[host].processes).into_keys() {
-                            self.judge.stops(vm, &name);
-                        }
+                        self.power_off(host);
+                    } else {
+                        self.agent_dies(host);
                     }
-                } else if !self.plan.holds(self.now, Fault::Power { host })
-                    && !self.plan.holds(self.now, Fault::Dead { host })
-                {
+                } else {
                     self.attach(host);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What the agent has asked lives on at the door.
+    pub(super) fn agent_dies(&mut self, host: usize) {
+        self.sites[host].agent = None;
+        self.sites[host].joining = None;
+        self.sites[host].life += 1;
+        self.jobs.retain(|_, job| !matches!(job.who, Who::Host(h, _) if h == host));
+    }
+    fn power_off(&mut self, host: usize) {
+        self.agent_dies(host);
+        for vm in core::mem::take(&mut self.sites[host].processes).into_keys() {
+            self.judge.stops(vm, host);
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `lent_once` | a block or prefix is held by one region |
 //! | `runs_once` | a machine runs on one host (while clocks keep what they state) |
 //! | `one_writer` | storage serves no epoch lower than one that was served or started, and one host under each (always) |
+//! | `shown_first` | a machine runs only under an epoch that storage was shown |
 //! | `capacity` | a host's bookings are those of its places, and within what it has; so are the machines it runs |
 //! | `quota` | rights in use are the machines' charges and within the share; shares are within the total |
 //! | `names` | a name means one machine |
@@ -21,6 +22,7 @@
 use super::mirror::{Mirror, Regional, kind};
 use super::tally::Tally;
 use crate::command::{Answer, Command, Request};
+use crate::key::Key;
 use crate::life::{life_may, phase_may};
 use crate::name::{HostName, Region, RequestKey, VmId};
 use crate::record::{HeldState, Hold, HostState, Life, Placement, Power, Thing, Vm};
@@ -30,6 +32,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::net::IpAddr;
 
 /// An invariant that does not hold.
@@ -50,6 +53,8 @@ fn broken(invariant: &'static str, what: String) -> Verdict {
 /// A machine that runs.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
+    /// On which hypervisor: two may go by one name.
+    pub(super) site: usize,
     pub(super) host: HostName,
     pub(super) epoch: u64,
     pub(super) addresses: Vec<IpAddr>,
@@ -60,20 +65,41 @@ pub(super) struct Running {
 pub(super) struct Judge {
     pub(super) mirror: Mirror,
     running: BTreeMap<VmId, Vec<Running>>,
-    writers: BTreeMap<(VmId, u64), HostName>,
+    writers: BTreeMap<(VmId, u64), usize>,
     served: BTreeMap<VmId, u64>,
     generations: BTreeMap<VmId, u64>,
     fences: BTreeMap<VmId, u64>,
     changed: BTreeSet<(VmId, RequestKey)>,
+    ordered: BTreeSet<(Key, RequestKey)>,
     created: BTreeSet<VmId>,
     pub(super) deletions: BTreeSet<VmId>,
     deleted: BTreeSet<VmId>,
     pub(super) tally: Tally,
+    /// Whether a store was restored, and with it what was acknowledged since its backup is lost.
+    loss: bool,
 }
 
 impl Judge {
     /// A transaction took effect.
     pub(super) fn committed(&mut self, transaction: &Transaction, request: &Request) -> Verdict {
+        self.held(transaction, request).or_else(|broken| self.forgiven(broken))
+    }
+    /// What was lost with a store that was restored may be asked again, and given again: what runs and what is written may not be.
+    fn forgiven(&self, broken: Broken) -> Verdict {
+        let lost = [
+            "acknowledged",
+            "done_once",
+            "quota",
+            "names",
+            "one_home",
+            "address_once",
+            "address_in_block",
+            "lent_once",
+        ];
+        if self.loss && lost.contains(&broken.invariant) { Ok(()) } else { Err(broken) }
+    }
+
+    fn held(&mut self, transaction: &Transaction, request: &Request) -> Verdict {
         let before: Vec<_> = transaction.writes.iter().map(|w| self.old(w)).collect();
         for write in &transaction.writes {
             self.mirror.apply(write);
@@ -81,9 +107,19 @@ impl Judge {
         for (write, old) in transaction.writes.iter().zip(before) {
             match kind(write.key()) {
                 "vm" => self.vm_written(write, old, request)?,
-                "addr" => self.address_written(write)?,
-                "block" | "prefix" => self.lent_once(write)?,
-                "place" => self.place_written(write)?,
+                "addr" => {
+                    self.address_written(write)?;
+                    self.counted(write)?;
+                }
+                "block" | "prefix" => {
+                    self.lent_once(write)?;
+                    self.changed_once(write, &old, request)?;
+                }
+                "host" => self.changed_once(write, &old, request)?,
+                "place" => {
+                    self.changed_once(write, &old, request)?;
+                    self.place_written(write, old)?;
+                }
                 "status" => self.status_written(write, old)?,
                 _ => {}
             }
@@ -98,12 +134,31 @@ impl Judge {
         Ok(())
     }
 
+    /// A region's store is again what it was: what it has forgotten may have been acknowledged, done, or given away.
+    pub(super) fn restored<'a>(
+        &mut self,
+        region: &Region,
+        records: impl Iterator<Item = (&'a Key, &'a Bytes)>,
+    ) {
+        self.loss = true;
+        self.mirror.regions.remove(region);
+        for (key, bytes) in records {
+            self.mirror.apply(&Write::Put(key.clone(), bytes.clone()));
+        }
+    }
+
     /// What was under a key.
     fn old(&self, write: &Write) -> Old {
         let key = write.key();
-        let Some(here) = self.region_of(write) else { return Old::Other };
+        let Some(here) = self.region_of(write) else {
+            return key
+                .thing()
+                .map_or(Old::Other, |thing| Old::Lent(self.mirror.lent.get(&thing).map(|l| l.epoch)));
+        };
         match (kind(key), key.last().parse()) {
             ("vm", Ok(vm)) => Old::Life(here.vms.get(&vm).map(|v| (v.life.clone(), v.generation))),
+            ("host", _) => Old::Host(key.last().parse().ok().and_then(|h| Some(here.hosts.get(&h)?.state))),
+            ("place", Ok(vm)) => Old::Place(here.places.get(&vm).cloned()),
             ("status", Ok(vm)) => Old::Status(here.statuses.get(&vm).cloned()),
             _ => Old::Other,
         }
@@ -200,16 +255,67 @@ impl Judge {
         Ok(())
     }
 
-    fn place_written(&mut self, write: &Write) -> Verdict {
-        let Ok(id) = write.key().last().parse::<VmId>() else { return Ok(()) };
-        let Some(epoch) = self.region_of(write).and_then(|r| r.places.get(&id)).map(|p| p.epoch) else {
-            return Ok(());
-        };
-        let known = self.fences.entry(id).or_default();
-        if epoch < *known {
-            return broken("epochs_grow", format!("{id}: {known}, then {epoch}"));
+    /// A block counts what of it is in use.
+    fn counted(&self, write: &Write) -> Verdict {
+        let Some(here) = self.region_of(write) else { return Ok(()) };
+        for (thing, held) in &here.things {
+            let Thing::Block(block) = thing else { continue };
+            let ip = |key: &String| u32::from_str_radix(key, 16).map(core::net::Ipv4Addr::from);
+            let used =
+                here.addresses.keys().filter(|key| ip(key).is_ok_and(|ip| block.holds(ip.into()))).count();
+            if used as u64 != held.used {
+                let what = format!("{thing} counts {}, {used} of it are in use", held.used);
+                return broken("address_in_block", what);
+            }
         }
-        *known = epoch;
+        Ok(())
+    }
+
+    /// A request lends a thing, or orders a host, once.
+    fn changed_once(&mut self, write: &Write, old: &Old, request: &Request) -> Verdict {
+        let changed = match old {
+            Old::Lent(before) => {
+                let now = write.key().thing().and_then(|thing| self.mirror.lent.get(&thing)).map(|l| l.epoch);
+                before.is_some() && now > *before
+            }
+            Old::Host(before) => {
+                let host = write.key().last().parse::<HostName>().ok();
+                let now = self.region_of(write).and_then(|r| Some(r.hosts.get(&host?)?.state));
+                before.is_some() && now != *before
+            }
+            Old::Place(before) => {
+                let vm = write.key().last().parse::<VmId>().ok();
+                let now = self.region_of(write).and_then(|r| r.places.get(&vm?));
+                let begun = |place: &Placement| matches!(place.hold, Hold::Handing { .. });
+                now.is_some_and(begun) && !before.as_ref().is_some_and(begun)
+            }
+            _ => false,
+        };
+        if changed && !self.ordered.insert((write.key().clone(), request.key)) {
+            return broken(
+                "done_once",
+                format!("{} was changed twice by {:?}", write.key(), request.command),
+            );
+        }
+        Ok(())
+    }
+
+    fn place_written(&mut self, write: &Write, old: Old) -> Verdict {
+        let (Old::Place(old), Ok(id)) = (old, write.key().last().parse::<VmId>()) else { return Ok(()) };
+        let Some(new) = self.region_of(write).and_then(|r| r.places.get(&id)).cloned() else { return Ok(()) };
+        let holder = |place: &Placement| place.holder().map(|(host, _)| host.clone());
+        let given = new.holder().is_some() && old.as_ref().and_then(holder) != holder(&new);
+        let known = self.fences.entry(id).or_default();
+        if given && new.epoch <= *known {
+            return broken(
+                "epochs_grow",
+                format!("{id} is given under {}, {known} was given before", new.epoch),
+            );
+        }
+        if new.epoch < *known && !self.loss {
+            return broken("epochs_grow", format!("{id}: {known}, then {}", new.epoch));
+        }
+        *known = new.epoch.max(*known);
         Ok(())
     }
 
@@ -312,17 +418,17 @@ impl Judge {
         self.running.entry(vm).or_default().push(run);
         Ok(())
     }
-    /// A machine runs no more on a host.
-    pub(super) fn stops(&mut self, vm: VmId, host: &HostName) {
+    /// A machine runs no more on a hypervisor.
+    pub(super) fn stops(&mut self, vm: VmId, site: usize) {
         if let Some(all) = self.running.get_mut(&vm) {
-            all.retain(|run| run.host != *host);
+            all.retain(|run| run.site != site);
             if all.is_empty() {
                 self.running.remove(&vm);
             }
         }
     }
     /// Storage has done a write.
-    pub(super) fn written(&mut self, vm: VmId, epoch: u64, host: &HostName) -> Verdict {
+    pub(super) fn written(&mut self, vm: VmId, epoch: u64, site: usize, host: &HostName) -> Verdict {
         let served = self.served.entry(vm).or_default();
         if epoch < *served {
             return broken(
@@ -331,9 +437,22 @@ impl Judge {
             );
         }
         *served = epoch;
-        let writer = self.writers.entry((vm, epoch)).or_insert_with(|| host.clone());
-        if writer != host {
-            return broken("one_writer", format!("{vm}: {writer} and {host} wrote under {epoch}"));
+        let writer = *self.writers.entry((vm, epoch)).or_insert(site);
+        if writer != site {
+            return broken(
+                "one_writer",
+                format!("{vm}: hypervisors {writer} and {site} ({host}) wrote under {epoch}"),
+            );
+        }
+        Ok(())
+    }
+    /// Storage has refused a write, since it was shown another epoch.
+    pub(super) fn unwritten(&self, vm: VmId, epoch: u64, newest: u64, host: &HostName) -> Verdict {
+        if newest < epoch {
+            return broken(
+                "shown_first",
+                format!("{vm} runs on {host} under {epoch}, storage has seen {newest}"),
+            );
         }
         Ok(())
     }
@@ -345,7 +464,7 @@ impl Judge {
         if let Answer::Vm { at, generation } = answer {
             self.created.insert(at.vm);
             let there = self.generations.get(&at.vm).copied().unwrap_or(0);
-            if there < *generation {
+            if there < *generation && !self.loss {
                 return broken(
                     "acknowledged",
                     format!("{}: change {generation} was acknowledged, {there} is there", at.vm),
@@ -359,7 +478,7 @@ impl Judge {
     pub(super) fn at_rest(&self) -> Verdict {
         let rest = |what: String| broken("at_rest", what);
         for vm in &self.created {
-            if self.mirror.records(*vm).next().is_none() && !self.deletions.contains(vm) {
+            if self.mirror.records(*vm).next().is_none() && !self.deletions.contains(vm) && !self.loss {
                 return broken("acknowledged", format!("{vm} was acknowledged and is nowhere"));
             }
         }
@@ -433,6 +552,9 @@ impl Judge {
 /// What was under a key before a write, as far as invariants ask.
 enum Old {
     Life(Option<(Life, u64)>),
+    Place(Option<Placement>),
+    Host(Option<HostState>),
+    Lent(Option<u64>),
     Status(Option<crate::record::Status>),
     Other,
 }

@@ -42,6 +42,11 @@ pub(super) enum Fault {
     },
     /// Storage takes long.
     SlowStorage,
+    /// A second process of one host's name runs, on a hypervisor of its own.
+    Twin {
+        /// Which; it has clocks and a site like any host.
+        host: usize,
+    },
 }
 
 /// Someone who asks: where, and with which clock.
@@ -56,11 +61,17 @@ pub struct Plan {
     pub(super) seed: Seed,
     /// The hosts' regions.
     pub(super) hosts: Vec<usize>,
+    /// Of whom each host beyond those is a twin.
+    pub(super) twins: Vec<usize>,
+    /// When a region's store is what it was earlier: which region, then as of when, then from when.
+    pub(super) restored: Option<(usize, Instant, Instant)>,
     pub(super) faults: Vec<(Instant, Instant, Fault)>,
     /// Hosts', clients' and controllers' clocks, in this order.
     pub(super) clocks: Vec<Clock>,
     /// When a calendar begins to lie, if one does.
     pub(super) liar: Option<Instant>,
+    /// Whether it lies by a year.
+    pub(super) mad: bool,
     pub(super) terms: Terms,
     /// When faults and clients end.
     pub(super) calm: Instant,
@@ -82,7 +93,8 @@ impl Plan {
             (0..REGIONS).flat_map(|r| (0..2 + draw(r as u64, 2)).map(move |_| r)).collect();
         let calm = secs(45 + draw(10, 30));
         let end = calm + Duration::secs(60);
-        let nodes = hosts.len() + CLIENTS + CONTROLLERS;
+        let twins: Vec<usize> = (0..draw(17, 3)).map(|t| draw(18 + t, hosts.len() as u64) as usize).collect();
+        let nodes = hosts.len() + twins.len() + CLIENTS + CONTROLLERS;
         let mut clocks: Vec<Clock> = (0..nodes).map(|n| Clock::draw(seed, n as u64, end)).collect();
         let mut faults = Vec::new();
         for i in 0..draw(11, 14) {
@@ -103,16 +115,36 @@ impl Plan {
             };
             faults.push((from, to, fault));
         }
+        for (i, _) in twins.iter().enumerate() {
+            let from = Instant::from_nanos(draw(30 + i as u64, calm.as_nanos()));
+            let to = (from + Duration::millis(500 + draw(40 + i as u64, 30_000))).min(calm);
+            faults.push((from, to, Fault::Twin { host: hosts.len() + i }));
+        }
+        let restored = (draw(50, 8) == 0).then(|| {
+            let at = Instant::from_nanos(draw(51, calm.as_nanos()));
+            let back = Duration::millis(500 + draw(52, 20_000));
+            let as_of = Instant::from_nanos(at.as_nanos().saturating_sub(back.as_nanos()));
+            (draw(53, REGIONS as u64) as usize, as_of, at)
+        });
+        let mut mad = false;
         let liar = (draw(12, 5) == 0).then(|| {
             let from = Instant::from_nanos(draw(13, calm.as_nanos()));
             let by = (2 + draw(14, 60)) as i64 * 1_000_000_000;
             let by = if draw(15, 2) == 0 { by } else { -by };
             let node = draw(16, nodes as u64) as usize;
-            clocks[node].lie(from, calm, by);
+            if draw(54, 4) == 0 {
+                // For a moment: long enough to give a lease that ends next year.
+                clocks[node].lie(from, from + Duration::secs(3), 365 * 86_400 * 1_000_000_000);
+                mad = true;
+            } else {
+                clocks[node].lie(from, calm, by);
+            }
             from
         });
+        // A restored region gives nothing until the longest lease must have ended.
+        let end = if restored.is_some() { end + Duration::secs(90) } else { end };
         let terms = Terms { lease: Duration::secs(10), stop: Duration::secs(2), kill: Duration::secs(1) };
-        Self { seed, hosts, faults, clocks, liar, terms, calm, end }
+        Self { seed, hosts, twins, restored, faults, clocks, liar, mad, terms, calm, end }
     }
     /// Whether a fault holds at a time.
     pub(super) fn holds(&self, at: Instant, fault: Fault) -> bool {

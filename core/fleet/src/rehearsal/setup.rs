@@ -57,4 +57,9 @@ pub(super) fn fill(world: &mut World) {
         world.prepare(command);
         world.sites.push(Site::new(host, region, capacity));
     }
+    for twin in world.plan.twins.clone() {
+        let Site { name, region, capacity, .. } = &world.sites[twin];
+        let twin = Site::new(name.clone(), *region, *capacity);
+        world.sites.push(twin);
+    }
 }

@@ -60,6 +60,17 @@ impl Store {
         }
         true
     }
+    /// A backup: all that does not end with the life of the store.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let mut copy = self.clone();
+        copy.keys.retain(|key, _| !key.of_a_life());
+        copy
+    }
+    /// Is again what it was, at a later revision: revisions are never given twice (etcd's `--bump-revision`).
+    pub fn restore(&mut self, backup: Self) {
+        *self = Self { revision: self.revision + 1_000_000, keys: backup.keys };
+    }
     /// All that is there.
     pub fn each(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
         self.keys.iter().map(|(key, (_, value))| (key, value))

@@ -41,7 +41,16 @@ pub const HARD: &[&str] = &[
     "refused: addresses",
     "refused: not yet stopped",
     "a lost host joined again",
+    "two processes had one name",
+    "a request outlived its agent",
+    "an agent was superseded",
+    "an earlier life was refused",
+    "one number was asked in two regions",
+    "a region's store was restored",
+    "a restored region was opened",
+    "refused: restored, and not opened yet",
     "a clock lied",
+    "a calendar was a year ahead",
     "two hosts ran a machine while a clock lied",
 ];
 

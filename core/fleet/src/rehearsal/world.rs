@@ -12,7 +12,7 @@ use crate::command::{Answer, Command, Request};
 use crate::key::{Key, Scope};
 use crate::name::{Region, RequestKey, VmId};
 use crate::plan::{Stop, due};
-use crate::record::{Life, Owner, Placement, Record, Status, Vm};
+use crate::record::{Life, Owner, Placement, Record, Spec, Status, Vm};
 use crate::refusal::{Code, Refusal};
 use crate::storage::Gate;
 use crate::transaction::{Transaction, Write};
@@ -37,7 +37,10 @@ const STORY_MAX: usize = 4_000;
 pub(super) enum Who {
     Client(usize),
     Controller(usize),
+    /// What an agent of a host reads itself, and which life of it.
     Host(usize, u64),
+    /// What it has asked its region's door for.
+    Door(usize, u64, Instant),
 }
 
 /// What is asked.
@@ -93,6 +96,14 @@ pub(super) enum Event {
     Landed(usize, VmId, u64),
     Fault(Fault, bool),
     Again(usize, Box<Request>),
+    /// When it was asked by the host's clock, too.
+    AtDoor(usize, u64, Instant, Box<Request>),
+    Attach(usize),
+    Register(usize, u64),
+    Registered(usize, u64, u64),
+    Backup(usize),
+    Restored(usize),
+    Reopen(usize, RequestKey),
 }
 
 struct Queued(Instant, u64, Event);
@@ -153,6 +164,8 @@ pub struct World {
     pub(super) judge: Judge,
     pub(super) jobs: BTreeMap<u64, Job>,
     stores: Vec<Store>,
+    backup: Option<Store>,
+    reopening: Option<(usize, RequestKey)>,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     drawn: u64,
@@ -177,6 +190,8 @@ impl World {
             judge: Judge::default(),
             jobs: BTreeMap::new(),
             stores: (0..=REGIONS).map(|_| Store::default()).collect(),
+            backup: None,
+            reopening: None,
             queue: BinaryHeap::new(),
             queued: 0,
             drawn: 0,
@@ -201,7 +216,7 @@ impl World {
         self.plan.seed.below(n, P, 0, self.now, self.drawn)
     }
     /// Whether a message is among one of `n` that fare ill; none does once it is calm.
-    fn lossy(&mut self, n: u64) -> bool {
+    pub(super) fn lossy(&mut self, n: u64) -> bool {
         self.now < self.plan.calm && self.draw(n) == 0
     }
     pub(super) fn fresh_key(&mut self) -> RequestKey {
@@ -302,14 +317,20 @@ impl World {
 
     fn begin(&mut self) {
         if self.plan.liar.is_some() {
-            self.judge.tally.add("a clock lied");
+            self.judge.tally.add(if self.plan.mad { "a calendar was a year ahead" } else { "a clock lied" });
         }
         for (from, to, fault) in self.plan.faults.clone() {
             self.at(from, Event::Fault(fault, true));
             self.at(to, Event::Fault(fault, false));
         }
+        if let Some((region, as_of, at)) = self.plan.restored {
+            self.at(as_of, Event::Backup(region));
+            self.at(at, Event::Restored(region));
+        }
         for host in 0..self.sites.len() {
-            self.attach(host);
+            if host < self.plan.hosts.len() {
+                self.attach(host);
+            }
             let at = self.now + Duration::millis(self.draw(1_000));
             self.at(at, Event::Poll(host));
         }
@@ -337,7 +358,7 @@ impl World {
             }
             Event::Heard(Who::Host(host, _)) => self.poll(host),
             Event::Heard(Who::Controller(controller)) => self.look(controller, false),
-            Event::Heard(Who::Client(_)) => {}
+            Event::Heard(Who::Client(_) | Who::Door(..)) => {}
             Event::Tick(host, life) => self.tell(host, life, Input::Tick),
             Event::Tell(host, life, input) => self.tell(host, life, *input),
             Event::Admit(host, life, vm, epoch) => self.admit(host, life, vm, epoch),
@@ -351,6 +372,19 @@ impl World {
                 let task = Task::Work(Box::new(Work::new(*request)));
                 self.start(Who::Client(client), task);
             }
+            Event::AtDoor(host, life, asked, request) => {
+                let current = self.sites[host].life == life && self.sites[host].agent.is_some();
+                if !current {
+                    self.judge.tally.add("a request outlived its agent");
+                }
+                self.start(Who::Door(host, life, asked), Task::Work(Box::new(Work::new(*request))));
+            }
+            Event::Attach(host) => self.attach(host),
+            Event::Register(host, process) => self.register(host, process),
+            Event::Registered(host, process, life) => self.registered(host, process, life),
+            Event::Backup(region) => self.backup = Some(self.stores[region + 1].backup()),
+            Event::Restored(region) => self.restored(region),
+            Event::Reopen(region, key) => self.reopen(region, key),
         }
     }
 
@@ -362,6 +396,11 @@ impl World {
             Who::Client(client) => (client % REGIONS, None, hosts + client),
             // The second three stand one region further than the one they look after.
             Who::Controller(c) => ((c + c / REGIONS) % REGIONS, None, hosts + CLIENTS + c),
+            // The door is the region's, and so is the clock by which it grants leases.
+            Who::Door(host, ..) => {
+                let region = self.sites[host].region;
+                (region, None, hosts + CLIENTS + region)
+            }
         }
     }
 
@@ -377,18 +416,12 @@ impl World {
         let who = job.who;
         let region = match who {
             Who::Controller(c) => self.regions[c % REGIONS].clone(),
-            Who::Host(host, _) => self.regions[self.sites[host].region].clone(),
+            Who::Host(host, _) | Who::Door(host, ..) => self.regions[self.sites[host].region].clone(),
             Who::Client(_) => self.regions[0].clone(),
         };
-        let clock = {
-            let hosts = self.sites.len();
-            match who {
-                Who::Host(host, _) => host,
-                Who::Client(c) => hosts + c,
-                Who::Controller(c) => hosts + CLIENTS + c,
-            }
-        };
+        let (_, _, clock) = self.place(who);
         let now = self.plan.clocks[clock].at(self.now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         match &mut job.task {
             Task::Work(work) => match work.next(now) {
                 Next::Done(done) => {
@@ -422,7 +455,11 @@ impl World {
                     }
                     Ok(commands) => {
                         self.jobs.remove(&id);
-                        for command in commands {
+                        for refusal in commands.damaged {
+                            let what = format!("{refusal}");
+                            self.hold(Err(Broken { invariant: "readable", what }));
+                        }
+                        for command in commands.commands {
                             let key = self.fresh_key();
                             self.start(who, Task::work(key, command));
                         }
@@ -588,6 +625,12 @@ impl World {
     fn timed_out(&mut self, id: u64, token: u64) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.token == token) else { return };
         match (&mut job.task, job.who) {
+            (Task::Work(work), Who::Client(_))
+                if matches!(work.request().command, Command::Reopen { .. }) =>
+            {
+                self.jobs.remove(&id);
+                self.reopen_later();
+            }
             (Task::Work(work), Who::Client(client)) => {
                 // A person waits no longer; some ask the same again, perhaps with the first still under way.
                 let request = work.request().clone();
@@ -612,10 +655,19 @@ impl World {
         }
     }
 
+    fn reopen_later(&mut self) {
+        if let Some((region, key)) = self.reopening {
+            let soon = self.now + Duration::millis(500 + self.draw(3_000));
+            self.at(soon, Event::Reopen(region, key));
+        }
+    }
+
     fn finished(&mut self, who: Who, request: Request, done: Result<Answer, Refusal>) {
         self.story(|_| format!("{who:?} {:?}: {done:?}", request.command));
         if let Err(refusal) = &done {
             match refusal.code {
+                Code::Superseded => self.judge.tally.add("an earlier life was refused"),
+                Code::Closed => self.judge.tally.add("refused: restored, and not opened yet"),
                 Code::QuotaExceeded => self.judge.tally.add("refused: quota"),
                 Code::NoCapacity => self.judge.tally.add("refused: capacity"),
                 Code::NoAddress => self.judge.tally.add("refused: addresses"),
@@ -633,6 +685,13 @@ impl World {
             }
         }
         match (who, &request.command) {
+            (Who::Client(_), Command::Reopen { .. }) => match done {
+                Ok(_) => {
+                    self.reopening = None;
+                    self.judge.tally.add("a restored region was opened");
+                }
+                Err(_) => self.reopen_later(),
+            },
             (Who::Client(_), _) => {
                 if let Ok(answer) = &done {
                     let verdict = self.judge.acknowledged(&request, answer);
@@ -640,14 +699,50 @@ impl World {
                 }
             }
             (
-                Who::Host(host, life),
+                Who::Door(host, life, asked),
                 Command::Renew { seat, .. } | Command::Release { seat } | Command::Yield { seat, .. },
             ) => {
                 let result = done.map_err(|refusal| refusal.code);
-                self.tell(host, life, Input::Answered { seat: seat.clone(), result });
+                let answer = Box::new(Input::Answered { seat: seat.clone(), asked, result });
+                if let Some(travels) = self.way_to_door(host) {
+                    self.at(self.now + travels, Event::Tell(host, life, answer));
+                }
             }
+            (Who::Door(host, process, _), Command::HostAttach { .. }) => match done {
+                Ok(Answer::Life { life }) => {
+                    if let Some(travels) = self.way_to_door(host) {
+                        self.at(self.now + travels, Event::Registered(host, process, life));
+                    }
+                }
+                // Another process has registered since: this one ends, and somebody starts it again.
+                Err(refusal) if refusal.code == Code::Superseded && self.sites[host].life == process => {
+                    self.agent_dies(host);
+                    let again = self.now + Duration::millis(3_000 + self.draw(17_000));
+                    self.at(again, Event::Attach(host));
+                }
+                _ => {}
+            },
             _ => {}
         }
+    }
+
+    /// A region's store is again what it was when its backup was made.
+    fn restored(&mut self, region: usize) {
+        let Some(backup) = self.backup.take() else { return };
+        self.story(|w| format!("the store of {} is restored", w.regions[region]));
+        self.judge.tally.add("a region's store was restored");
+        self.stores[region + 1].restore(backup);
+        let name = self.regions[region].clone();
+        let records = self.stores[region + 1].each();
+        self.judge.restored(&name, records);
+        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(500 + self.draw(5_000)));
+        self.at(soon, Event::Reopen(region, key));
+    }
+    /// An operator opens it, and asks again until it is open.
+    fn reopen(&mut self, region: usize, key: RequestKey) {
+        let command = Command::Reopen { region: self.regions[region].clone() };
+        self.reopening = Some((region, key));
+        self.start(Who::Client(region), Task::work(key, command));
     }
 
     fn client(&mut self, client: usize) {
@@ -661,12 +756,28 @@ impl World {
             self.judge.deletions.insert(at.vm);
         }
         let request = Request { key: self.fresh_key(), command };
+        if let Some(elsewhere) = self.elsewhere(&request) {
+            self.start(Who::Client(client), Task::Work(Box::new(Work::new(elsewhere))));
+        }
         if self.draw(20) == 0 {
             self.judge.tally.add("a request was asked twice at once");
             let soon = self.now + Duration::millis(self.draw(300));
             self.at(soon, Event::Again((client + 1) % CLIENTS, Box::new(request.clone())));
         }
         self.start(Who::Client(client), Task::Work(Box::new(Work::new(request))));
+    }
+
+    /// A creation that is asked in another region under the same number, too.
+    fn elsewhere(&mut self, request: &Request) -> Option<Request> {
+        let Command::Create { region, spec } = &request.command else { return None };
+        if self.draw(20) > 0 {
+            return None;
+        }
+        let other = self.regions.iter().find(|r| *r != region)?.clone();
+        let name = spec.name.as_str().replacen(region.as_str(), other.as_str(), 1);
+        let spec = Spec { name: name.parse().ok()?, ..spec.clone() };
+        self.judge.tally.add("one number was asked in two regions");
+        Some(Request { key: request.key, command: Command::Create { region: other, spec } })
     }
 
     fn controller(&mut self, controller: usize) {
