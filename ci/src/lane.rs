@@ -100,6 +100,12 @@ fn sim() -> Result<(), String> {
         gate.extend(scenarios);
         sh(&gate)?;
     }
+    // The fleet's own world, and its planted bugs, each by a seed that finds it.
+    let fleet =
+        ["-p", "dwcp-fleet", "--features", "rehearsal,planted-bugs", "--profile", PROFILE, "--locked"];
+    sh(&[&["cargo", "test", "--test", "mutants"][..], &fleet[..]].concat())?;
+    let rehearse = ["--example", "rehearse_fleet", "--", "--seeds", "400", "--from", "200000"];
+    sh(&[&["cargo", "run"][..], &fleet[..], &rehearse[..]].concat())?;
     // Two seeds of every row of docs/claims.md again, those nearest to their bounds first.
     sh(&[&dwcp, "sim", "claims", "--check", "--seeds", "2"])
 }

@@ -203,7 +203,7 @@ fn open_fleet(
     let damaged = fleet::Damaged::default();
     let counted = damaged.clone();
     let help = "Records of the fleet that can't be read, in regions that this node leads.";
-    registry.gauge("dwcp_fleet_damaged_records", help, &[], move || counted.count() as f64);
+    registry.gauge("dwcp_fleet_damaged_records_count", help, &[], move || counted.count() as f64);
     Ok(Some(on.spawn(async move {
         let mut closing = closing;
         tokio::select! {

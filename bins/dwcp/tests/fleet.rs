@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything that is due may take.
@@ -41,16 +42,24 @@ impl Fleet {
         assert_eq!(output.status.code(), Some(1), "dwcp {words} was done");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
-    /// Looks at a machine until it is so.
+    /// Looks at a machine until it is so, whenever something has changed.
     fn until(&self, vm: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let begin = Instant::now();
+        let what = format!("vm show {vm}");
+        self.look(|| {
+            let item = self.ok(&what);
+            if so(&item) { Ok(item) } else { Err(format!("{vm} is still {item}")) }
+        })
+    }
+    /// Looks until there is what is looked for: at once, and whenever a region says that something has changed.
+    fn look<T>(&self, mut found: impl FnMut() -> Result<T, String>) -> T {
+        let (begin, changes) = (Instant::now(), Changes::of(self));
         loop {
-            let item = self.ok(&format!("vm show {vm}"));
-            if so(&item) {
-                return item;
-            }
-            assert!(begin.elapsed() < SOON, "{vm} is still {item}");
-            std::thread::sleep(Duration::from_millis(100));
+            let why = match found() {
+                Ok(found) => return found,
+                Err(why) => why,
+            };
+            let left = SOON.checked_sub(begin.elapsed()).unwrap_or_else(|| panic!("{why}"));
+            let _change = changes.heard.recv_timeout(left).unwrap_or_else(|e| panic!("{why}: {e}"));
         }
     }
     fn host(&self, name: &str, region: &str, storage: &Path) -> Agent {
@@ -68,6 +77,14 @@ impl Fleet {
         assert!(ready.contains("ready"), "{ready}");
         Agent(child)
     }
+    /// All that changes in a region from now on.
+    fn watch(&self, region: &str) -> TcpStream {
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.cluster.first_port + 5_000)).expect("the door listens");
+        write!(stream, "GET /v1/fleet/regions/{region}/watch HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("it is sent");
+        stream
+    }
     /// One request, as any program would send it.
     fn http(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream =
@@ -82,6 +99,38 @@ impl Fleet {
         stream.read_to_string(&mut answer).expect("it answers");
         let code = answer.get(9..12).and_then(|c| c.parse().ok()).expect("a status");
         (code, answer.split_once("\r\n\r\n").expect("a body").1.to_string())
+    }
+}
+
+/// What the regions' watches tell, until it is dropped.
+struct Changes {
+    streams: Vec<TcpStream>,
+    heard: mpsc::Receiver<()>,
+}
+
+impl Changes {
+    fn of(fleet: &Fleet) -> Self {
+        let (told, heard) = mpsc::sync_channel(1);
+        let streams = ["eu", "us"].map(|region| {
+            let stream = fleet.watch(region);
+            let lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+            let told = told.clone();
+            std::thread::spawn(move || {
+                for _line in lines.map_while(Result::ok).filter(|line| line.starts_with('{')) {
+                    let _full = told.try_send(());
+                }
+            });
+            stream
+        });
+        Self { streams: streams.into(), heard }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        for stream in &self.streams {
+            let _gone = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
@@ -153,17 +202,62 @@ fn a_machine_is_created_runs_moves_and_goes() {
         (&"us".into(), &2.into(), &2.into())
     );
     fleet.ok("vm delete eu-web");
-    let begin = Instant::now();
-    while !fleet.ok("vm list")["items"].as_array().expect("a list").is_empty() {
-        assert!(begin.elapsed() < SOON, "{}", fleet.ok("vm list"));
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    fleet.look(|| {
+        let list = fleet.ok("vm list");
+        if list["items"].as_array().expect("a list").is_empty() { Ok(()) } else { Err(list.to_string()) }
+    });
     // Its name is free again where it was born.
-    let begin = Instant::now();
-    while !fleet.run("vm create eu-web --region eu --image base --group red").status.success() {
-        assert!(begin.elapsed() < SOON, "the name is not freed");
-        std::thread::sleep(Duration::from_millis(100));
+    fleet.look(|| {
+        let again = fleet.run("vm create eu-web --region eu --image base --group red");
+        if again.status.success() { Ok(()) } else { Err("the name is not freed".into()) }
+    });
+}
+
+/// What the README shows of the fleet, line by line.
+#[test]
+fn what_the_readme_shows_works() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"))
+        .expect("it is there");
+    let section = readme.split("## Run machines").nth(1).expect("it tells of machines");
+    let shown = section.split("```").nth(1).expect("a block").trim_start_matches("sh");
+    let fleet = Fleet { cluster: Cluster::start(24_000..26_000) };
+    let storage = tempfile::tempdir().expect("a folder");
+    let mut agents = Vec::new();
+    for line in shown.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
+        for words in
+            line.trim_end_matches('&').split("&&").filter_map(|words| words.trim().strip_prefix("dwcp "))
+        {
+            match words.strip_prefix("host run ") {
+                Some(rest) => {
+                    let name = rest.split(' ').next().expect("a name");
+                    agents.push(fleet.host(name, "eu", storage.path()));
+                }
+                None => drop(fleet.ok(words)),
+            }
+        }
+        if line.contains("vm create") {
+            fleet.until("eu-web", |item| item["status"]["phase"] == "running");
+        }
     }
+    assert_eq!(agents.len(), 2);
+    fleet.until("eu-web", |item| item["place"]["hold"] == "vacant");
+}
+
+/// Two processes go by one host's name: the older ends, and what it ran starts anew when its lease has ended.
+#[test]
+fn one_process_of_a_name_runs() {
+    let fleet = small();
+    let storage = tempfile::tempdir().expect("a folder");
+    let mut first = fleet.host("eu-h1", "eu", storage.path());
+    fleet.ok("vm create eu-web --region eu --image base --group red --start");
+    let runs = |item: &Value| item["status"]["phase"] == "running";
+    let item = fleet.until("eu-web", runs);
+    assert_eq!((&item["place"]["epoch"], &item["place"]["hold"]["held"]["life"]), (&1.into(), &1.into()));
+    let _second = fleet.host("eu-h1", "eu", storage.path());
+    let ended = first.0.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(1), "the older process ends by itself");
+    let item = fleet.until("eu-web", |item| runs(item) && item["status"]["epoch"] == 2);
+    assert_eq!(item["place"]["hold"]["held"]["life"], 2);
 }
 
 #[test]
@@ -180,9 +274,7 @@ fn the_door_answers_programs() {
         )
     };
     let key = "0123456789abcdef0123456789abcdef";
-    let mut watching =
-        TcpStream::connect(("127.0.0.1", fleet.cluster.first_port + 5_000)).expect("the door listens");
-    write!(watching, "GET /v1/fleet/regions/eu/watch HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is sent");
+    let watching = fleet.watch("eu");
     watching.set_read_timeout(Some(SOON)).expect("a timeout");
     let mut lines = BufReader::new(watching).lines().map(|line| line.expect("it goes on"));
     assert!(lines.any(|line| line.starts_with(r#"{"revision""#)), "the watch stands");
@@ -190,7 +282,15 @@ fn the_door_answers_programs() {
     let (first, _) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
     let (again, said) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
     assert_eq!((first, again), (200, 200), "{said}");
-    assert!(lines.any(|line| line.contains(&format!("/vm/{key}"))), "the watch tells of it");
+    let answer: Value = serde_json::from_str(&said).expect("JSON");
+    let number = answer["answer"]["vm"]["at"]["vm"].as_str().expect("a number");
+    assert_ne!(number, key, "it is bound to the region, too");
+    assert!(lines.any(|line| line.contains(&format!("/vm/{number}"))), "the watch tells of it");
+    // There is nothing to call back; and what was opened anew gives nothing for a while.
+    fleet.ok("vm move eu-a --call-back");
+    fleet.ok("region reopen us");
+    let said = fleet.refused("vm create us-b --region us --image base --group red");
+    assert!(said.contains("may not have ended"), "{said}");
     let (_, list) = fleet.http("GET /v1/fleet/regions/eu/vms", "");
     let list: Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "asked twice, done once");

@@ -42,10 +42,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn root(&self) -> String {
+    /// The parts that its keys begin with.
+    fn root(&self) -> [&str; 4] {
         match self {
-            Self::Global => format!("{ROOT}g/"),
-            Self::Region(region) => format!("{ROOT}r/{region}/"),
+            Self::Global => [ROOT, "g/", "", ""],
+            Self::Region(region) => [ROOT, "r/", region.as_str(), "/"],
         }
     }
 }
@@ -68,44 +69,48 @@ fn block_text(block: &Cidr) -> String {
 }
 
 impl Key {
-    fn of(scope: &Scope, rest: &str) -> Self {
-        Self(scope.root() + rest)
+    /// Keys are made all the time: of parts, at once.
+    fn of<const N: usize>(parts: [&str; N]) -> Self {
+        let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| text.push_str(part));
+        Self(text)
     }
-    fn global(kind: &str, name: impl fmt::Display) -> Self {
-        Self(format!("{ROOT}g/{kind}/{name}"))
+    fn global(kind: &str, name: &str) -> Self {
+        Self::of([ROOT, "g/", kind, "/", name])
     }
-    fn regional(region: &Region, kind: &str, name: impl fmt::Display) -> Self {
-        Self(format!("{ROOT}r/{region}/{kind}/{name}"))
+    fn regional(region: &Region, kind: &str, name: &str) -> Self {
+        Self::of([ROOT, "r/", region.as_str(), "/", kind, "/", name])
     }
     /// All keys of one kind in a scope begin so.
     #[must_use]
     pub fn all(scope: &Scope, kind: &str) -> Self {
-        Self::of(scope, &format!("{kind}/"))
+        let [a, b, c, d] = scope.root();
+        Self::of([a, b, c, d, kind, "/"])
     }
     /// A region.
     #[must_use]
     pub fn region(name: &Region) -> Self {
-        Self::global("region", name)
+        Self::global("region", name.as_str())
     }
     /// A host in the roster.
     #[must_use]
     pub fn roster(host: &HostName) -> Self {
-        Self::global("host", host)
+        Self::global("host", host.as_str())
     }
     /// What the fleet knows of a block or prefix.
     #[must_use]
     pub fn lent(thing: &Thing) -> Self {
         match thing {
-            Thing::Block(block) => Self::global("block", block_text(block)),
-            Thing::Prefix(prefix) => Self::global("prefix", prefix),
+            Thing::Block(block) => Self::global("block", &block_text(block)),
+            Thing::Prefix(prefix) => Self::global("prefix", prefix.as_str()),
         }
     }
     /// What a region knows of it.
     #[must_use]
     pub fn held(region: &Region, thing: &Thing) -> Self {
         match thing {
-            Thing::Block(block) => Self::regional(region, "block", block_text(block)),
-            Thing::Prefix(prefix) => Self::regional(region, "prefix", prefix),
+            Thing::Block(block) => Self::regional(region, "block", &block_text(block)),
+            Thing::Prefix(prefix) => Self::regional(region, "prefix", prefix.as_str()),
         }
     }
     /// What a key of the fleet's or a region's blocks and prefixes stands for.
@@ -125,47 +130,47 @@ impl Key {
     /// A group's ledger.
     #[must_use]
     pub fn ledger(group: &Group) -> Self {
-        Self::global("quota", group)
+        Self::global("quota", group.as_str())
     }
     /// A group's rights in a region.
     #[must_use]
     pub fn rights(region: &Region, group: &Group) -> Self {
-        Self::regional(region, "quota", group)
+        Self::regional(region, "quota", group.as_str())
     }
     /// Where a machine that moved is at home.
     #[must_use]
     pub fn owner(vm: VmId) -> Self {
-        Self::global("owner", vm)
+        Self::global("owner", vm.text().as_str())
     }
     /// A machine.
     #[must_use]
     pub fn vm(region: &Region, vm: VmId) -> Self {
-        Self::regional(region, "vm", vm)
+        Self::regional(region, "vm", vm.text().as_str())
     }
     /// Its place.
     #[must_use]
     pub fn place(region: &Region, vm: VmId) -> Self {
-        Self::regional(region, "place", vm)
+        Self::regional(region, "place", vm.text().as_str())
     }
     /// Its status.
     #[must_use]
     pub fn status(region: &Region, vm: VmId) -> Self {
-        Self::regional(region, "status", vm)
+        Self::regional(region, "status", vm.text().as_str())
     }
     /// A machine's number that was used.
     #[must_use]
     pub fn past(region: &Region, vm: VmId) -> Self {
-        Self::regional(region, "past", vm)
+        Self::regional(region, "past", vm.text().as_str())
     }
     /// A name in use.
     #[must_use]
     pub fn name(region: &Region, name: &VmName) -> Self {
-        Self::regional(region, "name", name)
+        Self::regional(region, "name", name.as_str())
     }
     /// A host.
     #[must_use]
     pub fn host(region: &Region, host: &HostName) -> Self {
-        Self::regional(region, "host", host)
+        Self::regional(region, "host", host.as_str())
     }
     /// By what a region's store gives.
     #[must_use]
@@ -175,7 +180,7 @@ impl Key {
     /// Which life of a host's agent is the current one.
     #[must_use]
     pub fn agent(region: &Region, host: &HostName) -> Self {
-        Self::regional(region, "live/agent", host)
+        Self::regional(region, "live/agent", host.as_str())
     }
     /// Whether what lies here ends with the life of its store: who makes a backup leaves it out, who restores one deletes it.
     #[must_use]
@@ -186,15 +191,15 @@ impl Key {
     /// An image.
     #[must_use]
     pub fn image(region: &Region, image: &Image) -> Self {
-        Self::regional(region, "image", image)
+        Self::regional(region, "image", image.as_str())
     }
     /// An address in use.
     #[must_use]
     pub fn address(region: &Region, ip: IpAddr) -> Self {
         let n = cidr::number(ip);
         match cidr::family(ip) {
-            Family::V4 => Self::regional(region, "addr/4", format_args!("{n:08x}")),
-            Family::V6 => Self::regional(region, "addr/6", format_args!("{n:032x}")),
+            Family::V4 => Self::regional(region, "addr/4", &format!("{n:08x}")),
+            Family::V6 => Self::regional(region, "addr/6", &format!("{n:032x}")),
         }
     }
     /// The keys of everything in use of a block or prefix: first, and one past the last.
@@ -202,7 +207,7 @@ impl Key {
     pub fn uses(region: &Region, thing: &Thing) -> (Self, Self) {
         match thing {
             Thing::Prefix(prefix) => {
-                let first = Self::regional(region, "name", prefix);
+                let first = Self::regional(region, "name", prefix.as_str());
                 let end = first.end();
                 (first, end)
             }

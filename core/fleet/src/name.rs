@@ -25,7 +25,10 @@ fn complaint(text: &str, open_ended: bool) -> Option<String> {
     if bytes.len() > NAME_MAX {
         return Some(format!("a name of {} bytes; at most {NAME_MAX} are allowed", bytes.len()));
     }
-    if let Some(bad) = text.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')) {
+    let plain = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'-';
+    if !bytes.iter().all(plain)
+        && let Some(bad) = text.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-'))
+    {
         return Some(format!("{text:?} holds {bad:?}; names are of a-z, 0-9 and -"));
     }
     if !edge(*first) || !(open_ended || edge(*last)) {
@@ -84,15 +87,44 @@ names! {
     Prefix true;
 }
 
+/// A number as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits([u8; 32]);
+
+impl Digits {
+    fn of(number: u128) -> Self {
+        let mut text = [b'0'; 32];
+        for (i, digit) in text.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(number >> (124 - 4 * i)) as usize & 15];
+        }
+        Self(text)
+    }
+    /// Lower case, from the highest digit.
+    ///
+    /// # Panics
+    /// Never: digits are ASCII.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).expect("digits are ASCII")
+    }
+}
+
 macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u128);
 
+        impl $name {
+            /// Its 32 digits.
+            #[must_use]
+            pub fn text(&self) -> Digits {
+                Digits::of(self.0)
+            }
+        }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", self.0)
+                f.write_str(self.text().as_str())
             }
         }
         impl fmt::Debug for $name {
@@ -104,10 +136,16 @@ macro_rules! numbers {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
                 let wrong = || format!("{text:?} is no number of a machine or request; it has 32 hexadecimal digits");
-                if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+                let digit = |b: u8| match b {
+                    b'0'..=b'9' => Some(u128::from(b - b'0')),
+                    b'a'..=b'f' => Some(u128::from(b - b'a' + 10)),
+                    _ => None,
+                };
+                if text.len() != 32 {
                     return Err(wrong());
                 }
-                u128::from_str_radix(text, 16).map(Self).map_err(|_| wrong())
+                let number = text.bytes().try_fold(0, |number, b| Some(number << 4 | digit(b)?));
+                number.map(Self).ok_or_else(wrong)
             }
         }
         impl Serialize for $name {

@@ -24,12 +24,15 @@ impl Clock {
         let draw = |ordinal, n| seed.below(n, P, node, Instant::ZERO, ordinal) as i64;
         let ppm = draw(0, 2 * DRIFT_PPM * 4 / 5) - DRIFT_PPM as i64 * 4 / 5;
         // From a GPS clock to a neglected NTP client.
-        let uncertainty = [1_000, 1_000_000, 50_000_000, 400_000_000, 1_500_000_000][draw(1, 5) as usize];
+        let uncertainty =
+            [1_000, 1_000_000, 50_000_000, 400_000_000, 1_500_000_000, 1_500_000_000][draw(1, 6) as usize];
+        // Half of the clocks are off by all they state, one way or the other: where leases would meet if it were not stated.
+        let extreme = [-uncertainty, uncertainty].get(draw(2, 4) as usize).copied();
         let mut offsets = Vec::new();
         let mut at = 0;
         for jump in 0..8 {
-            offsets
-                .push((Instant::from_nanos(at), draw(10 + jump, 2 * uncertainty as u64 + 1) - uncertainty));
+            let anywhere = draw(10 + jump, 2 * uncertainty as u64 + 1) - uncertainty;
+            offsets.push((Instant::from_nanos(at), extreme.unwrap_or(anywhere)));
             at += draw(20 + jump, until.as_nanos() / 3) as u64;
         }
         Self { ppm, uncertainty, offsets }

@@ -7,8 +7,10 @@
 //! region); six to nine hosts with a hypervisor, a watchdog and an agent; storage that fences; three operators, and two
 //! controllers for each region, one of which stands in another region. Requests and answers take time, get lost, or come up to 25
 //! seconds late; regions and hosts are cut off, stores are down, hosts lose power, agents die and stand still, stops
-//! hang, storage is slow. Each node has its own clocks: monotonic ones that drift within [`crate::time::DRIFT_PPM`], calendars that
-//! jump within what they state (1 µs to 1.5 s). In one run of five a calendar lies by up to a minute: then only what needs
+//! hang, storage is slow; what an agent has asked lives on at its region's door when it is dead. Second processes go by a host's
+//! name on hypervisors of their own; one number is asked in two regions; and in one run of eight a region's store is restored
+//! from a backup, after which what it had acknowledged since may be lost, and still no machine runs twice. Each node has its own clocks: monotonic ones that drift within [`crate::time::DRIFT_PPM`], calendars that
+//! jump within what they state (1 µs to 1.5 s), or are off by all of it. In one run of five a calendar lies, by up to a minute or for a moment by a year: then only what needs
 //! no clock must hold (storage serves one host, stores stay consistent), and it is counted that two hosts ran one machine.
 //!
 //! After 45 to 75 seconds faults and operators end; 60 seconds later everything must be at rest.

@@ -813,8 +813,10 @@ impl World {
                 self.at(soon, Event::Heard(Who::Host(host, 0)));
             }
         }
-        let soon = self.now + Duration::micros(300 + self.draw(100_000));
-        self.at(soon, Event::Heard(Who::Controller(region)));
+        if self.draw(3) == 0 {
+            let soon = self.now + Duration::micros(300 + self.draw(100_000));
+            self.at(soon, Event::Heard(Who::Controller(region)));
+        }
     }
 }
 
