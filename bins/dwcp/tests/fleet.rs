@@ -59,7 +59,7 @@ impl Fleet {
                 Err(why) => why,
             };
             let left = SOON.checked_sub(begin.elapsed()).unwrap_or_else(|| panic!("{why}"));
-            let _change = changes.heard.recv_timeout(left).unwrap_or_else(|e| panic!("{why}: {e}"));
+            changes.heard.recv_timeout(left).unwrap_or_else(|e| panic!("{why}: {e}"));
         }
     }
     fn host(&self, name: &str, region: &str, storage: &Path) -> Agent {

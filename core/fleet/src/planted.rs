@@ -73,7 +73,8 @@ impl Bug {
             Self::YieldWhileRunning | Self::WatchdogUnarmed | Self::OrdersOvertake => {
                 &["runs_once", "one_writer"]
             }
-            Self::StartUnrenewed | Self::LeavingTakenBack => &["runs_once", "one_writer"],
+            Self::StartUnrenewed => &["runs_once", "one_writer"],
+            Self::LeavingTakenBack => &["runs_once", "one_writer", "capacity"],
             Self::LivesUncounted | Self::FoundUnseen => &["runs_once", "one_writer"],
             Self::EscrowSpentTwice => &["quota"],
             Self::AllocatorOutsideBlock => &["address_in_block", "address_once"],
@@ -90,7 +91,8 @@ impl Bug {
             Self::OthersReadFirst => &["acknowledged", "one_home"],
             Self::NumberUnbound => &["one_home"],
             Self::RestoredAsOne => &["epochs_grow", "one_writer"],
-            Self::OpenedAtOnce | Self::OwnersUnasked => &["runs_once", "epochs_grow"],
+            Self::OpenedAtOnce => &["runs_once"],
+            Self::OwnersUnasked => &["one_home", "runs_once"],
             Self::AnyEndBelieved => &["at_rest"],
         }
     }

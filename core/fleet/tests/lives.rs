@@ -6,8 +6,9 @@ mod harness;
 use dwcp_env::Duration;
 use dwcp_fleet::command::{Answer, At, Command, Seat};
 use dwcp_fleet::key::{Key, Scope};
-use dwcp_fleet::record::{HostState, Life, Placement, Power, Record, Thing};
+use dwcp_fleet::record::{Host, HostState, Life, Placement, Power, Record, Thing};
 use dwcp_fleet::refusal::Code;
+use dwcp_fleet::resources::Resources;
 use dwcp_fleet::transaction::{Transaction, Write};
 use dwcp_fleet::view::Fetch;
 use harness::{Fleet, LEASE, amount, name, seat, spec};
@@ -121,6 +122,25 @@ fn a_restored_region_gives_nothing_until_it_is_opened_and_nothing_twice() {
     let Answer::Place { epoch, .. } = fleet.ok(Command::Place { at, lease: LEASE }) else { panic!() };
     assert!(epoch > 1 << 32, "{epoch}");
     assert!(attach(&mut fleet, &first) > 1 << 32);
+}
+
+/// Seed 977 of a sweep: what ran when the backup was made, and had moved since, left its booking behind.
+#[test]
+fn what_leaves_a_restored_region_frees_its_host() {
+    let mut fleet = Fleet::small();
+    let first = running(&mut fleet);
+    let at = first.at.clone();
+    let copy = backup(&mut fleet);
+    fleet.ok(Command::SetPower { at: at.clone(), power: Power::Off });
+    fleet.ok(Command::Release { seat: first.clone() });
+    fleet.ok(Command::Move { at: at.clone(), to: name("us") });
+    fleet.store(&Scope::Region(name("eu"))).restore(copy);
+    fleet.ok(Command::Reopen { region: name("eu") });
+    fleet.settle();
+    assert_eq!(fleet.vm(&at), None);
+    let key = Key::host(&name("eu"), &first.host);
+    let found = fleet.store(&Scope::Region(name("eu"))).read(&[Fetch::One(key)]);
+    assert_eq!(Host::decode(&found[0].2[0].2).unwrap().booked, Resources::NONE);
 }
 
 #[test]

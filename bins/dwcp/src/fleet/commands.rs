@@ -574,6 +574,8 @@ pub async fn host(args: HostArgs, json: bool) -> Result<(), String> {
         HostCommand::Lost(host) => state(host, HostState::Lost),
         HostCommand::Run { host, capacity, storage } => {
             doors.done(&join(&host, &capacity)).await?;
+            // The number that was given is the joining's: two processes that register under one would be one life.
+            let doors = &Doors { key: None, ..doors.clone() };
             let attach = Command::HostAttach { region: host.region.clone(), host: host.host.clone() };
             let Answer::Life { life } = doors.done(&attach).await? else {
                 return Err(

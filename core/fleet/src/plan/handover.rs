@@ -24,6 +24,7 @@ use super::charter::{chartered, giving};
 use super::desk::Desk;
 use super::fleet::active;
 use super::machine::{allocate, bad_state, charge, clear, image_there, placement, take_name};
+use super::place::unbook_all;
 use super::{Planned, Step, Stop, Then};
 use crate::command::{Answer, At};
 use crate::key::{Key, Scope};
@@ -49,6 +50,9 @@ fn set_owner(desk: &mut Desk<'_>, vm: crate::name::VmId, owner: &Owner, then: Th
 /// The record of a machine that is at home elsewhere goes, with all it has here. Its name stays where it was given.
 fn clear_out(desk: &mut Desk<'_>, region: &Region, vm: &Vm) -> Planned {
     assert!(life_may(Some(&vm.life), None), "plans keep to the table");
+    // What leaves has no place, unless a restored store has brought one back.
+    let place = placement(desk, &At { region: region.clone(), vm: vm.id })?;
+    unbook_all(desk, region, &place.hold)?;
     clear(desk, region, vm)?;
     desk.remove(Key::vm(region, vm.id));
     let name = Key::name(region, &vm.spec.name);

@@ -109,7 +109,7 @@ fn unbook(desk: &mut Desk<'_>, region: &Region, name: &HostName, booked: &Resour
 }
 
 /// Frees all that a hold has booked.
-fn unbook_all(desk: &mut Desk<'_>, region: &Region, hold: &Hold) -> Result<(), Stop> {
+pub(super) fn unbook_all(desk: &mut Desk<'_>, region: &Region, hold: &Hold) -> Result<(), Stop> {
     match hold {
         Hold::Vacant => Ok(()),
         Hold::Held { host, booked, .. } => unbook(desk, region, host, booked),
@@ -305,7 +305,8 @@ pub(super) fn renew(desk: &mut Desk<'_>, seat: &Seat, lease: Duration) -> Planne
     // So an end that lies too far ahead, as a calendar gave that was wrong for a while, is set back.
     let longest = if seat.found { LEASE_MAX } else { lease };
     let latest = lease_end(desk.now, longest + desk.now.uncertainty);
-    *until = if *life == seat.life { (*until).clamp(end, latest) } else { (*until).max(end) };
+    let believed = *life != seat.life || planted::is(Bug::AnyEndBelieved);
+    *until = if believed { (*until).max(end) } else { (*until).clamp(end, latest) };
     *life = seat.life;
     write(desk, &seat.at, &place)
 }

@@ -20,14 +20,15 @@ const P: dwcp_env::Purpose = dwcp_env::Purpose::named("fleet.clock");
 
 impl Clock {
     /// The clocks of a node.
-    pub(super) fn draw(seed: Seed, node: u64, until: Instant) -> Self {
+    /// In doubt all state a second and a half, and are off by all of it.
+    pub(super) fn draw(seed: Seed, node: u64, until: Instant, doubt: bool) -> Self {
         let draw = |ordinal, n| seed.below(n, P, node, Instant::ZERO, ordinal) as i64;
         let ppm = draw(0, 2 * DRIFT_PPM * 4 / 5) - DRIFT_PPM as i64 * 4 / 5;
         // From a GPS clock to a neglected NTP client.
-        let uncertainty =
-            [1_000, 1_000_000, 50_000_000, 400_000_000, 1_500_000_000, 1_500_000_000][draw(1, 6) as usize];
+        let stated = [1_000, 1_000_000, 50_000_000, 400_000_000, 1_500_000_000][draw(1, 5) as usize];
+        let uncertainty = if doubt { 1_500_000_000 } else { stated };
         // Half of the clocks are off by all they state, one way or the other: where leases would meet if it were not stated.
-        let extreme = [-uncertainty, uncertainty].get(draw(2, 4) as usize).copied();
+        let extreme = [-uncertainty, uncertainty].get(draw(2, if doubt { 2 } else { 4 }) as usize).copied();
         let mut offsets = Vec::new();
         let mut at = 0;
         for jump in 0..8 {

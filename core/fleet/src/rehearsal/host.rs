@@ -181,7 +181,7 @@ impl World {
                 Output::Superseded => {
                     self.judge.tally.add("an agent was superseded");
                     self.agent_dies(host);
-                    let again = self.now + Duration::millis(3_000 + self.draw(17_000));
+                    let again = self.now + Duration::millis(300 + self.draw(8_000));
                     self.at(again, Event::Attach(host));
                 }
             }

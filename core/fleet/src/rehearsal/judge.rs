@@ -25,7 +25,7 @@ use crate::command::{Answer, Command, Request};
 use crate::key::Key;
 use crate::life::{life_may, phase_may};
 use crate::name::{HostName, Region, RequestKey, VmId};
-use crate::record::{HeldState, Hold, HostState, Life, Placement, Power, Thing, Vm};
+use crate::record::{Assigned, HeldState, Hold, HostState, Life, Placement, Power, Thing, Vm};
 use crate::resources::Resources;
 use crate::transaction::{Transaction, Write};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -482,10 +482,24 @@ impl Judge {
                 return broken("acknowledged", format!("{vm} was acknowledged and is nowhere"));
             }
         }
+        for vm in self.mirror.regions.values().flat_map(|here| here.vms.keys()) {
+            if self.mirror.records(*vm).count() > 1 {
+                let homes: Vec<&Region> = self.mirror.records(*vm).map(|(region, _)| region).collect();
+                return broken("one_home", format!("{vm} is at rest in {homes:?}"));
+            }
+        }
         for (region, here) in &self.mirror.regions {
             for vm in here.vms.values() {
                 if vm.life != Life::Active {
                     return rest(format!("{} in {region} is still {:?}", vm.id, vm.life));
+                }
+                // What a restored region has of another's addresses by now is for a person.
+                let other = |a: &Assigned| {
+                    let held = here.things.get(&Thing::Block(a.block));
+                    held.is_none_or(|held| held.state == HeldState::Returned)
+                };
+                if self.loss && vm.addresses.iter().any(other) {
+                    continue;
                 }
                 self.vm_at_rest(here, vm.id, vm.spec.power, &vm.spec.booking())?;
             }

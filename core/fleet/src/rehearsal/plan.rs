@@ -95,7 +95,10 @@ impl Plan {
         let end = calm + Duration::secs(60);
         let twins: Vec<usize> = (0..draw(17, 3)).map(|t| draw(18 + t, hosts.len() as u64) as usize).collect();
         let nodes = hosts.len() + twins.len() + CLIENTS + CONTROLLERS;
-        let mut clocks: Vec<Clock> = (0..nodes).map(|n| Clock::draw(seed, n as u64, end)).collect();
+        let mut clocks: Vec<Clock> = {
+            let doubt = draw(56, 6) == 0;
+            (0..nodes).map(|n| Clock::draw(seed, n as u64, end, doubt)).collect()
+        };
         let mut faults = Vec::new();
         for i in 0..draw(11, 14) {
             let entity = 100 + i * 10;
@@ -124,7 +127,12 @@ impl Plan {
             let at = Instant::from_nanos(draw(51, calm.as_nanos()));
             let back = Duration::millis(500 + draw(52, 20_000));
             let as_of = Instant::from_nanos(at.as_nanos().saturating_sub(back.as_nanos()));
-            (draw(53, REGIONS as u64) as usize, as_of, at)
+            let region = draw(53, REGIONS as u64) as usize;
+            // A host that hears nothing of it runs on to the ends of leases that the store has forgotten.
+            let theirs: Vec<usize> = (0..hosts.len()).filter(|host| hosts[*host] == region).collect();
+            let host = theirs[draw(55, theirs.len() as u64) as usize];
+            faults.push((at, (at + Duration::secs(15)).min(calm), Fault::HostCut { host }));
+            (region, as_of, at)
         });
         let mut mad = false;
         let liar = (draw(12, 5) == 0).then(|| {
@@ -141,8 +149,8 @@ impl Plan {
             }
             from
         });
-        // A restored region gives nothing until the longest lease must have ended.
-        let end = if restored.is_some() { end + Duration::secs(90) } else { end };
+        // A restored region gives nothing, and an end next year is not taken, until the longest lease must have ended.
+        let end = if restored.is_some() || mad { end + Duration::secs(90) } else { end };
         let terms = Terms { lease: Duration::secs(10), stop: Duration::secs(2), kill: Duration::secs(1) };
         Self { seed, hosts, twins, restored, faults, clocks, liar, mad, terms, calm, end }
     }

@@ -717,7 +717,7 @@ impl World {
                 // Another process has registered since: this one ends, and somebody starts it again.
                 Err(refusal) if refusal.code == Code::Superseded && self.sites[host].life == process => {
                     self.agent_dies(host);
-                    let again = self.now + Duration::millis(3_000 + self.draw(17_000));
+                    let again = self.now + Duration::millis(300 + self.draw(8_000));
                     self.at(again, Event::Attach(host));
                 }
                 _ => {}
@@ -735,7 +735,7 @@ impl World {
         let name = self.regions[region].clone();
         let records = self.stores[region + 1].each();
         self.judge.restored(&name, records);
-        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(500 + self.draw(5_000)));
+        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(200 + self.draw(4_000)));
         self.at(soon, Event::Reopen(region, key));
     }
     /// An operator opens it, and asks again until it is open.
