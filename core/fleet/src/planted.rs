@@ -79,7 +79,8 @@ impl Bug {
             Self::EscrowSpentTwice => &["quota"],
             Self::AllocatorOutsideBlock => &["address_in_block", "address_once"],
             Self::DeleteFreesFirst => &["address_once"],
-            Self::LeaveWhileRunning | Self::PurgedWhilePlaced => &["capacity", "runs_once", "address_once"],
+            Self::LeaveWhileRunning => &["capacity", "runs_once", "epochs_grow", "address_once"],
+            Self::PurgedWhilePlaced => &["capacity", "runs_once", "address_once"],
             Self::AdoptAnyEpoch => &["lent_once"],
             Self::ReadsUnchecked => {
                 &["address_in_block", "address_once", "capacity", "quota", "names", "one_home"]
