@@ -2,7 +2,7 @@
 
 use super::plan::REGIONS;
 use super::world::World;
-use crate::command::{At, Command};
+use crate::command::{At, Command, Request};
 use crate::name::VmId;
 use crate::record::{Disk, HostState, Life, Nic, Power, Spec, Thing};
 use crate::resources::Resources;
@@ -60,6 +60,19 @@ impl World {
             }
             _ => Command::StayPut { at },
         })
+    }
+
+    /// A creation that is asked in another region under the same number, too.
+    pub(super) fn elsewhere(&mut self, request: &Request) -> Option<Request> {
+        let Command::Create { region, spec } = &request.command else { return None };
+        if self.draw(20) > 0 {
+            return None;
+        }
+        let other = self.regions.iter().find(|r| *r != region)?.clone();
+        let name = spec.name.as_str().replacen(region.as_str(), other.as_str(), 1);
+        let spec = Spec { name: name.parse().ok()?, ..spec.clone() };
+        self.judge.tally.add("one number was asked in two regions");
+        Some(Request { key: request.key, command: Command::Create { region: other, spec } })
     }
 
     fn creation(&mut self, region: usize) -> Command {

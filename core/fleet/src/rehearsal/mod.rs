@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `plan`, `clock` | a seed expanded |
 //! | `setup`, `client` | the fleet at the beginning; what operators ask |
-//! | `store` | stores |
+//! | `store`, `restore` | stores; one that is restored |
 //! | `world`, `host` | the event loop; hosts |
 //! | `mirror`, `judge` | what must hold |
 //! | `tally` | what must have happened at least once |
@@ -33,6 +33,7 @@ mod host;
 mod judge;
 mod mirror;
 mod plan;
+mod restore;
 mod setup;
 mod store;
 mod tally;

@@ -12,7 +12,7 @@ use crate::command::{Answer, Command, Request};
 use crate::key::{Key, Scope};
 use crate::name::{Region, RequestKey, VmId};
 use crate::plan::{Stop, due};
-use crate::record::{Life, Owner, Placement, Record, Spec, Status, Vm};
+use crate::record::{Life, Owner, Placement, Record, Status, Vm};
 use crate::refusal::{Code, Refusal};
 use crate::storage::Gate;
 use crate::transaction::{Transaction, Write};
@@ -163,9 +163,9 @@ pub struct World {
     pub(super) gate: Gate,
     pub(super) judge: Judge,
     pub(super) jobs: BTreeMap<u64, Job>,
-    stores: Vec<Store>,
-    backup: Option<Store>,
-    reopening: Option<(usize, RequestKey)>,
+    pub(super) stores: Vec<Store>,
+    pub(super) backup: Option<Store>,
+    pub(super) reopening: Option<(usize, RequestKey)>,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     drawn: u64,
@@ -655,13 +655,6 @@ impl World {
         }
     }
 
-    fn reopen_later(&mut self) {
-        if let Some((region, key)) = self.reopening {
-            let soon = self.now + Duration::millis(500 + self.draw(3_000));
-            self.at(soon, Event::Reopen(region, key));
-        }
-    }
-
     fn finished(&mut self, who: Who, request: Request, done: Result<Answer, Refusal>) {
         self.story(|_| format!("{who:?} {:?}: {done:?}", request.command));
         if let Err(refusal) = &done {
@@ -726,25 +719,6 @@ impl World {
         }
     }
 
-    /// A region's store is again what it was when its backup was made.
-    fn restored(&mut self, region: usize) {
-        let Some(backup) = self.backup.take() else { return };
-        self.story(|w| format!("the store of {} is restored", w.regions[region]));
-        self.judge.tally.add("a region's store was restored");
-        self.stores[region + 1].restore(backup);
-        let name = self.regions[region].clone();
-        let records = self.stores[region + 1].each();
-        self.judge.restored(&name, records);
-        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(200 + self.draw(4_000)));
-        self.at(soon, Event::Reopen(region, key));
-    }
-    /// An operator opens it, and asks again until it is open.
-    fn reopen(&mut self, region: usize, key: RequestKey) {
-        let command = Command::Reopen { region: self.regions[region].clone() };
-        self.reopening = Some((region, key));
-        self.start(Who::Client(region), Task::work(key, command));
-    }
-
     fn client(&mut self, client: usize) {
         if self.now >= self.plan.calm {
             return;
@@ -765,19 +739,6 @@ impl World {
             self.at(soon, Event::Again((client + 1) % CLIENTS, Box::new(request.clone())));
         }
         self.start(Who::Client(client), Task::Work(Box::new(Work::new(request))));
-    }
-
-    /// A creation that is asked in another region under the same number, too.
-    fn elsewhere(&mut self, request: &Request) -> Option<Request> {
-        let Command::Create { region, spec } = &request.command else { return None };
-        if self.draw(20) > 0 {
-            return None;
-        }
-        let other = self.regions.iter().find(|r| *r != region)?.clone();
-        let name = spec.name.as_str().replacen(region.as_str(), other.as_str(), 1);
-        let spec = Spec { name: name.parse().ok()?, ..spec.clone() };
-        self.judge.tally.add("one number was asked in two regions");
-        Some(Request { key: request.key, command: Command::Create { region: other, spec } })
     }
 
     fn controller(&mut self, controller: usize) {
