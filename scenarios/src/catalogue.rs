@@ -36,6 +36,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "consensus/switch",
     "consensus/switch_crashes",
     "consensus/switch_idle",
+    "consensus/switch_killed",
     "consensus/switch_leases",
     "consensus/switch_rot",
     "disk/alone",

@@ -18,17 +18,20 @@ use dwcp_consensus::{
     EngineError, EngineOutput, MemberChange, Members, Position, StateMachine, Status, Token, Work,
 };
 use dwcp_env::exec::Pick;
-use dwcp_env::{Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
+use dwcp_env::{Duration, Event, GroupId, Instant, Job, JobId, JobResult, Lane, NodeId, Now, Probe, Seed};
 use dwcp_raft::{AddError, RaftHost, SharedWal};
 use dwcp_wal::Recovered;
 use spin::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The chain's own jobs have numbers from here on; Raft's lie below, and all below [`dwcp_raft::JOBS_END`].
 const OWN_JOBS: u64 = dwcp_raft::JOBS_END / 2;
 /// Turns of a run: engines that feed each other for longer are cut short and woken at once.
 const TURNS_MAX: usize = 1_000;
+/// So long a hint that a process is gone counts for epochs that begin: the real world repeats it each second, and a peer that
+/// lives may have no reason to write.
+const GONE_FOR: Duration = Duration::secs(5);
 /// A token nobody asked with: the chain's own wishes.
 pub(crate) const OWN: Token = Token((1 << 62) - 1);
 
@@ -88,8 +91,8 @@ pub struct ChainHost<SM: StateMachine> {
     jobs: BTreeMap<JobId, (GroupId, Purpose)>,
     next_job: u64,
     next_slot: u32,
-    /// Whose process seemed to be gone, and who was not heard since: of the peers that this node has links to.
-    gone: BTreeSet<NodeId>,
+    /// Whose process seemed to be gone, since when, and who was not heard since: of the peers that this node has links to.
+    gone: BTreeMap<NodeId, Instant>,
     raft_out: Vec<(GroupId, EngineOutput<SM::Response>)>,
     engine_out: Vec<EngineOutput<SM::Response>>,
     pub(crate) out: Vec<(GroupId, EngineOutput<SM::Response>)>,
@@ -116,7 +119,7 @@ impl<SM: StateMachine> ChainHost<SM> {
             jobs: BTreeMap::new(),
             next_job: OWN_JOBS,
             next_slot: SLOTS,
-            gone: BTreeSet::new(),
+            gone: BTreeMap::new(),
             raft_out: Vec::new(),
             engine_out: Vec::new(),
             out: Vec::new(),
@@ -375,7 +378,16 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     /// Takes a message of a peer; wrong ones are counted against it.
     pub fn message(&mut self, now: Now, id: GroupId, from: NodeId, lane: Lane, body: &Bytes) -> bool {
-        self.gone.remove(&from);
+        let Some(group) = self.groups.get(&id) else { return false };
+        // What comes in the first moments was on its way.
+        let on_its_way = group.config.raft.heartbeat / 4;
+        if self.gone.get(&from).is_some_and(|since| now.mono.since(*since) > on_its_way) {
+            self.gone.remove(&from);
+        }
+        self.hear(now, id, from, lane, body)
+    }
+
+    fn hear(&mut self, now: Now, id: GroupId, from: NodeId, lane: Lane, body: &Bytes) -> bool {
         let Some(group) = self.groups.get_mut(&id) else { return false };
         let fault = |why: &str| self.probe.event(&Event::PeerFaulted { from, why: why.to_string() });
         let envelope = match message::parse(body) {
@@ -416,7 +428,7 @@ impl<SM: StateMachine> ChainHost<SM> {
     /// A hint that a peer's process is gone: groups that it leads look for another leader soon.
     pub fn unreachable(&mut self, now: Now, peer: NodeId) {
         self.raft.unreachable(peer);
-        let news = self.gone.insert(peer);
+        let news = self.gone.insert(peer, now.mono).is_none();
         let epochs = self.groups.values_mut().flat_map(|g| g.epochs.values_mut());
         for Epoch { running, spec, .. } in epochs {
             match running {
@@ -431,12 +443,14 @@ impl<SM: StateMachine> ChainHost<SM> {
 
     /// An epoch has been opened: who was to lead it may be gone already, and will not be told of again.
     fn tell_gone(&mut self, now: Now, id: GroupId) {
+        self.gone.retain(|_, since| now.mono.since(*since) < GONE_FOR);
         let Some(epoch) = self.groups.get_mut(&id).and_then(ChainGroup::current_mut) else { return };
+        let first = epoch.spec.first.filter(|f| self.gone.contains_key(f));
+        self.probe.sometimes("chain.first_leader_gone", first.is_some());
         match &mut epoch.running {
-            Running::Step(step) => self.gone.iter().for_each(|peer| step.unreachable(now.mono, *peer)),
+            Running::Step(step) => self.gone.keys().for_each(|peer| step.unreachable(now.mono, *peer)),
             Running::Raft(slot) => {
-                if let Some(first) = epoch.spec.first.filter(|f| self.gone.contains(f)) {
-                    self.probe.reachable("chain.first_leader_gone");
+                if let Some(first) = first {
                     self.raft.unled(*slot, first);
                 }
             }
@@ -571,7 +585,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                     self.probe.event(&Event::EpochBegun { group: id, epoch, engine });
                     for Early { from, lane, epoch, id: about, body } in group.take_early() {
                         let body = message::engine(epoch, about, &body);
-                        self.message(now, id, from, lane, &body);
+                        self.hear(now, id, from, lane, &body);
                     }
                     self.tell_gone(now, id);
                 }

@@ -45,8 +45,9 @@
 //! **Rejected.** *A metastore of epochs beside the log*: a second place to agree. *Buffering proposals over a switch*: the
 //! node asks again what was certainly not done, and sessions make the rest harmless. *Starting the next epoch before
 //! its seal is decided*: a leader named in the seal needs one round trip, the same that the warm start would save.
-//!
-//! **Not yet.** Sealing out of band when an epoch has lost its quorum.
+//! *A fence beside the engines, to seal without a leader*: a member that begins to lead fences the one before it, and hints that
+//! a process is gone make that a matter of a heartbeat (`ChainHost::unreachable`). An epoch without a quorum can't be
+//! sealed by any means that keeps what it acknowledged.
 
 mod adapt;
 mod bugs;

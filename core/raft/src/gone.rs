@@ -93,25 +93,33 @@ pub(crate) fn unreachable<SM: StateMachine>(core: &Arc<Core<SM>>, peer: NodeId) 
 
 /// Nobody has led yet, and the process of who was to lead first is gone: members stand in turn, as for a leader.
 pub(crate) fn unled<SM: StateMachine>(core: &Arc<Core<SM>>, first: NodeId) {
-    let before = ballot(&core.raft);
     let me = core.shared.config.node;
-    let votes = core.metrics.borrow_watched().membership_config.voter_ids().any(|v| v == me.0);
-    if before.committed || first == me || !votes || core.suspect.lock().is_some() {
+    if first == me || core.suspect.lock().is_some() {
         return;
     }
-    let mut pause = turn(core, Ballot { node: first, ..before });
     let beat = core.shared.config.heartbeat;
     let weak = Arc::downgrade(core);
     drop(Runtime::spawn(async move {
-        for _ in 0..ATTEMPTS {
-            Runtime::sleep(pause.to_std()).await;
-            let Some(core) = weak.upgrade().filter(|c| !ballot(&c.raft).committed) else { return };
-            core.shared.probe.reachable("raft.campaign_for_a_first_leader_gone");
-            if core.raft.trigger().elect(true).await.is_err() {
-                return;
+        for attempt in 0..ATTEMPTS {
+            // openraft knows who votes a moment after it was started; later those who would vote may not have come yet.
+            Runtime::sleep(if attempt == 0 { beat / 4 } else { beat }.to_std()).await;
+            let Some(core) = weak.upgrade() else { return };
+            let now = ballot(&core.raft);
+            if now.committed {
+                // Perhaps it has led after all, for as long as it lived: then it is a leader that is gone.
+                return unreachable(&core, first);
             }
-            // Who would vote may not have come to this epoch yet.
-            pause = beat + turn(&core, Ballot { node: first, ..before });
+            let votes = core.metrics.borrow_watched().membership_config.voter_ids().any(|v| v == me.0);
+            let pause = turn(&core, Ballot { node: first, ..now });
+            drop(core);
+            Runtime::sleep(pause.to_std()).await;
+            let Some(core) = weak.upgrade().filter(|_| votes) else { return };
+            if !ballot(&core.raft).committed {
+                core.shared.probe.reachable("raft.campaign_for_a_first_leader_gone");
+                if core.raft.trigger().elect(true).await.is_err() {
+                    return;
+                }
+            }
         }
     }));
 }

@@ -1,8 +1,9 @@
 //! A leader whose process dies while an epoch ends: its peers are told that it is gone, and lose little time.
 
 use crate::harness::{Answered, G, World, n};
+use bytes::Bytes;
 use dwcp_chain::EngineKind;
-use dwcp_env::{Duration, NodeId};
+use dwcp_env::{Duration, Lane, NodeId};
 
 const BEAT: Duration = Duration::millis(100);
 const ENGINES: [EngineKind; 3] = [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos];
@@ -51,6 +52,11 @@ fn a_leader_that_dies_once_its_seal_is_decided_is_not_waited_for() {
                 w.until(Duration::secs(5), |w| w.up().into_iter().any(|id| id != first && w.epoch(id) == 1))
                     .unwrap();
                 w.kill(first);
+                // A word that was on its way is no sign of life.
+                w.up()
+                    .into_iter()
+                    .for_each(|id| w.inject(first, id, Lane::Data, Bytes::from_static(b"late")));
+                w.run(Duration::millis(1));
                 let waited = w.served_again(Duration::secs(5));
                 assert!(waited <= BEAT * 4, "{from} to {to}, seed {seed}: {waited}");
             }

@@ -275,7 +275,9 @@ impl Epaxos {
         let at = now + self.config.set.recover_after * turn as u64 / 8;
         let number = |n| InstanceId::new(gone as u8, n);
         let idle = |(id, i): &(&InstanceId, &Instance)| {
-            !i.vote.committed() && i.drive == Drive::Idle && i.due > at && !self.executed.has(**id)
+            // What a recovery has been at waits as duels make it wait, however often this hint is repeated.
+            let untouched = i.attempts == 0 && i.vote.ballot == 0 && i.drive == Drive::Idle;
+            untouched && !i.vote.committed() && i.due > at && !self.executed.has(**id)
         };
         let theirs = self.instances.range(number(0)..=number(u64::MAX)).filter(idle).map(|(id, _)| *id);
         let theirs: Vec<InstanceId> = theirs.take(HURRIED_MAX).collect();

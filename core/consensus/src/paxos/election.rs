@@ -36,8 +36,10 @@ impl Paxos {
     /// longer, and members ask around in turn, half a heartbeat apart, not after a whole election timeout. A living leader
     /// is heard by then; who alone had a wrong hint is told of it by the first it asks.
     pub(super) fn unreachable(&mut self, now: Instant, peer: NodeId) {
-        let followed = self.leader.map(|b| b.node).or(self.config.awaited(self.promised));
-        if followed != Some(peer) || !matches!(self.seat, Seat::Following) {
+        // Who was promised and has not led yet is waited for like a leader, and so is the first one.
+        let waited_for = self.config.awaited(self.promised).unwrap_or(self.promised.node);
+        let followed = self.leader.map_or(waited_for, |b| b.node);
+        if followed != peer || !matches!(self.seat, Seat::Following) {
             return;
         }
         let beat = self.config.times().heartbeat;

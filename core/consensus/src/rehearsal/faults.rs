@@ -118,8 +118,11 @@ impl<S: Subject> World<'_, S> {
         for node in (0..self.plan.nodes).filter(|n| *n != gone) {
             let drawn = self.seed.below(1 << 16, HINT, (gone * 16 + node) as u64, self.now, 1);
             if drawn.is_multiple_of(2) {
-                let after = Duration::nanos(drawn * 30);
-                self.push(self.now + after, Event::Hint { node: node as u8, peer: gone as u8 });
+                // As long as nobody listens there it is told again.
+                for again in 0..4 {
+                    let after = Duration::nanos(drawn * 30) + Duration::millis(10) * again;
+                    self.push(self.now + after, Event::Hint { node: node as u8, peer: gone as u8 });
+                }
             }
         }
     }
