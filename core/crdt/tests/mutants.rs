@@ -1,6 +1,7 @@
 //! The histories find each bug that is planted in a space, and in the rules its nodes keep:
 //! `cargo test --profile sim -p dwcp-crdt --features planted-bugs --test mutants`. A binary of its own: what is planted is planted for the process.
 #![cfg(feature = "planted-bugs")]
+#![allow(clippy::disallowed_macros, reason = "says which history found each")]
 
 #[path = "../examples/histories/draw.rs"]
 mod draw;

@@ -1,5 +1,6 @@
 //! The histories find each bug that is planted: `cargo test -p dwcp-crdt --features planted-bugs --test rga_mutants`.
 #![cfg(feature = "planted-bugs")]
+#![allow(clippy::disallowed_macros, reason = "says which history found each")]
 
 #[path = "rga/histories.rs"]
 mod histories;

@@ -62,7 +62,14 @@ impl Space {
             Action::Clear(upto) => self.clear(op, upto.as_ref()),
             Action::Count { instance, .. } | Action::Escrow { instance, .. } => {
                 // What is kept is what came: it must not depend on when the roster did.
-                self.count(op, *instance, &share(&raw.action));
+                let mut room = [0; COUNT_MAX];
+                match &raw.action {
+                    Action::Count { instance: of, plus, minus } => {
+                        let n = write_count(*of, *plus, *minus, &mut room);
+                        self.count(op, *instance, &room[..n]);
+                    }
+                    other => self.count(op, *instance, &share(other)),
+                }
             }
             Action::Splice { width, bytes } => self.splice(op, *width, bytes),
         }
@@ -104,7 +111,7 @@ impl Space {
     }
     /// The same for members of what lies under a key.
     pub fn warm_members(&self, key: &[u8], members: &[&[u8]]) {
-        for e in self.tree.container(ROOT).table.named(Name::new(key)) {
+        for e in self.tree.named(ROOT, Name::new(key)) {
             for some in members.chunks(super::AT_ONCE) {
                 e.child().into_iter().for_each(|id| self.warm_names(id, some.iter().copied()));
             }
@@ -116,7 +123,7 @@ impl Space {
             *place = Name::new(name);
             n += 1;
         }
-        self.tree.container(id).table.probe(&some[..n]);
+        self.tree.probe(id, &some[..n]);
     }
     pub(super) fn release(&mut self, id: u32) {
         if id != ROOT && self.tree.container(id).table.is_empty() && self.tree.release(id) {
@@ -150,7 +157,7 @@ impl Space {
             return false;
         }
         let table = &self.tree.container(id).table;
-        let at = at.unwrap_or_else(|| table.locate(&new.name));
+        let at = at.unwrap_or_else(|| self.tree.locate(id, &new.name));
         let here = table.entry_of(at, &new.name);
         match (op.supersedes.as_slice(), here) {
             ([], None) => self.tree.put_at(id, at, new),
@@ -173,7 +180,7 @@ impl Space {
         let name = Name::new(op.name);
         let tag = op.kind as u8;
         let dots = superseded(op);
-        let mut at = self.tree.container(id).table.locate(&name);
+        let mut at = self.tree.locate(id, &name);
         // The common case: one entry is named, and it alone is here.
         let table = &self.tree.container(id).table;
         if let ([one], Some(e)) = (dots, table.entry_of(at, &name))
@@ -227,7 +234,7 @@ impl Space {
         let mut known = false;
         if let Some(id) = id {
             let table = &self.tree.container(id).table;
-            let mut at = table.locate(&name);
+            let mut at = self.tree.locate(id, &name);
             while let Some(e) = table.entry_of(at, &name) {
                 if e.tag == op.kind as u8 {
                     last = Some(at);
@@ -339,22 +346,32 @@ impl Space {
     }
 }
 
-/// The body of a counter's share.
+/// Bytes of a share of a counter, at most: its instance and two numbers.
+const COUNT_MAX: usize = 8 + 2 * 10;
+
+/// The body of a counter's share, into room that needs no heap. How long it is.
+fn write_count(instance: Dot, plus: u64, minus: u64, out: &mut [u8; COUNT_MAX]) -> usize {
+    out[..8].copy_from_slice(&instance.bits().to_le_bytes());
+    let mut at = 8;
+    for mut n in [plus, minus] {
+        while n >= 0x80 {
+            out[at] = n as u8 | 0x80;
+            (n, at) = (n >> 7, at + 1);
+        }
+        out[at] = n as u8;
+        at += 1;
+    }
+    at
+}
+
+/// The body of a bounded counter's share.
 fn share(action: &Action<'_>) -> Vec<u8> {
     let mut body = Writer::new();
-    match action {
-        Action::Count { instance, plus, minus } => {
-            body.fixed(instance.bits());
-            body.varint(*plus);
-            body.varint(*minus);
-        }
-        Action::Escrow { instance, granted, spent, transfers } => {
-            body.fixed(instance.bits());
-            body.varint(*granted);
-            body.varint(*spent);
-            write_transfers(transfers, &mut body);
-        }
-        _ => {}
+    if let Action::Escrow { instance, granted, spent, transfers } = action {
+        body.fixed(instance.bits());
+        body.varint(*granted);
+        body.varint(*spent);
+        write_transfers(transfers, &mut body);
     }
     body.into_bytes()
 }

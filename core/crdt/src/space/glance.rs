@@ -4,8 +4,7 @@ use super::Space;
 use super::apply::totals;
 use super::leaf::{CHILD, Name};
 use super::read::has_element;
-use super::table::Table;
-use super::tree::ROOT;
+use super::tree::{ROOT, Tree};
 use crate::address::Kind;
 use crate::dot::Dot;
 use crate::hlc::Hlc;
@@ -25,7 +24,10 @@ pub struct Seen<'s> {
 
 /// A container that was seen; any change of the space makes it stale.
 #[derive(Clone, Copy, Debug)]
-pub struct Inside<'s>(&'s Table);
+pub struct Inside<'s> {
+    tree: &'s Tree,
+    id: u32,
+}
 
 impl<'s> Seen<'s> {
     /// The value of a register; of a deadline its eight bytes.
@@ -45,14 +47,14 @@ impl Inside<'_> {
     /// Whether the set has an element.
     #[must_use]
     pub fn contains(&self, element: &[u8]) -> bool {
-        has_element(self.0, element)
+        has_element(self.tree.named(self.id, Name::new(element)))
     }
 }
 
 impl Space {
     /// All that lies under a key: leaves by kind and dot, and the containers.
     pub fn glance<'s>(&'s self, key: &'s [u8]) -> impl Iterator<Item = Seen<'s>> {
-        self.tree.container(ROOT).table.named(Name::new(key)).filter_map(|e| {
+        self.tree.named(ROOT, Name::new(key)).filter_map(|e| {
             let kind = Kind::from_number(e.tag & !CHILD)?;
             let child = e.child();
             let body = if child.is_none() { e.body } else { &[] };
@@ -62,6 +64,6 @@ impl Space {
     /// What was seen, if it is a container.
     #[must_use]
     pub fn inside(&self, seen: &Seen<'_>) -> Option<Inside<'_>> {
-        seen.child.map(|id| Inside(&self.tree.container(id).table))
+        seen.child.map(|id| Inside { tree: &self.tree, id })
     }
 }

@@ -21,6 +21,7 @@
 //! An eight-byte element costs twenty bytes and the slack of one vector, which grows by an eighth at a time.
 //! Order is (name, tag, dot), names by bytes. What a removal leaves in `tails` is reclaimed when half of it is dead.
 
+use crate::fingerprint::little;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -58,10 +59,7 @@ pub(super) struct Name<'a> {
 impl<'a> Name<'a> {
     #[inline]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        let mut raw = [0; 8];
-        let n = bytes.len().min(8);
-        raw[..n].copy_from_slice(&bytes[..n]);
-        Self { head: u64::from_be_bytes(raw), bytes }
+        Self { head: eight(bytes, 0), bytes }
     }
     pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(8..).unwrap_or(&[])
@@ -73,12 +71,7 @@ impl<'a> Name<'a> {
 #[inline]
 pub(super) fn eight(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes.get(at..).unwrap_or(&[]);
-    if let Some(raw) = bytes.first_chunk() {
-        return u64::from_be_bytes(*raw);
-    }
-    let mut raw = [0; 8];
-    raw[..bytes.len()].copy_from_slice(bytes);
-    u64::from_be_bytes(raw)
+    little(bytes).swap_bytes()
 }
 
 /// How many bytes two names begin with alike.
@@ -193,6 +186,13 @@ pub(super) struct Search<'l> {
     key: u64,
     low: usize,
     len: usize,
+}
+
+impl Search<'_> {
+    /// Where the key belongs, once the search has come to its end.
+    pub(super) const fn place(&self) -> usize {
+        self.low
+    }
 }
 
 /// Binary searches in lockstep: a step of each before the next step of any, so that their loads overlap.
@@ -364,6 +364,17 @@ impl Leaf {
             if self.cmp_name(mid, name) == Ordering::Less { low = mid + 1 } else { high = mid }
         }
         low
+    }
+    /// Whether a name's place is at a slot: what is before it is less, and what is there is not. It may be so and be denied. In the `first`
+    /// leaf nothing is before the first slot.
+    #[inline]
+    pub(super) fn is_place(&self, at: usize, first: bool, name: &Name<'_>) -> bool {
+        let key = self.key(name);
+        let Some(here) = self.slots.get(at).map(|s| s.key).filter(|here| *here >= key) else { return false };
+        let before = at.checked_sub(1).and_then(|before| self.slots.get(before));
+        before.map_or(first, |before| before.key < key)
+            && self.shares(at, name)
+            && (here > key || self.entry(at).is_some_and(|e| e.is(name)))
     }
     /// Whether a name begins with what the names here share, of which the one at `at` is an example.
     #[inline]

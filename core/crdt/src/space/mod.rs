@@ -46,6 +46,7 @@ mod salvage;
 mod sequence;
 mod snapshot;
 mod splice;
+mod spots;
 mod stability;
 mod sync;
 mod table;

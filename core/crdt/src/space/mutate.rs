@@ -367,7 +367,7 @@ impl Space {
     fn counted<'s>(&'s self, at: &'s Address) -> impl Iterator<Item = (Dot, &'s [u8])> {
         let found = at.split().and_then(|(parent, name)| {
             let id = self.tree.find_names(Kind::Map, parent.iter().map(Vec::as_slice))?;
-            Some(self.tree.container(id).table.named(Name::new(name)))
+            Some(self.tree.named(id, Name::new(name)))
         });
         let of_kind = found.into_iter().flatten().filter(|e| e.tag == at.kind as u8);
         of_kind.map(|e| (Dot::from_bits(e.dot), e.body))
@@ -427,7 +427,7 @@ impl Space {
         let in_map = place.container_kind == Kind::Map;
         let table = &self.tree.container(id).table;
         let (name, mut retired) = (Name::new(place.name), false);
-        let at = table.locate(&name);
+        let at = self.tree.locate(id, &name);
         let entries = table.named_from(at, name);
         let ours = entries.filter(|e| !in_map || e.tag == place.kind as u8);
         let dots = ours.map(|e| {

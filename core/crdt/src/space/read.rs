@@ -180,7 +180,7 @@ impl Space {
     /// Whether a set has an element.
     #[must_use]
     pub fn contains(&self, at: &Address, element: &[u8]) -> bool {
-        self.table(at).is_some_and(|table| has_element(table, element))
+        self.table(at).is_some_and(|table| has_element(table.named(Name::new(element))))
     }
     /// A set's elements after one (or from the first), `limit` at most, in order of their bytes.
     #[must_use]
@@ -377,9 +377,9 @@ impl Space {
 }
 
 /// Whether a set of these members has an element.
-pub(super) fn has_element(table: &Table, element: &[u8]) -> bool {
+pub(super) fn has_element<'e>(named: impl Iterator<Item = Entry<'e>>) -> bool {
     let mut any = false;
-    for e in table.named(Name::new(element)) {
+    for e in named {
         if e.tag == RETIRED {
             return false;
         }

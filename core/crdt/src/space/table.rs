@@ -18,8 +18,8 @@ use core::ops::Range;
 /// A place in a table; any change of the table makes it stale.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Pos {
-    leaf: usize,
-    slot: usize,
+    pub(super) leaf: usize,
+    pub(super) slot: usize,
 }
 
 /// Entries by (name, tag, dot).
@@ -73,15 +73,18 @@ impl Table {
     /// The leaf in which a name is, or would be: the last that begins before it.
     #[inline]
     fn leaf_of(&self, name: &Name<'_>) -> usize {
-        let mut low = self.fences.partition_point(|f| *f < name.head);
+        let run = self.run_of(name.head);
+        let mut low = run.start;
         // Leaves that begin with the same eight bytes: compare what comes behind what they share, then whole names.
-        if self.fences.get(low) == Some(&name.head) {
-            let same = low + self.fences[low..].partition_point(|f| *f == name.head);
+        if !run.is_empty() {
+            let same = run.end;
             let (shared, rest) = (self.shared_by(name.head), name.rest());
             if rest.starts_with(shared) {
                 let second = eight(rest, shared.len());
                 low += self.seconds[low..same].partition_point(|s| *s < second);
-                let mut to = low + self.seconds[low..same].partition_point(|s| *s == second);
+                // Hardly ever is it just another's.
+                let alike = self.seconds[low..same].iter().take_while(|s| **s == second).count();
+                let mut to = low + alike;
                 while low < to {
                     let mid = low.midpoint(to);
                     if self.leaves[mid].cmp_first(name) == Ordering::Less { low = mid + 1 } else { to = mid }
@@ -98,7 +101,15 @@ impl Table {
         at.map_or(&[], |at| &self.shared[at].1)
     }
     /// The fences of a head.
+    #[inline]
     fn run_of(&self, head: u64) -> Range<usize> {
+        // All of one kind, as the members of a set often are.
+        if let [first, .., last] = &self.fences[..]
+            && *first == head
+            && *last == head
+        {
+            return 0..self.fences.len();
+        }
         let low = self.fences.partition_point(|f| *f < head);
         low..low + self.fences[low..].partition_point(|f| *f == head)
     }
@@ -165,15 +176,26 @@ impl Table {
             self.shared.remove(at);
         }
     }
-    /// Searches for several names at once, by their keys alone, for the sake of what that brings near.
-    pub(super) fn probe(&self, names: &[Name<'_>]) {
+    /// Searches for several names at once, by their keys alone, for the sake of what that brings near. Shows where each may be.
+    pub(super) fn probe(&self, names: &[Name<'_>], mut each: impl FnMut(&Name<'_>, Pos)) {
         let Some(first) = self.leaves.first() else { return };
         let mut searches = [first.search(&Name::new(&[])); super::AT_ONCE];
+        let mut leaves = [0; super::AT_ONCE];
         let searches = &mut searches[..names.len().min(super::AT_ONCE)];
-        for (search, name) in searches.iter_mut().zip(names) {
-            *search = self.leaves[self.leaf_of(name)].search(name);
+        for ((search, leaf), name) in searches.iter_mut().zip(&mut leaves).zip(names) {
+            *leaf = self.leaf_of(name);
+            *search = self.leaves[*leaf].search(name);
         }
         search_all(searches);
+        for ((search, leaf), name) in searches.iter().zip(leaves).zip(names) {
+            each(name, Pos { leaf, slot: search.place() });
+        }
+    }
+    /// Whether [`Table::locate`] would find the name's place here, as far as two looks can tell.
+    #[inline]
+    pub(super) fn is_place(&self, at: Pos, name: &Name<'_>) -> bool {
+        let first = at.leaf == 0;
+        self.leaves.get(at.leaf).is_some_and(|l| l.is_place(at.slot, first, name))
     }
     /// A place past a leaf's end is the next leaf's start.
     fn settle(&self, at: Pos) -> Pos {
@@ -380,6 +402,7 @@ mod tests {
         ) {
             let mut table = Table::default();
             let mut model: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
+            let strangers: Vec<Key> = steps.iter().rev().take(40).map(|(name, ..)| (name.clone(), 0, 0)).collect();
             for (name, tag, dot, n, what) in steps {
                 let key = (name, tag, dot);
                 let b = body(tag, n);
@@ -415,6 +438,15 @@ mod tests {
                 assert_eq!(table.len, model.len());
                 let named = model.keys().filter(|k| k.1 != Kind::Deadline as u8).map(|k| &k.0);
                 assert_eq!(table.names(), named.collect::<BTreeSet<_>>().len());
+                for (name, ..) in model.keys().chain(&strangers) {
+                    let name = Name::new(name);
+                    let at = table.locate(&name);
+                    let places = (0..table.leaves.len()).flat_map(|leaf| (0..=SLOTS_MAX).map(move |slot| Pos { leaf, slot }));
+                    let held: Vec<Pos> = places.filter(|p| table.is_place(*p, &name)).collect();
+                    assert!(held.iter().all(|p| *p == at), "a guess is right or denied");
+                    let inside = at.slot > 0 && table.entry_of(at, &name).is_some();
+                    assert!(!inside || held == [at] || table.leaves[at.leaf].may_be(at.slot - 1, &name), "and mostly it is taken");
+                }
                 for e in table.iter() {
                     let timed = e.tag & CHILD == 0 && e.tag != ELEMENT;
                     assert_eq!((e.hlc, u64::from(e.stamp)), if timed { (e.dot * 3, 0) } else if e.tag & CHILD == 0 || e.tag == RETIRED { (0, e.dot) } else { (0, 0) });

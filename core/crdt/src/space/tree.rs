@@ -6,6 +6,7 @@
 //! hash(address, name, tag, dot, time, body), in shards by the key at the root.
 
 use super::leaf::{CHILD, ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
+use super::spots::Spots;
 use super::table::{Pos, Table};
 use crate::address::Kind;
 use crate::code::{Reader, Writer};
@@ -17,6 +18,8 @@ use alloc::vec::Vec;
 
 /// The map that holds everything.
 pub(super) const ROOT: u32 = 0;
+/// Members among which a search is as quick as a guess.
+const FEW: usize = 8;
 /// No sequence.
 pub(super) const NO_SEQUENCE: u32 = u32::MAX;
 
@@ -51,6 +54,7 @@ pub(super) struct Tree {
     shards: Box<[u128]>,
     total: u128,
     entries: usize,
+    spots: Spots,
 }
 
 impl Tree {
@@ -72,11 +76,34 @@ impl Tree {
             shards: alloc::vec![0; SHARDS].into(),
             total: 0,
             entries: 0,
+            spots: Spots::default(),
         }
     }
     #[inline]
     pub(super) fn container(&self, id: u32) -> &Container {
         &self.containers[id as usize]
+    }
+    /// The first entry of a container whose name is not before this one.
+    #[inline]
+    pub(super) fn locate(&self, id: u32, name: &Name<'_>) -> Pos {
+        let table = &self.container(id).table;
+        if table.len() <= FEW {
+            return table.locate(name);
+        }
+        if let Some(at) = self.spots.guess(id, name).filter(|at| table.is_place(*at, name)) {
+            return at;
+        }
+        let at = table.locate(name);
+        self.spots.note(id, name, at);
+        at
+    }
+    /// All entries of a name in a container.
+    pub(super) fn named<'t>(&'t self, id: u32, name: Name<'t>) -> impl Iterator<Item = Entry<'t>> {
+        self.container(id).table.named_from(self.locate(id, &name), name)
+    }
+    /// Looks for several names at once.
+    pub(super) fn probe(&self, id: u32, names: &[Name<'_>]) {
+        self.container(id).table.probe(names, |name, at| self.spots.note(id, name, at));
     }
     /// Live entries, containers not counted.
     pub(super) const fn len(&self) -> usize {
@@ -184,7 +211,7 @@ impl Tree {
     /// The container of this kind and name in a map.
     pub(super) fn child(&self, parent: u32, kind: Kind, name: &[u8]) -> Option<u32> {
         let name = Name::new(name);
-        self.container(parent).table.named(name).find(|e| e.tag == kind as u8 | CHILD).and_then(|e| e.child())
+        self.named(parent, name).find(|e| e.tag == kind as u8 | CHILD).and_then(|e| e.child())
     }
     /// The same, made if it is missing.
     fn child_or_new(&mut self, parent: u32, kind: Kind, bytes: &[u8]) -> u32 {

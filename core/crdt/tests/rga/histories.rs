@@ -18,14 +18,3 @@ pub(crate) fn run(seed: u64, steps: usize) -> Result<(), String> {
 pub(crate) fn steps(seed: u64) -> usize {
     [5, 15, 40, 80][seed as usize % 4]
 }
-
-/// More of them: `cargo run --release -p dwcp-crdt --example rga_hunt`.
-#[cfg(not(feature = "planted-bugs"))]
-#[test]
-fn every_replica_reads_as_the_textbook_says() {
-    for seed in 0..4000 {
-        if let Err(story) = run(seed, steps(seed)) {
-            panic!("{story}");
-        }
-    }
-}

@@ -5,7 +5,7 @@ use crate::api::Type;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use dwcp_crdt::space::Inside;
-use dwcp_crdt::{Dot, Hlc, Kind};
+use dwcp_crdt::{Dot, Edit, Hlc, Kind};
 
 /// What lies under a key at the view's moment; nothing if its deadline has passed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +58,10 @@ impl<'s> View<'s> {
             found => Held { expires: found.is_some(), ..held },
         }
     }
+    /// The edits that remove what an ended life of a key has left, before it is written to.
+    pub(super) fn rest_of(self, key: &[u8], held: &Held<'_>) -> Vec<Edit> {
+        if held.is_nothing() { Vec::new() } else { self.space.delete_all(&[key.to_vec()]) }
+    }
 }
 
 impl Held<'_> {
@@ -71,6 +75,10 @@ impl Held<'_> {
     /// Whether nothing lies there but perhaps a plain string: a write of it has nothing else to see to.
     pub(super) fn is_plain(&self) -> bool {
         self.kinds & !(1 << (Kind::Lww as u32)) == 0 && !self.expires
+    }
+    /// Whether nothing lies there, not even the rest of an ended life.
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.kinds == 0 && !self.expires
     }
     /// Whether there is a part of this type.
     ///
@@ -117,6 +125,15 @@ impl Held<'_> {
 }
 
 /// The kinds of a type, each by the bit of its number.
-fn kinds_of(wanted: Type) -> u32 {
-    Kind::ALL.iter().filter(|k| type_of(**k) == wanted).fold(0, |bits, k| bits | 1 << (*k as u32))
+const fn kinds_of(wanted: Type) -> u32 {
+    /// By number of the type: found once, asked for each command.
+    const KINDS: [u32; Type::Set as usize + 1] = {
+        let (mut kinds, mut i) = ([0; Type::Set as usize + 1], 0);
+        while i < Kind::ALL.len() {
+            kinds[type_of(Kind::ALL[i]) as usize] |= 1 << (Kind::ALL[i] as u32);
+            i += 1;
+        }
+        kinds
+    };
+    KINDS[wanted as usize]
 }

@@ -19,16 +19,18 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
         Command::SAdd { key, members } => {
             let held = view.look(key);
             let there = held.expect(Type::Set)?;
-            let mut edits = if there { Vec::new() } else { view.space.delete_all(&[key.to_vec()]) };
-            let mut new = BTreeSet::new();
+            let mut edits = if there { Vec::new() } else { view.rest_of(key, &held) };
+            // Most name one.
+            let (one, mut new) = (members.len() == 1, BTreeSet::new());
+            let mut added = 0;
             for m in members {
-                if !held.contains(m) {
-                    new.insert(m);
+                if !held.contains(m) && (one || new.insert(m)) {
+                    added += 1;
                 }
                 // What is there is added again: the addition must survive a removal that has not seen it.
                 edits.push(Edit::new(Address::key(Kind::OrSet, key), Change::Add(m.to_vec())));
             }
-            Ok(Plan { edits, reply: length(new.len()) })
+            Ok(Plan { edits, reply: length(added) })
         }
         Command::SRem { key, members } => {
             let held = view.look(key);

@@ -61,7 +61,7 @@ pub(super) fn plan(view: View<'_>, command: &Command) -> Planned {
             let now = if there { held.number()? } else { 0 };
             let total = i64::try_from(now + i128::from(*by)).map_err(|_| Refusal::Overflow)?;
             // What an ended life of the key has left is to be removed first.
-            let mut edits = if there { Vec::new() } else { view.space.delete_all(&[key.to_vec()]) };
+            let mut edits = if there { Vec::new() } else { view.rest_of(key, &held) };
             edits.push(View::counts(Address::key(Kind::PnCounter, key), *by));
             Ok(Plan { edits, reply: Reply::Number(total) })
         }
