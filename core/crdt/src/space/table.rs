@@ -111,6 +111,9 @@ impl Table {
             return 0..self.fences.len();
         }
         let low = self.fences.partition_point(|f| *f < head);
+        if self.fences.get(low) != Some(&head) {
+            return low..low;
+        }
         low..low + self.fences[low..].partition_point(|f| *f == head)
     }
     /// Takes down how a leaf begins.
