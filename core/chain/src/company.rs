@@ -253,6 +253,10 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
         let (patience, beyond) = (group.patience(), group.applied());
         let whole = group.whole;
+        if group.outlived_its_trust() {
+            self.probe.reachable("chain.transfer_of_another_trust");
+            group.end_fetch();
+        }
         let fetch = group.fetch.as_mut()?;
         let Some(due) = fetch.due(now.mono, patience) else {
             self.probe.reachable("chain.transfer_given_up");
@@ -331,6 +335,10 @@ impl<SM: StateMachine> ChainHost<SM> {
             Some(at) => group.serving.get(&to).filter(|(c, _)| c.at == at).cloned(),
             None => group.servable().filter(|(c, _)| c.at.index > beyond),
         };
+        if begun.is_some() && fits.is_some() && busy {
+            // What it asks for is on its way, or will be asked for again: nothing of what it has is lost.
+            return;
+        }
         let read = |(c, _): &(Checkpointed, Bytes)| group.machine.lock().read_piece(c.at, cursor.clone());
         let work = fits.as_ref().filter(|_| !busy).and_then(read);
         match (fits, work) {
@@ -362,6 +370,11 @@ impl<SM: StateMachine> ChainHost<SM> {
     ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (applied, tail, whole) = (group.applied(), group.tail.epoch(), group.whole);
+        if group.outlived_its_trust() {
+            self.probe.reachable("chain.transfer_of_another_trust");
+            group.end_fetch();
+            return;
+        }
         // A piece that nobody asked for, or one that comes late, says nothing of the transfer that is under way.
         let Some(fetch) = group.fetch.as_mut().filter(|f| f.from == from && !f.busy) else { return };
         let record = ChainRecord::decode(&checkpoint.engine_record).ok().flatten();
@@ -450,6 +463,11 @@ impl<SM: StateMachine> ChainHost<SM> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let taken = result.and_then(|r| r.downcast::<Result<(), String>>().ok()).map(|t| *t);
         let (applied, whole) = (group.applied(), group.whole);
+        if group.fetch.as_ref().is_some_and(|f| f.number == transfer) && group.outlived_its_trust() {
+            self.probe.reachable("chain.transfer_of_another_trust");
+            group.end_fetch();
+            return;
+        }
         let Some(fetch) = group.fetch.as_mut().filter(|f| f.number == transfer) else { return };
         if !matches!(taken, Some(Ok(()))) {
             self.probe.reachable("chain.piece_refused");
@@ -532,7 +550,15 @@ impl<SM: StateMachine> ChainGroup<SM> {
     fn begin_fetch(&mut self, now: Instant, from: NodeId) {
         self.fetches += 1;
         let allowed = if self.judges() { Allowance::after(now, self.passed) } else { Allowance::ANY };
-        self.fetch = Some(Fetch::new(self.fetches, from, now, allowed));
+        let mut fetch = Fetch::new(self.fetches, from, now, allowed);
+        fetch.begun_in = self.tail.epoch();
+        self.fetch = Some(fetch);
+    }
+    /// Whether the transfer was begun, and its sender believed, before this node came to where nobody is believed alone. (One that is
+    /// being swapped in may end: its state is what this node then has, and nothing has come to it otherwise meanwhile.)
+    fn outlived_its_trust(&self) -> bool {
+        let begun_in = self.fetch.as_ref().filter(|f| !f.swapping).map(|f| f.begun_in);
+        begun_in.is_some_and(|epoch| epoch != self.tail.epoch()) && self.judges()
     }
     /// The transfer came to nothing, by its sender's fault: others are asked first.
     fn shun(&mut self, now: Instant, wrong: bool) {

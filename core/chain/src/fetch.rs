@@ -34,6 +34,8 @@ pub(crate) struct Fetch {
     pub(crate) swapping: bool,
     tries: u8,
     pub(crate) again_at: Instant,
+    /// The epoch this node was in then: whom it believes is that one's.
+    pub(crate) begun_in: u32,
     /// What proves the state, where members may lie.
     pub(crate) proof: Bytes,
     allowed: Allowance,
@@ -79,6 +81,7 @@ impl Fetch {
             swapping: false,
             tries: 0,
             again_at: now,
+            begun_in: 0,
             proof: Bytes::new(),
             allowed,
         }

@@ -393,6 +393,14 @@ impl<SM: StateMachine> ChainGroup<SM> {
     /// The engine that waits for a later state is to be tried again: one has come, or none does.
     pub(crate) fn try_awaited(&mut self, now: Instant, came: bool) {
         let Some(Awaited { epoch, since }) = self.awaited else { return };
+        if epoch != self.tail.epoch() {
+            // What came is of a later epoch: this one ends like others that were left.
+            self.awaited = None;
+            if let Some(slot) = self.epochs.get(&epoch).and_then(|e| self.manifest.slot(self.id, &e.spec)) {
+                self.logs.remove(&slot);
+            }
+            return;
+        }
         let waits = matches!(self.epochs.get(&epoch).map(|e| &e.running), Some(Running::Aside { .. }));
         if waits && (came || now.since(since) >= AWAITED_FOR) {
             self.epochs.remove(&epoch);

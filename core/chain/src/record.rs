@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Ended epochs that are remembered, for people.
 const REMEMBERED: usize = 16;
+/// And ends that an operator signed.
+const SEALS_REMEMBERED: usize = 256;
 /// Bits of a term that count within an epoch.
 const TERM_BITS: u32 = 40;
 
@@ -103,8 +105,15 @@ impl ChainRecord {
         let Spec { epoch, engine, .. } = self.spec;
         let mut past = self.past.clone();
         past.push(Past { epoch, engine, base: self.base, sealed, seal });
-        let extra = past.len().saturating_sub(REMEMBERED);
-        past.drain(..extra);
+        let unsigned = past.iter().filter(|p| p.seal.is_empty()).count();
+        let mut extra = unsigned.saturating_sub(REMEMBERED);
+        past.retain(|p| {
+            let goes = p.seal.is_empty() && extra > 0;
+            extra -= usize::from(goes);
+            !goes
+        });
+        // A seal is what convinces who was left behind before it: those stay for longer.
+        past.drain(..past.len().saturating_sub(REMEMBERED + SEALS_REMEMBERED));
         Self { spec, base: sealed, past, inner: Bytes::new(), kept: Kept::default() }
     }
     /// A position of the epoch's engine as one of the chain.
@@ -278,6 +287,25 @@ mod tests {
         assert!(covers(at(0, 9), at(0, 9)) && covers(at(0, 10), at(0, 9)) && !covers(at(0, 8), at(0, 9)));
         assert!(covers(at(1, 101), at(0, 103)), "void, and so in no state");
         assert!(!covers(at(0, 101), at(1, 103)));
+    }
+
+    #[test]
+    fn signed_ends_are_remembered_longer_than_others() {
+        let mut record = ChainRecord::genesis(Spec::default());
+        let next = |record: &ChainRecord, seal: &'static [u8]| {
+            let spec = Spec { epoch: record.spec.epoch + 1, ..Spec::default() };
+            record.next_signed(spec, u64::from(record.spec.epoch), Bytes::from_static(seal))
+        };
+        record = next(&record, b"signed");
+        for _ in 0..40 {
+            record = next(&record, b"");
+        }
+        assert_eq!(record.past.len(), REMEMBERED + 1);
+        assert_eq!(record.past[0].epoch, 0, "whoever is still there can be convinced");
+        for _ in 0..2 * SEALS_REMEMBERED {
+            record = next(&record, b"signed");
+        }
+        assert_eq!(record.past.len(), REMEMBERED + SEALS_REMEMBERED, "and there is an end to it");
     }
 
     #[test]

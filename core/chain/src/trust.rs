@@ -13,7 +13,7 @@
 //! | believed members | PBFT, as it began | any of them sends it: it is the end of the epoch before |
 //! | believed members | PBFT | 2f + 1 of that epoch's voters signed its digest |
 //! | PBFT | the same epoch | 2f + 1 of its voters signed its digest |
-//! | PBFT | a later epoch | the operator signed this one's end, and as in the lines above: what follows, the operator has vouched for |
+//! | PBFT | a later epoch | the operator signed this one's end, and as in the lines above: what follows, the operator has vouched for (a later one of PBFT, as it began: if it followed one of believed members) |
 //!
 //! Who was in a believed epoch when the group began to distrust learns the next one's keys from one of those it
 //! believes. The digest is compared before the state is swapped in. A transfer may outlast the checkpoint that it brings: its proof
@@ -170,7 +170,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
             return Err("a state of an epoch whose beginning no operator has signed");
         }
         let begins = record.inner.is_empty() && record.base == index && record.spec.epoch > tail.epoch;
-        if record.spec.engine != EngineKind::Pbft || (begins && tail.engine != EngineKind::Pbft) {
+        // Of the epoch before it was the end; if members were believed there, whoever signed the way to it has vouched for them.
+        let ended = record.past.last().is_some_and(|p| p.engine != EngineKind::Pbft);
+        if record.spec.engine != EngineKind::Pbft || (begins && (tail.engine != EngineKind::Pbft || ended)) {
             return Ok(Judged::Believed);
         }
         let unproved = "a state that no quorum of its members vouches for";
