@@ -30,6 +30,7 @@
 //! | `recover` | the state after a crash; what the log may be replaced with |
 //! | `select`, `view` | what a view must carry on, with the proof; leaving and entering views |
 //! | `slot`, `normal` | the three phases; applying in order |
+//! | `pace` | a primary that is slower than it need be |
 //! | `checkpoint` | signatures, certificates, watermarks, transfer of state |
 //! | `requests`, `repair` | own proposals and those of others; sending again what was lost |
 //! | [`reply`] | the rule by which a client believes |
@@ -65,8 +66,7 @@
 //!
 //! **Not yet.** Reads are ordered like commands (the paper's read-only path, 2f + 1 equal replies in one round
 //! trip, is not there). Tentative execution is not there. A transfer of leadership is ignored: views
-//! change by 2f + 1 members only. State is transferred whole, by the driver. A primary that is merely slow, up
-//! to the patience, is not found out (Aardvark, Prime). What readers found and nobody mended: `docs/protocols/consensus.md`.
+//! change by 2f + 1 members only. State is transferred whole, by the driver. What readers found and nobody mended: `docs/protocols/consensus.md`.
 
 pub mod bundle;
 mod checkpoint;
@@ -77,6 +77,7 @@ pub mod keys;
 pub mod liar;
 pub mod message;
 mod normal;
+mod pace;
 mod planted;
 pub mod record;
 mod recover;
@@ -142,6 +143,8 @@ pub struct Counts {
     pub blamed: u64,
     /// Bundles sent to all because the primary did not act.
     pub appealed: u64,
+    /// Primaries left because they were slow.
+    pub slow: u64,
     /// Starts from records of an earlier lifetime.
     pub recovered: u64,
 }
@@ -188,6 +191,8 @@ struct Mine {
     tokens: Vec<Token>,
     reads: Vec<Token>,
     sent: Instant,
+    /// When it was made.
+    since: Instant,
 }
 
 /// What counts once it is on disk.
@@ -263,6 +268,7 @@ pub struct Pbft {
     answered: Vec<Option<Instant>>,
     served: Vec<usize>,
     fetches: BTreeMap<Digest, Asked>,
+    pace: pace::Pace,
     counts: Counts,
 }
 
@@ -321,6 +327,7 @@ impl Pbft {
             answered: vec![None; n],
             served: vec![0; n],
             fetches: BTreeMap::new(),
+            pace: pace::Pace::default(),
             counts: Counts::default(),
             config,
         }
@@ -381,7 +388,7 @@ impl Pbft {
 
     fn hear(&mut self, now: Instant, from: usize, message: Message, out: &mut Out) -> Result<(), Fault> {
         match message {
-            Message::Request(bundle) => self.on_request(now, bundle),
+            Message::Request(bundle) => self.on_request(now, bundle, out),
             Message::PrePrepare { view, seq, batch, tag } => {
                 self.on_pre_prepare(now, from, view, seq, batch, &tag, out)
             }
@@ -449,6 +456,7 @@ impl Protocol for Pbft {
     }
 
     fn step(&mut self, now: Instant, input: Input<Message>, out: &mut Out) {
+        self.pace.clock = now;
         self.resume(out);
         match input {
             Input::Tick => self.tick(now, out),

@@ -136,6 +136,9 @@ impl Pbft {
             self.check_bundle(bundle)?;
         }
         for bundle in &batch.bundles {
+            if let Some(since) = self.known_since(bundle.name) {
+                self.pace.ordered(now.since(since.max(self.entered_at)));
+            }
             self.know(now, bundle.clone(), true);
         }
         self.hold(digest, Arc::new(batch));
@@ -170,6 +173,7 @@ impl Pbft {
     pub(super) fn note(&mut self, seq: u64, digest: Digest, out: &mut Out) -> crate::step::Ticket {
         let (me, view, primary) = (self.me(), self.view, self.config.primary(self.view));
         let batch = self.unlogged(digest);
+        self.pace.noted(seq);
         let slot = self.slot(seq);
         slot.note(view, digest);
         if primary != me {
@@ -299,6 +303,7 @@ impl Pbft {
             return;
         }
         self.counts.told += u64::from(committed.is_none());
+        self.pace.decided(seq, committed.is_some());
         let batch = self.unlogged(digest);
         self.slot(seq).decided = Some(digest);
         self.persist(Record::Decided { seq, digest, batch }, out);

@@ -135,7 +135,7 @@ impl Subject for Rehearsed {
 
     fn counts(&self, state: &Pbft, each: &mut dyn FnMut(&'static str, u64)) {
         let c = state.counts();
-        let all: [(&'static str, u64); 12] = [
+        let all: [(&'static str, u64); 13] = [
             ("pbft: views entered", c.views_entered),
             ("pbft: places carried into a new view", c.carried),
             ("pbft: places filled with nothing", c.filled),
@@ -147,6 +147,7 @@ impl Subject for Rehearsed {
             ("pbft: bundles ordered again", c.repeated),
             ("pbft: messages refused", c.blamed),
             ("pbft: appeals to all", c.appealed),
+            ("pbft: slow primaries left", c.slow),
             ("pbft: recoveries", c.recovered),
         ];
         let all: Vec<_> = all.into();

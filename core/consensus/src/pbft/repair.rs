@@ -9,6 +9,7 @@
 use super::bundle::Batch;
 use super::crypto::{Digest, Kind};
 use super::message::{Status, covered};
+use super::pace::Thought;
 use super::slot::Counted;
 use super::{Bug, Message, Out, Pbft, planted};
 use crate::step::{Fault, Output};
@@ -64,6 +65,7 @@ impl Pbft {
         if now < self.next_status {
             return;
         }
+        self.judge_pace(out);
         self.served.fill(0);
         self.fetches.values_mut().for_each(|asked| asked.lately = false);
         self.retry(now, out);
@@ -83,6 +85,24 @@ impl Pbft {
             self.send(to, Message::Status(status), None, out);
         }
         self.next_status = now + if waits { self.config.resend } else { self.config.idle };
+    }
+
+    /// Leaves a primary that is slower than it need be, if others see that too.
+    fn judge_pace(&mut self, out: &mut Out) {
+        if !self.active || self.leads() {
+            return;
+        }
+        let joined = self.changes.values().any(|change| change.view > self.view);
+        let primary = self.config.primary(self.view);
+        let leaves = match self.pace.think(primary, self.config.n(), self.config.patience) {
+            Thought::Fine => false,
+            Thought::Complain => joined,
+            Thought::Leave => true,
+        };
+        if leaves {
+            self.counts.slow += 1;
+            self.leave(self.view + 1, out);
+        }
     }
 
     /// Whatever waits for a batch asks for it again.

@@ -98,7 +98,8 @@ impl Pbft {
                 Bundle { name, body: bundle::pack(payloads.iter()), signature: Signature::default() };
             bundle.signature = self.config.sign(Kind::Bundle, &bundle.digest(&self.config.realm));
             let reads = self.reads.drain(..).collect();
-            self.mine.insert(self.number, Mine { bundle: bundle.clone(), tokens, reads, sent: now });
+            let mine = Mine { bundle: bundle.clone(), tokens, reads, sent: now, since: now };
+            self.mine.insert(self.number, mine);
             self.hand_in(now, bundle, out);
         }
     }
@@ -108,6 +109,8 @@ impl Pbft {
         let primary = self.config.primary(self.view);
         if primary == self.me() {
             self.know(now, bundle, false);
+        } else if self.active && self.pace.complains() {
+            self.send_all(&Message::Request(bundle), self.born, out);
         } else if self.active {
             self.send(primary, Message::Request(bundle), self.born, out);
         }
@@ -144,13 +147,26 @@ impl Pbft {
             && !self.pool.contains_key(&name)
     }
 
-    pub(super) fn on_request(&mut self, now: Instant, bundle: Bundle) -> Result<(), Fault> {
+    /// Since when this member knows a bundle that has no place yet.
+    pub(super) fn known_since(&self, name: Name) -> Option<Instant> {
+        if usize::from(name.origin) == self.me() && name.lifetime == self.lifetime && self.born.is_some() {
+            return self.mine.get(&name.number).map(|mine| mine.since);
+        }
+        self.pool.get(&name).filter(|waiting| !waiting.ordered).map(|waiting| waiting.since)
+    }
+
+    pub(super) fn on_request(&mut self, now: Instant, bundle: Bundle, out: &mut Out) -> Result<(), Fault> {
         if usize::from(bundle.name.origin) >= self.config.n() {
             return Err(Fault::Bound);
         }
         if self.wanted(bundle.name) {
             self.check_bundle(&bundle)?;
-            self.know(now, bundle, false);
+            self.know(now, bundle.clone(), false);
+            // Its origin complains: nobody is to make the primary look slow by keeping this from it.
+            let primary = self.config.primary(self.view);
+            if self.active && primary != self.me() && self.pool.contains_key(&bundle.name) {
+                self.send(primary, Message::Request(bundle), None, out);
+            }
         }
         Ok(())
     }

@@ -195,6 +195,7 @@ impl Pbft {
         self.active = true;
         self.asked_at = None;
         self.lies.0 = 0;
+        self.pace.renew();
         self.base = base;
         self.next = base + view.chosen.len() as u64 + 1;
         self.changes.retain(|_, c| c.view > view.view);

@@ -207,3 +207,36 @@ fn a_checkpoint_that_is_proved_late_is_announced_however_many_lie_above() {
     t.sync(3);
     assert_eq!(t.stable[3].first(), Some(&first));
 }
+
+/// A primary gives out each batch as late as nobody appeals. It is left once all have seen that, and its successor is not.
+#[test]
+fn a_primary_that_brakes_is_left_and_a_quick_one_is_not() {
+    let mut t = Table::of(4);
+    let round = |t: &mut Table, token: u64, brakes: bool| {
+        t.propose(1 + token as usize % 3, token, b"x");
+        for _ in 0..4 {
+            (0..4).for_each(|node| t.sync(node));
+            let (held, said): (Vec<_>, Vec<_>) = std::mem::take(&mut t.wire)
+                .into_iter()
+                .partition(|(from, _, m)| brakes && *from == 0 && matches!(m, Message::PrePrepare { .. }));
+            t.wire = said;
+            t.deliver(all);
+            t.wire.extend(held);
+        }
+        (0..4).for_each(|_| t.wait(Duration::millis(10)));
+        t.settle(all);
+        t.vouch(0..4, [token as u8; 32]);
+        t.settle(all);
+    };
+    let mut left = 0;
+    for token in 1..=400 {
+        round(&mut t, token, true);
+        if left == 0 && t.nodes[1].standing().ballot > 0 {
+            left = token;
+        }
+    }
+    assert!((30..=200).contains(&left), "left after {left} batches");
+    assert!((0..4).all(|node| t.nodes[node].standing().ballot == 1), "and who is quick stays");
+    assert!((1..4).any(|node| t.nodes[node].counts().slow > 0));
+    assert_eq!(t.order(2).len(), 400);
+}
