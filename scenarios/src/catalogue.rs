@@ -55,6 +55,8 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "eventual/collections",
     "eventual/crash_before_sync",
     "eventual/disk_lost",
+    "eventual/documents",
+    "eventual/documents_crashes",
     "eventual/evicted",
     "eventual/evicted_and_crashed",
     "eventual/large_values",

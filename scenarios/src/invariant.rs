@@ -18,6 +18,8 @@
 //! | `eventual_no_acknowledged_loss` | what clients were told against a converged replica | at the end |
 //! | `eventual_converged` | the core's replicas of the eventual keyspace after the heal | the liveness phase |
 //! | `eventual_logs_cut` | their logs, once they are equal | the liveness phase |
+//! | `documents_one_view` | what the core's replicas show of documents, and that nothing is left to settle | the liveness phase |
+//! | `documents_nothing_lost` | every write that a resolution superseded, against the audit of every core replica | the liveness phase |
 //! | `convergence` | the core's replicas after the heal | the liveness phase |
 //!
 //! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
@@ -26,6 +28,7 @@
 
 mod committed_on_quorum;
 mod convergence;
+mod documents;
 mod election_safety;
 mod eventual;
 mod leader_completeness;
@@ -34,6 +37,7 @@ mod monotone;
 mod state_machine_safety;
 
 pub use convergence::converged;
+pub use documents::{Settled, one_view};
 pub use eventual::{Replicas, uncut, unequal};
 
 use dwcp_consensus::{Position, Role};
@@ -98,6 +102,10 @@ properties! {
     EventualConverged "eventual_converged",
     /// After the heal, no replica of the core keeps operations that all have.
     EventualLogsCut "eventual_logs_cut",
+    /// After the heal, all replicas of the core show the same documents, and nothing is left to settle, in bounded time.
+    DocumentsOneView "documents_one_view",
+    /// What a resolution superseded is on record, with its value, on every replica of the core.
+    DocumentsNothingLost "documents_nothing_lost",
     /// After the heal, all of the core serve and become equal in bounded time.
     Convergence "convergence",
 }

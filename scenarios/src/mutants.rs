@@ -241,6 +241,11 @@ mutants! {
         ["failover/store_crashes", "calm/store"] |c| c.bugs.store.watch_jumps_compaction;
     "watch.out_of_order" "a watch that is behind is told what is new at once, and the rest later"
         ["failover/store_crashes", "failover/leases"] |c| c.bugs.store.watch_out_of_order;
+    // --- documents ---
+    "documents.unrecorded" "resolutions are written without their records"
+        ["eventual/documents"] |c| c.eventual[0].unrecorded;
+    "documents.own_view" "of what stands beside each other a node shows what it wrote itself"
+        ["eventual/documents"] |c| c.eventual[0].own_view;
 }
 
 /// Bugs that the scenarios there are do not find: hunted only by name. What they break is made good

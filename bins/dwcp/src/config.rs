@@ -183,6 +183,9 @@ pub struct Keyspace {
     /// What answers to writes of an eventual one wait for: `always`, `everysec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncPolicy>,
+    /// Whether an eventual one holds documents instead of keys (docs/conflicts.md); one at most. Cluster-wide.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub documents: bool,
 }
 
 /// The Redis door.
@@ -378,8 +381,21 @@ impl File {
             );
             return bad("keyspace.sync", why);
         }
+        if let Some(k) = self.keyspace.iter().find(|k| k.kind == KeyspaceKind::Strong && k.documents) {
+            return bad(
+                "keyspace.documents",
+                format!("{:?} is strong: documents lie in an eventual one", k.name),
+            );
+        }
+        if self.keyspace.iter().filter(|k| k.documents).count() > 1 {
+            return bad("keyspace.documents", "one keyspace of documents at most".into());
+        }
+        if self.keyspace.iter().any(|k| k.documents) && self.fleet.is_none() {
+            let why = "documents are reached at the fleet's door: add [fleet] with its address";
+            return bad("keyspace.documents", why.into());
+        }
         if let Some(redis) = &self.redis {
-            if self.eventual().is_empty() {
+            if self.eventual().iter().all(|k| k.documents) {
                 let why =
                     "there is no eventual keyspace to serve; add a [[keyspace]] with `kind = \"eventual\"`";
                 return bad("redis", why.into());

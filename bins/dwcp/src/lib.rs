@@ -12,6 +12,7 @@ pub mod consensus;
 pub mod consensus_key;
 pub mod crdt;
 pub mod dev;
+pub mod documents;
 pub mod etcd;
 pub mod face;
 mod figures;

@@ -2,7 +2,8 @@
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use dwcp::{
-    check, consensus, crdt, dev, fleet, identity, jepsen, kv, maelstrom, member, run_node, say, sim, status,
+    check, consensus, crdt, dev, documents, fleet, identity, jepsen, kv, maelstrom, member, run_node, say,
+    sim, status,
 };
 use std::process::ExitCode;
 
@@ -47,6 +48,10 @@ enum Command {
     Region(fleet::commands::RegionArgs),
     Address(fleet::commands::AddressArgs),
     Quota(fleet::commands::QuotaArgs),
+    Document(documents::commands::DocumentArgs),
+    Conflict(documents::commands::ConflictArgs),
+    Policy(documents::commands::PolicyArgs),
+    Schema(documents::commands::SchemaArgs),
     Member(member::MemberArgs),
     Consensus(consensus::ConsensusArgs),
     Sim(sim::Sim),
@@ -85,6 +90,10 @@ fn run() -> ExitCode {
         Command::Region(args) => on_runtime(fleet::commands::region(args, json)),
         Command::Address(args) => on_runtime(fleet::commands::address(args, json)),
         Command::Quota(args) => on_runtime(fleet::commands::quota(args, json)),
+        Command::Document(args) => on_runtime(documents::commands::document(args, json)),
+        Command::Conflict(args) => on_runtime(documents::commands::conflict(args, json)),
+        Command::Policy(args) => on_runtime(documents::commands::policy(args, json)),
+        Command::Schema(args) => on_runtime(documents::commands::schema(args, json)),
         Command::Member(args) => on_runtime(member::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),

@@ -2,6 +2,7 @@
 
 use crate::admin;
 use crate::config::{File, Keyspace, Timing, Transport};
+use crate::documents::Documents;
 use crate::etcd::Door;
 use crate::face::Face;
 use crate::fleet::{self, Fleet, Keyspaces};
@@ -142,7 +143,7 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     let cluster = file.cluster_id().unwrap_or_default();
     // etcd's headers have room for 64 bits.
     let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces())
-        .with_eventual(file.eventual().into_iter().map(seen_keyspace));
+        .with_eventual(file.eventual().into_iter().filter(|k| !k.documents).map(seen_keyspace));
     let (close, closing) = watch::channel(false);
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
@@ -198,8 +199,10 @@ fn open_fleet(
     let listener = rehome(listener, on).map_err(|e| format!("the fleet's port: {e}"))?;
     let keyspaces = Keyspaces { default: door.keyspace.clone(), regions: door.regions.clone() };
     let fleet = Fleet::new(face.clone(), keyspaces, face.clock());
-    let (served, closing) =
-        (fleet::Door::new(fleet.clone()).serve(listener, closing.clone()), closing.clone());
+    let holds = file.keyspace.iter().find(|k| k.documents);
+    let documents = holds.map(|k| Documents::new(face.clone(), &k.name, GroupId(k.group)));
+    let served = fleet::Door::new(fleet.clone()).beside(documents).serve(listener, closing.clone());
+    let closing = closing.clone();
     let damaged = fleet::Damaged::default();
     let counted = damaged.clone();
     let help = "Records of the fleet that can't be read, in regions that this node leads.";
@@ -332,6 +335,7 @@ fn eventual_spec(file: &File, keyspace: &Keyspace) -> EventualSpec {
     let region = members.nodes.get(&NodeId(file.node)).map(|m| m.region).unwrap_or_default();
     let mut spec = EventualSpec::new(GroupId(keyspace.group), &keyspace.name, "", region);
     spec.sync = keyspace.sync.unwrap_or_default();
+    spec.documents = keyspace.documents;
     // Only QUIC's links carry datagrams.
     spec.gossip.streams = file.transport == Transport::Quic;
     // Clients are not told the cluster's identity; whoever holds it could only make fingerprints collide.

@@ -41,8 +41,8 @@ pub const POINTS_MAX: usize = 32;
 pub const NAMES_MAX: usize = 256;
 /// Bytes of the values along a line.
 pub const VALUES_MAX: usize = 64 * 1024;
-/// Siblings that are looked at at one place; of more the later ones wait until these are settled.
-pub const SIBLINGS_MAX: usize = 64;
+/// Siblings of one place whose lines are looked at; of more nothing is said of what was there before, nor can they be recorded.
+pub const SIBLINGS_MAX: usize = crate::audit::INPUTS_MAX;
 const VERSION: u8 = 1;
 
 /// What a write or a resolution is called in lines.
@@ -195,7 +195,10 @@ pub struct Meeting {
 pub fn meet(written: &[Written]) -> Meeting {
     let mut all: Vec<&Written> = written.iter().collect();
     all.sort_by_key(|w| w.dot);
-    all.truncate(SIBLINGS_MAX);
+    if all.len() > SIBLINGS_MAX {
+        let (siblings, names) = all.iter().map(|w| (w.sibling(), w.name())).unzip();
+        return Meeting { base: Base::Unknown, siblings, names, beside: Vec::new(), points: Vec::new() };
+    }
     // Twins of one resolution: the first stands for all.
     let mut known = BTreeSet::new();
     all.retain(|w| known.insert(w.name()));

@@ -326,6 +326,15 @@ impl Value {
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&self.to_bytes()).as_bytes()
     }
+    /// Reads what [`Value::to_bytes`] wrote, all of it.
+    ///
+    /// # Errors
+    /// If the bytes are not the canonical form of a value.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let value = Self::decode(&mut from)?;
+        if from.is_empty() { Ok(value) } else { Err(from.malformed("bytes behind a value")) }
+    }
     /// Reads what [`Value::encode`] wrote.
     ///
     /// # Errors

@@ -85,6 +85,8 @@ pub enum Query {
     },
     /// How the replica fares.
     Status,
+    /// Of a keyspace that holds documents; nothing else but [`Query::Status`] and [`Query::Evict`] fits one.
+    Documents(Box<crate::documents::ask::Question>),
     /// An operator knows that a node will not come back soon: its place is closed now, instead of after a day of silence. What
     /// the others have of it counts; should it come back after all, it makes anew what nobody had, at its next place.
     Evict {
@@ -117,6 +119,8 @@ pub enum Answer {
     Explained(Box<Explanation>),
     /// How the replica fares.
     Status(Box<Status>),
+    /// Of a keyspace that holds documents.
+    Documents(Box<crate::documents::ask::Answer>),
 }
 
 /// A reply to a command.

@@ -146,9 +146,14 @@ impl Eventual {
             counts: Counts::default(),
             rungs: Rungs::default(),
             failure: None,
+            documents: spec.documents.then(crate::documents::Documents::new),
             space: found.space,
             spec,
         };
+        #[cfg(feature = "planted-bugs")]
+        if let Some(documents) = &mut this.documents {
+            documents.own_view = this.spec.own_view;
+        }
         if let Some(why) = found.lost {
             this.lose_records(why);
         } else if identity.is_some_and(|i| i.lost && !this.is_ended(i.replica)) {

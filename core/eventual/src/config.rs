@@ -66,9 +66,17 @@ pub struct EventualSpec {
     pub repair_rate: ByteCount,
     /// What an answer to a write waits for.
     pub sync: SyncPolicy,
+    /// Whether it holds documents ([`crate::documents`]) and no keys. Cluster-wide.
+    pub documents: bool,
     /// A known bug: operations that peers send because they are missing here are thrown away.
     #[cfg(feature = "planted-bugs")]
     pub drops_repairs: bool,
+    /// A known bug: resolutions of documents are written without their records.
+    #[cfg(feature = "planted-bugs")]
+    pub unrecorded: bool,
+    /// A known bug: of what stands beside each other a node shows what it wrote itself.
+    #[cfg(feature = "planted-bugs")]
+    pub own_view: bool,
 }
 
 impl EventualSpec {
@@ -87,8 +95,13 @@ impl EventualSpec {
             unstable_max: ByteCount::mib(512),
             repair_rate: ByteCount::mib(16),
             sync: SyncPolicy::Always,
+            documents: false,
             #[cfg(feature = "planted-bugs")]
             drops_repairs: false,
+            #[cfg(feature = "planted-bugs")]
+            unrecorded: false,
+            #[cfg(feature = "planted-bugs")]
+            own_view: false,
         }
     }
 

@@ -19,7 +19,13 @@ const SUBSCRIPTIONS_MAX: usize = 4_096;
 impl Eventual {
     /// A client asks. What needs no disk is answered at once.
     pub fn on_query(&mut self, now: Now, id: RequestId, deadline: Instant, query: Query, out: &mut Outbox) {
+        let fits = matches!(query, Query::Documents(_) | Query::Status | Query::Evict { .. });
+        if self.documents.is_some() && !fits {
+            let why = "this keyspace holds documents, not keys: see `dwcp document --help`".to_string();
+            return out.replies.push((id, Err(Refusal::Argument(why)), true));
+        }
         let answer = match query {
+            Query::Documents(question) => return self.on_documents(now, id, deadline, *question, out),
             Query::Command(command) => return self.one(now, id, deadline, &command, out),
             Query::Transaction(commands) => return self.several(now, id, deadline, &commands, out),
             Query::Pipeline(steps) => return self.pipeline(now, id, deadline, &steps, out),
@@ -255,7 +261,7 @@ impl Eventual {
     }
 
     /// Answers when a record is durable; at once if none is waited for.
-    fn answer_after(
+    pub(crate) fn answer_after(
         &mut self,
         waits: Option<Lsn>,
         (id, deadline): (RequestId, Instant),
@@ -270,7 +276,7 @@ impl Eventual {
         }
     }
 
-    fn may_read(&self) -> Result<(), Refusal> {
+    pub(crate) fn may_read(&self) -> Result<(), Refusal> {
         if self.identity.is_some_and(|i| i.whole) {
             return Ok(());
         }
@@ -287,7 +293,7 @@ impl Eventual {
         self.may_make() && !self.owes()
     }
 
-    fn check_room(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
         if let Some(why) = self.place_lost {
             return Err(Refusal::NotReady(format!("{why}: it waits for a new place in the roster")));
         }
@@ -305,7 +311,7 @@ impl Eventual {
         Ok(())
     }
 
-    fn refusal(&self, rejected: Rejected) -> Refusal {
+    pub(crate) fn refusal(&self, rejected: Rejected) -> Refusal {
         match rejected {
             Rejected::Drift(drift) => {
                 self.probe.reachable("eventual.drift_refused");

@@ -12,6 +12,7 @@
 //! | `command` | from commands to edits and replies |
 //! | `replica` | the turn; the table of what is durable when |
 //! | `execute`, `notice` | questions; changes told to subscribers |
+//! | [`documents`] | objects of declared kinds, their conflicts, policies and audit |
 //! | `identity`, `durable`, `checkpoint`, `boot` | the log, the state's file, recovery |
 //! | `message`, `sync`, `fetch`, `ranges` | what replicas say; the ladder; the state from a peer, or only what differs |
 //! | `floors` | what everyone has |
@@ -35,6 +36,7 @@ mod boot;
 mod checkpoint;
 mod command;
 mod config;
+pub mod documents;
 mod durable;
 mod execute;
 mod fetch;

@@ -5,6 +5,7 @@ use crate::command::{self, View};
 use crate::replica::{Counts, Eventual};
 use dwcp_crdt::{Batch, ReplicaIndex, Space, VersionVector};
 use dwcp_env::{NodeId, Now};
+use std::collections::BTreeSet;
 
 /// A rung of the ladder: a way in which operations or entries reach a replica, and what tells whether they have to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -179,6 +180,18 @@ impl Eventual {
         let live = |n: &NodeId| self.gossip.member(*n).is_some_and(|known| known.status.is_live());
         let away = self.places.iter().filter(|(n, r)| **n != self.node && !live(n) && !self.is_ended(**r));
         away.filter(|(n, _)| !self.covered.contains(n)).map(|(n, _)| n.to_string()).collect()
+    }
+
+    /// All documents as they are shown under the rules it knows, in their canonical order; and the places where writes stand beside
+    /// each other that the policy in force settles by itself.
+    #[must_use]
+    pub fn documents_shown(&self) -> (Vec<(String, String, String)>, Vec<String>) {
+        self.documents.as_ref().map_or_else(Default::default, |d| d.seen(&self.space))
+    }
+    /// The writes that took part in what is on record, and whose values can be had.
+    #[must_use]
+    pub fn writes_on_record(&self) -> BTreeSet<dwcp_crdt::Dot> {
+        self.documents.as_ref().map_or_else(BTreeSet::new, crate::documents::Documents::on_record)
     }
 
     /// How it fares.

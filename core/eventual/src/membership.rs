@@ -32,6 +32,9 @@ impl Eventual {
             self.next_tick = self.next_tick.min(self.next_wish);
         }
         self.decided_known = true;
+        if let Some(documents) = &mut self.documents {
+            documents.on_decided(&self.spec.keyspace, kept);
+        }
         if let Some((roster, _)) = &self.decided.roster {
             let roster = roster.clone();
             self.adopt(&roster);

@@ -255,6 +255,8 @@ pub struct Eventual {
     pub(crate) counts: Counts,
     pub(crate) rungs: Rungs,
     pub(crate) failure: Option<String>,
+    /// Documents, if it holds any.
+    pub(crate) documents: Option<crate::documents::Documents>,
 }
 
 impl std::fmt::Debug for Eventual {
@@ -330,6 +332,7 @@ impl Eventual {
         if self.gossip.wake_at() <= now.mono {
             self.gossip(now, dwcp_gossip::Input::Wake);
         }
+        self.settle_documents(now);
         if self.is_drain_due(now) {
             self.drain();
         }
@@ -344,6 +347,9 @@ impl Eventual {
                 break;
             }
         }
+        if !self.drained_seen {
+            self.note_documents();
+        }
         self.tell(out);
         self.run_streams(now, out);
         self.take_sends(out);
@@ -353,6 +359,9 @@ impl Eventual {
         }
         out.wake_by(self.gossip.wake_at());
         out.wake_by(self.next_tick);
+        if let Some(at) = self.documents_wake() {
+            out.wake_by(at);
+        }
         if !self.held.is_empty() {
             out.wake_by(self.earliest_deadline);
         }

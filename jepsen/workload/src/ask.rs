@@ -21,6 +21,8 @@ pub enum Ask {
     Eventual(dwcp_eventual::Command),
     /// Commands of an eventual keyspace, as one.
     Together(Vec<dwcp_eventual::Command>),
+    /// A question to a keyspace of documents.
+    Documents(Box<dwcp_eventual::documents::ask::Question>),
     /// The changes of all keys with a prefix, from a revision on. Answered many times.
     Watch {
         /// First key.
@@ -46,6 +48,10 @@ impl Ask {
         match self {
             Self::Do { .. } => true,
             Self::Eventual(command) => command.writes(),
+            Self::Documents(question) => {
+                use dwcp_eventual::documents::ask::Question;
+                matches!(**question, Question::Write { .. } | Question::Answer { .. } | Question::Undo { .. })
+            }
             Self::Together(commands) => commands.iter().any(dwcp_eventual::Command::writes),
             _ => false,
         }

@@ -66,6 +66,8 @@ pub enum Use {
     Eventual,
     /// Convergent types with all that empties them.
     Collections,
+    /// Documents with a schema, settled by policy.
+    Documents,
 }
 
 impl Use {
@@ -82,7 +84,7 @@ impl Use {
         Self::Collections,
     ];
     /// These, the one that needs the oracle, which sees the decided log, and those that need the replicas' state.
-    pub const SIMULATED: [Self; 8] = [
+    pub const SIMULATED: [Self; 9] = [
         Self::Register,
         Self::ListAppend,
         Self::Bank,
@@ -91,6 +93,7 @@ impl Use {
         Self::Store,
         Self::Eventual,
         Self::Collections,
+        Self::Documents,
     ];
 
     /// Its name in scenario files.
@@ -105,12 +108,13 @@ impl Use {
             Self::Store => "store",
             Self::Eventual => "eventual",
             Self::Collections => "collections",
+            Self::Documents => "documents",
         }
     }
     /// Whether it lives in an eventual keyspace.
     #[must_use]
     pub const fn is_eventual(self) -> bool {
-        matches!(self, Self::Eventual | Self::Collections)
+        matches!(self, Self::Eventual | Self::Collections | Self::Documents)
     }
     /// The workload of this name that runs on real processes.
     #[must_use]
@@ -127,7 +131,7 @@ impl Use {
             Self::Lock => "k/",
             Self::Watch => "w/",
             Self::Store => "s/",
-            Self::Eventual | Self::Collections => "e/",
+            Self::Eventual | Self::Collections | Self::Documents => "e/",
         }
     }
     /// The key of this number: the prefix and eight bytes.

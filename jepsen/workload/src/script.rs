@@ -3,6 +3,7 @@
 
 mod bank;
 mod collections;
+mod documents;
 mod eventual;
 mod lists;
 mod lock;
@@ -92,6 +93,8 @@ pub enum Script {
     Eventual(eventual::Eventual),
     /// Convergent types with all that empties them.
     Collections(collections::Collections),
+    /// Documents.
+    Documents(documents::Documents),
 }
 
 impl Script {
@@ -110,6 +113,7 @@ impl Script {
             Use::Store => Self::Store(store::Store::new(nth, keys)),
             Use::Eventual => Self::Eventual(eventual::Eventual::new(keys)),
             Use::Collections => Self::Collections(collections::Collections::new(keys)),
+            Use::Documents => Self::Documents(documents::Documents::new(nth, keys)),
         }
     }
     /// The same, whose writes carry so much. Only eventual keyspaces' registers do.
@@ -133,6 +137,7 @@ impl Script {
             Self::Store(s) => s.begin(draw),
             Self::Eventual(s) => s.begin(draw),
             Self::Collections(s) => s.begin(draw),
+            Self::Documents(s) => s.begin(draw),
             Self::StoreWatch(s) => Begun { what: None, ask: s.open() },
         }
     }
@@ -147,6 +152,7 @@ impl Script {
             Self::Store(s) => s.answered(&answer),
             Self::Eventual(s) => s.answered(what, answer),
             Self::Collections(s) => s.answered(what, answer),
+            Self::Documents(s) => s.answered(&answer),
             Self::StoreWatch(s) => s.refused(&answer),
         }
     }
@@ -166,7 +172,7 @@ impl Script {
     pub const fn is_plain(&self) -> bool {
         match self {
             Self::Store(s) => s.is_plain(),
-            Self::Eventual(_) | Self::Collections(_) => true,
+            Self::Eventual(_) | Self::Collections(_) | Self::Documents(_) => true,
             _ => false,
         }
     }

@@ -227,7 +227,7 @@ fn judged(kind: Use, log: &Log, store: &Store) -> Vec<String> {
         Use::Bank => judge::bank(log),
         Use::Lock => judge::locks(log),
         Use::Watch => judge::watches(log),
-        Use::Store | Use::Eventual | Use::Collections => Ok(()),
+        Use::Store | Use::Eventual | Use::Collections | Use::Documents => Ok(()),
     };
     let (_, lost) = judge::acknowledged(log, store);
     let verdicts = [kinds.err(), lost, judge::exactly_once(log, store).err()];

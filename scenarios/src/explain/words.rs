@@ -93,6 +93,7 @@ fn workload(load: &Load, clients: u32) -> String {
         Use::Store => "do all that the store can do with",
         Use::Eventual => "change sets, counters, registers and maps, of each",
         Use::Collections => "fill and empty sets, maps, lists, registers and counters, of each",
+        Use::Documents => "write fields of documents, of which there are",
     };
     // A shrunk plan has fewer clients than its loads; each keeps its own pace.
     let rate = load.per_second_milli * u64::from(clients) / u64::from(load.clients.max(1));

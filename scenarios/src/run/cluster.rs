@@ -13,6 +13,7 @@ use dwcp_node::{Distrust, EngineKind, GroupSpec, Node, NodeConfig, Secret, inter
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_wal::WalConfig;
+use dwcp_workload::Use;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The cluster of every run.
@@ -151,6 +152,7 @@ fn eventual(plan: &RunPlan) -> EventualSpec {
     spec.sync = plan.node.sync;
     spec.unstable_max = plan.node.unstable_max.unwrap_or(spec.unstable_max);
     spec.gossip.streams = plan.node.transport == Transport::Quic;
+    spec.documents = plan.loads.iter().any(|l| l.kind == Use::Documents);
     spec
 }
 

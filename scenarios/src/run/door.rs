@@ -15,6 +15,7 @@ pub(super) fn question(ask: Ask) -> node::Request {
     let eventual = |query| node::Request { group: EVENTUAL, ask: node::Ask::Eventual(query) };
     let ask = match ask {
         Ask::Eventual(command) => return eventual(dwcp_eventual::Query::Command(command)),
+        Ask::Documents(question) => return eventual(dwcp_eventual::Query::Documents(question)),
         Ask::Together(commands) => return eventual(dwcp_eventual::Query::Transaction(commands)),
         Ask::Range(range) => node::Ask::Range { range, serializable: false },
         Ask::Do { stamp, op } => node::Ask::Write { session: stamp, op },
@@ -40,6 +41,9 @@ pub(super) fn answer(response: node::Response) -> Result<Answer, Refusal> {
         Ok(node::Answer::KeptAlive { ttl_s, .. }) => Ok(Answer::Alive(ttl_s)),
         Ok(node::Answer::Watched { revision, events }) => Ok(Answer::Changes { events, revision }),
         Ok(node::Answer::Eventual(dwcp_eventual::Answer::Reply(reply))) => Ok(Answer::Replied(reply)),
+        Ok(node::Answer::Eventual(dwcp_eventual::Answer::Documents(_))) => {
+            Ok(Answer::Replied(dwcp_eventual::Reply::Done))
+        }
         Ok(node::Answer::Eventual(dwcp_eventual::Answer::Replies(replies))) => {
             Ok(Answer::Replies(replies.into_iter().map(Result::ok).collect()))
         }

@@ -10,7 +10,7 @@ use super::oracle::Witness;
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
-use crate::invariant::{Broken, Looks, Property, Replicas, converged, uncut, unequal};
+use crate::invariant::{Broken, Looks, Property, Replicas, Settled, converged, one_view, uncut, unequal};
 use dwcp_consensus::Role;
 use dwcp_crdt::VersionVector;
 use dwcp_env::{Duration, Instant, NodeId};
@@ -59,6 +59,8 @@ struct Eye {
     witness: Option<Witness>,
     /// The replicas of the eventual keyspace, if there is one.
     replicas: Option<Replicas>,
+    /// What resolutions superseded in documents, if there are any.
+    settled: Settled,
 }
 
 impl Eye {
@@ -138,6 +140,9 @@ impl Eye {
             && let Some(broken) = replicas.look(at, node.id(), life, replica)
         {
             return Some(broken);
+        }
+        if let Some(replica) = node.eventual(EVENTUAL) {
+            self.settled.look(replica);
         }
         self.looks.take(seen).or_else(|| {
             let detail = self.witness.as_mut()?.look(at, node, life).err()?;
@@ -234,6 +239,7 @@ impl Drive {
             looks: Looks::new(&plan.always, plan.members.len()),
             witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
             replicas: has_eventual(&plan).then(|| Replicas::new(&plan.always, regions(&plan))),
+            settled: Settled::default(),
             ..Eye::default()
         }));
         let seen = eye.clone();
@@ -568,12 +574,18 @@ impl Drive {
             if eye.replicas.is_some() { unequal(self.replicas(&core)) } else { Ok(()) }
         };
         let cut = || if watched(Property::EventualLogsCut) { uncut(self.replicas(&core)) } else { Ok(()) };
+        let view =
+            || if watched(Property::DocumentsOneView) { one_view(self.replicas(&core)) } else { Ok(()) };
+        let kept = || {
+            let asked = watched(Property::DocumentsNothingLost);
+            if asked { eye.settled.on_record(self.replicas(&core)) } else { Ok(()) }
+        };
         let failure = if late && self.live.reached.is_none() {
             Some(equal().err().unwrap_or_else(|| "what was acknowledged before the heal has not come".into()))
         } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
             Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
         } else if let Some(since) = self.live.quiet {
-            match equal().and_then(|()| cut()) {
+            match equal().and_then(|()| cut()).and_then(|()| view()).and_then(|()| kept()) {
                 // All is said and done, and all are equal.
                 Ok(()) if self.live.reached.is_some() => {
                     drop(eye);
@@ -586,15 +598,23 @@ impl Drive {
         } else {
             None
         };
-        drop(eye);
-        if let Some(detail) = failure.filter(|_| judged) {
-            let property = if cut().err().as_ref() == Some(&detail) {
+        let failure = failure.filter(|_| judged).map(|detail| {
+            let is = |of: &dyn Fn() -> Result<(), String>| of().err().as_ref() == Some(&detail);
+            let property = if is(&cut) {
                 Property::EventualLogsCut
+            } else if is(&view) {
+                Property::DocumentsOneView
+            } else if is(&kept) {
+                Property::DocumentsNothingLost
             } else if watched(Property::Convergence) {
                 Property::Convergence
             } else {
                 Property::EventualConverged
             };
+            (property, detail)
+        });
+        drop(eye);
+        if let Some((property, detail)) = failure {
             self.broken = Some(self.violation(property, detail));
         }
         true

@@ -246,6 +246,10 @@ pub(crate) struct Ways {
     pub(crate) adapt: bool,
 }
 
+fn eventual(name: &str, group: u32, sync: SyncPolicy, documents: bool) -> Keyspace {
+    Keyspace { name: name.into(), group, kind: KeyspaceKind::Eventual, sync: Some(sync), documents }
+}
+
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
 pub(crate) fn write_nodes(
     dir: &Path,
@@ -293,12 +297,10 @@ pub(crate) fn write_nodes(
             threads: 1,
             tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
             member: members.clone(),
-            keyspace: vec![Keyspace {
-                name: "eventual".into(),
-                group: 1,
-                kind: KeyspaceKind::Eventual,
-                sync: Some(ways.sync),
-            }],
+            keyspace: vec![
+                eventual("eventual", 1, ways.sync, false),
+                eventual("documents", 2, SyncPolicy::Always, true),
+            ],
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
             fleet: Some(FleetDoor { address: p.fleet, keyspace: String::new(), regions: BTreeMap::new() }),
             policy: ways.adapt.then(Policy::default),

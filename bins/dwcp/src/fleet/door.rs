@@ -2,6 +2,7 @@
 
 use super::drive::Fleet;
 use super::routes::{self, Reply};
+use crate::documents::{self, Documents};
 use crate::etcd::Backend;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -32,12 +33,19 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 #[derive(Clone, Debug)]
 pub struct Door<B> {
     fleet: Fleet<B>,
+    documents: Option<Documents>,
 }
 
 impl<B: Backend> Door<B> {
     /// A door to a fleet.
     pub const fn new(fleet: Fleet<B>) -> Self {
-        Self { fleet }
+        Self { fleet, documents: None }
+    }
+    /// With a keyspace of documents beside it, whose paths are [`crate::documents`]'s.
+    #[must_use]
+    pub fn beside(mut self, documents: Option<Documents>) -> Self {
+        self.documents = documents;
+        self
     }
 
     /// Serves until it is told to close; then connections are dropped.
@@ -55,11 +63,11 @@ impl<B: Backend> Door<B> {
                 continue;
             };
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let (fleet, mut closing, freed) = (self.fleet.clone(), closing.clone(), freed.clone());
+            let (door, mut closing, freed) = (self.clone(), closing.clone(), freed.clone());
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {
-                    () = converse(socket, fleet) => {}
+                    () = converse(socket, door) => {}
                     _ = closing.changed() => {}
                 }
                 freed.notify_one();
@@ -68,10 +76,10 @@ impl<B: Backend> Door<B> {
     }
 }
 
-async fn converse<B: Backend>(socket: TcpStream, fleet: Fleet<B>) {
+async fn converse<B: Backend>(socket: TcpStream, door: Door<B>) {
     let service = hyper::service::service_fn(|request| {
-        let fleet = fleet.clone();
-        async move { Ok::<_, Infallible>(answer(&fleet, request).await) }
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(answer(&door, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -95,7 +103,7 @@ fn with(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-async fn answer<B: Backend>(fleet: &Fleet<B>, request: Request<Incoming>) -> Response<Body> {
+async fn answer<B: Backend>(door: &Door<B>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let error = |status, at: &str, what: String| {
         let remedy = format!("at most {BODY_MAX} bytes, within 10 s");
@@ -111,7 +119,13 @@ async fn answer<B: Backend>(fleet: &Fleet<B>, request: Request<Incoming>) -> Res
         }
         Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the body", "did not come in time".into()),
     };
-    match routes::answer(fleet, &head.method, head.uri.path(), &body).await {
+    let path = head.uri.path();
+    if documents::is_ours(path) {
+        let (status, value) =
+            documents::answer(door.documents.as_ref(), &head.method, &head.uri, &body).await;
+        return whole(status, &value);
+    }
+    match routes::answer(&door.fleet, &head.method, path, &body).await {
         Reply::Json(status, value) => whole(status, &value),
         Reply::Watch(changes) => {
             let frames = routes::lines(changes).map(|line| Ok(Frame::data(line)));

@@ -45,7 +45,7 @@ pub(super) async fn ask(client: &Client, ask: &Ask) -> Result<Answer, Refusal> {
             Ok(Answer::Alive(answer.ttl))
         }
         // No workload asks this at a public door; not sent, so not done.
-        Ask::Do { .. } | Ask::Watch { .. } | Ask::Eventual(_) | Ask::Together(_) => {
+        Ask::Do { .. } | Ask::Watch { .. } | Ask::Eventual(_) | Ask::Together(_) | Ask::Documents(_) => {
             Err(Refusal::NotDone { hint: None })
         }
     }

@@ -169,6 +169,7 @@ impl Inside {
                 let entries = shown.iter().map(entry).collect();
                 Ok(Answer::Explained(Box::new(Explanation { key, shown, entries, ..Explanation::default() })))
             }
+            Query::Documents(_) => Err(Refusal::Argument("this keyspace holds no documents".into())),
             Query::Status => Ok(Answer::Status(Box::new(Status {
                 keyspace: "eventual".into(),
                 keys: self.keys.len() as u64,

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "the log's tests use all of it")]
 #[path = "../../../wal/tests/log/disk.rs"]
 mod disk;
+mod documents;
 mod floors;
 mod ladder;
 mod large;

@@ -10,6 +10,7 @@ use dwcp_env::{
     RequestId, Seed, WallTime,
 };
 use dwcp_eventual::api::StreamStatus;
+use dwcp_eventual::documents::ask;
 use dwcp_eventual::{
     Answer, Command, Eventual, EventualSpec, Host, Kept, Outbox, Patience, Query, Refusal, Reply, SyncPolicy,
 };
@@ -70,6 +71,8 @@ pub(crate) struct World {
     severed: BTreeSet<(usize, usize)>,
     /// From a decision to when nodes know of it.
     news_takes: Duration,
+    /// Whether the keyspace holds documents.
+    documents: bool,
 }
 
 fn b(s: &str) -> Bytes {
@@ -168,9 +171,49 @@ impl World {
             job_takes: NEAR,
             severed: BTreeSet::new(),
             news_takes: FAR,
+            documents: false,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
+    }
+    /// Nodes that hold documents, under these schemas and this policy: keys below the keyspace's prefix, and files.
+    pub(crate) fn documents(regions: &[u16], rules: &[(&str, Vec<u8>)]) -> Self {
+        let patience = Patience { lagging: Duration::secs(600), evict: Duration::secs(600) };
+        let mut world = Self::made(&[], patience, SyncPolicy::Always, false);
+        world.documents = true;
+        for (key, file) in rules {
+            world.decide(key, file.clone());
+        }
+        let all = Self::made(regions, patience, SyncPolicy::Always, false);
+        world.members = all.members;
+        for n in 0..regions.len() {
+            world.members[n].running = None;
+            world.members[n].disk = CrashDisk::default();
+            world.boot(n);
+        }
+        world
+    }
+    /// The strong keyspace decides something below the keyspace's prefix.
+    pub(crate) fn decide(&mut self, key: &str, value: Vec<u8>) {
+        self.revision += 1;
+        self.kept.insert(format!("\0dwcp/eventual/e/{key}").into(), (self.revision, value.into()));
+        for node in 0..self.members.len() {
+            self.push(self.news_takes, Event::Decided { node });
+        }
+    }
+    /// Asks a node about documents, and waits.
+    pub(crate) fn about(&mut self, n: usize, question: ask::Question) -> Result<ask::Answer, Refusal> {
+        let id = self.query(n, Query::Documents(Box::new(question)));
+        for _ in 0..20 {
+            if self.answers.contains_key(&id) {
+                break;
+            }
+            self.run(Duration::millis(1));
+        }
+        match self.answers.remove(&id).expect("it is answered")? {
+            Answer::Documents(answer) => Ok(*answer),
+            other => panic!("{other:?}"),
+        }
     }
     fn clock(&self) -> Now {
         let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + self.now.as_nanos());
@@ -199,6 +242,7 @@ impl World {
         spec.patience = patience;
         spec.sync = self.sync;
         spec.gossip.streams = self.streams;
+        spec.documents = self.documents;
         let host =
             Host { cluster: CLUSTER, node: NodeId(n as u64 + 1), wal: wal.clone(), envelope: Bytes::new() };
         let mut replica = Eventual::boot(spec, host, &log, damaged, &world).expect("it boots");
@@ -480,6 +524,10 @@ impl World {
         let name = command.name();
         let answer = self.answer(n, command);
         assert!(matches!(answer, Some(Ok(_))), "{name} at node {n}: {answer:?}");
+    }
+    /// Why a command is refused.
+    pub(crate) fn refused(&mut self, n: usize, command: Command) -> Refusal {
+        self.answer(n, command).expect("it is answered").expect_err("it is refused")
     }
     /// A write that a crash may come upon: whether it was acknowledged, if it was answered.
     pub(crate) fn try_add(&mut self, n: usize, key: &str, member: &str) -> Option<bool> {

@@ -1,0 +1,570 @@
+//! `dwcp document`, `conflict`, `policy`, `schema`: on the command line.
+//!
+//! Exit codes: 0 done; 1 refused, or no node answers, and why; 2 the command line makes no sense.
+
+use super::files;
+use crate::dev::layout::Layout;
+use crate::http;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An answer may take this long: the door's own patience, and the way.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whom a command asks, and for whom.
+#[derive(Args, Clone, Debug)]
+pub struct Doors {
+    /// The fleet's doors of the nodes; without them, those of the development cluster in `--dir`.
+    #[arg(long, global = true, value_delimiter = ',')]
+    pub fleet: Vec<SocketAddr>,
+    /// Where the development cluster lies.
+    #[arg(long, global = true, default_value = ".dwcp-dev")]
+    pub dir: PathBuf,
+    /// In whose name: as records show it.
+    #[arg(long, global = true, default_value = "dwcp")]
+    pub by: String,
+    /// What they are: what policies rank.
+    #[arg(long, global = true, default_value = "operator")]
+    pub role: String,
+    /// Where they are.
+    #[arg(long, global = true, default_value = "")]
+    pub at: String,
+}
+
+impl Doors {
+    /// The answer of the first node that has one.
+    async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+        let doors: Vec<SocketAddr> = if self.fleet.is_empty() {
+            Layout::existing(&self.dir)?.places().into_iter().map(|p| p.fleet).collect()
+        } else {
+            self.fleet.clone()
+        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut silent = Vec::new();
+        for door in doors {
+            match http::ask(door, method, path, &body, PATIENCE).await {
+                Ok((503, text)) => silent.push(said(&text)),
+                Ok((200, text)) => {
+                    return serde_json::from_str(&text).map_err(|e| {
+                        format!("{door} answers what makes no sense: {e}; is it a fleet's door?")
+                    });
+                }
+                Ok((_, text)) => return Err(said(&text)),
+                Err(why) => silent.push(why),
+            }
+        }
+        Err(format!("no node answers: {}", silent.join("; ")))
+    }
+    fn who(&self) -> Value {
+        json!({ "name": self.by, "role": self.role, "region": self.at })
+    }
+}
+
+/// What a refusal says, or the text.
+fn said(text: &str) -> String {
+    let refusal = serde_json::from_str::<Value>(text).ok();
+    let what = refusal.as_ref().and_then(|r| r["error"]["what"].as_str());
+    what.unwrap_or(text.trim()).to_string()
+}
+
+/// A part of a path.
+fn escaped(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Documents: objects of declared kinds, written in every region, cut off or not.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  dwcp schema apply vm.json
+  dwcp document put vm web-1 web-1.json
+  dwcp document set vm web-1 /cpu=4 /labels/team=red
+  dwcp document set vm web-1 --unset /labels/team
+  dwcp document get vm web-1
+  dwcp document list vm")]
+pub struct DocumentArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub doors: Doors,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DocumentCommand,
+}
+
+/// What to do with documents.
+#[derive(Subcommand, Debug)]
+pub enum DocumentCommand {
+    /// A document is to be as this file says; fields it leaves out go.
+    Put {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+        /// JSON or TOML; `-` for standard input.
+        file: PathBuf,
+    },
+    /// Fields are to be this: `/cpu=4`, `/labels/team=red`. A value is JSON, or else text.
+    Set {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+        /// A JSON pointer, `=`, and the value.
+        fields: Vec<String>,
+        /// Fields that are to go.
+        #[arg(long)]
+        unset: Vec<String>,
+    },
+    /// Shows a document, and where in it writes stand beside each other.
+    Get {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+    },
+    /// Lists the keys of a kind.
+    List {
+        /// Which.
+        kind: String,
+    },
+    /// A document is to be no more.
+    Delete {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+/// Conflicts: what several wrote who did not see each other; what came of it, and why; the way back.
+///
+/// A conflict is named by its writes; six digits of its name will do. Each node answers from what it has.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  dwcp conflict list                              what is open, and what waits for whom
+  dwcp conflict explain vm web-1                  what happened to it, and why it came out so
+  dwcp conflict show 3f9a2c
+  dwcp conflict answer 3f9a2c vm web-1 /power --side r1:17
+  dwcp conflict answer 3f9a2c vm web-1 /power --value '\"on\"'
+  dwcp conflict undo 3f9a2c                       what did not prevail stands again")]
+pub struct ConflictArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub doors: Doors,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConflictCommand,
+}
+
+/// What to do with conflicts.
+#[derive(Subcommand, Debug)]
+pub enum ConflictCommand {
+    /// Lists what stands beside each other now: both sides, what was there before, what is shown meanwhile, what is waited for.
+    List,
+    /// Shows what is on record of a conflict.
+    Show {
+        /// The first digits of its name.
+        conflict: String,
+    },
+    /// Tells what happened to an object, and why it came out so.
+    Explain {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+        /// At this place only (a JSON pointer).
+        pointer: Option<String>,
+    },
+    /// Decides between sides. Refused if somebody wrote there meanwhile.
+    #[command(group = clap::ArgGroup::new("choice").required(true))]
+    Answer {
+        /// The first digits of the conflict's name.
+        conflict: String,
+        /// The object's kind.
+        kind: String,
+        /// Its key.
+        key: String,
+        /// The place: a JSON pointer.
+        pointer: String,
+        /// What this write said (`r1:17`, as `list` shows it).
+        #[arg(long, group = "choice")]
+        side: Option<String>,
+        /// What was there before.
+        #[arg(long, group = "choice")]
+        base: bool,
+        /// What was suggested.
+        #[arg(long, group = "choice")]
+        suggestion: bool,
+        /// What stands now.
+        #[arg(long, group = "choice")]
+        default: bool,
+        /// Something else, in JSON.
+        #[arg(long, group = "choice")]
+        value: Option<String>,
+        /// Nothing: the field goes.
+        #[arg(long, group = "choice")]
+        delete: bool,
+    },
+    /// What did not prevail stands again, as a new write; it is recorded, and can be undone in turn.
+    Undo {
+        /// The first digits of the conflict's name.
+        conflict: String,
+        /// Which write; left out: the latest that did not prevail.
+        #[arg(long)]
+        which: Option<String>,
+        /// Even over what was written there since.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Policies: which strategy settles which conflict, as data. docs/conflicts.md has the grammar and an example.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  dwcp policy check fleet.toml        is it sound? would a rule never be reached?
+  dwcp policy dry-run fleet.toml      what of the past would have come out otherwise?
+  dwcp policy apply fleet.toml        through consensus; it counts from the second it names, or in three
+  dwcp policy show")]
+pub struct PolicyArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub doors: Doors,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What to do with policies.
+#[derive(Subcommand, Debug)]
+pub enum PolicyCommand {
+    /// Checks a file: total, no rule unreachable, the same answer on every node.
+    Check {
+        /// TOML or JSON; `-` for standard input.
+        file: PathBuf,
+    },
+    /// Shows the policies there are and which one counts.
+    Show,
+    /// Has a policy decided by consensus.
+    Apply {
+        /// TOML or JSON; `-` for standard input. Without `activates` it counts in three seconds.
+        file: PathBuf,
+    },
+    /// Tries a policy on what was recorded; nothing is written.
+    DryRun {
+        /// TOML or JSON; `-` for standard input.
+        file: PathBuf,
+    },
+}
+
+/// Schemas: what each field of a kind of documents is, and so how it is merged.
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub doors: Doors,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SchemaCommand,
+}
+
+/// What to do with schemas.
+#[derive(Subcommand, Debug)]
+pub enum SchemaCommand {
+    /// Declares a kind, or its next version.
+    Apply {
+        /// JSON or TOML; `-` for standard input.
+        file: PathBuf,
+    },
+    /// Shows the schemas there are.
+    Show,
+}
+
+fn print(json: bool, value: &Value, text: impl FnOnce(&Value) -> String) {
+    if json {
+        println!("{value}");
+    } else {
+        println!("{}", text(value).trim_end());
+    }
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    value[name].as_array().into_iter().flatten()
+}
+
+fn word<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or("")
+}
+
+fn value_of(side: &Value) -> String {
+    if side["deletes"] == true { "nothing (deleted)".into() } else { side["value"].to_string() }
+}
+
+/// An open conflict, for people.
+fn told(o: &Value) -> String {
+    let name = word(o, "conflict");
+    let mut out = format!(
+        "{} {}{}  {}  {}\n",
+        word(o, "kind"),
+        word(o, "key"),
+        word(o, "at"),
+        word(o, "class"),
+        &name[..name.len().min(12)]
+    );
+    out += &match (&o["base"]["known"], &o["base"]["value"]) {
+        (Value::Bool(true), Value::Null) => "  before: nothing\n".to_string(),
+        (Value::Bool(true), v) => format!("  before: {v}\n"),
+        _ => "  before: not known\n".into(),
+    };
+    for side in list(o, "sides") {
+        let (by, write) = (&side["by"], word(side, "write"));
+        out += &format!("  {write}: {} ({}) wrote {}\n", word(by, "name"), word(by, "role"), value_of(side));
+    }
+    out += &format!("  shown: {}; {}\n", o["shown"], word(o, "waits_for"));
+    if !o["asked"]["suggestion"].is_null() {
+        out += &format!("  suggested: {}\n", o["asked"]["suggestion"]);
+    }
+    out
+}
+
+fn written(v: &Value) -> String {
+    match v["written"].as_u64() {
+        Some(0) => "nothing to change".into(),
+        Some(1) => "1 field written".into(),
+        Some(n) => format!("{n} fields written"),
+        None => v.to_string(),
+    }
+}
+
+/// `dwcp document`.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub async fn document(args: DocumentArgs, json: bool) -> Result<(), String> {
+    let doors = &args.doors;
+    let path = |kind: &str, key: &str| format!("/v1/documents/{}/{}", escaped(kind), escaped(key));
+    let (answer, show): (Value, fn(&Value) -> String) = match &args.command {
+        DocumentCommand::Put { kind, key, file } => {
+            let body = json!({ "by": doors.who(), "document": files::read(file)? });
+            (doors.ask("PUT", &path(kind, key), &body).await?, written)
+        }
+        DocumentCommand::Set { kind, key, fields, unset } => {
+            let mut all = serde_json::Map::new();
+            for field in fields {
+                let (at, text) = field
+                    .split_once('=')
+                    .ok_or_else(|| format!("{field:?}: write a JSON pointer, =, and a value, as /cpu=4"))?;
+                let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+                all.insert(at.into(), value);
+            }
+            all.extend(unset.iter().map(|at| (at.clone(), Value::Null)));
+            let body = json!({ "by": doors.who(), "fields": all });
+            (doors.ask("PATCH", &path(kind, key), &body).await?, written)
+        }
+        DocumentCommand::Get { kind, key } => {
+            let show = |v: &Value| {
+                let document = serde_json::to_string_pretty(&v["document"]).unwrap_or_default();
+                let open: Vec<String> = list(v, "conflicts").map(told).collect();
+                format!("{document}\n{}", open.concat())
+            };
+            (doors.ask("GET", &path(kind, key), &Value::Null).await?, show)
+        }
+        DocumentCommand::List { kind } => {
+            let mut keys: Vec<Value> = Vec::new();
+            loop {
+                let after = keys.last().and_then(Value::as_str).map(|k| format!("?after={}", escaped(k)));
+                let path = format!("/v1/documents/{}{}", escaped(kind), after.unwrap_or_default());
+                let page = doors.ask("GET", &path, &Value::Null).await?;
+                keys.extend(list(&page, "keys").cloned());
+                if page["more"] != true {
+                    break;
+                }
+            }
+            let show = |v: &Value| list(v, "keys").filter_map(Value::as_str).collect::<Vec<_>>().join("\n");
+            (json!({ "keys": keys }), show)
+        }
+        DocumentCommand::Delete { kind, key } => {
+            (doors.ask("DELETE", &path(kind, key), &json!({ "by": doors.who() })).await?, written)
+        }
+    };
+    print(json, &answer, show);
+    Ok(())
+}
+
+/// `dwcp conflict`.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub async fn conflict(args: ConflictArgs, json: bool) -> Result<(), String> {
+    let doors = &args.doors;
+    let story: fn(&Value) -> String = |v| word(v, "text").to_string();
+    let (answer, show): (Value, fn(&Value) -> String) = match args.command {
+        ConflictCommand::List => {
+            let show = |v: &Value| {
+                let all: Vec<String> = list(v, "items").map(told).collect();
+                if all.is_empty() { "nothing stands beside anything".into() } else { all.concat() }
+            };
+            (doors.ask("GET", "/v1/conflicts", &Value::Null).await?, show)
+        }
+        ConflictCommand::Show { conflict } => {
+            (doors.ask("GET", &format!("/v1/conflicts/{}", escaped(&conflict)), &Value::Null).await?, story)
+        }
+        ConflictCommand::Explain { kind, key, pointer } => {
+            let at = pointer.map(|p| format!("?at={}", escaped(&p))).unwrap_or_default();
+            let path = format!("/v1/conflicts/of/{}/{}{at}", escaped(&kind), escaped(&key));
+            (doors.ask("GET", &path, &Value::Null).await?, story)
+        }
+        ConflictCommand::Answer {
+            conflict,
+            kind,
+            key,
+            pointer,
+            side,
+            base,
+            suggestion,
+            value,
+            delete,
+            ..
+        } => {
+            let choice = match (side, value) {
+                (Some(side), _) => json!({ "side": side }),
+                (None, Some(text)) => {
+                    let value: Value = serde_json::from_str(&text)
+                        .map_err(|e| format!("--value {text}: {e}; a text is written '\"text\"'"))?;
+                    json!({ "value": value })
+                }
+                (None, None) if base => json!("base"),
+                (None, None) if suggestion => json!("suggestion"),
+                (None, None) if delete => json!("delete"),
+                (None, None) => json!("default"),
+            };
+            let body =
+                json!({ "by": doors.who(), "kind": kind, "key": key, "at": pointer, "choice": choice });
+            (
+                doors.ask("POST", &format!("/v1/conflicts/{}/answer", escaped(&conflict)), &body).await?,
+                written,
+            )
+        }
+        ConflictCommand::Undo { conflict, which, force } => {
+            let body = json!({ "by": doors.who(), "which": which, "force": force });
+            (doors.ask("POST", &format!("/v1/conflicts/{}/undo", escaped(&conflict)), &body).await?, written)
+        }
+    };
+    print(json, &answer, show);
+    Ok(())
+}
+
+fn rules(v: &Value) -> String {
+    let names = |of: &Value| -> String {
+        let all = list(of, "rules").map(|r| format!("  {} ({})\n", word(r, "name"), word(r, "strategy")));
+        all.collect()
+    };
+    format!(
+        "{} version {} is sound; it counts from second {}\n{}",
+        v["policy"],
+        v["version"],
+        v["activates"],
+        names(v)
+    )
+}
+
+fn known(v: &Value) -> String {
+    let mut out = String::new();
+    for p in list(v, "policies") {
+        let counts = if p["active"] == true { "counts" } else { "does not count" };
+        out += &format!(
+            "policy {} version {}: from second {}, {counts}\n",
+            word(p, "name"),
+            p["version"],
+            p["activates"]
+        );
+    }
+    for s in list(v, "schemas") {
+        out += &format!("schema {} version {}\n", word(s, "name"), s["version"]);
+    }
+    for chain in list(v, "audit") {
+        let check = word(chain, "check");
+        out += &format!(
+            "audit of r{}: {} records, {}\n",
+            chain["replica"],
+            chain["records"],
+            &check[..check.len().min(16)]
+        );
+    }
+    for fault in list(v, "faults").filter_map(Value::as_str) {
+        out += &format!("fault: {fault}\n");
+    }
+    if out.is_empty() { "there is no policy and no schema yet".into() } else { out }
+}
+
+fn trial(v: &Value) -> String {
+    let n = list(v, "otherwise").count();
+    let mut out = format!(
+        "{} conflicts would have come out the same, {n} otherwise, {} can't be tried\n",
+        v["same"], v["unknown"]
+    );
+    for o in list(v, "otherwise") {
+        let (was, would) = (&o["stands"], &o["would"]);
+        out += &format!(
+            "{} {}{}: {} by {}, would be {} by {}\n",
+            word(o, "kind"),
+            word(o, "key"),
+            word(o, "at"),
+            was["value"],
+            word(was, "strategy"),
+            would["value"],
+            word(would, "strategy")
+        );
+    }
+    for r in list(v, "by_rule") {
+        out += &format!("  {}: {}\n", word(r, "rule"), r["conflicts"]);
+    }
+    out
+}
+
+/// `dwcp policy`.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub async fn policy(args: PolicyArgs, json: bool) -> Result<(), String> {
+    let doors = &args.doors;
+    let (answer, show): (Value, fn(&Value) -> String) = match &args.command {
+        PolicyCommand::Show => (doors.ask("GET", "/v1/policies", &Value::Null).await?, known),
+        PolicyCommand::Check { file } => {
+            let body = json!({ "policy": files::read(file)? });
+            (doors.ask("POST", "/v1/policies/check", &body).await?, rules)
+        }
+        PolicyCommand::Apply { file } => {
+            let body = json!({ "policy": files::read(file)? });
+            (doors.ask("POST", "/v1/policies", &body).await?, rules)
+        }
+        PolicyCommand::DryRun { file } => {
+            let body = json!({ "policy": files::read(file)? });
+            (doors.ask("POST", "/v1/policies/dry-run", &body).await?, trial)
+        }
+    };
+    print(json, &answer, show);
+    Ok(())
+}
+
+/// `dwcp schema`.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub async fn schema(args: SchemaArgs, json: bool) -> Result<(), String> {
+    let doors = &args.doors;
+    let (answer, show): (Value, fn(&Value) -> String) = match &args.command {
+        SchemaCommand::Show => (doors.ask("GET", "/v1/schemas", &Value::Null).await?, known),
+        SchemaCommand::Apply { file } => {
+            let body = json!({ "schema": files::read(file)? });
+            let show = |v: &Value| {
+                format!("schema {} version {}: {} fields", v["schema"], v["version"], v["fields"])
+            };
+            (doors.ask("POST", "/v1/schemas", &body).await?, show)
+        }
+    };
+    print(json, &answer, show);
+    Ok(())
+}

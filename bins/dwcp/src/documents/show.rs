@@ -1,0 +1,137 @@
+//! Answers as JSON.
+
+use super::Refused;
+use dwcp_conflict::Value;
+use dwcp_eventual::documents::ask::{Answer, At, Before, Open, Person, Resolution, Rule, Side};
+use hyper::StatusCode;
+use serde_json::{Value as Json, json};
+
+/// A value from its bytes.
+fn value(bytes: &[u8]) -> Json {
+    Value::from_bytes(bytes).ok().and_then(|v| serde_json::to_value(&v).ok()).unwrap_or(Json::Null)
+}
+
+fn optional(bytes: Option<&bytes::Bytes>) -> Json {
+    bytes.map_or(Json::Null, |b| value(b))
+}
+
+fn dot((replica, sequence): (u16, u64)) -> String {
+    format!("r{replica}:{sequence}")
+}
+
+fn person(p: &Person) -> Json {
+    json!({ "name": p.name, "role": p.role, "region": p.region })
+}
+
+fn at(a: &At) -> Json {
+    json!({ "kind": a.kind, "key": a.key, "at": a.pointer })
+}
+
+fn side(s: &Side) -> Json {
+    let deletes = s.value.is_none();
+    json!({ "write": dot(s.dot), "at_ms": s.at_ms, "by": person(&s.by), "value": optional(s.value.as_ref()), "deletes": deletes })
+}
+
+fn open(o: &Open) -> Json {
+    let base = match &o.base {
+        Before::Value(v) => json!({ "known": true, "value": value(v) }),
+        Before::Nothing => json!({ "known": true, "value": null }),
+        Before::Unknown => json!({ "known": false }),
+    };
+    let mut out = at(&o.at);
+    out["conflict"] = json!(o.conflict);
+    out["class"] = json!(o.class);
+    out["base"] = base;
+    out["sides"] = o.sides.iter().map(side).collect();
+    out["shown"] = optional(o.shown.as_ref());
+    out["waits_for"] = json!(o.waits);
+    if let Some((rule, strategy)) = &o.by {
+        out["rule"] = json!({ "name": rule, "strategy": strategy });
+    }
+    if let Some((suggestion, until)) = &o.asked {
+        out["asked"] = json!({ "suggestion": optional(suggestion.as_ref()), "until_ms": until });
+    }
+    out
+}
+
+fn resolution(r: &Resolution) -> Json {
+    let mut out = at(&r.at);
+    out["conflict"] = json!(r.conflict);
+    out["recorded_ms"] = json!(r.at_ms);
+    out["class"] = json!(r.class);
+    out["policy"] = json!({ "version": r.by.0, "rule": r.by.1, "strategy": r.by.2 });
+    out["why"] = json!(r.why);
+    out["stands"] = optional(r.stands.as_ref());
+    out["written_as"] = r.output.map_or(Json::Null, |d| json!(dot(d)));
+    out["decided_by"] = r.person.as_ref().map_or(Json::Null, person);
+    out["asked_until_ms"] = json!(r.asked_until_ms);
+    out["writes"] = r
+        .inputs
+        .iter()
+        .map(|i| {
+            let mut told = side(&i.side);
+            told["prevails"] = json!(i.prevails);
+            told["kept"] = json!(i.kept);
+            told
+        })
+        .collect();
+    out
+}
+
+fn rule(r: &Rule) -> Json {
+    let mut out = json!({ "name": r.name, "version": r.version, "file": value(&r.file) });
+    if let Some(activates) = r.activates {
+        out["activates"] = json!(activates);
+        out["active"] = json!(r.active);
+    }
+    out
+}
+
+/// An answer as the door gives it.
+pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
+    Ok(match answer {
+        Answer::Written(n) => json!({ "written": n }),
+        Answer::Document(None) => {
+            return Err((StatusCode::NOT_FOUND, "there is no such document here".into()));
+        }
+        Answer::Document(Some((document, conflicts))) => {
+            json!({ "document": value(&document), "conflicts": conflicts.iter().map(open).collect::<Vec<_>>() })
+        }
+        Answer::Keys(keys, more) => json!({ "keys": keys, "more": more }),
+        Answer::Conflicts(all) => json!({ "items": all.iter().map(open).collect::<Vec<_>>() }),
+        Answer::Explained(text, records) => {
+            json!({ "text": text, "records": records.iter().map(resolution).collect::<Vec<_>>() })
+        }
+        Answer::Rules { schemas, policies, faults, chains } => {
+            let chain = |(replica, records, check): &(u16, u64, String)| json!({ "replica": replica, "records": records, "check": check });
+            json!({
+                "schemas": schemas.iter().map(rule).collect::<Vec<_>>(),
+                "policies": policies.iter().map(rule).collect::<Vec<_>>(),
+                "faults": faults,
+                "audit": chains.iter().map(chain).collect::<Vec<_>>(),
+            })
+        }
+        Answer::Trial(t) => {
+            let otherwise = |(place, conflict, was, by, would, would_by): &(
+                At,
+                String,
+                Option<bytes::Bytes>,
+                String,
+                Option<bytes::Bytes>,
+                String,
+            )| {
+                let mut out = at(place);
+                out["conflict"] = json!(conflict);
+                out["stands"] = json!({ "value": optional(was.as_ref()), "strategy": by });
+                out["would"] = json!({ "value": optional(would.as_ref()), "strategy": would_by });
+                out
+            };
+            json!({
+                "same": t.same,
+                "otherwise": t.otherwise.iter().map(otherwise).collect::<Vec<_>>(),
+                "unknown": t.unknown,
+                "by_rule": t.by_rule.iter().map(|(name, n)| json!({ "rule": name, "conflicts": n })).collect::<Vec<_>>(),
+            })
+        }
+    })
+}

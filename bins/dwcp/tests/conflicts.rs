@@ -1,0 +1,185 @@
+//! Documents on a cluster of real processes: both sides of a cut write, and come to one value that can be explained and undone.
+#![allow(clippy::disallowed_macros, reason = "a test tells what it saw")]
+
+#[allow(dead_code, reason = "other files of tests use the rest")]
+mod dev;
+
+use dev::{Cluster, DWCP};
+use serde_json::{Value, json};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// How long anything that is due may take.
+const SOON: Duration = Duration::from_secs(60);
+
+const SCHEMA: &str = r#"{"schema":"vm","version":1,"fields":{
+    "cpu":{"kind":"atomic","type":"int","owner":"operator"},"power":"atomic","notes":"text",
+    "restarts":"counter","labels":{"kind":"map","of":"atomic"}}}"#;
+const POLICY: &str = r#"
+policy = "fleet"
+version = 1
+
+[[rule]]
+name = "owners first"
+class = "intent"
+use = { strategy = "priority", by = "role", order = ["operator"] }
+
+[[rule]]
+name = "power"
+path = "/power"
+use = { strategy = "manual", deadline = "1h", default = "rollback" }
+
+[[rule]]
+name = "the rest"
+use = { strategy = "semantic", otherwise = "last-writer" }
+"#;
+
+struct Documents {
+    cluster: Cluster,
+}
+
+impl Documents {
+    fn run(&self, node: Option<u16>, words: &[&str]) -> Output {
+        let mut command = Command::new(DWCP);
+        command.args(["--output", "json"]).args(words).arg("--dir").arg(self.cluster.dir.path());
+        if let Some(node) = node {
+            command.args(["--fleet", &format!("127.0.0.1:{}", self.cluster.first_port + 5_000 + node)]);
+        }
+        command.output().expect("dwcp starts")
+    }
+    fn on(&self, node: Option<u16>, words: &[&str]) -> Value {
+        let output = self.run(node, words);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "dwcp {words:?}: {wrong}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("dwcp {words:?}: {e}"))
+    }
+    fn refused(&self, node: u16, words: &[&str]) -> String {
+        let output = self.run(Some(node), words);
+        assert_eq!(output.status.code(), Some(1), "dwcp {words:?} was done");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+    fn dev(&self, words: &[&str]) {
+        let output =
+            Command::new(DWCP).arg("dev").args(words).arg("--dir").arg(self.cluster.dir.path()).output();
+        assert!(output.expect("dwcp starts").status.success(), "dwcp dev {words:?}");
+    }
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.cluster.dir.path().join(name);
+        std::fs::write(&path, text).expect("it is written");
+        path.display().to_string()
+    }
+    fn set(&self, node: u16, role: &str, fields: &[&str]) {
+        let mut words = vec!["document", "set", "vm", "web-1", "--role", role, "--by", role];
+        words.extend(fields);
+        let begun = Instant::now();
+        // A replica that has just been let in may not have read the schema.
+        while !self.run(Some(node), &words).status.success() {
+            assert!(
+                begun.elapsed() < SOON,
+                "{}",
+                String::from_utf8_lossy(&self.run(Some(node), &words).stderr)
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    fn get(&self, node: u16) -> Value {
+        let output = self.run(Some(node), &["document", "get", "vm", "web-1"]);
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+    /// Looks at all nodes until they show this, with nothing open.
+    fn until(&self, want: &Value) {
+        let begun = Instant::now();
+        loop {
+            let all: Vec<Value> = (0..3).map(|n| self.get(n)).collect();
+            let settled = |v: &Value| v["document"] == *want && v["conflicts"] == json!([]);
+            if all.iter().all(settled) {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "they show {all:?}, and not {want}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+#[test]
+fn both_sides_of_a_cut_come_to_one_value_that_can_be_explained_and_undone() {
+    let d = Documents { cluster: Cluster::start(27_000..28_000) };
+    let (schema, policy) = (d.file("vm.json", SCHEMA), d.file("fleet.toml", POLICY));
+    let missing = d.refused(0, &["document", "set", "vm", "web-1", "/cpu=1"]);
+    assert!(missing.contains("dwcp schema apply"), "{missing}");
+    assert_eq!(d.on(None, &["schema", "apply", &schema])["fields"], 6);
+    assert_eq!(d.on(None, &["policy", "check", &policy])["version"], 1);
+    d.on(None, &["policy", "apply", &policy]);
+    let again = d.refused(0, &["policy", "apply", &policy]);
+    assert!(again.contains("give it a higher one"), "{again}");
+
+    d.set(0, "operator", &["/cpu=2", "/restarts=1", "/notes=runs the shop", "/labels/a=1"]);
+    d.until(&json!({ "cpu": 2, "restarts": 1, "notes": "runs the shop", "labels": { "a": 1 } }));
+    d.dev(&["cut", "3"]);
+    d.set(0, "operator", &["/cpu=4", "/restarts=2", "/notes=runs the web shop", "/labels/b=2"]);
+    d.set(2, "autoscaler", &["/cpu=8", "/restarts=3", "/notes=runs the shop; ask Ana", "/labels/c=3"]);
+    assert_eq!(d.get(2)["document"]["cpu"], 8, "each side goes on with what it has");
+    d.dev(&["heal"]);
+    let want = json!({ "cpu": 4, "restarts": 4, "notes": "runs the web shop; ask Ana", "labels": { "a": 1, "b": 2, "c": 3 } });
+    d.until(&want);
+
+    let stories: Vec<Value> =
+        (0..3).map(|n| d.on(Some(n), &["conflict", "explain", "vm", "web-1"])).collect();
+    let text = stories[0]["text"].as_str().expect("a story");
+    assert!(text.contains("4 stands, because its writer ranks number 1"), "{text}");
+    assert!(stories.iter().all(|s| s["text"] == stories[0]["text"]), "each node tells the same: {stories:?}");
+    println!("{text}");
+    let of_cpu = d.on(Some(2), &["conflict", "explain", "vm", "web-1", "/cpu"]);
+    let name = of_cpu["records"][0]["conflict"].as_str().expect("a name")[..10].to_string();
+    assert_eq!(d.on(Some(1), &["conflict", "show", &name])["records"][0]["stands"], 4);
+    d.on(Some(1), &["conflict", "undo", &name]);
+    let mut undone = want;
+    undone["cpu"] = json!(8);
+    d.until(&undone);
+
+    // Another policy is tried on what is recorded before it counts.
+    let other = POLICY
+        .replace("order = [\"operator\"]", "order = [\"autoscaler\"]")
+        .replace("version = 1", "version = 2");
+    let trial = d.on(None, &["policy", "dry-run", &d.file("other.toml", &other)]);
+    assert_eq!(trial["otherwise"][0]["would"]["value"], 8, "{trial}");
+
+    a_question_is_answered(&d);
+}
+
+fn a_question_is_answered(d: &Documents) {
+    d.set(1, "operator", &["/power=on"]);
+    let begun = Instant::now();
+    while d.get(2)["document"]["power"] != "on" || d.get(0)["document"]["power"] != "on" {
+        assert!(begun.elapsed() < SOON);
+    }
+    d.dev(&["cut", "3"]);
+    d.set(0, "operator", &["/power=off"]);
+    d.set(2, "operator", &["/power=paused"]);
+    d.dev(&["heal"]);
+    let begun = Instant::now();
+    let open = loop {
+        let all = d.on(Some(1), &["conflict", "list"]);
+        if all["items"][0]["asked"]["until_ms"].is_u64() {
+            break all["items"][0].clone();
+        }
+        assert!(begun.elapsed() < SOON, "nobody is asked: {all}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert_eq!((&open["shown"], &open["base"]["value"]), (&json!("on"), &json!("on")), "{open}");
+    let name = open["conflict"].as_str().expect("a name")[..8].to_string();
+    let answer = |choice: &[&str]| {
+        let mut words = vec!["conflict", "answer", &name, "vm", "web-1", "/power"];
+        words.extend(choice);
+        d.run(Some(1), &words)
+    };
+    let wrong = answer(&["--side", "r9:9"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("none of the sides"));
+    let chosen = open["sides"][1]["write"].as_str().expect("a side");
+    assert!(answer(&["--side", chosen]).status.success());
+    let begun = Instant::now();
+    while (0..3).any(|n| d.get(n)["document"]["power"] != open["sides"][1]["value"]) {
+        assert!(begun.elapsed() < SOON);
+    }
+    assert_eq!(d.on(Some(0), &["conflict", "list"])["items"], json!([]));
+}

@@ -1,0 +1,89 @@
+//! Documents whose fields several write who do not see each other: what the policy in force settles by itself, and what it leaves to people, who
+//! never answer here.
+//!
+//! The first clients declare schema and policy in the strong keyspace; the others are refused until nodes have read them. Nothing is judged
+//! by the log: the replicas are looked at (`documents_one_view`, `documents_nothing_lost`).
+
+use super::{Begun, Draw, Then};
+use crate::ask::{Answer, Ask};
+use crate::record::{Deed, What};
+use bytes::Bytes;
+use dwcp_env::Purpose;
+use dwcp_eventual::documents::Value;
+use dwcp_eventual::documents::ask::{Change, Person, Question};
+use dwcp_store::api::{Op, OpError, PutRequest};
+
+const FIELD: Purpose = Purpose::named("documents.field");
+const KEY: Purpose = Purpose::named("documents.key");
+const ROLE: Purpose = Purpose::named("documents.role");
+/// Clients that declare the rules.
+const DECLARE: u32 = 2;
+
+const SCHEMA: &str = r#"{"schema":"vm","version":1,"fields":{
+    "cpu":{"kind":"atomic","type":"int","owner":"operator"},"power":"atomic","restarts":"counter","notes":"text",
+    "top":"max","labels":{"kind":"map","of":"atomic"},"addresses":"set","kept":"atomic"}}"#;
+const POLICY: &str = r#"{"policy":"scenario","version":1,"activates":0,"rule":[
+    {"name":"owners first","class":"intent","use":{"strategy":"priority","by":"role","order":["operator"]}},
+    {"name":"power","path":"/power","use":{"strategy":"manual","deadline":"5s","default":"rollback"}},
+    {"name":"kept","path":"/kept","use":"multi-value"},
+    {"name":"notes","path":"/notes","use":{"strategy":"transform","otherwise":"last-writer"}},
+    {"name":"the rest","use":{"strategy":"semantic","otherwise":"last-writer"}}]}"#;
+
+/// The file's canonical bytes; nothing of what is no file.
+fn file(text: &str) -> Vec<u8> {
+    serde_json::from_str::<Value>(text).map(|v| v.to_bytes()).unwrap_or_default()
+}
+
+/// A client of documents.
+#[derive(Debug)]
+pub struct Documents {
+    keys: u64,
+    /// What it is still to declare: keys and files.
+    declares: Vec<(&'static str, &'static str)>,
+}
+
+impl Documents {
+    pub(super) fn new(nth: u32, keys: u64) -> Self {
+        let rules = [("policy/1", POLICY), ("schema/vm/1", SCHEMA)];
+        Self { keys, declares: if nth < DECLARE { rules.into() } else { Vec::new() } }
+    }
+
+    pub(super) fn begin(&mut self, draw: Draw) -> Begun {
+        if let Some((name, text)) = self.declares.last() {
+            let key = Bytes::from(format!("\0dwcp/eventual/eventual/{name}"));
+            let put = PutRequest { key, value: file(text).into(), ..PutRequest::default() };
+            return Begun { what: None, ask: Ask::Do { stamp: None, op: Op::Put(put) } };
+        }
+        let key = draw.below(self.keys, KEY, 0);
+        let unique = draw.unique(0);
+        let number = Value::Int(unique.cast_signed());
+        let text = |of: String| Value::from(of.as_str());
+        let (at, value) = match draw.below(100, FIELD, 0) {
+            0..20 => ("/cpu", Some(number)),
+            20..30 => ("/power", Some(text(format!("p{unique}")))),
+            30..45 => ("/restarts", Some(Value::Int(draw.below(50, FIELD, 1).cast_signed()))),
+            45..55 => ("/notes", Some(text(format!("note {unique}")))),
+            55..65 => ("/top", Some(number)),
+            65..75 => ("/labels/a", Some(number)),
+            75..80 => ("/labels/a", None),
+            80..90 => ("/addresses", Some(Value::from(vec![number]))),
+            _ => ("/kept", Some(number)),
+        };
+        let role = if draw.below(3, ROLE, 0) == 0 { "autoscaler" } else { "operator" };
+        let by = Person { name: format!("client {}", draw.client), role: role.into(), region: String::new() };
+        let change = Change::Patch(vec![(at.into(), value.map(|v| v.to_bytes().into()))]);
+        let ask = Question::Write { kind: "vm".into(), key: format!("vm-{key}"), by, change };
+        let what = What::Eventual(Deed::Write { key, value: unique });
+        Begun { what: Some(what), ask: Ask::Documents(Box::new(ask)) }
+    }
+
+    pub(super) fn answered(&mut self, answer: &Result<Answer, OpError>) -> Then {
+        match answer {
+            Ok(_) => {
+                self.declares.pop();
+                Then::ok(0)
+            }
+            Err(_) => Then::fail(),
+        }
+    }
+}
