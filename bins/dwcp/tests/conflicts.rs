@@ -110,7 +110,8 @@ fn both_sides_of_a_cut_come_to_one_value_that_can_be_explained_and_undone() {
     assert_eq!(d.on(None, &["schema", "apply", &schema])["fields"], 6);
     assert_eq!(d.on(None, &["policy", "check", &policy])["version"], 1);
     d.on(None, &["policy", "apply", &policy]);
-    let again = d.refused(0, &["policy", "apply", &policy]);
+    let another = d.file("another.toml", &POLICY.replace("owners first", "owners second"));
+    let again = d.refused(0, &["policy", "apply", &another]);
     assert!(again.contains("give it a higher one"), "{again}");
 
     d.set(0, "operator", &["/cpu=2", "/restarts=1", "/notes=runs the shop", "/labels/a=1"]);

@@ -2,7 +2,7 @@
 
 use super::Refused;
 use dwcp_conflict::Value;
-use dwcp_eventual::documents::ask::{Answer, At, Before, Open, Person, Resolution, Rule, Side};
+use dwcp_eventual::documents::ask::{Answer, At, Before, Open, Otherwise, Person, Resolution, Rule, Side};
 use hyper::StatusCode;
 use serde_json::{Value as Json, json};
 
@@ -112,18 +112,12 @@ pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
             })
         }
         Answer::Trial(t) => {
-            let otherwise = |(place, conflict, was, by, would, would_by): &(
-                At,
-                String,
-                Option<bytes::Bytes>,
-                String,
-                Option<bytes::Bytes>,
-                String,
-            )| {
-                let mut out = at(place);
-                out["conflict"] = json!(conflict);
-                out["stands"] = json!({ "value": optional(was.as_ref()), "strategy": by });
-                out["would"] = json!({ "value": optional(would.as_ref()), "strategy": would_by });
+            let otherwise = |o: &Otherwise| {
+                let outcome = |(value, strategy): &(Option<bytes::Bytes>, String)| json!({ "value": optional(value.as_ref()), "strategy": strategy });
+                let mut out = at(&o.at);
+                out["conflict"] = json!(o.conflict);
+                out["stands"] = outcome(&o.stands);
+                out["would"] = outcome(&o.would);
                 out
             };
             json!({

@@ -221,13 +221,26 @@ pub struct Rule {
     pub file: Bytes,
 }
 
+/// A conflict that would have come out otherwise.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Otherwise {
+    /// Where.
+    pub at: At,
+    /// The conflict's name.
+    pub conflict: String,
+    /// What stands, and by which strategy.
+    pub stands: (Option<Bytes>, String),
+    /// What would, and by which.
+    pub would: (Option<Bytes>, String),
+}
+
 /// What a trial of a policy found.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Trial {
     /// Conflicts that would have come out the same.
     pub same: u64,
-    /// Those that would not: where, the conflict, what stands, by which strategy; what would, and by which.
-    pub otherwise: Vec<(At, String, Option<Bytes>, String, Option<Bytes>, String)>,
+    /// Those that would not.
+    pub otherwise: Vec<Otherwise>,
     /// Records that can't be tried.
     pub unknown: u64,
     /// How often each rule would have been asked: its name, and that.

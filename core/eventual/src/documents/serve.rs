@@ -531,7 +531,8 @@ impl Documents {
         let names = policy.rules().iter().map(|r| r.name.to_string());
         let otherwise = found.otherwise.into_iter().take(LISTED_MAX).map(|o| {
             let (was, would) = (o.was.as_ref().map(bytes), o.would.as_ref().map(bytes));
-            (at(&o.place), o.id.to_string(), was, o.by.1.name().into(), would, o.would_by.1.name().into())
+            let (stands, would) = ((was, o.by.1.name().into()), (would, o.would_by.1.name().into()));
+            ask::Otherwise { at: at(&o.place), conflict: o.id.to_string(), stands, would }
         });
         Trial {
             same: found.same as u64,
