@@ -155,7 +155,9 @@ impl Store {
                 }
                 Answer::Said(response)
             }
-            Ask::Eventual(_) | Ask::Together(_) => unreachable!("this workload needs replicas"),
+            Ask::Eventual(_) | Ask::Together(_) | Ask::Documents(_) => {
+                unreachable!("this workload needs replicas")
+            }
             Ask::KeepAlive(_) => Answer::Alive(4),
             Ask::Watch { from, .. } => {
                 let told = self.changes.iter().filter(|e| e.kv.mod_revision >= *from);

@@ -70,14 +70,14 @@ impl Settled {
 /// # Errors
 /// What differs, for people.
 pub fn one_view<'e>(replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)>) -> Result<(), String> {
-    let mut first: Option<(NodeId, Vec<(String, String, String)>)> = None;
+    let mut first = None;
     for (node, replica) in replicas {
         let Some(replica) = replica else { return Err(format!("{node} does not run")) };
         let (shown, open) = replica.documents_shown();
         if let Some(place) = open.first() {
             return Err(format!("{node} has not settled {place}"));
         }
-        let (other, known) = first.get_or_insert_with(|| (node, shown.clone()));
+        let (other, known) = &*first.get_or_insert_with(|| (node, shown.clone()));
         let differs = known.iter().zip(&shown).find(|(a, b)| a != b);
         if let Some(((kind, key, there), (.., here))) = differs {
             return Err(format!("of {kind} {key} {other} shows {there}, {node} {here}"));
