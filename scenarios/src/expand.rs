@@ -176,7 +176,7 @@ const fn sets(action: &Action) -> (Option<&Who>, Option<&Who>) {
         Action::Partition(a, b) | Action::Cut(a, b) | Action::Clog(a, b) | Action::Slow(a, b, _) => {
             (Some(a), Some(b))
         }
-        Action::RegionLose(_) | Action::Switch(_) => (None, None),
+        Action::RegionLose(_) | Action::Switch(_) | Action::HybridMove(..) => (None, None),
     }
 }
 
@@ -246,7 +246,8 @@ pub fn faults(act: &Act, cast: &Cast<'_>) -> Vec<Fault> {
         | Action::MembersAdd(_)
         | Action::Transfer(_)
         | Action::Snapshot(_)
-        | Action::Switch(_) => Vec::new(),
+        | Action::Switch(_)
+        | Action::HybridMove(..) => Vec::new(),
     }
 }
 
@@ -258,6 +259,9 @@ pub fn asked(act: &Act, cast: &Cast<'_>) -> Vec<NodeId> {
             cast.set(a, act.nth)
         }
         Action::Switch(_) => cast.set(&Who::Any, act.nth).into_iter().take(1).collect(),
+        Action::HybridMove(to, _) => {
+            cast.set(&Who::Region(to.clone()), act.nth).into_iter().take(1).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -272,6 +276,7 @@ pub const fn is_request(act: &Act) -> bool {
             | Action::Transfer(_)
             | Action::Snapshot(_)
             | Action::Switch(_)
+            | Action::HybridMove(..)
     )
 }
 

@@ -147,6 +147,30 @@ pub struct NodeSettings {
     /// What the nodes speak with each other.
     #[serde(default)]
     pub transport: Transport,
+    /// A hybrid keyspace besides, with clients of its own.
+    #[serde(default)]
+    pub hybrid: Option<Hybrid>,
+}
+
+/// A hybrid keyspace of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hybrid {
+    /// Its first home.
+    pub home: String,
+    /// Its clients, at home in all regions in turn.
+    pub clients: u32,
+    /// Operations a second of all together, in thousandths.
+    pub per_second_milli: u64,
+    /// Over how many keys.
+    pub keys: u32,
+    /// How far regions may be behind: entries,
+    pub entries: u64,
+    /// time,
+    pub time: Duration,
+    /// and how many must be within.
+    pub copies: u32,
+    /// For how long a home answers after it has asked whether it still is.
+    pub fence: Duration,
 }
 
 /// What nodes speak with each other, named as in their settings.

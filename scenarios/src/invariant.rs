@@ -20,6 +20,12 @@
 //! | `eventual_logs_cut` | their logs, once they are equal | the liveness phase |
 //! | `documents_one_view` | what the core's replicas show of documents, and that nothing is left to settle | the liveness phase |
 //! | `documents_nothing_lost` | every write that a resolution superseded, against the audit of every core replica | the liveness phase |
+//! | `hybrid_one_home` | who answers for a hybrid keyspace, in which era | every answer |
+//! | `hybrid_bound_kept` | what other regions have on disk when a home answers a write | every answer |
+//! | `hybrid_prefix` | the revision at each place of the order, on every node; contents at the end | every look, at the end |
+//! | `hybrid_no_untold_loss` | acknowledged writes against the last home, the cuts and what old homes kept aside | at the end |
+//! | `hybrid_reads` | linearizable reads against what was acknowledged before, within an era | every answer |
+//! | `hybrid_converged` | the core's nodes of the hybrid keyspace after the heal | the liveness phase |
 //! | `convergence` | the core's replicas after the heal | the liveness phase |
 //!
 //! A *look* ([`Look`]) is what a node's engine says of itself after an event at that node: a
@@ -31,6 +37,7 @@ mod convergence;
 mod documents;
 mod election_safety;
 mod eventual;
+mod hybrid;
 mod leader_completeness;
 mod log_matching;
 mod monotone;
@@ -39,6 +46,7 @@ mod state_machine_safety;
 pub use convergence::converged;
 pub use documents::{Settled, one_view};
 pub use eventual::{Replicas, uncut, unequal};
+pub use hybrid::Homes;
 
 use dwcp_consensus::{Position, Role};
 use dwcp_env::NodeId;
@@ -106,6 +114,18 @@ properties! {
     DocumentsOneView "documents_one_view",
     /// What a resolution superseded is on record, with its value, on every replica of the core.
     DocumentsNothingLost "documents_nothing_lost",
+    /// At no time do nodes of two regions answer for a hybrid keyspace, nor an earlier era after a later one.
+    HybridOneHome "hybrid_one_home",
+    /// A home answers a write only while enough regions have on disk all but what the bound allows.
+    HybridBoundKept "hybrid_bound_kept",
+    /// One place of the order, one revision, on every node.
+    HybridPrefix "hybrid_prefix",
+    /// An acknowledged write is there, or lies behind a cut, is told, and is one of no more than the bound.
+    HybridNoUntoldLoss "hybrid_no_untold_loss",
+    /// A linearizable read shows what was acknowledged before it, within an era.
+    HybridReads "hybrid_reads",
+    /// After the heal, all of the core hold the same, one home answers, and deposed ones have become copies.
+    HybridConverged "hybrid_converged",
     /// After the heal, all of the core serve and become equal in bounded time.
     Convergence "convergence",
 }

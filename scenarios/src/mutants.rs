@@ -218,6 +218,16 @@ mutants! {
         ["consensus/switch_crashes"] |c| c.bugs.chain.log_ended_early;
     "chain.named_checkpoint_late" "under pbft a checkpoint is taken a little behind the place that is vouched for"
         ["consensus/pbft", "consensus/pbft_laggards"] |c| c.bugs.chain.named_checkpoint_late;
+    "hybrid.fence_ignored" "a home answers without asking whether it still is one"
+        ["consensus/hybrid_cut_off"] |c| c.bugs.hybrid_fence_ignored;
+    "hybrid.wait_skipped" "who takes a keyspace over does not wait until the old home can't answer any more"
+        ["consensus/hybrid_cut_off"] |c| c.bugs.hybrid_wait_skipped;
+    "hybrid.bound_ignored" "a home takes and answers writes however far the others are behind"
+        ["consensus/hybrid_bound"] |c| c.bugs.hybrid_bound_ignored;
+    "hybrid.unsynced_counts" "a copy tells as durable what it has only played"
+        ["consensus/hybrid_bound"] |c| c.bugs.hybrid_unsynced_counts;
+    "hybrid.tail_forgotten" "a home that returns throws away what it alone had decided, and says nothing"
+        ["consensus/hybrid_cut_off", "consensus/hybrid"] |c| c.bugs.hybrid_tail_forgotten;
     "chain.digest_unseen" "under pbft nobody looks at the state that is vouched for"
         ["consensus/pbft_laggards"] |c| c.bugs.chain.digest_unseen;
     "store.empty_delete_counts" "a delete that finds nothing uses a revision up"

@@ -19,7 +19,7 @@
 //! twice) is left out of the core: refusing to serve is what it promises then.
 //!
 //! Files: `run` (this), `cluster` (nodes in the world), `door` (questions and answers),
-//! `crowd` (the clients), `moment` (a look at all nodes), `chores` (the operator), `drive` (the loop), `oracle` (what must
+//! `crowd` (the clients), `homes` (those of a hybrid keyspace), `moment` (a look at all nodes), `chores` (the operator), `drive` (the loop), `oracle` (what must
 //! be answered), `judge` (the end);
 //! [`live`] is a run interrupted and looked at, [`picture`] what is drawn of one.
 
@@ -28,6 +28,7 @@ pub mod cluster;
 mod crowd;
 mod door;
 mod drive;
+mod homes;
 mod judge;
 pub mod live;
 pub mod moment;

@@ -14,6 +14,7 @@
 
 use crate::face::Face;
 use crate::figures;
+use crate::hybrid;
 use crate::redis;
 use dwcp_consensus::Role;
 use dwcp_env::{GroupId, NodeId};
@@ -54,13 +55,15 @@ impl Seen {
 
 /// Looks at the node again and again, until it is dropped.
 pub async fn watch_node(face: Face, seen: Seen, registry: Arc<Registry>) {
-    let mut figures = figures::All::new(registry, redis::Backend::eventual(&face));
+    let mut figures = figures::All::new(registry.clone(), redis::Backend::eventual(&face));
+    let mut homes = hybrid::Figures::new(registry, face.keyspaces());
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for nth in 0_u64.. {
         tick.tick().await;
         if nth % FIGURES_EVERY == 0 {
             figures.look(&face).await;
+            homes.look(&face).await;
         }
         for group in face.keyspaces().values() {
             let status = face.status(*group).await;

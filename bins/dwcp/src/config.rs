@@ -5,9 +5,10 @@
 //! same on all nodes; the rest is each process's own. See docs/operations/configuration.md.
 
 use crate::consensus_key;
+use dwcp_consensus::hybrid::Bound;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
-use dwcp_env::{ClusterId, Duration, GroupId, NodeId, RegionId};
+use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::SyncPolicy;
 use dwcp_node::{Distrust, EngineKind, Spec, interval};
 use dwcp_raft::GroupConfig;
@@ -165,6 +166,8 @@ pub enum KeyspaceKind {
     /// One order for all, decided by a quorum: etcd's API.
     #[default]
     Strong,
+    /// Strong, decided in one region, its home; the others hold copies that are a bounded time behind, and can take it over.
+    Hybrid,
     /// Written in every region at local speed, through any partition: Redis' API (docs/eventual.md).
     Eventual,
 }
@@ -186,6 +189,44 @@ pub struct Keyspace {
     /// Whether an eventual one holds documents instead of keys (docs/conflicts.md); one at most. Cluster-wide.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub documents: bool,
+    /// Of a hybrid one: the region that is its home until another is promoted. Cluster-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Of a hybrid one: how old what a region lacks may be (5s). Cluster-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lag: Option<String>,
+    /// … how many entries it may lack (10000),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lag_entries: Option<u64>,
+    /// … and of how many bytes (16777216).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lag_bytes: Option<u64>,
+    /// Of a hybrid one: how many regions must be within these bounds, or the home waits (1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<u32>,
+}
+
+impl Keyspace {
+    /// How far other regions may be behind.
+    ///
+    /// # Errors
+    /// A span that is none.
+    pub fn bound(&self) -> Result<Bound, String> {
+        let known = Bound::default();
+        Ok(Bound {
+            entries: self.max_lag_entries.unwrap_or(known.entries),
+            bytes: self.max_lag_bytes.map_or(known.bytes, ByteCount),
+            time: self.max_lag.as_deref().map_or(Ok(known.time), duration)?,
+            copies: self.copies.unwrap_or(known.copies),
+        })
+    }
+    const fn is_bounded(&self) -> bool {
+        self.max_lag.is_some()
+            || self.max_lag_entries.is_some()
+            || self.max_lag_bytes.is_some()
+            || self.copies.is_some()
+            || self.home.is_some()
+    }
 }
 
 /// The Redis door.
@@ -374,7 +415,8 @@ impl File {
                 );
             }
         }
-        if let Some(k) = self.keyspace.iter().find(|k| k.kind == KeyspaceKind::Strong && k.sync.is_some()) {
+        self.check_hybrid()?;
+        if let Some(k) = self.keyspace.iter().find(|k| k.kind != KeyspaceKind::Eventual && k.sync.is_some()) {
             let why = format!(
                 "{:?} is strong: its writes are on a quorum of disks before they are answered",
                 k.name
@@ -414,6 +456,39 @@ impl File {
         for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {
             if let Err(why) = duration(delay) {
                 return bad(&format!("inject.delay.{region}"), why);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_hybrid(&self) -> Result<(), (String, String)> {
+        let regions = self.regions();
+        for k in &self.keyspace {
+            let bad =
+                |key: &str, why: String| Err((format!("keyspace.{key}"), format!("{:?}: {why}", k.name)));
+            if k.kind != KeyspaceKind::Hybrid {
+                if k.is_bounded() {
+                    return bad("home", "only a keyspace of `kind = \"hybrid\"` has a home and a lag".into());
+                }
+                continue;
+            }
+            let home = k.home.as_deref().unwrap_or_default();
+            // Who joins knows members only as far as its file names them.
+            let known = regions.iter().any(|r| r == home) || (self.join && k.home.is_some());
+            if !known {
+                let why = format!("{home:?} is no region of the members; there are {}", regions.join(", "));
+                return bad("home", why);
+            }
+            if self.engine == EngineKind::Pbft {
+                return bad("kind", "a hybrid keyspace's home believes its nodes: pbft can't run it".into());
+            }
+            let bound = match k.bound() {
+                Ok(bound) => bound,
+                Err(why) => return bad("max_lag", why),
+            };
+            let others = regions.len().saturating_sub(1) as u32;
+            if let Err(why) = bound.check(if self.join { u32::MAX } else { others }) {
+                return bad("max_lag", why.to_string());
             }
         }
         Ok(())
@@ -480,10 +555,16 @@ impl File {
         self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Eventual).collect()
     }
 
-    /// All strong keyspaces by name; the default one has the empty name.
+    /// The hybrid keyspaces, in the order of the file.
+    #[must_use]
+    pub fn hybrid(&self) -> Vec<&Keyspace> {
+        self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Hybrid).collect()
+    }
+
+    /// All strong keyspaces by name, hybrid ones among them; the default one has the empty name.
     #[must_use]
     pub fn keyspaces(&self) -> BTreeMap<String, GroupId> {
-        let strong = self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Strong);
+        let strong = self.keyspace.iter().filter(|k| k.kind != KeyspaceKind::Eventual);
         let mut all: BTreeMap<String, GroupId> = strong.map(|k| (k.name.clone(), GroupId(k.group))).collect();
         all.insert(String::new(), GroupId(0));
         all
@@ -540,6 +621,17 @@ client = "127.0.0.1:2379"
             ("node = 1", "node = 1\nthreads = 0", "between 1 and 64"),
             ("node = 1", "node = 1\nengine = \"pbft\"", "member.key"),
             ("[tls]", "[redis]\naddress = \"127.0.0.1:6379\"\n[tls]", "kind = \"eventual\""),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"h\"\ngroup = 2\nkind = \"hybrid\"\nhome = \"us\"\n[tls]",
+                "no region of the members",
+            ),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"h\"\ngroup = 2\nkind = \"hybrid\"\nhome = \"eu\"\n[tls]",
+                "besides the home",
+            ),
+            ("[tls]", "[[keyspace]]\nname = \"h\"\ngroup = 2\nhome = \"eu\"\n[tls]", "kind = \"hybrid\""),
             ("[tls]", "[[keyspace]]\nname = \"k\"\ngroup = 1\nsync = \"always\"\n[tls]", "is strong"),
             (
                 "[tls]",

@@ -1,12 +1,13 @@
 //! `dwcp consensus`: which engine orders a keyspace's commands, why, and how to put another in its place.
 //!
-//! `status` and `switch` ask a cluster; `explain` and `policy` need none: they show what the selection
+//! `status` and `switch` ask a cluster, and so do `hybrid`, `promote`, `abandon` and `aside` (keyspaces with a home region); `explain` and `policy` need none: they show what the selection
 //! (`dwcp_consensus::select`) would choose for regions, writes and conflicts that are told to it.
 
 use crate::client::{Client, ClientError, Endpoints};
 use crate::consensus_key;
 use crate::dev::layout::{Layout, OPERATOR_KEY};
 use crate::etcd::message as pb;
+use crate::hybrid::{self, PromoteArgs};
 use clap::{Args, Subcommand};
 use dwcp_consensus::pbft::seal;
 use dwcp_consensus::quorum::System;
@@ -27,7 +28,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
 /// Which engine orders commands, why, and how to change it.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why"
+    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why\n  dwcp consensus hybrid --keyspace orders    home, lag of each region, what lies aside\n  dwcp consensus promote orders --to us-east-1\n                                             the home is lost: that region goes on from what was shipped to it\n  dwcp consensus promote orders --to us-east-1 --graceful\n                                             the home is there: it hands over, nothing is lost"
 )]
 pub struct ConsensusArgs {
     /// Whom to ask.
@@ -49,6 +50,17 @@ pub enum ConsensusCommand {
     Keygen {
         /// Where; nothing is overwritten.
         file: PathBuf,
+    },
+    /// Where a hybrid keyspace (`--keyspace`) has its home, how far the other regions are behind, and what lies aside.
+    Hybrid,
+    /// Another region becomes home of a hybrid keyspace: because its home is lost, or as planned (`--graceful`).
+    Promote(PromoteArgs),
+    /// Gives up a move of a hybrid keyspace that is under way.
+    Abandon,
+    /// What a home that was lost had decided alone in an era, and keeps aside since it is back.
+    Aside {
+        /// Which era.
+        era: u32,
     },
     /// What the selection would choose, which rule matched, and what speaks against each other candidate.
     Explain(ExplainArgs),
@@ -178,6 +190,10 @@ pub async fn run(args: ConsensusArgs, json: bool) -> Result<(), String> {
             }
             Ok(())
         }
+        ConsensusCommand::Hybrid => hybrid::status(&args.endpoints, json).await,
+        ConsensusCommand::Promote(promote) => hybrid::promote(&args.endpoints, &promote, json).await,
+        ConsensusCommand::Abandon => hybrid::abandon(&args.endpoints, json).await,
+        ConsensusCommand::Aside { era } => hybrid::aside(&args.endpoints, era, json).await,
         ConsensusCommand::Explain(explain) => explained(&args.endpoints, &explain, json),
         ConsensusCommand::Policy { file } => print_policy(file.as_ref(), json),
     }

@@ -99,6 +99,20 @@ impl Face {
     ///
     /// # Errors
     /// It does not answer.
+    pub async fn hybrid(&self, group: GroupId) -> Result<dwcp_node::HybridStatus, AskError> {
+        let request = Request { group, ask: Ask::Hybrid(dwcp_node::HybridAsk::Status) };
+        match self.handle.request(request, STATUS_WITHIN).await {
+            Ok(Ok(Answer::Hybrid(status))) => Ok(*status),
+            Ok(Ok(_)) => Err(AskError::Unknown),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// How the node sees a group.
+    ///
+    /// # Errors
+    /// It does not answer.
     pub async fn status(&self, group: GroupId) -> Result<dwcp_node::GroupStatus, AskError> {
         let request = Request { group, ask: Ask::Status };
         match self.handle.request(request, STATUS_WITHIN).await {

@@ -18,6 +18,7 @@ pub mod face;
 mod figures;
 pub mod fleet;
 pub mod http;
+pub mod hybrid;
 pub mod identity;
 pub mod jepsen;
 pub mod kv;

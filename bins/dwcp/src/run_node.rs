@@ -8,12 +8,14 @@ use crate::face::Face;
 use crate::fleet::{self, Fleet, Keyspaces};
 use crate::redis;
 use clap::Args;
-use dwcp_env::{Duration, GroupId, NodeId};
+use dwcp_consensus::Members;
+use dwcp_env::{Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::EventualSpec;
-use dwcp_node::{GroupSpec, Node, NodeConfig};
+use dwcp_node::{GroupSpec, HybridSpec, Node, NodeConfig};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_real::authority::Identity;
 use dwcp_runtime_real::{self as real, Ended, OnBroken, Peer, Registry, Settings};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -303,13 +305,14 @@ fn node_config(file: &File) -> NodeConfig {
     let mut groups: Vec<GroupSpec> = file
         .keyspaces()
         .into_iter()
-        .map(|(keyspace, id)| GroupSpec {
-            id,
-            keyspace,
-            engine: file.engine,
-            distrust: file.distrust(),
-            initial: initial.clone(),
-            known: known.clone(),
+        .map(|(keyspace, id)| {
+            let hybrid = file.hybrid().into_iter().find(|k| k.name == keyspace);
+            let initial = match hybrid {
+                Some(k) => initial.as_ref().and_then(|m| at_home(file, k, m)),
+                None => initial.clone(),
+            };
+            let (engine, distrust, known) = (file.engine, file.distrust(), known.clone());
+            GroupSpec { id, keyspace, engine, distrust, initial, known }
         })
         .collect();
     groups.sort_by_key(|g: &GroupSpec| g.id);
@@ -320,7 +323,46 @@ fn node_config(file: &File) -> NodeConfig {
         Timing::Wan => GroupConfig::wan(node),
     };
     let eventual = file.eventual().into_iter().map(|k| eventual_spec(file, k)).collect();
-    NodeConfig { groups, eventual, engine, policy: file.policy.clone(), ..NodeConfig::new(cluster, node) }
+    // A home asks again three times while its lease lasts, over links as long as elections are patient.
+    let fence = engine.election_max * 2;
+    let hybrid = file.hybrid().into_iter().map(|k| hybrid_spec(file, k, fence)).collect();
+    NodeConfig {
+        groups,
+        eventual,
+        hybrid,
+        engine,
+        policy: file.policy.clone(),
+        ..NodeConfig::new(cluster, node)
+    }
+}
+
+fn region_number(file: &File, name: &str) -> RegionId {
+    let place = file.regions().iter().position(|r| r == name).unwrap_or(0);
+    RegionId(u16::try_from(place).unwrap_or(u16::MAX))
+}
+
+/// Who forms a hybrid keyspace's first home, on those that do.
+fn at_home(file: &File, keyspace: &Keyspace, all: &Members) -> Option<Members> {
+    let home = region_number(file, keyspace.home.as_deref()?);
+    let nodes: BTreeMap<_, _> =
+        all.nodes.iter().filter(|(_, m)| m.region == home).map(|(n, m)| (*n, m.clone())).collect();
+    let voters: BTreeSet<NodeId> = nodes.keys().copied().collect();
+    voters.contains(&NodeId(file.node)).then(|| Members { voters, nodes, ..Members::default() })
+}
+
+/// A hybrid keyspace; its deed lies in the default strong one.
+fn hybrid_spec(file: &File, keyspace: &Keyspace, fence: dwcp_env::Duration) -> HybridSpec {
+    let me = file.member.iter().find(|m| m.id == file.node);
+    HybridSpec {
+        group: GroupId(keyspace.group),
+        strong: String::new(),
+        home: region_number(file, keyspace.home.as_deref().unwrap_or_default()),
+        region: region_number(file, me.map_or("", |m| &m.region)),
+        names: file.regions(),
+        // Checked when the file was read.
+        bound: keyspace.bound().unwrap_or_default(),
+        fence,
+    }
 }
 
 /// An eventual keyspace as the Redis door sees it.

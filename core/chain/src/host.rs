@@ -615,6 +615,26 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
     }
 
+    /// Lets go of a group altogether: its engines and its logs end, and its epochs up to this one are never taken part in again.
+    /// What is left of it is what it is added with, should it ever be added again. What it was asked nobody answers.
+    pub fn remove_group(&mut self, id: GroupId) -> Option<Found> {
+        let epochs: Vec<u32> = self.groups.get(&id)?.epochs.keys().copied().collect();
+        for epoch in epochs {
+            self.end_epoch(id, epoch);
+        }
+        let mut group = self.groups.remove(&id)?;
+        self.out.retain(|(group, _)| *group != id);
+        let never_opened = std::mem::take(&mut group.manifest.slots);
+        group.manifest.floor = group.manifest.floor.max(group.tail.epoch() + 1);
+        group.manifest.write(id, &self.wal);
+        let left = never_opened.iter().map(|s| GroupId(s.slot)).chain(group.logs.into_keys());
+        for slot in left.collect::<std::collections::BTreeSet<_>>() {
+            self.wal.lock().end(slot);
+        }
+        self.probe.reachable("chain.group_let_go");
+        Some(Found::left(group.manifest))
+    }
+
     /// Epochs whose engines were let go since the last call: what they were asked and have not answered, nobody will.
     pub fn take_ended(&mut self) -> Vec<(GroupId, u32)> {
         std::mem::take(&mut self.ended)

@@ -108,6 +108,10 @@ impl Found {
     pub fn nothing() -> Self {
         Self { state_whole: true, ..Self::default() }
     }
+    /// Of a group that was let go.
+    pub(crate) fn left(manifest: Manifest) -> Self {
+        Self { manifest, ..Self::nothing() }
+    }
     /// The slot of an epoch, if it has one.
     #[must_use]
     pub fn slot(&self, group: GroupId, spec: &Spec) -> Option<GroupId> {

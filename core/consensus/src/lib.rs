@@ -8,6 +8,7 @@
 //! | [`engine`] | the contract between an engine and the node it lives in |
 //! | [`step`] | the contract of a protocol as a step function, with the order of durability in its outputs |
 //! | [`epaxos`] | EPaxos: every replica proposes, only commands that interfere are ordered |
+//! | [`hybrid`] | keyspaces that one region decides and others hold copies of: who owns them, who may answer, who lags |
 //! | [`paxos`] | Multi-Paxos |
 //! | [`pbft`] | PBFT: members may lie |
 //! | [`quorum`] | quorum systems, and the intersections each protocol needs of them |
@@ -23,6 +24,7 @@ extern crate std;
 
 pub mod engine;
 pub mod epaxos;
+pub mod hybrid;
 pub mod paxos;
 pub mod pbft;
 pub mod quorum;

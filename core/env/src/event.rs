@@ -93,6 +93,33 @@ events! {
         /// Why, and what to do.
         why: String,
     }
+    /// Another region owns a hybrid keyspace.
+    HybridMoved "hybrid.moved" Warn Metric::Count("dwcp_hybrid_moves_total", "Changes of a hybrid keyspace's home seen."), {
+        /// Which keyspace's group.
+        group: GroupId,
+        /// Its era.
+        era: u64,
+        /// The region.
+        region: String,
+    }
+    /// A home has fewer regions within the bound than it needs, or enough again.
+    HybridBound "hybrid.bound" Warn Metric::Count("dwcp_hybrid_bound_total", "Times a home came to its bound, or back within it."), {
+        /// Which keyspace's group.
+        group: GroupId,
+        /// Whether enough are within.
+        within: bool,
+        /// Entries that the region furthest behind lacks.
+        entries: u64,
+    }
+    /// A home that was deposed has kept aside what nobody took over.
+    HybridAside "hybrid.aside" Warn Metric::Count("dwcp_hybrid_aside_total", "Tails kept aside by deposed homes."), {
+        /// Which keyspace's group.
+        group: GroupId,
+        /// The era that ended.
+        era: u64,
+        /// Changes of keys.
+        changes: u64,
+    }
     /// A group has a leader, as this node sees it.
     LeaderChanged "raft.leader_changed" Info Metric::Count("dwcp_raft_leader_changes_total", "Leader changes seen, over all groups."), {
         /// Which group.

@@ -119,6 +119,8 @@ pub enum Ask {
     Snapshot,
     /// A question to an eventual keyspace, answered by the node that is asked. No other ask fits one.
     Eventual(dwcp_eventual::Query),
+    /// A question about a hybrid keyspace's home, answered by the node that is asked.
+    Hybrid(crate::hybrid::HybridAsk),
 }
 
 impl Ask {
@@ -140,6 +142,7 @@ impl Ask {
             | Self::Consensus
             | Self::HashKv(_)
             | Self::Snapshot
+            | Self::Hybrid(_)
             | Self::Eventual(_) => false,
         }
     }
@@ -227,6 +230,10 @@ pub enum Answer {
     },
     /// Of an eventual keyspace.
     Eventual(dwcp_eventual::Answer),
+    /// How this node sees a hybrid keyspace.
+    Hybrid(Box<crate::hybrid::HybridStatus>),
+    /// What was decided in a home and nobody took over.
+    Aside(Box<crate::hybrid::Aside>),
 }
 
 /// Which engine orders a group's commands, as one node sees it.

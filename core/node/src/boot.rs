@@ -6,6 +6,7 @@
 use crate::config::{GroupSpec, NodeConfig};
 use crate::eventual::EventualGroup;
 use crate::group::Group;
+use crate::hybrid::{HybridGroup, Part};
 use crate::node::{Node, Out};
 use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
 use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
@@ -101,7 +102,16 @@ impl Node {
         let specs = config.groups.clone();
         let mut node = Self::new(config, world.probe.clone(), wal, host, first_token);
         for spec in specs {
-            let (store, whole) = open_store(&node.config, &spec, world)?;
+            let (mut store, mut whole) = open_store(&node.config, &spec, world)?;
+            let hybrid = node.config.hybrid.iter().find(|h| h.group == spec.id).cloned();
+            let hybrid = hybrid
+                .map(|h| {
+                    let store = (&mut store, store_options(&node.config, spec.id));
+                    HybridGroup::boot(&node, h, &spec, store, &mut recovered, world)
+                        .map_err(|why| BootError::Engine { group: spec.id, why })
+                })
+                .transpose()?;
+            whole &= hybrid.as_ref().is_none_or(|h| h.whole);
             let unfit = |why: &str| BootError::Engine { group: spec.id, why: why.to_string() };
             let record = ChainRecord::decode(&store.applied().1).map_err(unfit)?;
             let known = record.is_some();
@@ -130,6 +140,16 @@ impl Node {
                 watches: BTreeMap::new(),
                 more_to_watch: false,
             };
+            if let Some(mut boot) = hybrid {
+                let copy = boot.group.part == Part::Copy;
+                if copy {
+                    boot.group.keep(found);
+                    node.hybrid.insert(spec.id, boot.group);
+                    node.groups.insert(spec.id, group);
+                    continue;
+                }
+                node.hybrid.insert(spec.id, boot.group);
+            }
             let Some(slot) = slot else {
                 if !whole && spec.peers(node.config.node).next().is_none() {
                     let lost = "its state is missing".to_string();
@@ -242,12 +262,8 @@ fn tell_damage(world: &World, recovered: &Recovered) {
     }
 }
 
-/// The group's store; a corrupt one is thrown away and comes back empty, to be filled from a peer.
-fn open_store(config: &NodeConfig, spec: &GroupSpec, world: &World) -> Result<(Store, bool), BootError> {
-    let group = spec.id;
-    // Its files stay as they are: they may be all there is.
-    let alone = spec.initial.as_ref().is_some_and(|m| m.nodes.keys().all(|n| *n == config.node));
-    let options = StoreOptions {
+fn store_options(config: &NodeConfig, group: GroupId) -> StoreOptions {
+    StoreOptions {
         cluster: config.cluster,
         group,
         cache: config.store_cache,
@@ -255,7 +271,15 @@ fn open_store(config: &NodeConfig, spec: &GroupSpec, world: &World) -> Result<(S
         bugs: config.bugs.store,
         #[cfg(not(feature = "planted-bugs"))]
         bugs: dwcp_store::StoreBugs::default(),
-    };
+    }
+}
+
+/// The group's store; a corrupt one is thrown away and comes back empty, to be filled from a peer.
+fn open_store(config: &NodeConfig, spec: &GroupSpec, world: &World) -> Result<(Store, bool), BootError> {
+    let group = spec.id;
+    // Its files stay as they are: they may be all there is.
+    let alone = spec.initial.as_ref().is_some_and(|m| m.nodes.keys().all(|n| *n == config.node));
+    let options = store_options(config, group);
     let damaged = |file: String, offset: u64| {
         if alone {
             let lost = format!("the state's file {file:?} is corrupt at byte {offset}");

@@ -3,6 +3,7 @@
 //! Two kinds of settings. *Cluster-wide* ones (cluster, groups, timing) must agree on all nodes;
 //! *per process* ones (sizes, caches) are free. None changes while the node runs.
 
+use crate::hybrid::HybridSpec;
 use dwcp_chain::{Distrust, EngineKind, Secret};
 use dwcp_consensus::Members;
 use dwcp_consensus::select::Policy;
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub policy: Option<Policy>,
     /// The eventual keyspaces it takes part in. Each names a strong one of `groups`, which holds its roster.
     pub eventual: Vec<EventualSpec>,
+    /// The hybrid keyspaces among `groups`: where their home is, how far others may be behind.
+    pub hybrid: Vec<HybridSpec>,
     /// How the engines keep time, and when they checkpoint; timings are cluster-wide. Its members are
     /// replaced by each group's own.
     pub engine: GroupConfig,
@@ -82,6 +85,16 @@ pub struct NodeBugs {
     pub repair_skipped: bool,
     /// An entry lost to the disk is made good by an empty one.
     pub repair_guesses: bool,
+    /// A home answers without asking whether it still is one.
+    pub hybrid_fence_ignored: bool,
+    /// A home takes and answers writes however far the others are behind.
+    pub hybrid_bound_ignored: bool,
+    /// Who takes over does not wait for the old home's fence to end.
+    pub hybrid_wait_skipped: bool,
+    /// A copy tells as durable what it has only played.
+    pub hybrid_unsynced_counts: bool,
+    /// A home that returns throws away what it alone had decided, and says nothing.
+    pub hybrid_tail_forgotten: bool,
     /// The chains' own.
     pub chain: dwcp_chain::ChainBugs,
     /// The stores' own.
@@ -106,6 +119,7 @@ impl NodeConfig {
             secret: None,
             policy: None,
             eventual: Vec::new(),
+            hybrid: Vec::new(),
             engine: GroupConfig::wan(node),
             wal: WalConfig { cluster, ..WalConfig::default() },
             store_cache: ByteCount::mib(64),

@@ -17,7 +17,7 @@
 //!
 //! **Files, in reading order**: [`api`] (what is asked), `peer` (what nodes say), `question` (what is in progress),
 //! `node` (the turn), `route` (where a question goes), `serve` (answers from state), `repair` (what was lost
-//! to the disk), `eventual` (keyspaces without a leader), `boot`, `look` (what is seen from outside).
+//! to the disk), `eventual` (keyspaces without a leader), `hybrid` (keyspaces with a home), `boot`, `look` (what is seen from outside).
 //!
 //! **Left to others**: order and quorums (`dwcp-raft`), meaning of commands and exactly-once
 //! (`dwcp-store`), bytes on disk (`dwcp-wal`), bytes on the wire (the runtimes).
@@ -27,6 +27,7 @@ mod boot;
 mod config;
 mod eventual;
 mod group;
+pub mod hybrid;
 mod look;
 mod node;
 mod peer;
@@ -43,6 +44,7 @@ pub use boot::BootError;
 pub use config::NodeBugs;
 pub use config::{GroupSpec, NodeConfig};
 pub use dwcp_chain::{Distrust, EngineKind, Secret, Spec, Switch, interval};
-pub use look::Sight;
+pub use hybrid::{HybridAsk, HybridSpec, HybridStatus};
+pub use look::{HybridSight, Sight};
 pub use node::Node;
 pub use peer::{Call, PeerMessage};

@@ -1,10 +1,11 @@
 //! What may be seen of a node from outside without asking it: for invariants that watch every step, and
 //! for the console of a node's own process.
 
+use crate::hybrid::{Aside, Part};
 use crate::node::Node;
 use bytes::Bytes;
 use dwcp_consensus::{Position, Role};
-use dwcp_env::GroupId;
+use dwcp_env::{GroupId, RegionId};
 use dwcp_store::api::{Header, LeaseId, OpError, RangeRequest, RangeResponse, Revision};
 
 /// One group of a node at one moment.
@@ -27,7 +28,65 @@ pub struct Sight {
     pub repairing: bool,
 }
 
+/// One hybrid keyspace of a node at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HybridSight {
+    /// What the node is to it.
+    pub part: Part,
+    /// The era of the deed that it knows.
+    pub era: u32,
+    /// The era of its state.
+    pub state_era: u32,
+    /// Where it stands.
+    pub region: RegionId,
+    /// The last entry that its state holds.
+    pub applied: Option<Position>,
+    /// Its state's revision.
+    pub revision: Revision,
+    /// The last index that it has on disk (a copy), or has applied (a home).
+    pub durable: u64,
+    /// Answers that are not stale by request, given by this node as home in this life,
+    pub answers: u64,
+    /// and writes among them.
+    pub writes: u64,
+    /// The index that its state was at when it answered the last of these.
+    pub answered_at: u64,
+    /// Whether its state is one that counts.
+    pub whole: bool,
+}
+
 impl Node {
+    /// A hybrid keyspace as it is now, if this node has a part in it.
+    #[must_use]
+    pub fn look_hybrid(&self, group: GroupId) -> Option<HybridSight> {
+        let (h, g) = (self.hybrid.get(&group)?, self.groups.get(&group)?);
+        let store = g.store();
+        let applied = store.position();
+        let index = applied.map_or(0, |p| p.index);
+        Some(HybridSight {
+            part: h.part,
+            era: h.deed.as_ref().map_or(0, |(d, _)| d.era),
+            state_era: h.state_era(),
+            region: h.spec.region,
+            applied,
+            revision: store.revision(),
+            durable: if h.part == Part::Copy { h.durable() } else { index },
+            answers: h.answers.0,
+            writes: h.answers.1,
+            answered_at: h.answers.2,
+            whole: h.is_whole() && g.repair.is_none(),
+        })
+    }
+    /// The deed of a hybrid keyspace, as this node knows it.
+    #[must_use]
+    pub fn deed(&self, group: GroupId) -> Option<&dwcp_consensus::hybrid::Deed> {
+        self.hybrid.get(&group)?.deed.as_ref().map(|(deed, _)| deed)
+    }
+    /// What this node keeps aside of an era of a hybrid keyspace.
+    #[must_use]
+    pub fn aside(&self, group: GroupId, era: u32) -> Option<Aside> {
+        self.hybrid.get(&group)?.aside_of(era)
+    }
     /// A group as it is now; all zero if the node does not host it. Cheap: no allocation.
     #[must_use]
     pub fn look(&self, group: GroupId) -> Sight {

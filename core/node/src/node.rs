@@ -4,6 +4,7 @@ use crate::api::{Ask, Request, Response};
 use crate::config::{NodeConfig, Patience};
 use crate::eventual::EventualGroup;
 use crate::group::Group;
+use crate::hybrid::HybridGroup;
 use crate::peer::{About, Body, PeerMessage, engine_body, parse};
 use crate::question::Questions;
 use crate::serve::NodeJob;
@@ -35,6 +36,7 @@ pub struct Node {
     pub(crate) host: ChainHost<Store>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) eventual: BTreeMap<GroupId, EventualGroup>,
+    pub(crate) hybrid: BTreeMap<GroupId, HybridGroup>,
     pub(crate) questions: Questions,
     pub(crate) jobs: BTreeMap<JobId, NodeJob>,
     pub(crate) next_job: u64,
@@ -100,6 +102,7 @@ impl Node {
             host,
             groups: BTreeMap::new(),
             eventual: BTreeMap::new(),
+            hybrid: BTreeMap::new(),
             questions: Questions::starting_at(first_token),
             jobs: BTreeMap::new(),
             next_job: OWN_JOBS,
@@ -150,6 +153,7 @@ impl Node {
     /// Runs everything until nothing is ready, and gathers what the world has to do.
     fn settle(&mut self, now: Now, out: &mut Out) {
         self.ring_alarms(now, out);
+        self.keep_hybrid(now, out);
         self.keep_leases(now);
         let mut next_run;
         loop {
@@ -171,6 +175,7 @@ impl Node {
             return self.fail(why, out);
         }
         self.run_repairs(now, out);
+        self.settle_hybrid(now, out);
         self.settle_eventual(now, out);
         if let Some(why) = self.eventual.values().find_map(|e| e.replica.failure().map(str::to_string)) {
             return self.fail(why, out);
@@ -191,11 +196,13 @@ impl Node {
     fn on_message(&mut self, now: Now, from: NodeId, lane: Lane, body: &Bytes, out: &mut Out) {
         match parse(from, body) {
             Ok(Body::Engine(group, message)) => {
-                if self.groups.contains_key(&group) && !self.repairing(group) {
+                let heard = self.hybrid.get(&group).is_none_or(|h| h.hears(from));
+                if heard && self.groups.contains_key(&group) && !self.repairing(group) {
                     self.host.message(now, group, from, lane, &message);
                 }
             }
             Ok(Body::Eventual(group, message)) => self.on_eventual(now, from, group, &message),
+            Ok(Body::Hybrid(group, message)) => self.on_hybrid(now, from, group, *message, out),
             Ok(Body::Peer(group, message)) => self.on_peer(now, from, group, *message, out),
             Err(fault) => self.on_fault(from, &fault),
         }
@@ -257,7 +264,7 @@ impl Node {
                 out.sends.push(Send { to, lane, body: engine_body(group, &body), after: None });
             }
             EngineOutput::Proposed { token, result } => match result {
-                Ok((_, applied)) => self.answer_applied(token, applied, out),
+                Ok((_, applied)) => self.answer_applied(now, group, token, applied, out),
                 Err(error) => self.on_engine_error(now, token, error, out),
             },
             EngineOutput::Barrier { token, result } => match result {

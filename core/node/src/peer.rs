@@ -8,6 +8,7 @@
 //!   tag 0: a message of the group's engine, passed on as it is
 //!   tag 1: a [`PeerMessage`] in bincode
 //!   tag 2: a message of the eventual keyspace of that number, passed on as it is
+//!   tag 3: a [`HybridMessage`] in bincode
 //! ```
 //!
 //! | message | says | answered by |
@@ -17,6 +18,7 @@
 //! | `CheckpointWanted` | send me state at or after this index, from this place on | `Piece` or `CheckpointLater` |
 
 use crate::api::{Ask, Response};
+use crate::hybrid::HybridMessage;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position};
 use dwcp_env::wire::{self, WireError};
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 const ENGINE: u8 = 0;
 const PEER: u8 = 1;
 const EVENTUAL: u8 = 2;
+const HYBRID: u8 = 3;
 const HEAD: usize = 5;
 
 /// Names a call between two nodes; unique over incarnations of the caller.
@@ -109,6 +112,8 @@ pub(crate) enum Body {
     Peer(GroupId, Box<PeerMessage>),
     /// For the eventual keyspace.
     Eventual(GroupId, Bytes),
+    /// About the hybrid keyspace.
+    Hybrid(GroupId, Box<HybridMessage>),
 }
 
 /// A body that carries an engine's message.
@@ -126,6 +131,13 @@ pub(crate) fn envelope(group: GroupId) -> Bytes {
 /// A body that carries a node's message.
 pub(crate) fn peer_body(group: GroupId, message: &PeerMessage) -> Bytes {
     let mut out = head(PEER, group, 64);
+    wire::encode_into(message, &mut out);
+    out.into()
+}
+
+/// A body that carries a message about a hybrid keyspace.
+pub(crate) fn hybrid_body(group: GroupId, message: &HybridMessage) -> Bytes {
+    let mut out = head(HYBRID, group, 64);
     wire::encode_into(message, &mut out);
     out.into()
 }
@@ -150,6 +162,10 @@ pub(crate) fn parse(from: NodeId, body: &Bytes) -> Result<Body, PeerFault> {
             Ok(message) => Ok(Body::Peer(group, Box::new(message))),
             Err(WireError::Body(why)) => Err(fault(why)),
             Err(other) => Err(fault(&other.to_string())),
+        },
+        HYBRID => match wire::decode(&rest) {
+            Ok(message) => Ok(Body::Hybrid(group, Box::new(message))),
+            Err(why) => Err(fault(&why.to_string())),
         },
         _ => Err(fault("an unknown tag")),
     }

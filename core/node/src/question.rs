@@ -33,6 +33,8 @@ pub(crate) enum Origin {
 pub(crate) enum Waits {
     /// A leader to be known.
     Leader,
+    /// The home of a hybrid keyspace: to be known, to be sure of itself, or to have shipped enough.
+    Home,
     /// This node's engine.
     Engine,
     /// That peer's answer.

@@ -19,6 +19,7 @@
 //! **Rejected**: serving reads meanwhile (state may be behind without knowing), repairing in the background under a
 //! running engine (the engine may send the hole to a follower).
 
+use crate::hybrid::Part;
 use crate::node::{Node, Out};
 use crate::peer::{About, PeerMessage, peer_body};
 use crate::serve::{NodeJob, piece_of};
@@ -376,6 +377,9 @@ impl Node {
         drop(wal);
         if durable {
             let Some(repair) = g.repair.take() else { return };
+            if self.hybrid.get(&group).is_some_and(|h| h.part == Part::Copy) {
+                return self.copy_fetched(now, group, out);
+            }
             if let Err(why) = self.start_group(now, group, repair.into_found()) {
                 self.fail(why, out);
             }

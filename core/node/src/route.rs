@@ -1,6 +1,7 @@
 //! Where a question goes: to this node's engine, to the leader, or back.
 
 use crate::api::{Ask, AskError, Response};
+use crate::hybrid::Way;
 use crate::node::{Node, Out};
 use crate::peer::{About, Call, PeerMessage, peer_body};
 use crate::question::{Origin, Question, Waits};
@@ -31,6 +32,7 @@ impl Node {
             return reply(out, id, Err(AskError::NoGroup(group)), true);
         }
         match ask {
+            Ask::Hybrid(ask) => self.ask_hybrid(now, (id, deadline), group, ask, out),
             Ask::Eventual(_) => {
                 let why = "this keyspace is strong: it takes no commands of eventual ones".to_string();
                 reply(out, id, Err(AskError::Refused(why)), true);
@@ -113,6 +115,9 @@ impl Node {
         {
             return self.answer_behind_barrier(now, token, out);
         }
+        if self.hybrid.contains_key(&group) {
+            return self.route_home(now, token, hint, out);
+        }
         let me = self.config.node;
         let leader = match self.host.brief(group) {
             _ if repairing => None,
@@ -124,6 +129,22 @@ impl Node {
             (_, Origin::Peer(..)) => self.answer(token, Err(AskError::NoLeader), out),
             (Some(l), _) => self.give_to_peer(now, token, l, out),
             (None, _) => self.questions.wait(token, Waits::Leader, now.mono + self.patience.look_again),
+        }
+    }
+
+    /// The same for a hybrid keyspace: to its home, which answers while it is sure to be.
+    fn route_home(&mut self, now: Now, token: Token, hint: Option<NodeId>, out: &mut Out) {
+        let Some(q) = self.questions.get(token) else { return };
+        let (group, origin) = (q.group, q.origin);
+        let again = now.mono + self.patience.look_again;
+        match (self.way_home(now, group, &q.ask, hint), origin) {
+            (_, _) if self.repairing(group) && hint.is_none() && self.host.group(group).is_some() => {
+                self.questions.wait(token, Waits::Leader, again);
+            }
+            (Way::Engine, _) => self.give_to_engine(now, token),
+            (Way::Peer(_), Origin::Peer(..)) => self.answer(token, Err(AskError::NoLeader), out),
+            (Way::Peer(to), _) => self.give_to_peer(now, token, to, out),
+            (Way::Wait, _) => self.questions.wait(token, Waits::Home, again),
         }
     }
 
@@ -270,12 +291,13 @@ impl Node {
             let error = match q.waits {
                 _ if q.in_doubt() && changes => self.unknown(),
                 Waits::Leader => AskError::NoLeader,
+                Waits::Home => AskError::Refused(self.why_not_home(q.group)),
                 _ => AskError::Deadline,
             };
             return self.answer(token, Err(error), out);
         }
         match q.waits {
-            Waits::Leader => self.route(now, token, None, out),
+            Waits::Leader | Waits::Home => self.route(now, token, None, out),
             #[cfg(feature = "planted-bugs")]
             Waits::Peer(_) if self.config.bugs.asked_again => self.route(now, token, None, out),
             Waits::Peer(_) if q.ask.repeatable() => {
@@ -289,7 +311,7 @@ impl Node {
     /// A group's leader has changed: whoever waits for one, or for the old one, is looked at again.
     pub(crate) fn on_leader(&mut self, now: Now, group: GroupId, leader: NodeId, out: &mut Out) {
         for token in self.questions.waiting(group, |w| match w {
-            Waits::Leader => true,
+            Waits::Leader | Waits::Home => true,
             Waits::Peer(asked) => asked != leader,
             Waits::Engine | Waits::Job => false,
         }) {
@@ -298,7 +320,7 @@ impl Node {
             let blind = self.config.bugs.blind_retry;
             #[cfg(not(feature = "planted-bugs"))]
             let blind = false;
-            if matches!(q.waits, Waits::Leader) || q.ask.repeatable() || blind {
+            if matches!(q.waits, Waits::Leader | Waits::Home) || q.ask.repeatable() || blind {
                 self.route(now, token, None, out);
             } else {
                 // The old leader may have it decided or not: say so at once instead of at the deadline.
@@ -324,7 +346,7 @@ impl Node {
         match origin {
             Origin::Client(id) => reply(out, id, response, true),
             Origin::Peer(to, call) => send_answer(out, to, group, call, response, self.leader(group)),
-            Origin::Node => {}
+            Origin::Node => self.on_own_answer(group, token, &response),
         }
     }
 }

@@ -32,6 +32,12 @@ pub(crate) enum NodeJob {
     Install { group: GroupId },
     /// An eventual keyspace's state is being written.
     Eventual { group: GroupId },
+    /// An empty state is being made for a hybrid keyspace's copy.
+    HybridReset { group: GroupId },
+    /// A copy's state is being written.
+    HybridCheckpoint { group: GroupId },
+    /// What a deposed home had decided alone is being written.
+    HybridAside { group: GroupId },
 }
 
 impl Node {
@@ -58,6 +64,9 @@ impl Node {
             NodeJob::PeerPiece { to, group, serving } => self.on_peer_piece(to, group, serving, result, out),
             NodeJob::InstallPiece { group } => self.on_piece_installed(now, group, result, out),
             NodeJob::Install { group } => self.on_installed(now, group, result, out),
+            NodeJob::HybridReset { group } => self.on_hybrid_reset(now, group, result, out),
+            NodeJob::HybridCheckpoint { group } => self.on_copy_checkpoint(group, result, out),
+            NodeJob::HybridAside { group } => self.on_aside(now, group, result, out),
             NodeJob::Eventual { group } => {
                 if let Some(e) = self.eventual.get_mut(&group) {
                     e.replica.on_job(now, result);
@@ -67,8 +76,18 @@ impl Node {
     }
 
     /// A write has been applied.
-    pub(crate) fn answer_applied(&mut self, token: Token, applied: Applied, out: &mut Out) {
+    pub(crate) fn answer_applied(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        token: Token,
+        applied: Applied,
+        out: &mut Out,
+    ) {
         let response = applied.map(Answer::Written).map_err(AskError::Op);
+        if self.hybrid.contains_key(&group) {
+            return self.answer_from_home(now, group, token, response, out);
+        }
         self.answer(token, response, out);
     }
 
@@ -85,6 +104,9 @@ impl Node {
             Ask::LeaseTimeToLive { id, keys } => self.time_to_live(now, group, id, keys),
             ask => self.answer_locally(group, &ask),
         };
+        if self.hybrid.contains_key(&group) {
+            return self.answer_from_home(now, group, token, response, out);
+        }
         self.answer(token, response, out);
     }
 
@@ -113,7 +135,10 @@ impl Node {
             }
             Ask::Members => Ok(Answer::Members(self.engine_status(group).members)),
             Ask::Consensus => {
-                let status = self.consensus(group).ok_or(AskError::NoGroup(group))?;
+                let copy = || AskError::Refused(self.why_not_home(group));
+                let gone =
+                    || if self.hybrid.contains_key(&group) { copy() } else { AskError::NoGroup(group) };
+                let status = self.consensus(group).ok_or_else(gone)?;
                 Ok(Answer::Consensus(Box::new(status)))
             }
             _ => {
@@ -157,10 +182,10 @@ impl Node {
             keyspace: g.keyspace.clone(),
             role: engine.role,
             term: engine.term,
-            leader: engine.leader,
+            leader: engine.leader.or_else(|| self.hybrid.get(&group)?.leader_heard()),
             last_index: engine.last_index,
             committed_index: engine.committed_index,
-            applied_index: engine.applied.map_or(0, |p| p.index),
+            applied_index: engine.applied.or(store.position()).map_or(0, |p| p.index),
             checkpoint_index: engine.snapshot_index,
             revision: store.revision(),
             keys: store.key_count() as u64,
@@ -231,6 +256,10 @@ impl Node {
         let ids: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in ids {
             self.wind_lease_clock(now, id);
+            // A home that may not answer ends nobody's lease either.
+            if self.hybrid.contains_key(&id) && !self.may_answer(now, id) {
+                continue;
+            }
             let Some(group) = self.groups.get_mut(&id).filter(|g| g.leases.is_leading()) else { continue };
             due.extend(
                 group.leases.due(now.mono, LEASES_AT_ONCE, REVOKE_WITHIN).into_iter().map(|l| (id, l)),
@@ -315,6 +344,10 @@ impl Node {
         if self.repairing(group) {
             let again = now.mono + self.patience.look_again;
             return self.questions.wait(token, Waits::Leader, again);
+        }
+        if self.host.group(group).is_none() {
+            let why = "this node holds a copy of the keyspace: ask a node of its home for a snapshot";
+            return self.answer(token, Err(AskError::Refused(why.into())), out);
         }
         let fresh = {
             let Some(g) = self.groups.get(&group) else { return };

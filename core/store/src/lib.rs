@@ -21,6 +21,7 @@
 //! | `lease`, `session`, `watch` | what lives beside the keys |
 //! | `checkpoint`, `table`, `current` | memory to file; redb contained; which file it is |
 //! | `piece`, `install` | a checkpoint on its way to a peer |
+//! | `tape` | the last entries, for copies elsewhere |
 //! | `digest` | what makes two checkpoints equal |
 //! | `bugs` | known bugs to plant, for proving the harness |
 //!
@@ -61,6 +62,7 @@ mod record;
 mod session;
 mod store;
 mod table;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod txn;
@@ -71,4 +73,5 @@ pub use error::StoreError;
 pub use lease::{LeaseClock, LeaseView};
 pub use range::HashKv;
 pub use store::{Store, StoreOptions};
+pub use tape::{Tape, Taped};
 pub use watch::{WatchId, WatchRequest, WatchUpdate, Watchers};

@@ -13,6 +13,7 @@ use crate::piece;
 use crate::session::Admission;
 use crate::store::{Serving, Store};
 use crate::table::View;
+use crate::tape::Taped;
 use crate::txn::Change;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Position, StateMachine, Work};
@@ -220,6 +221,7 @@ impl StateMachine for Store {
             return answer;
         }
         self.sweep_some();
+        self.tape_entry(at, || Taped::Command(command.clone()));
         answer
     }
     fn note(&mut self, at: Position, engine_record: Option<Bytes>) {
@@ -227,6 +229,7 @@ impl StateMachine for Store {
             return;
         }
         self.advance(at);
+        self.tape_entry(at, || Taped::Note(engine_record.clone()));
         if let Some(record) = engine_record {
             self.data.engine_record = record;
         }

@@ -244,6 +244,8 @@ pub struct Store {
     /// Files that are no longer the store's, removed by the next job.
     pub(crate) garbage: Vec<FileName>,
     failure: OnceLock<StoreError>,
+    /// The last entries, if somebody asks for them.
+    pub(crate) tape: Option<crate::tape::Tape>,
 }
 
 impl Store {
@@ -305,6 +307,7 @@ impl Store {
             installing: None,
             garbage: Vec::new(),
             failure: OnceLock::new(),
+            tape: None,
         };
         store.sweep_again();
         store
@@ -325,6 +328,7 @@ impl Store {
         *self.serving.get_mut().expect("no holder panics") = None;
         self.sweep = None;
         self.sweep_again();
+        self.restart_tape();
     }
 
     /// The checkpoint at this place, if it can still be read piece by piece: the newest, or the one that is being
@@ -367,6 +371,11 @@ impl Store {
     #[must_use]
     pub fn unwritten(&self) -> usize {
         self.records.fresh.len()
+    }
+    /// Whether a peer's checkpoint is on its way into it, or was when the transfer broke off.
+    #[must_use]
+    pub const fn is_installing(&self) -> bool {
+        self.installing.is_some()
     }
     /// The length of the file, in bytes.
     #[must_use]

@@ -259,6 +259,10 @@ pub fn request(a: &Act) -> Option<String> {
     Some(match &a.action {
         Action::MembersAdd(w) => format!("{} is asked into the group.", who(w)),
         Action::MembersRemove(w) => format!("{} is asked out of the group.", who(w)),
+        Action::HybridMove(to, true) => {
+            format!("the home of the hybrid keyspace is asked to hand over to {to}.")
+        }
+        Action::HybridMove(to, false) => format!("{to} is asked to take the hybrid keyspace over."),
         Action::Switch(engine) => format!("the group is asked to go on under {engine}."),
         Action::Transfer(w) => format!("the leader is asked to hand over to {}.", who(w)),
         Action::Snapshot(w) => format!("{} is asked for a snapshot.", who(w)),

@@ -25,6 +25,8 @@
 //! | `members.remove WHO` | the group is asked to drop a voter |
 //! | `members.add WHO` | … to take a node in: as a learner first, then as a voter |
 //! | `transfer WHO` | the leader is asked to hand over to WHO |
+//! | `hybrid.promote REGION` | a region is to take the hybrid keyspace over, its home being lost |
+//! | `hybrid.move REGION` | … its home handing over all it has |
 //! | `snapshot WHO` | the node is asked to take a snapshot and trim its log |
 //!
 //! WHO and WHOM are sets: `leader`, `followers`, `follower` (one of them), `any` (one node),
@@ -118,6 +120,8 @@ pub enum Action {
     Snapshot(Who),
     /// The next epoch begins, under this engine.
     Switch(EngineKind),
+    /// A region takes the hybrid keyspace over: planned or not.
+    HybridMove(String, bool),
 }
 
 /// The region of whoever leads when the time comes.
@@ -149,6 +153,8 @@ pub const VERBS: &[&str] = &[
     "transfer",
     "snapshot",
     "switch",
+    "hybrid.promote",
+    "hybrid.move",
 ];
 
 impl Action {
@@ -165,6 +171,7 @@ impl Action {
                 | Self::Transfer(_)
                 | Self::Snapshot(_)
                 | Self::Switch(_)
+                | Self::HybridMove(..)
         )
     }
 }
@@ -224,6 +231,10 @@ pub fn parse(text: &str, regions: &[String]) -> Result<Action, String> {
         "region.lose" => match set(1)? {
             Who::Region(r) => (Action::RegionLose(r), 2),
             Who::Leader => (Action::RegionLose(LEADERS.to_owned()), 2),
+            _ => return Err(format!("{text:?} names no region; the world has {}", regions.join(", "))),
+        },
+        "hybrid.promote" | "hybrid.move" => match set(1)? {
+            Who::Region(r) => (Action::HybridMove(r, verb == "hybrid.move"), 2),
             _ => return Err(format!("{text:?} names no region; the world has {}", regions.join(", "))),
         },
         "partition" if words.len() <= 2 => (Action::Partition(set(1)?, Who::Others), 2),

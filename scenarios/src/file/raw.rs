@@ -4,10 +4,11 @@
 use super::action;
 use super::quantity as q;
 use super::{
-    Check, Claim, DiskWorld, Event, Figure, FileError, Heal, Load, NodeSettings, Scenario, Swarm, Tier,
-    Transport, World,
+    Check, Claim, DiskWorld, Event, Figure, FileError, Heal, Hybrid, Load, NodeSettings, Scenario, Swarm,
+    Tier, Transport, World,
 };
 use crate::invariant::Property;
+use dwcp_consensus::hybrid::Bound;
 use dwcp_env::{Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
 use dwcp_node::EngineKind;
@@ -83,6 +84,20 @@ struct RawNode {
     sync: Option<Text>,
     unstable_max: Option<Text>,
     transport: Option<Text>,
+    hybrid: Option<RawHybrid>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHybrid {
+    home: Text,
+    clients: u32,
+    rate: Text,
+    keys: Option<u32>,
+    entries: Option<u64>,
+    time: Option<Text>,
+    copies: Option<u32>,
+    fence: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -189,7 +204,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Scenario, FileError> {
         tier: raw.tier,
         seeds: *raw.seeds.get_ref(),
         world: world(&place, &raw.world)?,
-        node: node(&place, &raw.node)?,
+        node: node(&place, &raw.node, &regions)?,
         workloads: raw.workload.iter().map(|l| load(&place, l)).collect::<Result<_, _>>()?,
         events: raw.event.iter().map(|e| event(&place, e, &regions)).collect::<Result<_, _>>()?,
         swarm: raw.swarm.as_ref().map(|s| swarm(&place, s)).transpose()?,
@@ -249,7 +264,25 @@ fn world(place: &Place<'_>, raw: &RawWorld) -> Result<World, FileError> {
     })
 }
 
-fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
+fn hybrid(place: &Place<'_>, raw: &RawHybrid, regions: &[String]) -> Result<Hybrid, FileError> {
+    let home = place.read(&raw.home, |name| match regions.iter().any(|r| r == name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("the home {name:?} is no region of the world: {}", regions.join(", "))),
+    })?;
+    let bound = Bound::default();
+    Ok(Hybrid {
+        home,
+        clients: raw.clients,
+        per_second_milli: place.read(&raw.rate, q::per_second)?,
+        keys: raw.keys.unwrap_or(8).max(1),
+        entries: raw.entries.unwrap_or(bound.entries),
+        time: place.read_or(raw.time.as_ref(), bound.time, q::duration)?,
+        copies: raw.copies.unwrap_or(bound.copies),
+        fence: place.read_or(raw.fence.as_ref(), Duration::secs(4), q::duration)?,
+    })
+}
+
+fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSettings, FileError> {
     Ok(NodeSettings {
         heartbeat: place.maybe(raw.heartbeat.as_ref(), q::duration)?,
         election: place.maybe(raw.election.as_ref(), q::duration)?,
@@ -260,6 +293,7 @@ fn node(place: &Place<'_>, raw: &RawNode) -> Result<NodeSettings, FileError> {
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
         unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,
         transport: place.maybe(raw.transport.as_ref(), transport)?.unwrap_or_default(),
+        hybrid: raw.hybrid.as_ref().map(|h| hybrid(place, h, regions)).transpose()?,
     })
 }
 

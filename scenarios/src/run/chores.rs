@@ -2,14 +2,15 @@
 //! snapshots. Asked of whoever leads, again and again until it is done or nobody waits.
 
 use super::cluster::{Cluster, OPERATOR};
-use super::door::GROUP;
+use super::door::{GROUP, HYBRID};
 use crate::expand::{Act, Cast, RunPlan, asked};
 use crate::file::action::Action;
 use dwcp_consensus::MemberChange;
 use dwcp_consensus::pbft::{keys, seal};
-use dwcp_env::{Duration, Instant, NodeId, RequestId};
-use dwcp_node::{Answer, Ask, AskError, EngineKind, Request, Response, Spec, Switch};
+use dwcp_env::{Duration, GroupId, Instant, NodeId, RequestId};
+use dwcp_node::{Answer, Ask, AskError, EngineKind, HybridAsk, Request, Spec, Switch};
 use dwcp_runtime_sim::client::{ClientEvent, Heard};
+use dwcp_store::api::{Body, Response};
 use std::collections::{BTreeSet, VecDeque};
 
 /// After so long the operator gives up.
@@ -23,6 +24,7 @@ struct Chore {
     steps: VecDeque<Ask>,
     /// Of whom; the leader if nobody is named.
     node: Option<NodeId>,
+    group: GroupId,
     next_at: Instant,
     give_up: Instant,
     open: Option<RequestId>,
@@ -58,7 +60,7 @@ impl Chores {
     pub(super) fn begin(&mut self, plan: &RunPlan, act: &Act, cast: &Cast<'_>, now: Instant) -> bool {
         let nodes = asked(act, cast);
         for id in &nodes {
-            let mut node = None;
+            let (mut node, mut group) = (None, GROUP);
             let one = BTreeSet::from([*id]);
             let steps: Vec<Ask> = match &act.action {
                 Action::MembersAdd(_) => vec![
@@ -73,6 +75,12 @@ impl Chores {
                     // Where members may lie the operator must see what to sign.
                     if distrusts(plan) { vec![Ask::Consensus, switch] } else { vec![switch] }
                 }
+                Action::HybridMove(to, planned) => {
+                    (node, group) = (Some(*id), HYBRID);
+                    // Nobody who is asked looks whether the home is still heard: the fence alone must do.
+                    let (to, planned) = (to.clone(), *planned);
+                    vec![Ask::Hybrid(HybridAsk::Promote { to, planned, force: !planned })]
+                }
                 Action::Transfer(_) => vec![Ask::MoveLeader(*id)],
                 Action::Snapshot(_) => {
                     node = Some(*id);
@@ -81,7 +89,7 @@ impl Chores {
                 _ => Vec::new(),
             };
             let give_up = now + GIVE_UP;
-            self.list.push(Chore { steps: steps.into(), node, next_at: now, give_up, open: None });
+            self.list.push(Chore { steps: steps.into(), node, group, next_at: now, give_up, open: None });
         }
         !nodes.is_empty()
     }
@@ -102,7 +110,7 @@ impl Chores {
             if chore.open.is_none() && chore.next_at <= now {
                 chore.next_at = now + PAUSE;
                 if let Some(ask) = chore.steps.front() {
-                    due.push((place, chore.node, Request { group: GROUP, ask: ask.clone() }));
+                    due.push((place, chore.node, Request { group: chore.group, ask: ask.clone() }));
                 }
             }
         }
@@ -115,7 +123,7 @@ impl Chores {
         }
     }
     /// The operator hears; whether it was for the operator.
-    pub(super) fn hears(&mut self, now: Instant, event: &ClientEvent<Response>) -> bool {
+    pub(super) fn hears(&mut self, now: Instant, event: &ClientEvent<dwcp_node::Response>) -> bool {
         let Some(chore) = self.list.iter_mut().find(|c| c.open == Some(event.id)) else { return false };
         if event.ends() {
             chore.open = None;
@@ -123,6 +131,10 @@ impl Chores {
         }
         let done = match &event.heard {
             Heard::Reply { response: Ok(Answer::Done), .. } => true,
+            // The deed was changed, or somebody else had changed it.
+            Heard::Reply { response: Ok(Answer::Written(Response { body, .. })), .. } => {
+                matches!(body, Body::Txn { succeeded: true, .. })
+            }
             Heard::Reply { response: Ok(Answer::Consensus(status)), .. } => {
                 if let Some(Ask::Switch { after, to }) = chore.steps.get_mut(1) {
                     sign(&status.spec, after, to);

@@ -1,15 +1,16 @@
 //! The nodes of a run: how one is booted in the simulated world, and what is seen of it.
 
-use super::door::{EVENTUAL, GROUP};
+use super::door::{EVENTUAL, GROUP, HYBRID};
 use crate::expand::RunPlan;
-use crate::file::Transport;
+use crate::file::{Hybrid, Transport};
 use crate::invariant::Look;
+use dwcp_consensus::hybrid::Bound;
 use dwcp_consensus::pbft::keys;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, Instant, NodeId, Purpose, RegionId, Seed, World};
 use dwcp_eventual::{EventualSpec, Patience};
-use dwcp_node::{Distrust, EngineKind, GroupSpec, Node, NodeConfig, Secret, interval};
+use dwcp_node::{Distrust, EngineKind, GroupSpec, HybridSpec, Node, NodeConfig, Secret, interval};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_wal::WalConfig;
@@ -81,6 +82,7 @@ impl Cluster {
             groups: Vec::new(),
             secret: None,
             policy: plan.node.adapt.then(Policy::default),
+            hybrid: plan.node.hybrid.iter().map(|h| hybrid(plan, h)).collect(),
             eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,
             wal,
@@ -104,11 +106,27 @@ impl Cluster {
         let (engine, distrust) = (self.engine, self.distrust.clone());
         let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), engine, distrust, initial, known };
         let secret = Some(Secret(secret(id)));
-        let mut config = NodeConfig { node: id, groups: vec![group], secret, ..self.config.clone() };
+        let mut groups = vec![group];
+        groups.extend(self.config.hybrid.first().map(|h| self.home_of(h, id)));
+        let mut config = NodeConfig { node: id, groups, secret, ..self.config.clone() };
+        for spec in &mut config.hybrid {
+            spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
+        }
         for spec in &mut config.eventual {
             spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
         }
         Node::boot(config, world).map_err(|e| e.to_string())
+    }
+    /// The hybrid keyspace's group on a node: the home's nodes form it.
+    fn home_of(&self, spec: &HybridSpec, id: NodeId) -> GroupSpec {
+        let all = self.members.nodes.iter();
+        let nodes: BTreeMap<NodeId, Member> =
+            all.filter(|(_, m)| m.region == spec.home).map(|(n, m)| (*n, m.clone())).collect();
+        let voters: BTreeSet<NodeId> = nodes.keys().copied().collect();
+        let initial = voters.contains(&id).then(|| Members { voters, outgoing: BTreeSet::new(), nodes });
+        let known = self.members.nodes.keys().copied().collect();
+        let (keyspace, engine) = ("hybrid".to_owned(), self.engine);
+        GroupSpec { id: HYBRID, keyspace, engine, distrust: None, initial, known }
     }
     /// What the group is to know of a node that joins.
     #[must_use]
@@ -121,6 +139,19 @@ impl Cluster {
 fn region_of(plan: &RunPlan, region: &str) -> RegionId {
     let names: BTreeSet<&str> = plan.world.nodes.iter().map(|n| n.region.as_str()).collect();
     RegionId(names.into_iter().position(|n| n == region).unwrap_or(0) as u16)
+}
+
+fn hybrid(plan: &RunPlan, h: &Hybrid) -> HybridSpec {
+    let names: BTreeSet<&str> = plan.world.nodes.iter().map(|n| n.region.as_str()).collect();
+    HybridSpec {
+        group: HYBRID,
+        strong: "main".to_owned(),
+        home: region_of(plan, &h.home),
+        region: RegionId(0),
+        names: names.into_iter().map(str::to_owned).collect(),
+        bound: Bound { entries: h.entries, time: h.time, copies: h.copies, ..Bound::default() },
+        fence: h.fence,
+    }
 }
 
 fn members(plan: &RunPlan) -> Members {

@@ -7,6 +7,8 @@ use dwcp_workload::{Answer, Ask, Refusal};
 
 /// The group all workloads live in.
 pub(super) const GROUP: GroupId = GroupId(1);
+/// The hybrid keyspace, where a run has one.
+pub(crate) const HYBRID: GroupId = GroupId(2);
 /// The eventual keyspace, where a run has one.
 pub(crate) const EVENTUAL: GroupId = GroupId(1_000);
 

@@ -4,18 +4,21 @@
 use super::chores::{self, Chores};
 use super::cluster::{Cluster, has_eventual, look};
 use super::crowd::{Crowd, Wish};
-use super::door::{EVENTUAL, GROUP};
+use super::door::{EVENTUAL, GROUP, HYBRID};
+use super::homes::Tenants;
 use super::moment::{self, Moment, NodeState};
 use super::oracle::Witness;
 use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
-use crate::invariant::{Broken, Looks, Property, Replicas, Settled, converged, one_view, uncut, unequal};
+use crate::invariant::{
+    Broken, Homes, Looks, Property, Replicas, Settled, converged, one_view, uncut, unequal,
+};
 use dwcp_consensus::Role;
 use dwcp_crdt::VersionVector;
-use dwcp_env::{Duration, Instant, NodeId};
-use dwcp_node::Node;
-use dwcp_runtime_sim::client::Advance;
+use dwcp_env::{Duration, Instant, NodeId, RegionId};
+use dwcp_node::{Node, Response};
+use dwcp_runtime_sim::client::{Advance, ClientEvent};
 use dwcp_runtime_sim::fault::Fault;
 use dwcp_runtime_sim::plan::PlanError;
 use dwcp_runtime_sim::trace::{Violation, What};
@@ -61,6 +64,8 @@ struct Eye {
     replicas: Option<Replicas>,
     /// What resolutions superseded in documents, if there are any.
     settled: Settled,
+    /// The nodes of the hybrid keyspace, if there is one.
+    homes: Option<Homes>,
 }
 
 impl Eye {
@@ -144,6 +149,11 @@ impl Eye {
         if let Some(replica) = node.eventual(EVENTUAL) {
             self.settled.look(replica);
         }
+        if let (Some(homes), Some(sight)) = (&mut self.homes, node.look_hybrid(HYBRID))
+            && let Some(broken) = homes.look(at, node.id(), life, sight)
+        {
+            return Some(broken);
+        }
         self.looks.take(seen).or_else(|| {
             let detail = self.witness.as_mut()?.look(at, node, life).err()?;
             Some(Broken { property: Property::StoreModel, detail })
@@ -198,6 +208,7 @@ pub(super) struct Drive {
     pub(super) world: SimWorld<Node>,
     eye: Rc<RefCell<Eye>>,
     pub(super) crowd: Crowd,
+    tenants: Option<Tenants>,
     chores: Chores,
     acts: Vec<crate::expand::Act>,
     wishes: Vec<Wish>,
@@ -240,6 +251,11 @@ impl Drive {
             witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
             replicas: has_eventual(&plan).then(|| Replicas::new(&plan.always, regions(&plan))),
             settled: Settled::default(),
+            homes: plan.node.hybrid.as_ref().map(|h| {
+                let region_of = |(n, r): (NodeId, u32)| (n, RegionId(r as u16));
+                let regions = regions(&plan).into_iter().map(region_of).collect();
+                Homes::new(&plan.always, regions, (h.entries, h.copies))
+            }),
             ..Eye::default()
         }));
         let seen = eye.clone();
@@ -263,6 +279,7 @@ impl Drive {
             all: plan.world.nodes.iter().map(|n| (n.id, n.region.clone())).collect(),
             next_poll: plan.world.heal_at,
             next_rekey: plan.world.rekey.first().map_or(Instant::FAR, |r| r.at),
+            tenants: Tenants::new(&plan),
             plan,
             world,
             eye,
@@ -309,7 +326,7 @@ impl Drive {
         match self.world.advance_until(stop, |_| pause.counts()) {
             Advance::Client(event) => {
                 let now = self.world.now();
-                if !self.chores.hears(now, &event) {
+                if !self.chores.hears(now, &event) && !self.tenant_hears(now, &event) {
                     let mut eye = self.eye.borrow_mut();
                     let oracle = eye.witness.as_mut().map(|w| &mut w.oracle);
                     let judged = self.crowd.hears(now, event, oracle, &mut self.wishes);
@@ -350,6 +367,7 @@ impl Drive {
         self.grant();
         self.act(now);
         self.do_chores(now);
+        self.tenants_ask(now);
         if now >= self.next_hash {
             self.next_hash = now + HASH_EVERY;
             self.compare_hashes(None);
@@ -362,7 +380,9 @@ impl Drive {
             return None;
         }
         let act = self.acts.last().map_or(Instant::FAR, |a| a.at);
-        let wants = [self.crowd.next_wake(), act, self.chores.next_at(), self.next_hash, self.next_poll];
+        let tenants = self.tenants.as_ref().map_or(Instant::FAR, Tenants::next_at);
+        let wants =
+            [self.crowd.next_wake(), act, self.chores.next_at(), self.next_hash, self.next_poll, tenants];
         let limit = wants.into_iter().min().unwrap_or(Instant::FAR).min(self.plan.world.horizon);
         Some(limit.min(self.next_rekey).min(self.next_stop()).max(now))
     }
@@ -415,6 +435,28 @@ impl Drive {
                 Wish::Cancel(id) => self.world.cancel(id),
             }
         }
+    }
+
+    /// Asks what clients of the hybrid keyspace want to know.
+    fn tenants_ask(&mut self, now: Instant) {
+        let due = self.tenants.as_mut().map(|t| t.due(now)).unwrap_or_default();
+        for (client, node, request, deadline) in due {
+            let id = self.world.request(node, request, deadline);
+            if let Some(tenants) = &mut self.tenants {
+                tenants.sent(client, id);
+            }
+        }
+    }
+    /// Whether an event was for one of them.
+    fn tenant_hears(&mut self, now: Instant, event: &ClientEvent<Response>) -> bool {
+        let eye = self.eye.borrow();
+        let (Some(tenants), Some(homes)) = (&mut self.tenants, &eye.homes) else { return false };
+        let Some(judged) = tenants.hears(now, event, homes) else { return false };
+        drop(eye);
+        if let Some(broken) = judged.err().filter(|b| self.plan.always.contains(&b.property)) {
+            self.broken = Some(self.violation(broken.property, broken.detail));
+        }
+        true
     }
 
     /// Does the acts whose time has come, if it can be known by now whom they concern.
@@ -561,18 +603,28 @@ impl Drive {
             self.live.reached = Some(now);
         }
         let heal = self.plan.world.heal_at;
-        let quiet = self.crowd.done(now);
+        let quiet = self.crowd.done(now) && self.tenants.as_ref().is_none_or(|t| t.done(now));
         if quiet && self.live.quiet.is_none() {
             self.live.quiet = Some(now);
         }
         let late = now >= heal + self.plan.converge_within;
         let watched = |p| self.plan.always.contains(&p);
-        let judged = [Property::Convergence, Property::EventualConverged, Property::EventualLogsCut];
+        let judged = [
+            Property::Convergence,
+            Property::EventualConverged,
+            Property::EventualLogsCut,
+            Property::HybridConverged,
+        ];
         let judged = judged.into_iter().any(watched);
         let equal = || {
             converged(&core, leader, looks)?;
             if eye.replicas.is_some() { unequal(self.replicas(&core)) } else { Ok(()) }
         };
+        let homed = || match &eye.homes {
+            Some(homes) if watched(Property::HybridConverged) => homes.converged(&core),
+            _ => Ok(()),
+        };
+        let silent = self.tenants.as_ref().is_some_and(|t| !t.acknowledged_since(heal));
         let cut = || if watched(Property::EventualLogsCut) { uncut(self.replicas(&core)) } else { Ok(()) };
         let view =
             || if watched(Property::DocumentsOneView) { one_view(self.replicas(&core)) } else { Ok(()) };
@@ -584,8 +636,18 @@ impl Drive {
             Some(equal().err().unwrap_or_else(|| "what was acknowledged before the heal has not come".into()))
         } else if late && self.crowd.writes() && self.crowd.log.last_acknowledged <= heal {
             Some(format!("no write has succeeded in {} since the heal", now.since(heal)))
+        } else if late && silent {
+            Some(format!(
+                "no write to the hybrid keyspace has succeeded in {} since the heal",
+                now.since(heal)
+            ))
         } else if let Some(since) = self.live.quiet {
-            match equal().and_then(|()| cut()).and_then(|()| view()).and_then(|()| kept()) {
+            match equal()
+                .and_then(|()| cut())
+                .and_then(|()| view())
+                .and_then(|()| kept())
+                .and_then(|()| homed())
+            {
                 // All is said and done, and all are equal.
                 Ok(()) if self.live.reached.is_some() => {
                     drop(eye);
@@ -600,7 +662,9 @@ impl Drive {
         };
         let failure = failure.filter(|_| judged).map(|detail| {
             let is = |of: &dyn Fn() -> Result<(), String>| of().err().as_ref() == Some(&detail);
-            let property = if is(&cut) {
+            let property = if is(&homed) || detail.contains("hybrid") {
+                Property::HybridConverged
+            } else if is(&cut) {
                 Property::EventualLogsCut
             } else if is(&view) {
                 Property::DocumentsOneView
@@ -646,6 +710,16 @@ impl Drive {
         let holders: Vec<NodeId> = core.iter().copied().chain(leader).collect();
         let replica = judge::furthest(&holders, |n| view.machine(n)).filter(|_| self.live.converged);
         let judged = judge::judge(&self.plan, &log, replica, self.world.now(), &eye.ends, &mut figures);
+        let mut judged = judged;
+        if let Some(tenants) = &self.tenants {
+            let nodes: Vec<&Node> = self.all.iter().filter_map(|(n, _)| view.machine(*n)).collect();
+            let (lost, told) = tenants.judge(&nodes);
+            figures.insert(Figure::Rpo, lost);
+            let from = self.plan.first_event.unwrap_or(Instant::ZERO + Duration::secs(6));
+            figures.insert(Figure::Rto, tenants.longest_gap(from));
+            let broken = told.err().filter(|b| self.plan.always.contains(&b.property));
+            judged = judged.or_else(|| broken.map(|b| self.violation(b.property, b.detail)));
+        }
         let violation = self.broken.take().or(judged.filter(|_| whole));
         let count = |o: Ended| log.records.iter().filter(|r| r.outcome == o).count() as u64;
         let now = self.world.now();

@@ -55,6 +55,9 @@ pub struct Shape {
     /// Whether the cluster chooses engines and leaders by itself.
     #[serde(default)]
     pub adapt: bool,
+    /// The home of a hybrid keyspace, if there is to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hybrid: Option<String>,
 }
 
 /// One node of the cluster.
@@ -214,6 +217,7 @@ impl Layout {
             sync: self.shape.sync,
             engine: self.shape.engine,
             adapt: self.shape.adapt,
+            hybrid: self.shape.hybrid.as_deref().and_then(|h| REGIONS.into_iter().find(|r| *r == h)),
         };
         write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
@@ -244,10 +248,33 @@ pub(crate) struct Ways {
     pub(crate) engine: EngineKind,
     /// Whether the cluster chooses engines and leaders by itself.
     pub(crate) adapt: bool,
+    /// The home of a hybrid keyspace, if there is to be one.
+    pub(crate) hybrid: Option<&'static str>,
 }
 
-fn eventual(name: &str, group: u32, sync: SyncPolicy, documents: bool) -> Keyspace {
-    Keyspace { name: name.into(), group, kind: KeyspaceKind::Eventual, sync: Some(sync), documents }
+/// The keyspaces besides the default one.
+fn keyspaces(ways: Ways) -> Vec<Keyspace> {
+    let plain = |name: &str, group, kind| Keyspace {
+        name: name.into(),
+        group,
+        kind,
+        sync: None,
+        documents: false,
+        home: None,
+        max_lag: None,
+        max_lag_entries: None,
+        max_lag_bytes: None,
+        copies: None,
+    };
+    let eventual = Keyspace { sync: Some(ways.sync), ..plain("eventual", 1, KeyspaceKind::Eventual) };
+    let documents = Keyspace {
+        sync: Some(SyncPolicy::Always),
+        documents: true,
+        ..plain("documents", 2, KeyspaceKind::Eventual)
+    };
+    let hybrid =
+        |home: &str| Keyspace { home: Some(home.into()), ..plain("hybrid", 3, KeyspaceKind::Hybrid) };
+    [eventual, documents].into_iter().chain(ways.hybrid.map(hybrid)).collect()
 }
 
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
@@ -297,10 +324,7 @@ pub(crate) fn write_nodes(
             threads: 1,
             tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
             member: members.clone(),
-            keyspace: vec![
-                eventual("eventual", 1, ways.sync, false),
-                eventual("documents", 2, SyncPolicy::Always, true),
-            ],
+            keyspace: keyspaces(ways),
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
             fleet: Some(FleetDoor { address: p.fleet, keyspace: String::new(), regions: BTreeMap::new() }),
             policy: ways.adapt.then(Policy::default),

@@ -49,6 +49,9 @@ pub struct Dev {
     /// Let the cluster choose engine and leader by itself, by the default policy (`dwcp consensus policy`)
     #[arg(long)]
     pub adapt: bool,
+    /// Make a keyspace `hybrid` too, at home in this region: eu-west-1, us-east-1 or ap-southeast-1 (`dwcp consensus hybrid --keyspace hybrid`)
+    #[arg(long, value_name = "REGION", value_parser = clap::builder::PossibleValuesParser::new(layout::REGIONS))]
+    pub hybrid: Option<String>,
     /// Throw the old cluster in the folder away first.
     #[arg(long)]
     pub fresh: bool,
@@ -140,6 +143,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         sync: dev.sync,
         engine: dev.engine,
         adapt: dev.adapt,
+        hybrid: dev.hybrid.clone(),
     };
     let layout = Layout::open(&dev.dir, &shape)?;
     supervisor::run(layout, dev.for_seconds, json).await

@@ -92,6 +92,7 @@ impl Cluster {
             sync: SyncPolicy::Always,
             engine: spec.engine,
             adapt: false,
+            hybrid: None,
         };
         write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
