@@ -28,6 +28,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "consensus/hybrid_cut_off",
     "consensus/hybrid_move",
     "consensus/hybrid_raft",
+    "consensus/hybrid_returns",
     "consensus/paxos",
     "consensus/paxos_laggards",
     "consensus/paxos_leases",

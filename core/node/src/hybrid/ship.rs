@@ -24,8 +24,8 @@ impl HybridGroup {
         let known = self.deed().is_none_or(|d| d.lineage(self.copy.era, index) == Lineage::Prefix);
         self.copy.whole && self.copy.forgetting.is_none() && known
     }
-    /// Whom to pull from: the home's nodes, then all others, in turn.
-    fn next_source(&self, me: NodeId) -> Option<NodeId> {
+    /// Whom to pull from: the home's nodes, then all others, in turn; last who has not been heard of late.
+    fn next_source(&self, now: Now, me: NodeId, patience: Duration) -> Option<NodeId> {
         let owner = self.owner();
         let mut nodes: Vec<NodeId> = self.places.keys().copied().filter(|n| *n != me).collect();
         // A source that has never been heard in this era gives nothing.
@@ -36,9 +36,9 @@ impl HybridGroup {
                 .is_some_and(|h| h.word.era >= era && h.word.sound && h.word.part != Part::Leaving)
         };
         nodes.retain(gives);
-        nodes.sort_by_key(|n| {
-            (self.places.get(n).map(|m| m.region) != Some(owner), self.copy.gone.contains(n), *n)
-        });
+        let silent = |n: &NodeId| self.heard.get(n).is_none_or(|h| h.at + patience < now.mono);
+        let elsewhere = |n: &NodeId| self.places.get(n).map(|m| m.region) != Some(owner);
+        nodes.sort_by_key(|n| (silent(n), elsewhere(n), self.copy.gone.contains(n), *n));
         nodes.get(self.copy.turn % nodes.len().max(1)).copied()
     }
     /// All of the home's nodes that were heard have said that they don't have what comes next.
@@ -120,6 +120,9 @@ impl Node {
         h.copy.again_at = now.mono;
         if !entries.is_empty() {
             h.copy.gone.clear();
+        } else if h.places.get(&from).map(|m| m.region) != Some(h.owner()) {
+            // Another copy, that has no more either: copies that ask each other alone would never hear of a home that is back.
+            h.copy.turn += 1;
         }
         self.play(group, entries);
     }
@@ -205,7 +208,7 @@ impl Node {
             // It was asked and has not answered in time.
             h.copy.turn += 1;
         }
-        let source = h.next_source(me);
+        let source = h.next_source(now, me, self.patience.ask_again);
         h.copy.source = source;
         h.copy.again_at = now.mono + self.patience.ask_again;
         let era = h.era();
