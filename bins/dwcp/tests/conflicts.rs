@@ -103,7 +103,7 @@ impl Documents {
 
 #[test]
 fn both_sides_of_a_cut_come_to_one_value_that_can_be_explained_and_undone() {
-    let d = Documents { cluster: Cluster::start(27_000..28_000) };
+    let d = Documents { cluster: Cluster::start(26_000..27_500) };
     let (schema, policy) = (d.file("vm.json", SCHEMA), d.file("fleet.toml", POLICY));
     let missing = d.refused(0, &["document", "set", "vm", "web-1", "/cpu=1"]);
     assert!(missing.contains("dwcp schema apply"), "{missing}");

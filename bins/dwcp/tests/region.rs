@@ -295,7 +295,7 @@ fn dwcp(words: &[&str], dir: &Path) -> String {
 }
 
 /// Writes the folder of a fourth node that joins: the third's file with its own number, places and certificate.
-fn fourth_node(dir: &Path, third: &str, ports: [&str; 3]) -> PathBuf {
+fn fourth_node(dir: &Path, third: &str, ports: [&str; 4]) -> PathBuf {
     use dwcp_env::{ClusterId, NodeId};
     use dwcp_runtime_real::authority::{Authority, Name};
     let folder = dir.join("fourth");
@@ -305,10 +305,13 @@ fn fourth_node(dir: &Path, third: &str, ports: [&str; 3]) -> PathBuf {
     let cluster = ClusterId(u128::from_str_radix(&file.cluster, 16).unwrap());
     let authority = Authority::load_or_create(&dir.join("authority")).unwrap();
     authority.issue(Name { cluster, node: NodeId(4) }).unwrap().save(&folder).unwrap();
-    [file.client, file.peer, file.admin] = ports.map(|p| p.parse().unwrap());
+    [file.client, file.peer, file.admin, _] = ports.map(|p| p.parse().unwrap());
     (file.node, file.join) = (4, true);
-    // The third's Redis door and fleet door are its own.
-    (file.redis, file.fleet) = (None, None);
+    // The third's Redis door is its own, and so is its fleet door.
+    file.redis = None;
+    if let Some(fleet) = &mut file.fleet {
+        fleet.address = ports[3].parse().unwrap();
+    }
     let path = folder.join("node.toml");
     std::fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
     path
@@ -321,14 +324,14 @@ fn a_fourth_node_joins_votes_and_takes_the_place_of_a_lost_one() {
     let cluster = Cluster::start(dir.path(), 3);
     let load = Load::start("a", vec![cluster.nodes[0].1], 2);
     load.wait_for(100);
-    let ports = [3, 1_003, 2_003].map(|after| format!("127.0.0.1:{}", cluster.first_port + after));
-    let [client, peer, admin] = ports.each_ref().map(String::as_str);
+    let ports = [3, 1_003, 2_003, 5_003].map(|after| format!("127.0.0.1:{}", cluster.first_port + after));
+    let [client, peer, admin, fleet] = ports.each_ref().map(String::as_str);
     dwcp(&["member", "add", "4", "--peer", peer, "--client", client, "--name", "fourth"], dir.path());
     let other = format!("127.0.0.1:{}", cluster.first_port + 1_004);
     let again =
         fails(Command::new(DWCP).args(["member", "add", "4", "--peer", &other, "--dir"]).arg(dir.path()));
     assert!(again.contains("already exist"), "a number is given once: {again}");
-    let config = fourth_node(dir.path(), &cluster.nodes[2].0, [client, peer, admin]);
+    let config = fourth_node(dir.path(), &cluster.nodes[2].0, [client, peer, admin, fleet]);
     let mut fourth = Command::new(DWCP).args(["node", "--config"]).arg(&config).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     // It is ready when it has caught up with a leader.
