@@ -205,6 +205,18 @@ async fn asked(client: &Client) -> Result<ConsensusStatus, ClientError> {
     serde_json::from_str(&answer.json).map_err(|e| ClientError::Lost(format!("not a status: {e}")))
 }
 
+/// What nodes said, and why others said nothing, as one document.
+pub(crate) fn as_json<S: serde::Serialize>(
+    found: &[(String, S)],
+    silent: &[(String, String)],
+) -> serde_json::Value {
+    let nodes: Vec<_> =
+        found.iter().map(|(name, s)| serde_json::json!({ "name": name, "status": s })).collect();
+    let silent: Vec<_> =
+        silent.iter().map(|(name, why)| serde_json::json!({ "name": name, "error": why })).collect();
+    serde_json::json!({ "nodes": nodes, "silent": silent })
+}
+
 async fn status(endpoints: &Endpoints, json: bool) -> Result<(), String> {
     let mut silent = Vec::new();
     let mut found = Vec::new();
@@ -220,11 +232,7 @@ async fn status(endpoints: &Endpoints, json: bool) -> Result<(), String> {
         }
     }
     if json {
-        let nodes: Vec<_> =
-            found.iter().map(|(name, s)| serde_json::json!({ "name": name, "status": s })).collect();
-        let silent: Vec<_> =
-            silent.iter().map(|(name, why)| serde_json::json!({ "name": name, "error": why })).collect();
-        println!("{}", serde_json::json!({ "nodes": nodes, "silent": silent }));
+        println!("{}", as_json(&found, &silent));
     } else {
         print_status(&found, &silent);
     }

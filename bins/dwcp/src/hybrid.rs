@@ -76,11 +76,7 @@ async fn look(endpoints: &Endpoints, keyspace: &Option<String>) -> Result<Seen, 
 pub async fn status(endpoints: &Endpoints, json: bool) -> Result<(), String> {
     let (found, silent) = look(endpoints, &endpoints.keyspace).await?;
     if json {
-        let nodes: Vec<_> =
-            found.iter().map(|(name, s)| serde_json::json!({ "name": name, "status": s })).collect();
-        let silent: Vec<_> =
-            silent.iter().map(|(name, why)| serde_json::json!({ "name": name, "error": why })).collect();
-        println!("{}", serde_json::json!({ "nodes": nodes, "silent": silent }));
+        println!("{}", crate::consensus::as_json(&found, &silent));
     } else {
         print(&found, &silent);
     }

@@ -91,7 +91,6 @@ impl Documents {
                 "{}",
                 String::from_utf8_lossy(&self.run(Some(node), &words).stderr)
             );
-            std::thread::sleep(Duration::from_millis(200));
         }
     }
     fn get(&self, node: u16) -> Value {
@@ -108,7 +107,6 @@ impl Documents {
                 return;
             }
             assert!(begun.elapsed() < SOON, "they show {all:?}, and not {want}");
-            std::thread::sleep(Duration::from_millis(200));
         }
     }
 }
@@ -174,7 +172,6 @@ fn a_question_is_answered(d: &Documents) {
             break all["items"][0].clone();
         }
         assert!(begun.elapsed() < SOON, "nobody is asked: {all}");
-        std::thread::sleep(Duration::from_millis(200));
     };
     assert_eq!((&open["shown"], &open["base"]["value"]), (&json!("on"), &json!("on")), "{open}");
     let name = open["conflict"].as_str().expect("a name")[..8].to_string();

@@ -3,26 +3,17 @@
 //! Exit codes: 0 done; 1 refused, or no node answers, and why; 2 the command line makes no sense.
 
 use super::files;
-use crate::dev::layout::Layout;
-use crate::http;
+use crate::fleet::Places;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// An answer may take this long: the door's own patience, and the way.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whom a command asks, and for whom.
 #[derive(Args, Clone, Debug)]
 pub struct Doors {
-    /// The fleet's doors of the nodes; without them, those of the development cluster in `--dir`.
-    #[arg(long, global = true, value_delimiter = ',')]
-    pub fleet: Vec<SocketAddr>,
-    /// Where the development cluster lies.
-    #[arg(long, global = true, default_value = ".dwcp-dev")]
-    pub dir: PathBuf,
+    /// Which nodes.
+    #[command(flatten)]
+    pub places: Places,
     /// In whose name: as records show it.
     #[arg(long, global = true, default_value = "dwcp")]
     pub by: String,
@@ -37,37 +28,17 @@ pub struct Doors {
 impl Doors {
     /// The answer of the first node that has one.
     async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let doors: Vec<SocketAddr> = if self.fleet.is_empty() {
-            Layout::existing(&self.dir)?.places().into_iter().map(|p| p.fleet).collect()
-        } else {
-            self.fleet.clone()
-        };
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut silent = Vec::new();
-        for door in doors {
-            match http::ask(door, method, path, &body, PATIENCE).await {
-                Ok((503, text)) => silent.push(said(&text)),
-                Ok((200, text)) => {
-                    return serde_json::from_str(&text).map_err(|e| {
-                        format!("{door} answers what makes no sense: {e}; is it a fleet's door?")
-                    });
-                }
-                Ok((_, text)) => return Err(said(&text)),
-                Err(why) => silent.push(why),
+        match self.places.ask(method, path, &body).await? {
+            (200, value) => Ok(value),
+            (_, value) => {
+                Err(value["error"]["what"].as_str().map_or_else(|| value.to_string(), str::to_string))
             }
         }
-        Err(format!("no node answers: {}", silent.join("; ")))
     }
     fn who(&self) -> Value {
         json!({ "name": self.by, "role": self.role, "region": self.at })
     }
-}
-
-/// What a refusal says, or the text.
-fn said(text: &str) -> String {
-    let refusal = serde_json::from_str::<Value>(text).ok();
-    let what = refusal.as_ref().and_then(|r| r["error"]["what"].as_str());
-    what.unwrap_or(text.trim()).to_string()
 }
 
 /// A part of a path.

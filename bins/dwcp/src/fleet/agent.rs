@@ -252,7 +252,7 @@ fn hear(doors: &Doors, region: &Region) -> mpsc::Receiver<()> {
         let mut again = tokio::time::interval(HEAR_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !changed.is_closed() {
-            for door in doors.all().unwrap_or_default() {
+            for door in doors.places.all().unwrap_or_default() {
                 let told = |line: &str| {
                     // Statuses are what agents tell themselves. What is full already says that there is something.
                     if line.contains("/vm/") || line.contains("/place/") {

@@ -25,21 +25,18 @@ pub(super) fn draw() -> Result<u128, String> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// Whom a command asks.
+/// The fleet's doors of some nodes.
 #[derive(Args, Clone, Debug)]
-pub struct Doors {
+pub struct Places {
     /// The fleet's doors of the nodes; without them, those of the development cluster in `--dir`.
     #[arg(long, global = true, value_delimiter = ',')]
     pub fleet: Vec<SocketAddr>,
     /// Where the development cluster lies.
     #[arg(long, global = true, default_value = ".dwcp-dev")]
     pub dir: PathBuf,
-    /// The request's number, 32 hexadecimal digits: asked again under the same number it is done once.
-    #[arg(long, global = true)]
-    pub key: Option<RequestKey>,
 }
 
-impl Doors {
+impl Places {
     pub(super) fn all(&self) -> Result<Vec<SocketAddr>, String> {
         if !self.fleet.is_empty() {
             return Ok(self.fleet.clone());
@@ -48,7 +45,7 @@ impl Doors {
     }
 
     /// The answer of the first node that has one.
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
         let mut silent = Vec::new();
         for door in self.all()? {
             match http::ask(door, method, path, body, PATIENCE).await {
@@ -64,6 +61,23 @@ impl Doors {
             }
         }
         Err(format!("no node answers: {}", silent.join("; ")))
+    }
+}
+
+/// Whom a command asks.
+#[derive(Args, Clone, Debug)]
+pub struct Doors {
+    /// Which nodes.
+    #[command(flatten)]
+    pub places: Places,
+    /// The request's number, 32 hexadecimal digits: asked again under the same number it is done once.
+    #[arg(long, global = true)]
+    pub key: Option<RequestKey>,
+}
+
+impl Doors {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
+        self.places.ask(method, path, body).await
     }
 
     /// What stands under a path.

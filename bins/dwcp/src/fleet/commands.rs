@@ -529,7 +529,7 @@ fn show(item: &Value, json: bool) -> Result<(), String> {
 }
 
 async fn watch(doors: &Doors, region: &Region) -> Result<(), String> {
-    let door = doors.all()?.into_iter().next().ok_or("no door is named")?;
+    let door = doors.places.all()?.into_iter().next().ok_or("no door is named")?;
     crate::http::lines(door, &format!("/v1/fleet/regions/{region}/watch"), |line| println!("{line}")).await
 }
 

@@ -32,6 +32,7 @@ mod openapi;
 mod routes;
 mod show;
 
+pub use ask::Places;
 pub use controller::{Damaged, control};
 pub use door::Door;
 pub use drive::{Fleet, Keyspaces};
