@@ -2,14 +2,11 @@
 //!
 //! The fingerprint of a state is the sum (modulo 2^128) of a keyed hash of each live entry: adding
 //! and removing an entry costs one addition, the order doesn't matter, and two parts' fingerprints
-//! add up to the whole's. It is kept in 1,024 shards by key, so that a difference can be narrowed down.
+//! add up to the whole's: so the sums of ranges narrow a difference down ([`crate::range`]).
 //!
 //! The hash is a keyed folded multiplication (two 64-bit lanes), not a cryptographic one: it finds rot,
 //! bugs and divergence. The key is the cluster's secret, so that clients, who choose names and values but
 //! don't hold it, can't aim for collisions. Members of the roster are believed to that extent.
-
-/// Shards of a space.
-pub const SHARDS: usize = 1024;
 
 /// The key of all hashes of a space: a secret of the cluster, the same on each replica.
 #[derive(Clone, Copy, PartialEq, Eq)]

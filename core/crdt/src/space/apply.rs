@@ -166,7 +166,8 @@ impl Space {
                 if table.entry_of(table.next(at), &new.name).is_some() {
                     return false;
                 }
-                self.tree.put_over(id, at, new);
+                let old = self.tree.hash(id, &e);
+                self.tree.put_over(id, at, old, new);
             }
             _ => return false,
         }
@@ -189,7 +190,7 @@ impl Space {
             && (e.tag == ELEMENT || e.tag == tag && !op.kind.is_counter() && op.kind != Kind::Deadline)
             && table.entry_of(table.next(at), &name).is_none()
         {
-            return self.tree.take(id, at, &name);
+            return self.tree.take(id, at);
         }
         while let Some(e) = self.tree.container(id).table.entry_of(at, &name) {
             let same_kind = op.container_kind != Kind::Map || e.tag == tag;
@@ -203,7 +204,7 @@ impl Space {
                     let (dot, body) = (Dot::from_bits(e.dot), e.body.to_vec());
                     self.deadline(dot, id, op.name, &body, false);
                 }
-                self.tree.take(id, at, &name);
+                self.tree.take(id, at);
                 at = self.tree.container(id).table.locate(&name);
                 // Other kinds of the same name come again; they were passed over and will be.
                 continue;
@@ -242,7 +243,7 @@ impl Space {
                 if e.tag == op.kind as u8 && self.instance(e.body) == Some(of) {
                     known = true;
                     if Dot::from_bits(e.dot).replica() == op.dot.replica() {
-                        place = Some((at, e.dot));
+                        place = Some((at, e.dot, self.tree.hash(id, &e)));
                     }
                 }
                 at = table.next(at);
@@ -255,12 +256,12 @@ impl Space {
         }
         let new = New { name, tag: op.kind as u8, dot: op.dot.bits(), hlc: op.hlc.0, stamp: 0, body };
         match (id, place) {
-            (Some(_), Some((_, before))) if before >= new.dot => {}
+            (Some(_), Some((_, before, _))) if before >= new.dot => {}
             // The entries of a name and kind are in the order of their dots: the last one stays the last.
-            (Some(id), Some((at, _))) if last == Some(at) => self.tree.put_over(id, at, &new),
-            (Some(id), Some((at, _))) => {
+            (Some(id), Some((at, _, old))) if last == Some(at) => self.tree.put_over(id, at, old, &new),
+            (Some(id), Some((at, ..))) => {
                 // The new dot may sort elsewhere among instances of one name: take and put.
-                self.tree.take(id, at, &name);
+                self.tree.take(id, at);
                 self.tree.put(id, &new);
             }
             _ => {
@@ -325,7 +326,7 @@ impl Space {
                 let body = table.entry(at).map(|e| e.body.to_vec()).unwrap_or_default();
                 self.deadline(Dot::from_bits(dot), id, &bytes, &body, false);
             }
-            self.tree.take(id, at, &name);
+            self.tree.take(id, at);
         }
         for child in children {
             self.clear_below(child, dots, upto);

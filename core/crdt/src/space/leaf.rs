@@ -25,6 +25,7 @@ use crate::fingerprint::little;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::hint::select_unpredictable;
 
 /// Entries of one leaf.
 pub(super) const SLOTS_MAX: usize = 128;
@@ -74,6 +75,19 @@ pub(super) fn eight(bytes: &[u8], at: usize) -> u64 {
     little(bytes).swap_bytes()
 }
 
+/// Whether these are the same bytes. Of names what lies here is short: two reads that overlap are less than a call.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() <= 8 {
+        return little(a) == little(b);
+    }
+    let ends = |s: &[u8]| (s.first_chunk::<8>().copied(), s.last_chunk::<8>().copied());
+    if a.len() <= 16 { ends(a) == ends(b) } else { a == b }
+}
+
 /// How many bytes two names begin with alike.
 pub(super) fn alike(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
@@ -108,7 +122,9 @@ impl Entry<'_> {
         out
     }
     pub(super) fn is(&self, name: &Name<'_>) -> bool {
-        self.head == name.head && self.len == name.bytes.len() && (self.len <= 8 || self.rest == name.rest())
+        self.head == name.head
+            && self.len == name.bytes.len()
+            && (self.len <= 8 || same(self.rest, name.rest()))
     }
     /// The container this entry stands for.
     pub(super) fn child(&self) -> Option<u32> {
@@ -179,10 +195,11 @@ fn reserve<T>(v: &mut Vec<T>, more: usize, least: usize) {
     }
 }
 
-/// A search in a leaf, as far as it has come: between which slots the key belongs.
+/// A search in a leaf, as far as it has come: the key belongs to one of the `len + 1` places from `low` on.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'l> {
-    leaf: &'l Leaf,
+    slots: &'l [Slot],
+    tails: &'l [u8],
     key: u64,
     low: usize,
     len: usize,
@@ -193,31 +210,29 @@ impl Search<'_> {
     pub(super) const fn place(&self) -> usize {
         self.low
     }
+    /// Halves what is left. How much is left depends on no key, and nothing branches on what is read: a guess of the processor that turns
+    /// out wrong would throw away the steps of the searches behind this one, which wait for memory too.
+    #[inline]
+    fn step(&mut self) {
+        let half = self.len.div_ceil(2);
+        let upper = self.low + half;
+        if let Some(last) = self.slots.get(upper.wrapping_sub(1)) {
+            self.low = select_unpredictable(last.key < self.key, upper, self.low);
+        }
+        self.len /= 2;
+    }
 }
 
 /// Binary searches in lockstep: a step of each before the next step of any, so that their loads overlap.
 pub(super) fn search_all(all: &mut [Search<'_>]) {
     const STEPS: u32 = SLOTS_MAX.ilog2() + 1;
     for _ in 0..STEPS {
-        for s in all.iter_mut() {
-            let half = s.len / 2;
-            if s.len > 0
-                && let Some(mid) = s.leaf.slots.get(s.low + half)
-            {
-                if mid.key < s.key {
-                    s.low += half + 1;
-                    s.len -= half + 1;
-                } else {
-                    s.len = half;
-                }
-            }
-        }
+        all.iter_mut().for_each(Search::step);
     }
     // A line of memory is 64 bytes; most entries lie in two.
     let tail = |s: &Search<'_>| {
-        let at = (s.leaf.slots.get(s.low)?.tail & !SPILLED) as usize;
-        let tails = &s.leaf.tails;
-        Some(tails.get(at).copied()? ^ tails.get(at + 64).copied().unwrap_or(0))
+        let at = (s.slots.get(s.low)?.tail & !SPILLED) as usize;
+        Some(s.tails.get(at).copied()? ^ s.tails.get(at + 64).copied().unwrap_or(0))
     };
     core::hint::black_box(all.iter().filter_map(tail).fold(0, |a, b| a ^ b));
 }
@@ -225,7 +240,7 @@ pub(super) fn search_all(all: &mut [Search<'_>]) {
 impl Leaf {
     /// The beginning of a search.
     pub(super) fn search(&self, name: &Name<'_>) -> Search<'_> {
-        Search { leaf: self, key: self.key(name), low: 0, len: self.slots.len() }
+        Search { slots: &self.slots, tails: &self.tails, key: self.key(name), low: 0, len: self.slots.len() }
     }
     pub(super) fn len(&self) -> usize {
         self.slots.len()
@@ -372,9 +387,10 @@ impl Leaf {
         let key = self.key(name);
         let Some(here) = self.slots.get(at).map(|s| s.key).filter(|here| *here >= key) else { return false };
         let before = at.checked_sub(1).and_then(|before| self.slots.get(before));
+        // One that is of this name shares what all of them do.
+        let of_name = || self.entry(at).is_some_and(|e| e.is(name));
         before.map_or(first, |before| before.key < key)
-            && self.shares(at, name)
-            && (here > key || self.entry(at).is_some_and(|e| e.is(name)))
+            && if here == key { of_name() } else { self.shares(at, name) }
     }
     /// Whether a name begins with what the names here share, of which the one at `at` is an example.
     #[inline]
@@ -383,7 +399,9 @@ impl Leaf {
         self.shared == 0
             || name.head == self.common
                 && name.bytes.len() >= self.shared
-                && self.entry(at).is_some_and(|e| e.rest.get(..beyond) == Some(&name.rest()[..beyond]))
+                && self
+                    .entry(at)
+                    .is_some_and(|e| e.rest.get(..beyond).is_some_and(|r| same(r, &name.rest()[..beyond])))
     }
     /// Makes keys of what comes behind `shared` bytes, which all names share; zero if that is less than eight.
     fn rekey(&mut self, shared: usize) {

@@ -122,7 +122,7 @@ impl Space {
                 let body = table.entry(at).map(|e| e.body.to_vec()).unwrap_or_default();
                 self.deadline(Dot::from_bits(*dot), *id, bytes, &body, false);
             }
-            self.tree.take(*id, at, &name);
+            self.tree.take(*id, at);
         }
         // Only now: a container that is let go gives its place away.
         for (id, ..) in &gone {
@@ -174,7 +174,7 @@ impl Restore {
     pub fn items(&self) -> Items {
         let mut keys = self.space.keys();
         for (names, elements) in &self.parts.elements {
-            let (seed, _) = self.space.tree.seed_of(Kind::Sequence, names);
+            let seed = self.space.tree.seed_of(Kind::Sequence, names);
             keys.extend(elements.iter().map(|e| self.space.element_key(seed, e.name, e.item.as_deref())));
         }
         Items::new(self.space.config.secret, keys)

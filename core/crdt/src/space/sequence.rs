@@ -47,7 +47,6 @@ pub(super) struct Sequence {
     /// Its place in the tree, while something in it is shown.
     container: Option<u32>,
     pub(super) seed: u64,
-    pub(super) shard: usize,
 }
 
 /// All sequences.
@@ -219,15 +218,15 @@ impl Space {
         Some(id)
     }
     fn add_sequence(&mut self, names: Vec<Vec<u8>>, list: List) -> u32 {
-        let (seed, shard) = self.tree.seed_of(Kind::Sequence, &names);
-        self.sequences.add(Sequence { names, list, container: None, seed, shard })
+        let seed = self.tree.seed_of(Kind::Sequence, &names);
+        self.sequences.add(Sequence { names, list, container: None, seed })
     }
     /// After a change: the sums, the place in the tree, and whether anything is left.
     fn settle_sequence(&mut self, id: u32, tally: &Tally, waited: usize) {
         let Some(s) = self.sequences.slots.get_mut(id as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        self.tree.count_elements(s.shard, tally.plus, tally.minus);
+        self.tree.count_elements(tally.plus, tally.minus);
         // One that died while it waited is dead in its place once it stands there, and nothing else may have died by then.
         let died = tally.minus.1 > 0 || (s.list.mourns() && !self.sequences.mourned.contains(&id));
         let (waits, vacant) = (s.list.waiting(), s.list.is_vacant());
@@ -351,7 +350,7 @@ impl Space {
                 }
                 elements.push(Element { name, origin, left, item: value.map(item) });
             });
-            tree.count_elements(s.shard, tally.plus, tally.minus);
+            tree.count_elements(tally.plus, tally.minus);
             if let Some(place) = s.container {
                 tree.set_sequence(place, NO_SEQUENCE);
                 tree.release(place);

@@ -424,7 +424,7 @@ impl Restore {
                 if there >= dot {
                     return false;
                 }
-                self.space.tree.take(id, at, name);
+                self.space.tree.take(id, at);
                 return true;
             }
             at = table.next(at);

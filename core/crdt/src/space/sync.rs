@@ -90,11 +90,6 @@ impl Space {
     pub const fn fingerprint(&self) -> u128 {
         self.tree.total()
     }
-    /// The sums of the shards, to narrow a difference down.
-    #[must_use]
-    pub fn shards(&self) -> &[u128] {
-        self.tree.shards()
-    }
     /// Compares a peer's digest with ours. Equal versions with different states break `crdt.1`.
     pub fn compare(&self, theirs: &Digest, probe: &Probe) -> Compared {
         let ours = self.digest();

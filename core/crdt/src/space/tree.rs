@@ -3,7 +3,7 @@
 //! A container is there as long as something live lies in it or below it; its entry in the map above
 //! carries no dot. Every change of an entry passes through [`Tree::put`], [`Tree::put_over`] and
 //! [`Tree::take`], which keep the fingerprint: it is the sum over all live entries of
-//! hash(address, name, tag, dot, time, body), in shards by the key at the root.
+//! hash(address, name, tag, dot, time, body).
 
 use super::leaf::{CHILD, ELEMENT, Entry, Name, New, RETIRED, STAMP_MAX};
 use super::spots::Spots;
@@ -11,7 +11,7 @@ use super::table::{Pos, Table};
 use crate::address::Kind;
 use crate::code::{Reader, Writer};
 use crate::dot::Dot;
-use crate::fingerprint::{SHARDS, Secret};
+use crate::fingerprint::Secret;
 use crate::hlc::Hlc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -42,7 +42,6 @@ pub(super) struct Container {
     /// Of a sequence, which one ([`super::sequence`]); its table is empty.
     pub(super) sequence: u32,
     seed: u64,
-    shard: u16,
 }
 
 /// All containers of a space.
@@ -51,7 +50,6 @@ pub(super) struct Tree {
     containers: Vec<Container>,
     free: Vec<u32>,
     secret: Secret,
-    shards: Box<[u128]>,
     total: u128,
     entries: usize,
     spots: Spots,
@@ -67,13 +65,11 @@ impl Tree {
             table: Table::default(),
             sequence: NO_SEQUENCE,
             seed,
-            shard: 0,
         };
         Self {
             containers: [root].into(),
             free: Vec::new(),
             secret,
-            shards: alloc::vec![0; SHARDS].into(),
             total: 0,
             entries: 0,
             spots: Spots::default(),
@@ -113,10 +109,6 @@ impl Tree {
     pub(super) const fn total(&self) -> u128 {
         self.total
     }
-    /// The sum of each shard.
-    pub(super) fn shards(&self) -> &[u128] {
-        &self.shards
-    }
     /// The entry's hash.
     #[inline]
     pub(super) fn hash(&self, id: u32, e: &Entry<'_>) -> u128 {
@@ -135,29 +127,17 @@ impl Tree {
         }
         h.sum()
     }
-    fn shard(&self, id: u32, name: &Name<'_>) -> usize {
-        if id != ROOT {
-            return usize::from(self.container(id).shard);
-        }
-        let h = self.secret.hasher().pair(name.head, name.bytes.len() as u64);
-        let h = if name.bytes.len() > 8 { h.bytes(&name.bytes[8..]) } else { h };
-        h.short() as usize % SHARDS
-    }
-    fn count(&mut self, id: u32, name: &Name<'_>, plus: u128, minus: u128) {
-        let shard = self.shard(id, name);
+    const fn count(&mut self, plus: u128, minus: u128) {
         self.total = self.total.wrapping_add(plus).wrapping_sub(minus);
-        let sum = &mut self.shards[shard];
-        *sum = sum.wrapping_add(plus).wrapping_sub(minus);
     }
-    /// The seed of the hashes of what lies in a container of this kind and path, and its shard, whether it is there or not.
-    pub(super) fn seed_of(&self, kind: Kind, names: &[Vec<u8>]) -> (u64, usize) {
-        let shard = names.first().map_or(0, |key| self.shard(ROOT, &Name::new(key)));
+    /// The seed of the hashes of what lies in a container of this kind and path, whether it is there or not.
+    pub(super) fn seed_of(&self, kind: Kind, names: &[Vec<u8>]) -> u64 {
         let mut seed = self.container(ROOT).seed;
         for (i, name) in names.iter().enumerate() {
             let kind = if i + 1 == names.len() { kind } else { Kind::Map };
             seed = self.secret.hasher().pair(seed, kind as u64).bytes(name).short();
         }
-        (seed, shard)
+        seed
     }
     /// The hash of a sequence's element, in a container of that seed.
     pub(super) fn element_hash(&self, seed: u64, name: u64, value: Option<&[u8]>) -> u128 {
@@ -165,10 +145,8 @@ impl Tree {
         h.pair(u64::from(value.is_none()), 0).bytes(value.unwrap_or(&[])).sum()
     }
     /// Counts elements of a sequence that came and went.
-    pub(super) fn count_elements(&mut self, shard: usize, plus: (u128, usize), minus: (u128, usize)) {
-        self.total = self.total.wrapping_add(plus.0).wrapping_sub(minus.0);
-        let sum = &mut self.shards[shard];
-        *sum = sum.wrapping_add(plus.0).wrapping_sub(minus.0);
+    pub(super) const fn count_elements(&mut self, plus: (u128, usize), minus: (u128, usize)) {
+        self.count(plus.0, minus.0);
         self.entries = self.entries + plus.1 - minus.1;
     }
     /// Says which sequence a container stands for.
@@ -182,7 +160,7 @@ impl Tree {
         }
         let hash = self.hash(id, &as_entry(new));
         self.entries += 1;
-        self.count(id, &new.name, hash, 0);
+        self.count(hash, 0);
         true
     }
     /// Adds an entry at its place, which the caller knows.
@@ -190,23 +168,21 @@ impl Tree {
         self.containers[id as usize].table.insert_at(at, new);
         let hash = self.hash(id, &as_entry(new));
         self.entries += 1;
-        self.count(id, &new.name, hash, 0);
+        self.count(hash, 0);
     }
-    /// Puts an entry in place of one of the same name and tag.
-    pub(super) fn put_over(&mut self, id: u32, at: Pos, new: &New<'_>) {
-        let Some(old) = self.container(id).table.entry(at) else { return };
-        let minus = self.hash(id, &old);
+    /// Puts an entry in place of one of the same name and tag, whose hash the caller has.
+    pub(super) fn put_over(&mut self, id: u32, at: Pos, old: u128, new: &New<'_>) {
         let plus = self.hash(id, &as_entry(new));
         self.containers[id as usize].table.replace(at, new);
-        self.count(id, &new.name, plus, minus);
+        self.count(plus, old);
     }
     /// Takes an entry away. The container may be left empty: see [`Tree::release`].
-    pub(super) fn take(&mut self, id: u32, at: Pos, name: &Name<'_>) {
+    pub(super) fn take(&mut self, id: u32, at: Pos) {
         let Some(old) = self.container(id).table.entry(at) else { return };
         let minus = self.hash(id, &old);
         self.containers[id as usize].table.remove(at);
         self.entries -= 1;
-        self.count(id, name, 0, minus);
+        self.count(0, minus);
     }
     /// The container of this kind and name in a map.
     pub(super) fn child(&self, parent: u32, kind: Kind, name: &[u8]) -> Option<u32> {
@@ -219,10 +195,9 @@ impl Tree {
             return id;
         }
         let name = Name::new(bytes);
-        let shard = self.shard(parent, &name) as u16;
         let seed = self.secret.hasher().pair(self.container(parent).seed, kind as u64).bytes(bytes).short();
         let (name_of, table) = (bytes.into(), Table::default());
-        let new = Container { kind, parent, name: name_of, table, sequence: NO_SEQUENCE, seed, shard };
+        let new = Container { kind, parent, name: name_of, table, sequence: NO_SEQUENCE, seed };
         let id = if let Some(id) = self.free.pop() {
             self.containers[id as usize] = new;
             id
