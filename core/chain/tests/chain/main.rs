@@ -1,6 +1,8 @@
 //! Chains as a node uses them: a few hosts, a network and disks, on one clock.
 #![allow(missing_docs)]
 
+mod bent;
+mod door;
 mod gone;
 mod harness;
 mod lost;
