@@ -84,9 +84,7 @@
 //! **Not yet.** Atlas' rule for the fast path (Enes et al., EuroSys 2020): it needs another recovery.
 //! Quorum systems other than majorities. One sync more than the paper on the fast path. Beside fantoch's EPaxos
 //! (`tests/golden/wide_area.txt`): as fast at five sites, slower at three once commands conflict. Swept with some
-//! thousand seeds, not 100,000; the exploration with recoveries is not exhausted. Of the planted bugs `OneBallot`,
-//! `AnyPreAccept`, `UnsyncedDecision` and `UnsyncedVote` are not known to be found by seeds as this stands; the first
-//! is by Sutra's schedule.
+//! thousand seeds, not 100,000; the exploration with recoveries is not exhausted.
 //!
 //! Read: `message`, `commit`, `recovery`, `execution`, then the rest.
 

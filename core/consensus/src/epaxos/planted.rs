@@ -11,8 +11,8 @@ dwcp_env::planted_bugs! {
     SmallFastQuorum,
     /// A fast decision is told and executed before it is on disk.
     UnsyncedDecision,
-    /// A replica counts its own vote before it is on disk.
-    UnsyncedVote,
+    /// What is sent does not wait for the records it shows.
+    UnsyncedAnswer,
     /// A slow path takes its own replica's dependencies and forgets those of the answers.
     ForgottenAnswers,
     /// A command is executed although one of its dependencies is not decided.

@@ -148,11 +148,7 @@ impl Epaxos {
     }
     /// Counts a word of ours once all written so far is on disk.
     pub(super) fn own(&mut self, now: Instant, own: Own, out: &mut Out) {
-        let early = match own {
-            Own::Decision(_) => planted::is(Bug::UnsyncedDecision),
-            _ => planted::is(Bug::UnsyncedVote),
-        };
-        if early {
+        if matches!(own, Own::Decision(_)) && planted::is(Bug::UnsyncedDecision) {
             self.count_own(now, own, out);
         } else {
             self.own.push_back((self.ticket, own));
@@ -160,7 +156,8 @@ impl Epaxos {
     }
     /// Sends what shows our records: not before all of them are on disk.
     pub(super) fn send(&self, to: u8, message: Message, out: &mut Out) {
-        let after = (self.ticket > 0).then_some(Ticket(self.ticket));
+        let waits = self.ticket > 0 && !planted::is(Bug::UnsyncedAnswer);
+        let after = waits.then_some(Ticket(self.ticket));
         out.push(Output::Send { to: self.node(to), message, after });
     }
     /// Sends what shows nothing that a crash could take back.

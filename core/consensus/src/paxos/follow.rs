@@ -34,7 +34,8 @@ impl Paxos {
         }
         let open = run.within(self.decided + 1..=u64::MAX);
         let known = |r: &Run| r.first <= self.log.last() && self.log.reach(r.first, ballot) >= last;
-        if let Some(run) = open.filter(|r| !known(r)) {
+        let old = |r: &Run| planted::is(Bug::VoteNotRenewed) && self.holds_in_any_ballot(r);
+        if let Some(run) = open.filter(|r| !known(r) && !old(r)) {
             self.vowed = self.vowed.max(ballot);
             self.log.put(run.clone());
             self.persist(Record::Accepted { run, decided: self.decided }, out);
@@ -138,6 +139,11 @@ impl Paxos {
             self.asking_until = Instant::ZERO;
             self.ask(now, from, self.decided + 1, decided, out);
         }
+    }
+
+    /// Whether all of a run was accepted here, in whatever ballots.
+    fn holds_in_any_ballot(&self, run: &Run) -> bool {
+        (run.first..=run.last()).all(|slot| self.log.get(slot).is_some_and(|(_, held)| held == run.at(slot)))
     }
 
     /// Whether a run holds another value at a slot that is decided here.

@@ -246,7 +246,7 @@ impl Paxos {
         lead.seq += 1;
         // One lost heartbeat makes nobody look for another leader: three do.
         let heard = lead.heard_since(now - times.heartbeat * 3, self.place);
-        lead.connected = self.config.is_quorum(Phase::Accept, heard);
+        lead.connected = self.config.is_quorum(Phase::Accept, heard) || planted::is(Bug::NeverUnconnected);
         lead.ping_at = now + times.heartbeat;
         lead.announce_at = Instant::FAR;
         let ping = Message::Ping {
@@ -267,7 +267,7 @@ impl Paxos {
         }
         if now >= lead.ping_at.min(lead.announce_at) {
             let heard = lead.heard_since(now - election, self.place);
-            if !self.config.is_quorum(Phase::Accept, heard) {
+            if !self.config.is_quorum(Phase::Accept, heard) && !planted::is(Bug::NeverUnconnected) {
                 self.counts.unconnected += 1;
                 self.leader = None;
                 return self.stand_down(now, out);

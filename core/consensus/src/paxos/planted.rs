@@ -43,11 +43,11 @@ dwcp_env::planted_bugs! {
     PromiseBeforeSync,
     /// A read joins the round of heartbeats that is under way.
     LateReader,
-    /// A leader without a quorum counts as heard.
-    UnconnectedIsHeard,
+    /// A leader takes itself for connected, whoever answers it.
+    NeverUnconnected,
     /// An `Accept` that was lost is never sent again.
     AcceptOnce,
-    /// A `Prepare` that was lost is never sent again.
+    /// A `Prepare` that was lost is never sent again, and its takeover never given up.
     PrepareOnce,
     /// Nobody asks for slots it misses.
     NeverAsks,
@@ -55,6 +55,8 @@ dwcp_env::planted_bugs! {
     VetoIgnored,
     /// What waits for the window waits for ever.
     NeverPumps,
+    /// What was accepted in an earlier ballot is acknowledged in a later one without a record of that.
+    VoteNotRenewed,
     /// Hearing of a leader raises nothing: its predecessor's late values are blamed.
     HearsayIgnored,
 }

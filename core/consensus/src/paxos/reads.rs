@@ -81,7 +81,7 @@ impl Paxos {
         if planted::is(Bug::HearsayIgnored) {
             self.promised = promised;
         }
-        if (connected || planted::is(Bug::UnconnectedIsHeard)) && !self.is_last_word(now, from) {
+        if connected && !self.is_last_word(now, from) {
             self.failures = 0;
             self.heard_until = now + self.config.times().election;
             self.seat = Seat::Following;

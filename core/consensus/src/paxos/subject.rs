@@ -1,9 +1,10 @@
 //! Multi-Paxos as the rehearsal sees it.
 
-use super::{Config, Paxos, Record, Times};
+use super::{Ballot, Config, Paxos, Record, Times};
 use crate::quorum::{NodeSet, Phase, Quorums, RegionRule, System};
 use crate::rehearsal::{Evidence, Held, Place, Subject};
 use crate::step::Payload;
+use alloc::vec::Vec;
 use dwcp_env::Duration;
 
 /// Which quorums.
@@ -45,6 +46,11 @@ const TIGHT: usize = 12_000;
 /// An election timeout in round trips.
 const ELECTION: u64 = 4;
 
+/// A ballot as one number.
+const fn number(ballot: Ballot) -> u64 {
+    ballot.round * 128 + ballot.node.0
+}
+
 impl Subject for Rehearsed {
     type P = Paxos;
 
@@ -75,7 +81,7 @@ impl Subject for Rehearsed {
         // Small, so that hard paths are taken: proposals wait for the window, promises and lessons come in
         // pieces, those a little late are taught and those later are brought checkpoints.
         let config = config.expect("the world's members are in order");
-        let config = config.keep_slots(16).window_batches(8).piece_slots(16);
+        let config = config.keep_slots(16).window_batches(8).piece_slots(if place.fine { 3 } else { 16 });
         if place.tight { config.log_bytes_max(TIGHT).keep_slots(0) } else { config }
     }
     /// A patience of two election timeouts, a canvass and a takeover; once more if two stood at a time.
@@ -93,6 +99,24 @@ impl Subject for Rehearsed {
         });
         Some(held.is_some_and(|run| run.at(index) == payload))
     }
+    fn accepted_in(&self, disk: Evidence<'_, Record>, index: u64, payload: &Payload) -> Option<Vec<u64>> {
+        let mut all = Vec::new();
+        for record in disk.records {
+            match record {
+                Record::Accepted { run, .. } => {
+                    let run = run.within(index..=index).filter(|run| run.at(index) == payload);
+                    all.extend(run.map(|run| number(run.ballot)));
+                }
+                // Known to be decided; or what it was accepted in first is no longer told.
+                Record::Chosen(runs) if runs.iter().any(|r| r.within(index..=index).is_some()) => {
+                    return None;
+                }
+                Record::Base(_) => return None,
+                Record::Chosen(_) | Record::Promised(_) => {}
+            }
+        }
+        Some(all)
+    }
     fn log_at<'a>(&self, state: &'a Paxos, index: u64) -> Held<'a> {
         if index <= state.base {
             return Held::Untold;
@@ -101,7 +125,7 @@ impl Subject for Rehearsed {
     }
     fn accepted(&self, record: &Record, each: &mut dyn FnMut(u64, u64, &Payload)) {
         if let Record::Accepted { run, .. } = record {
-            let ballot = run.ballot.round * 128 + run.ballot.node.0;
+            let ballot = number(run.ballot);
             run.batch.payloads().iter().zip(run.first..).for_each(|(p, slot)| each(slot, ballot, p));
         }
     }

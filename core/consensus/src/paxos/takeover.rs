@@ -123,6 +123,10 @@ impl Paxos {
 
     pub(super) fn tick_takeover(&mut self, now: Instant, out: &mut Out) {
         let Seat::Preparing(takeover) = &mut self.seat else { return };
+        if planted::is(Bug::PrepareOnce) {
+            (takeover.until, takeover.retry_at) = (Instant::FAR, Instant::FAR);
+            return;
+        }
         if now >= takeover.until {
             return self.stand_down(now, out);
         }
@@ -133,7 +137,7 @@ impl Paxos {
         let after = (takeover.ticket > self.persisted).then_some(takeover.ticket);
         let (ballot, config) = (takeover.ballot, &self.config);
         for (place, to) in config.members().iter().enumerate() {
-            if *to != config.node() && !takeover.told.has(place) && !planted::is(Bug::PrepareOnce) {
+            if *to != config.node() && !takeover.told.has(place) {
                 self.counts.resent += 1;
                 Self::send(*to, Message::Prepare { ballot, from: takeover.next[place] }, after, out);
             }

@@ -11,6 +11,7 @@ use super::world::{Event, World};
 use crate::engine::EngineError;
 use crate::quorum::NodeSet;
 use crate::step::{Input, Output, Payload, Protocol};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -21,6 +22,7 @@ const SYNC: Purpose = Purpose::named("rehearsal sync");
 const CODE: Purpose = Purpose::named("rehearsal codec");
 const WEIGH: Purpose = Purpose::named("rehearsal weigh");
 const BRING: Purpose = Purpose::named("rehearsal bring");
+const AMBUSH: Purpose = Purpose::named("rehearsal ambush");
 const FALL: Purpose = Purpose::named("rehearsal fall");
 const CHECKPOINT: Purpose = Purpose::named("rehearsal checkpoint");
 /// One message of so many goes through the codec.
@@ -45,6 +47,7 @@ impl<S: Subject> World<'_, S> {
                 self.tally.add(Seen::Appended);
                 self.tell(|| format!("{} appends {ticket:?} {record:?}", NodeId(node as u64 + 1)));
                 self.accepted(node, &record)?;
+                self.sites[node].wrote = true;
                 if !self.sites[node].disk.append(ticket.0, record) {
                     let id = self.members[node];
                     return Err(Self::odd(format!(
@@ -128,8 +131,18 @@ impl<S: Subject> World<'_, S> {
             site.held.push_back(Held { after, to, message });
         } else {
             self.send(node, to, message);
+            self.ambush(node);
         }
         Ok(())
+    }
+
+    /// Who speaks before what it recorded just now is on disk may fall over it.
+    fn ambush(&mut self, node: usize) {
+        let site = &self.sites[node];
+        let (wrote, life) = (site.wrote && site.led.is_none(), site.life);
+        if wrote && !self.calm && self.below(65_536, AMBUSH, node as u64) < u64::from(self.plan.ambush) {
+            self.push(self.now, Event::Fall { node: node as u8, life });
+        }
     }
 
     pub(super) fn send(&mut self, from: usize, to: usize, mut message: <S::P as Protocol>::Message) {
@@ -232,7 +245,8 @@ impl<S: Subject> World<'_, S> {
 
     /// Counts the disks that hold what was just decided.
     fn weigh(&mut self, node: usize, index: u64, payload: &Payload, value: Value) -> Result<(), Broken> {
-        let mut disks = NodeSet::EMPTY;
+        // Who holds it: in whichever ballot, and by ballots.
+        let (mut disks, mut any, mut ballots) = (NodeSet::EMPTY, NodeSet::EMPTY, BTreeMap::new());
         for (place, site) in self.sites.iter().enumerate().filter(|(_, s)| s.liar.is_none()) {
             let covered = site.checkpoint.as_ref().is_some_and(|c| match (self.order, value) {
                 (Order::Total, _) => c.state.applied >= index,
@@ -241,15 +255,24 @@ impl<S: Subject> World<'_, S> {
             });
             let mark = site.checkpoint.as_ref().map(|c| &c.mark);
             let evidence = Evidence { records: site.disk.safe(), mark };
-            match self.subject.holds(evidence, index, payload) {
+            let accepted = match self.subject.holds(evidence.clone(), index, payload) {
                 None => return Ok(()),
-                Some(true) => disks = disks.or(NodeSet::one(place)),
-                Some(false) if covered => disks = disks.or(NodeSet::one(place)),
-                Some(false) => {}
+                _ if covered => None,
+                Some(true) => self.subject.accepted_in(evidence, index, payload),
+                Some(false) => continue,
+            };
+            disks.insert(place);
+            for ballot in accepted.iter().flatten() {
+                ballots.entry(*ballot).or_insert(NodeSet::EMPTY).insert(place);
+            }
+            if accepted.is_none() {
+                any.insert(place);
             }
         }
         self.tally.add(Seen::Weighed);
-        let enough = self.subject.enough(self.plan.nodes, disks);
+        let nodes = self.plan.nodes;
+        let in_one = |set: NodeSet| self.subject.enough(nodes, set.or(any));
+        let enough = in_one(NodeSet::EMPTY) || ballots.into_values().any(in_one);
         self.see(node, Fact::Held { node: self.members[node], index, enough, disks: disks.0 })
     }
 

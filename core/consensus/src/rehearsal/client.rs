@@ -59,6 +59,17 @@ impl<S: Subject> World<'_, S> {
         if done || self.clients.questions.len() >= QUESTIONS_MAX {
             return Ok(());
         }
+        for _ in 0..self.plan.burst {
+            self.propose()?;
+        }
+        if self.plan.reads > 0 && self.below(65_536, READ, 0) < u64::from(self.plan.reads) {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// A batch, where there is room for its questions.
+    fn propose(&mut self) -> Result<(), Broken> {
         let Some(node) = self.target() else { return Ok(()) };
         let mut batch = Vec::with_capacity(self.plan.batch);
         for _ in 0..self.plan.batch {
@@ -73,11 +84,7 @@ impl<S: Subject> World<'_, S> {
             }
             batch.push((Token(token), payload));
         }
-        self.step(node, Input::Propose(batch))?;
-        if self.plan.reads > 0 && self.below(65_536, READ, 0) < u64::from(self.plan.reads) {
-            self.read()?;
-        }
-        Ok(())
+        self.step(node, Input::Propose(batch))
     }
 
     /// A read at a node that was paused: it has heard of nothing that happened meanwhile.

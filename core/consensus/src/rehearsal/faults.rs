@@ -15,6 +15,8 @@ const KEEP: Purpose = Purpose::named("rehearsal keep");
 const HOLD: Purpose = Purpose::named("rehearsal hold");
 /// A cut must be this many timeouts long before progress in it is demanded.
 const DEMAND: u64 = 20;
+/// Who fell over its own words is back so soon.
+const AMBUSHED: Duration = Duration::millis(1);
 /// Commands that are to be acknowledged after the calm.
 const AFTERWARDS: u64 = 32;
 
@@ -88,7 +90,9 @@ impl<S: Subject> World<'_, S> {
 
     /// Something was acknowledged for the first time since the calm, or should have been.
     pub(super) fn serve(&mut self, node: usize) -> Result<(), Broken> {
-        let allowed = self.subject.timeout(super::plan::ROUND_TRIP) * self.subject.serves_within();
+        // A takeover in small pieces, each after a sync as long as a round trip, takes some times as long.
+        let longer = if self.plan.fine { 8 } else { 1 };
+        let allowed = self.subject.timeout(super::plan::ROUND_TRIP) * self.subject.serves_within() * longer;
         let waited = self.now.since(self.plan.calm);
         self.tally.longest("from the calm to an acknowledgement", waited);
         self.see(node, Fact::Served { after: (waited.as_nanos(), allowed.as_nanos()) })
@@ -98,7 +102,8 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn fall(&mut self, node: usize) -> Result<(), Broken> {
         self.tally.add(Seen::Fell);
         self.crash(node, false)?;
-        self.push(self.now + self.plan.old, Event::Start { node: node as u8 });
+        let down = if self.plan.ambush > 0 { AMBUSHED } else { self.plan.old };
+        self.push(self.now + down, Event::Start { node: node as u8 });
         Ok(())
     }
 

@@ -64,7 +64,8 @@ impl<S: Subject> Lockstep<S> {
         let names: Vec<NodeId> = (1..=members as u64).map(NodeId).collect();
         let round_trip = Duration::millis(10);
         let start = |me: &NodeId| {
-            let place = Place { me: *me, members: &names, seed: seed ^ me.0, round_trip, tight: false };
+            let place =
+                Place { me: *me, members: &names, seed: seed ^ me.0, round_trip, tight: false, fine: false };
             S::P::recover(subject.config(&place), None, [], Instant::ZERO)
                 .expect("nothing contradicts itself")
         };

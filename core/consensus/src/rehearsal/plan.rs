@@ -62,6 +62,9 @@ scenarios! {
     /// One short fault after the other, mostly at the leader, over bad links: many leaders in a row, each
     /// of whom leaves something half done.
     Upheaval = "upheaval";
+    /// Up to half of all messages are lost, syncs take as long as round trips, everybody crashes for a moment, and what is told in
+    /// pieces comes in small ones: those who would lead, or recover a command, undo each other.
+    Duels = "duels";
 }
 
 /// A way to cut links.
@@ -170,16 +173,23 @@ pub struct Plan {
     pub writes: u64,
     /// Of 65,536 installations, how many are followed by a crash.
     pub falls: u32,
+    /// Of 65,536 messages that leave before what their sender recorded in the same step is on disk, how many it falls over, at
+    /// once, to come back a millisecond later.
+    pub ambush: u32,
     /// From then on clients try to seal the epoch.
     pub seals_from: Instant,
     /// Commands are padded by up to so many bytes.
     pub pad: u16,
     /// Logs are small: [`super::Place::tight`].
     pub tight: bool,
+    /// Pieces are small: [`super::Place::fine`].
+    pub fine: bool,
     /// Questions open at one node at most.
     pub window: usize,
     /// Commands proposed together.
     pub batch: usize,
+    /// Batches proposed in one turn, one after the other.
+    pub burst: u64,
     /// Between two turns of the clients.
     pub gap: Duration,
     /// Of 65,536 turns, how many also read.
@@ -231,8 +241,15 @@ impl Plan {
         let turns = u64::from(subject.commands()) / batch as u64;
         let storm = scenario == Scenario::Storm;
         let upheaval = scenario == Scenario::Upheaval;
-        let rough = storm || upheaval || matches!(scenario, Scenario::Links | Scenario::Seals);
+        let rough = storm
+            || upheaval
+            || scenario == Scenario::Duels
+            || matches!(scenario, Scenario::Links | Scenario::Seals);
+        let duels = scenario == Scenario::Duels;
         let full = scenario == Scenario::Full;
+        // Now and then all at once, and then nothing: what found no room is asked for by nobody again.
+        let bursts = matches!(scenario, Scenario::Steady | Scenario::Disks);
+        let burst = if bursts { dice.pick(29, &[1, 1, 16]) } else { 1 };
         let trims = storm || upheaval || full || matches!(scenario, Scenario::Checkpoints | Scenario::Seals);
         let mut plan = Self {
             seed,
@@ -263,12 +280,15 @@ impl Plan {
             } else {
                 0
             },
+            ambush: 0,
             seals_from: Instant::FAR,
             pad: if full { dice.pick(19, &[0, 100, 2_000]) } else { 0 },
             tight: full,
+            fine: duels,
             window: 64,
             batch,
-            gap: Duration::nanos(span.as_nanos() / (turns + turns / 8 + 1)),
+            burst,
+            gap: Duration::nanos(span.as_nanos() / (turns + turns / 8 + 1)) * burst,
             reads: dice.pick(9, &[0, 4_000, 16_000]),
             conflict: dice.pick(10, &[0, 6_554, 65_536]),
             traitors: 0,
@@ -280,6 +300,12 @@ impl Plan {
         if upheaval {
             plan.loss = dice.pick(12, &[650, 3_300, 13_000]);
             plan.checkpoint_every = dice.pick(13, &[0, 20, 100]);
+            plan.upheave(&dice, timeout);
+        }
+        if duels {
+            plan.loss = dice.pick(12, &[6_500, 16_000, 30_000]);
+            plan.sync.1 = Duration::micros(dice.pick(30, &[300, 1_500, 4_000]));
+            plan.ambush = dice.pick(31, &[0, 8_192, 32_768]);
             plan.upheave(&dice, timeout);
         }
         if scenario == Scenario::Seals {

@@ -99,6 +99,8 @@ pub(super) struct Site<P: Protocol> {
     pub(super) led: Option<u64>,
     /// To whom a checkpoint is on its way: one at a time.
     pub(super) bringing: NodeSet,
+    /// It recorded something in this step.
+    pub(super) wrote: bool,
     /// Questions open here.
     pub(super) open: usize,
     /// It lost its disk once: what it says may contradict what it said.
@@ -133,6 +135,7 @@ impl<P: Protocol> Site<P> {
             compacting: 0,
             led: None,
             bringing: NodeSet::EMPTY,
+            wrote: false,
             open: 0,
             wiped: false,
             liar: None,

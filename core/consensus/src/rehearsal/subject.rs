@@ -31,6 +31,8 @@ pub struct Place<'a> {
     pub round_trip: Duration,
     /// Whether the bounds of its log and its queues are to be small, so that they are met.
     pub tight: bool,
+    /// Whether what is told in pieces is to come in small ones, so that much happens between two of them.
+    pub fine: bool,
 }
 
 /// What a log holds at an index.
@@ -135,6 +137,16 @@ pub trait Subject: Clone + Debug {
         _index: u64,
         _payload: &Payload,
     ) -> Option<bool> {
+        None
+    }
+    /// In which ballots this disk, which holds that value, accepted it; `None`: in whichever, as far as is known. Votes of
+    /// different ballots decide nothing together.
+    fn accepted_in(
+        &self,
+        _disk: Evidence<'_, <Self::P as Protocol>::Record>,
+        _index: u64,
+        _payload: &Payload,
+    ) -> Option<Vec<u64>> {
         None
     }
     /// What this member's log holds at an index ([`Order::Total`]).

@@ -352,6 +352,7 @@ impl<'a, S: Subject> World<'a, S> {
             seed: self.seed.draw(PROTOCOL, node as u64, Instant::ZERO, 0),
             round_trip: ROUND_TRIP,
             tight: self.plan.tight,
+            fine: self.plan.fine,
         }
     }
 
@@ -516,6 +517,7 @@ impl<'a, S: Subject> World<'a, S> {
     ) -> Result<(), Broken> {
         let local = self.sites[node].clock.local(self.now);
         let mut out = core::mem::take(&mut self.out);
+        self.sites[node].wrote = false;
         let Some(protocol) = &mut self.sites[node].protocol else { return Ok(()) };
         protocol.step(local, input, &mut out);
         if let Some(mut liar) = self.sites[node].liar.take() {

@@ -180,6 +180,7 @@ impl<P: Protocol> Cosmos<P> {
             seed: SEED + node as u64,
             round_trip: ROUND_TRIP,
             tight: bounds.checkpoints > 0,
+            fine: false,
         };
         P::recover(subject.config(&place), mark, records.iter().cloned(), now)
             .map_err(|e| broken("contract", format!("n{} can't restart: {e}", node + 1)))
