@@ -45,14 +45,23 @@ fn the_oracle_sees_a_policy_that_does_not_do_what_people_mean() {
             "use = { strategy = \"priority\", by = \"region\", order = [\"ap-south\"] }",
             Class::Invariant,
         ),
+        // Work on a machine outlives it; nobody is asked; a program's word counts as much as a person's.
         (
-            "use = { strategy = \"manual\", deadline = \"4h\"",
-            "use = { strategy = \"priority\", by = \"role\", order = [\"operator\"] }\n#",
+            "order = [\"wanted\", \"deleted\", \"present\"]",
+            "order = [\"wanted\", \"present\", \"deleted\"]",
+            Class::Structure,
+        ),
+        ("wrote = [\"deleted\", \"wanted\"]", "wrote = [\"nobody writes this\"]", Class::Structure),
+        (
+            "by = \"role\"\norder = [\"oncall\", \"operator\", \"autoscaler\", \"inventory\", \"host\"]\nties",
+            "by = \"role\"\norder = [\"nobody\"]\nties",
             Class::Structure,
         ),
     ] {
         assert!(run::POLICY.contains(right), "{right}");
-        let tally = run::run(1_000, &run::POLICY.replace(right, wrong));
+        let policy = run::POLICY.replace(right, wrong);
+        let mut tally = oracle::Tally::default();
+        (1_000..1_008).for_each(|seed| tally.add(run::run(seed, &policy)));
         let wrong = tally.classes[&class].wrong;
         assert!(wrong > 0, "{class}:\n{}", tally.table());
         assert_eq!((tally.recovered, tally.silent), (tally.losers, 0), "wrong, and still nothing is lost");

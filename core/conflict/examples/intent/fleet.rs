@@ -7,7 +7,7 @@ use dwcp_crdt::address::{Address, Kind};
 use dwcp_crdt::code::Reader;
 use dwcp_crdt::edit::{Change, Edit};
 use dwcp_crdt::space::Config;
-use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space};
+use dwcp_crdt::{Batch, Dot, ReplicaIndex, Roster, Space, VersionVector};
 use dwcp_env::NodeId;
 use std::collections::BTreeMap;
 
@@ -48,9 +48,23 @@ pub(crate) enum Meant {
     /// Held under this epoch.
     Epoch(i64),
     /// The machine is to go.
-    Gone,
-    /// The machine is worked on, so it is to stay.
+    Gone { rank: u8 },
+    /// The machine is there, says who works on it; what an act means for a machine's life is in [`Act`].
     Stays,
+}
+
+/// Somebody's work on a machine, as far as it says something of the machine's life.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    /// What was done.
+    pub(crate) what: &'static str,
+    /// One of its writes.
+    pub(crate) dot: Dot,
+    pub(crate) rank: u8,
+    /// Whether it makes sense only if the machine lives on.
+    pub(crate) wants: bool,
+    /// What its maker's region had.
+    pub(crate) saw: VersionVector,
 }
 
 /// A write, as it truly was.
@@ -105,6 +119,10 @@ pub(crate) struct Fleet {
     pub(crate) truth: BTreeMap<Dot, Told>,
     /// Writes since all last heard all, by place.
     pub(crate) recent: BTreeMap<Place, Vec<Dot>>,
+    /// By machine.
+    pub(crate) acts: BTreeMap<String, Vec<Act>>,
+    /// What the region of a deletion's maker had.
+    pub(crate) saw: BTreeMap<Dot, VersionVector>,
     pub(crate) schema: Schema,
     /// Arrivals that were looked at, and those that stood beside something.
     pub(crate) checked: (u64, u64),
@@ -134,6 +152,8 @@ impl Fleet {
             sides: 0,
             truth: BTreeMap::new(),
             recent: BTreeMap::new(),
+            acts: BTreeMap::new(),
+            saw: BTreeMap::new(),
             schema,
             checked: (0, 0),
         }
@@ -170,6 +190,16 @@ impl Fleet {
     pub(crate) fn everyone_has(&self, dot: Dot) -> bool {
         self.regions.iter().all(|r| r.space.version().contains(dot))
     }
+    /// Whether a region has a write.
+    pub(crate) fn has(&self, r: usize, dot: Dot) -> bool {
+        self.regions[r].space.version().contains(dot)
+    }
+    /// Someone has worked on a machine.
+    pub(crate) fn acted(&mut self, r: usize, key: &str, what: &'static str, dot: Dot, word: (u8, bool)) {
+        let saw = self.regions[r].space.version().clone();
+        let act = Act { what, dot, rank: word.0, wants: word.1, saw };
+        self.acts.entry(key.into()).or_default().push(act);
+    }
     /// Someone writes, several places at once.
     pub(crate) fn write(
         &mut self,
@@ -191,12 +221,16 @@ impl Fleet {
             .map(|w| Edit::new(w.place.address(), Change::Write(envelope(w).to_bytes())))
             .collect();
         let clock = self.clock(r);
+        let saw = self.regions[r].space.version().clone();
         let batch = self.regions[r].space.transact(clock, &edits).expect("allowed").expect("a change");
         let mut dots = Vec::new();
         for ((op, w), seen) in batch.ops().zip(writes).zip(seen) {
             let Doing { place, value, meant, .. } = w;
             let dot = op.expect("own bytes").dot;
             self.recent.entry(place.clone()).or_default().push(dot);
+            if matches!(meant, Meant::Gone { .. }) && settles != Some(Decided::Policy) {
+                self.saw.insert(dot, saw.clone());
+            }
             self.truth.insert(dot, Told { place, value, meant, at: self.now, seen, settles });
             dots.push(dot);
         }

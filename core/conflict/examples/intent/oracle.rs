@@ -8,9 +8,21 @@
 //! | notes | every word that someone added, once |
 //! | where it runs, its state, who holds an address | the highest epoch |
 //! | who has a name | one of those who took it; the others live on under another |
-//! | deleted here, worked on there | a person is asked |
+//! | deleted here, worked on there | what would have come of it had either come first, below |
+//!
+//! **A deletion beside work that it did not see.** Had the two come one after the other, in most cases both orders end alike: who labels, resizes,
+//! stops, moves to another host, gives an address or a name to a machine that is deleted afterwards has no say in that, and who comes
+//! after the deletion is told that there is no such machine. So the deletion stands, and what was done is in the audit. Three things are otherwise:
+//!
+//! * *Someone wants it*: started, when it was off; handed to another team. Who deletes a machine that was off, or one's own, would have
+//!   thought again; who wants it would have made another. The orders differ: only a person knows. The machine stays until they have said so.
+//! * *Someone of a higher rank works on it.* Who is called at night is in the middle of it: the machine stays, and may be deleted tomorrow. A program
+//!   that makes fewer of many takes another than the one which a person has just touched.
+//! * *Someone of a lower rank wants it*: a person's deletion is not undone by a program.
+//!
+//! A deletion that saw the work is no conflict with it; work that saw the deletion isn't either.
 
-use crate::fleet::{Decided, Fleet, Meant, Told};
+use crate::fleet::{Act, Decided, Fleet, Meant, Told};
 use dwcp_conflict::{Class, Outcome, Place, Sibling, Value};
 use dwcp_crdt::Dot;
 use std::collections::BTreeMap;
@@ -30,7 +42,8 @@ pub(crate) enum Verdict {
     Queued,
 }
 
-/// Judges an outcome at a place. `recent` are all writes there since everyone had heard everything; `base` is what was there then.
+/// Judges an outcome at a place. `recent` are all writes there since everyone had heard everything; `base` is what was there then; it was settled
+/// with what region `r` had.
 pub(crate) fn judge(
     fleet: &Fleet,
     place: &Place,
@@ -38,42 +51,103 @@ pub(crate) fn judge(
     recent: &[Dot],
     base: Option<&Value>,
     outcome: &Outcome,
+    r: usize,
 ) -> Verdict {
     if let Outcome::Asked { .. } = outcome {
         return Verdict::Queued;
     }
-    let told = |dot: &Dot| &fleet.truth[dot];
     // What settled earlier conflicts meant nothing of its own.
-    let all: Vec<&Told> = recent.iter().map(told).filter(|t| t.settles.is_none()).collect();
+    let all: Vec<&Told> =
+        recent.iter().map(|dot| &fleet.truth[dot]).filter(|t| t.settles.is_none()).collect();
     let mut own = Vec::new();
     siblings.iter().for_each(|s| meant_by(fleet, s.dot, &mut own));
+    let told: Vec<&Told> = own.iter().map(|(_, t)| *t).collect();
     let got = outcome.shown();
-    let right = match &own[0].meant {
+    if place.pointer.as_str() == "/lifecycle" {
+        let want = life(fleet, place, &own, r).0;
+        let gone = got == Some(&"deleted".into());
+        return match want {
+            Want::Goes if gone => Verdict::Right,
+            Want::Stays if !gone => Verdict::Right,
+            _ => Verdict::Wrong(format!("{place}: {got:?}, and right is: {want:?}")),
+        };
+    }
+    let right = match &told[0].meant {
         Meant::In(_) | Meant::Out(_) => set(&all, base) == items(got),
         Meant::More(_) => int(got) == int(base) + all.iter().map(|t| more(t)).sum::<i64>(),
         Meant::Word(_) => words(&all, base, got),
         Meant::Epoch(_) => {
-            let highest = own.iter().max_by_key(|t| epoch(t)).map(|t| &t.value);
+            let highest = told.iter().max_by_key(|t| epoch(t)).map(|t| &t.value);
             got == highest
         }
-        Meant::Gone | Meant::Stays => own.windows(2).all(|w| w[0].value == w[1].value),
-        Meant::Set { .. } => ranked(&own, got),
+        Meant::Set { .. } => ranked(&told, got),
+        Meant::Gone { .. } | Meant::Stays => unreachable!("written at /lifecycle only"),
     };
     if right {
         return Verdict::Right;
     }
-    let wrote: Vec<String> = own.iter().map(|t| format!("{} at {} ({:?})", t.value, t.at, t.meant)).collect();
+    let wrote: Vec<String> =
+        told.iter().map(|t| format!("{} at {} ({:?})", t.value, t.at, t.meant)).collect();
     Verdict::Wrong(format!("{place}: {got:?} of {}", wrote.join(", ")))
 }
 
 /// What people and programs wrote that a write stands for: itself, or what a policy settled with it.
-fn meant_by<'f>(fleet: &'f Fleet, dot: Dot, out: &mut Vec<&'f Told>) {
+fn meant_by<'f>(fleet: &'f Fleet, dot: Dot, out: &mut Vec<(Dot, &'f Told)>) {
     let told = &fleet.truth[&dot];
     match told.settles {
         Some(Decided::Policy) => told.seen.iter().for_each(|d| meant_by(fleet, *d, out)),
-        _ if out.iter().any(|t| std::ptr::eq(*t, told)) => {}
-        _ => out.push(told),
+        _ if out.iter().any(|(known, _)| *known == dot) => {}
+        _ => out.push((dot, told)),
     }
+}
+
+/// What is to become of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Want {
+    Stays,
+    Asked,
+    Goes,
+}
+
+/// What is to become of a machine that some deleted, and beside what: the header says why.
+fn life(fleet: &Fleet, place: &Place, own: &[(Dot, &Told)], r: usize) -> (Want, String) {
+    let none = Vec::new();
+    let acts = fleet.acts.get(&*place.key).unwrap_or(&none);
+    let mut verdict = (Want::Stays, String::new());
+    for (dot, told) in own {
+        let Meant::Gone { rank } = told.meant else { continue };
+        let saw = &fleet.saw[dot];
+        let unseen = |a: &&Act| fleet.has(r, a.dot) && !saw.contains(a.dot) && !a.saw.contains(*dot);
+        let unseen: Vec<&Act> = acts.iter().filter(unseen).collect();
+        let wanted = unseen.iter().any(|a| a.rank == rank && a.wants);
+        let want = match unseen.iter().map(|a| a.rank).max() {
+            Some(highest) if highest > rank => Want::Stays,
+            _ if wanted => Want::Asked,
+            _ => Want::Goes,
+        };
+        let strongest = unseen.iter().max_by_key(|a| (a.rank, a.wants));
+        let beside = strongest.map_or_else(
+            || "deleted by several".to_owned(),
+            |a| {
+                let by = ["a host", "a program", "an operator", "who is on call"];
+                format!("deleted by {}; {} by {}", by[rank as usize], a.what, by[a.rank as usize])
+            },
+        );
+        if verdict.1.is_empty() || want > verdict.0 {
+            verdict = (want, beside);
+        }
+    }
+    verdict
+}
+
+/// What a conflict of class C3 is between.
+pub(crate) fn between(fleet: &Fleet, place: &Place, siblings: &[Sibling], r: usize) -> String {
+    if &*place.kind == "name" {
+        return "a name that two took".into();
+    }
+    let mut own = Vec::new();
+    siblings.iter().for_each(|s| meant_by(fleet, s.dot, &mut own));
+    life(fleet, place, &own, r).1
 }
 
 fn ranked(own: &[&Told], got: Option<&Value>) -> bool {
@@ -135,11 +209,30 @@ pub(crate) struct Count {
     pub(crate) queued: u64,
 }
 
+impl Count {
+    const fn count(&mut self, verdict: &Verdict) {
+        self.all += 1;
+        match verdict {
+            Verdict::Right => self.right += 1,
+            Verdict::Queued => self.queued += 1,
+            Verdict::Wrong(_) => self.wrong += 1,
+        }
+    }
+    const fn add(&mut self, other: Self) {
+        self.all += other.all;
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.queued += other.queued;
+    }
+}
+
 /// What came of some seeds.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) fleets: u64,
     pub(crate) classes: BTreeMap<Class, Count>,
+    /// Of class C3, by what it was between.
+    pub(crate) between: BTreeMap<String, Count>,
     pub(crate) wrong_told: Vec<String>,
     /// Siblings that said the same: no conflict.
     pub(crate) alike: u64,
@@ -157,25 +250,22 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn count(&mut self, class: Class, verdict: Verdict) {
-        let c = self.classes.entry(class).or_default();
-        c.all += 1;
-        match verdict {
-            Verdict::Right => c.right += 1,
-            Verdict::Queued => c.queued += 1,
-            Verdict::Wrong(told) => {
-                c.wrong += 1;
-                self.wrong_told.push(told);
-            }
+    pub(crate) fn count(&mut self, class: Class, between: Option<String>, verdict: Verdict) {
+        let of_class = self.classes.entry(class).or_default();
+        of_class.count(&verdict);
+        if let Some(between) = between {
+            self.between.entry(between).or_default().count(&verdict);
+        }
+        if let Verdict::Wrong(told) = verdict {
+            self.wrong_told.push(told);
         }
     }
     pub(crate) fn add(&mut self, other: Self) {
         for (class, c) in other.classes {
-            let mine = self.classes.entry(class).or_default();
-            mine.all += c.all;
-            mine.right += c.right;
-            mine.wrong += c.wrong;
-            mine.queued += c.queued;
+            self.classes.entry(class).or_default().add(c);
+        }
+        for (between, c) in other.between {
+            self.between.entry(between).or_default().add(c);
         }
         self.wrong_told.extend(other.wrong_told);
         self.fleets += other.fleets;
@@ -195,29 +285,27 @@ impl Tally {
     fn total(&self) -> Count {
         let mut t = Count::default();
         for c in self.classes.values() {
-            t.all += c.all;
-            t.right += c.right;
-            t.wrong += c.wrong;
-            t.queued += c.queued;
+            t.add(*c);
         }
         t
     }
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let rows = self.classes.iter().map(|(class, c)| (class.to_string(), *c));
+        let between = self.between.iter().map(|(what, c)| (format!("  {what}"), *c));
         let mut line = |s: String| writeln!(out, "{s}").expect("a string takes all");
         line(format!(
             "{} fleets, {} cuts, {} writes, {} arrivals of which {} stood beside something, {} siblings that said the same",
             self.fleets, self.cuts, self.writes, self.arrivals.0, self.arrivals.1, self.alike
         ));
         line(format!(
-            "{:<14} {:>9} {:>14} {:>8} {:>8}",
+            "{:<62} {:>9} {:>14} {:>8} {:>8}",
             "class", "conflicts", "right, alone", "wrong", "queued"
         ));
-        for (name, c) in rows.chain([("all".into(), self.total())]) {
+        for (name, c) in rows.chain([("all".into(), self.total())]).chain(between) {
             let share = |n: u64| 100.0 * n as f64 / c.all.max(1) as f64;
             line(format!(
-                "{name:<14} {:>9} {:>7} {:>5.1}% {:>8} {:>4} {:>4.1}%",
+                "{name:<62} {:>9} {:>7} {:>5.1}% {:>8} {:>4} {:>4.1}%",
                 c.all,
                 c.right,
                 share(c.right),
@@ -264,6 +352,10 @@ impl Tally {
             ),
             (t.right * 100 >= t.all * 97, format!("97 % right without a person: {} of {}", t.right, t.all)),
             (t.queued * 100 <= t.all * 3, format!("3 % queued at most: {} of {}", t.queued, t.all)),
+            (
+                self.classes.values().all(|c| c.right * 100 >= c.all * 97 && c.queued * 100 <= c.all * 3),
+                "97 % right and 3 % queued in each class".into(),
+            ),
             (t.wrong == 0, format!("none to be written again: {}", t.wrong)),
             (
                 self.recovered == self.losers,

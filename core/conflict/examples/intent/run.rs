@@ -1,7 +1,7 @@
 //! Twelve hours of a fleet: what people and programs do, links that fail, and what is settled when they are back.
 
 use crate::fleet::{Decided, Doing, Draw, Fleet, Meant, REGIONS, region, vm};
-use crate::oracle::{Tally, judge};
+use crate::oracle::{Tally, Verdict, between, judge};
 use dwcp_conflict::audit::{Audit, Retention, Settlement};
 use dwcp_conflict::checkpoint::Tree;
 use dwcp_conflict::lineage::{Line, Meeting, Name, meet};
@@ -22,6 +22,7 @@ const MACHINES: usize = 40;
 const VM: &str = r#"{"schema":"vm","version":1,"fields":{
     "name":"atomic","lifecycle":"atomic",
     "cpu":{"kind":"atomic","owner":"operator"},"memory":{"kind":"atomic","owner":"operator"},"power":{"kind":"atomic","owner":"operator"},
+    "team":"atomic","title":"atomic",
     "labels":{"kind":"map","of":"atomic"},"addresses":"set","notes":"text","restarts":"counter",
     "placement":{"kind":"max","type":"any"},"state":{"kind":"max","type":"any"}}}"#;
 const ADDRESS: &str = r#"{"schema":"address","version":1,"fields":{"holder":{"kind":"max","type":"any"}}}"#;
@@ -50,6 +51,19 @@ struct Run {
     epoch: i64,
     count: u64,
     tally: Tally,
+}
+
+/// What makes sense only if a machine lives on.
+const STARTED: &str = "started";
+const HANDED: &str = "handed to another team";
+
+const fn rank_of(role: &str) -> u8 {
+    match role.as_bytes() {
+        b"oncall" => 3,
+        b"operator" => 2,
+        b"autoscaler" | b"inventory" => 1,
+        _ => 0,
+    }
 }
 
 /// The policy of the run.
@@ -162,7 +176,7 @@ impl Run {
         }
     }
     /// Someone writes what they mean, over what their region shows them.
-    fn write(&mut self, r: usize, by: &Writer, writes: Vec<(Place, Value, Meant)>) {
+    fn write(&mut self, r: usize, by: &Writer, writes: Vec<(Place, Value, Meant)>) -> Vec<Dot> {
         let doing = writes.into_iter().map(|(place, value, meant)| {
             let written = self.fleet.written(r, &place);
             let meeting = meet(&written);
@@ -175,7 +189,7 @@ impl Run {
             Doing { place, value, meant, line, resolves: None }
         });
         let doing = doing.collect();
-        self.fleet.write(r, by, doing, None);
+        self.fleet.write(r, by, doing, None)
     }
     fn name(&self, meeting: &Meeting) -> Name {
         Name::resolution(meeting.names.iter().copied(), &[self.policy.digest()])
@@ -232,19 +246,21 @@ impl Run {
             return;
         }
         let set = |rank| Meant::Set { rank };
+        let text = |s: String| Value::from(s.as_str());
         self.count += 1;
         match self.draw.below(100) {
             0..20 => {
-                let cpu = 1 + self.draw_int(16);
-                self.put(r, "autoscaler", &key, &[("/cpu", cpu, set(1))]);
+                let cpu = Value::Int(1 + self.draw_int(16));
+                self.works(r, "autoscaler", &key, "resized", vec![(vm(&key, "/cpu"), cpu, set(1))]);
             }
             20..30 => {
-                let (cpu, memory) = (1 + self.draw_int(16), 1 + self.draw_int(64));
-                self.worked_on(r, "operator", &key, &[("/cpu", cpu, set(2)), ("/memory", memory, set(2))]);
+                let (cpu, memory) = (Value::Int(1 + self.draw_int(16)), Value::Int(1 + self.draw_int(64)));
+                let writes = vec![(vm(&key, "/cpu"), cpu, set(2)), (vm(&key, "/memory"), memory, set(2))];
+                self.works(r, "operator", &key, "resized", writes);
             }
             30..33 => {
-                let cpu = 1 + self.draw_int(16);
-                self.worked_on(r, "oncall", &key, &[("/cpu", cpu, set(3))]);
+                let cpu = Value::Int(1 + self.draw_int(16));
+                self.works(r, "oncall", &key, "resized", vec![(vm(&key, "/cpu"), cpu, set(3))]);
             }
             33..39 => self.power(r, &key),
             39..54 => {
@@ -261,11 +277,19 @@ impl Run {
             }
             54..60 => self.migrate(r, &key),
             60..68 => self.address(r, &key),
-            68..82 => {
+            68..80 => {
                 let label = format!("/labels/{}", self.draw.pick(&["team", "tier", "cost"]));
                 let (role, rank) = if self.draw.below(3) == 0 { ("operator", 2) } else { ("inventory", 1) };
-                let value = self.draw_int(50);
-                self.put(r, role, &key, &[(&label, value, set(rank))]);
+                let value = Value::Int(self.draw_int(50));
+                self.works(r, role, &key, "labelled", vec![(vm(&key, &label), value, set(rank))]);
+            }
+            80 => {
+                let team = text(format!("team-{}", self.draw.below(5)));
+                self.works(r, "operator", &key, HANDED, vec![(vm(&key, "/team"), team, set(2))]);
+            }
+            81 => {
+                let title = text(format!("title {}", self.count));
+                self.works(r, "operator", &key, "renamed", vec![(vm(&key, "/title"), title, set(2))]);
             }
             82..88 => {
                 let at = vm(&key, "/notes");
@@ -273,8 +297,8 @@ impl Run {
                 let had =
                     if let Some(Value::Text(t)) = self.view(r, &at) { t.to_string() } else { String::new() };
                 let text = format!("{had}{word}\n");
-                let by = self.who("operator", r);
-                self.write(r, &by, vec![(at, text.as_str().into(), Meant::Word(word))]);
+                let writes = vec![(at, text.as_str().into(), Meant::Word(word))];
+                self.works(r, "operator", &key, "noted", writes);
             }
             88..95 => {
                 let at = vm(&key, "/restarts");
@@ -284,8 +308,14 @@ impl Run {
             }
             95..99 => self.create(r),
             _ => {
-                let by = self.who("operator", r);
-                self.write(r, &by, vec![(vm(&key, "/lifecycle"), "deleted".into(), Meant::Gone)]);
+                let role = match self.draw.below(10) {
+                    0 => "oncall",
+                    1 | 2 => "autoscaler",
+                    _ => "operator",
+                };
+                let by = self.who(role, r);
+                let gone = Meant::Gone { rank: rank_of(role) };
+                self.write(r, &by, vec![(vm(&key, "/lifecycle"), "deleted".into(), gone)]);
             }
         }
     }
@@ -295,26 +325,40 @@ impl Run {
     const fn home(&self, key: &str) -> usize {
         (key.as_bytes()[key.len() - 1] as usize) % REGIONS
     }
-    fn put(&mut self, r: usize, role: &str, key: &str, fields: &[(&str, i64, Meant)]) {
+    /// Who works on a machine says with it that it is there, or wanted: so that a deletion elsewhere meets them. A stronger word that not
+    /// everyone is known to have heard is left to stand, and so is a question that is open.
+    fn works(
+        &mut self,
+        r: usize,
+        role: &str,
+        key: &str,
+        what: &'static str,
+        mut writes: Vec<(Place, Value, Meant)>,
+    ) {
         let by = self.who(role, r);
-        let writes = fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone()));
-        let writes = writes.collect();
-        self.write(r, &by, writes);
-    }
-    /// Who works on a machine says with it that it is to stay.
-    fn worked_on(&mut self, r: usize, role: &str, key: &str, fields: &[(&str, i64, Meant)]) {
-        let by = self.who(role, r);
-        let mut writes: Vec<_> =
-            fields.iter().map(|(at, v, meant)| (vm(key, at), Value::Int(*v), meant.clone())).collect();
-        writes.push((vm(key, "/lifecycle"), "present".into(), Meant::Stays));
-        self.write(r, &by, writes);
+        let (life, word) = (vm(key, "/lifecycle"), (rank_of(role), matches!(what, STARTED | HANDED)));
+        let weaker = match &self.fleet.siblings(r, &life)[..] {
+            [one] => {
+                let known = (rank_of(&one.writer.role), one.value == Some("wanted".into()));
+                known < word || self.fleet.everyone_has(one.dot)
+            }
+            _ => false,
+        };
+        if weaker {
+            let said = if word.1 { "wanted" } else { "present" };
+            writes.push((life, said.into(), Meant::Stays));
+        }
+        let dot = self.write(r, &by, writes)[0];
+        self.fleet.acted(r, key, what, dot, word);
     }
     fn power(&mut self, r: usize, key: &str) {
         let (role, rank) =
             self.draw.pick(&[("operator", 2), ("operator", 2), ("oncall", 3), ("autoscaler", 1)]);
         let to = self.draw.pick(&["on", "off", "paused"]);
-        let by = self.who(role, r);
-        self.write(r, &by, vec![(vm(key, "/power"), to.into(), Meant::Set { rank })]);
+        let at = vm(key, "/power");
+        let was = self.view(r, &at);
+        let what = if to == "on" && was != Some("on".into()) { STARTED } else { "switched" };
+        self.works(r, role, key, what, vec![(at, to.into(), Meant::Set { rank })]);
     }
     /// The lease service is where the machine's home is: who can't reach it moves nothing.
     fn migrate(&mut self, r: usize, key: &str) {
@@ -323,20 +367,20 @@ impl Run {
         }
         self.epoch += 1;
         let host = format!("host-{}", self.draw.below(9));
-        let by = self.who("operator", r);
         let at = vm(key, "/placement");
-        self.write(r, &by, vec![(at, pair(self.epoch, &host), Meant::Epoch(self.epoch))]);
+        let writes = vec![(at, pair(self.epoch, &host), Meant::Epoch(self.epoch))];
+        self.works(r, "operator", key, "moved to another host", writes);
     }
     /// Addresses come and go; now and then one is held under a lease that has ended, because somebody does not know yet.
     fn address(&mut self, r: usize, key: &str) {
         let at = vm(key, "/addresses");
         let had = self.view(r, &at).map_or(Vec::new(), |v| v.items().to_vec());
-        let by = self.who("operator", r);
         if self.draw.below(3) == 0
             && let Some(first) = had.first()
         {
             let rest = Value::from(had[1..].to_vec());
-            self.write(r, &by, vec![(at, rest, Meant::Out(first.clone()))]);
+            let writes = vec![(at, rest, Meant::Out(first.clone()))];
+            self.works(r, "operator", key, "rid of an address", writes);
             return;
         }
         self.epoch += 1;
@@ -355,7 +399,7 @@ impl Run {
         }
         let claim = (holder, pair(self.epoch, key), Meant::Epoch(self.epoch));
         let add = (at, Value::from(all), Meant::In(address.as_str().into()));
-        self.write(r, &by, vec![add, claim]);
+        self.works(r, "operator", key, "given an address", vec![add, claim]);
     }
 
     /// All have heard all: what stands beside something is settled, and what was asked of people is answered.
@@ -434,26 +478,31 @@ impl Run {
         let question = Question { place, class, field: field.as_ref(), base, siblings };
         let verdict = {
             let base = self.base(members[0], place);
-            judge(&self.fleet, place, siblings, dots, base, &answer.settled.outcome)
+            judge(&self.fleet, place, siblings, dots, base, &answer.settled.outcome, members[0])
         };
+        let between = (class == Class::Structure).then(|| between(&self.fleet, place, siblings, members[0]));
         if let Some(ticket) = answer.ticket(&question, self.fleet.now) {
             if self.queue.put(ticket) == Put::Open {
-                self.tally.count(class, verdict);
+                self.tally.count(class, between, verdict);
                 let minutes = 5 + self.draw.below(55);
                 self.people.insert(place.clone(), self.fleet.now + minutes * MINUTE);
             }
             return;
         }
         self.tally.bases[usize::from(base.is_known())] += 1;
-        if siblings.windows(2).all(|w| w[0].value == w[1].value)
+        // Nobody deletes, and nobody's word is lost.
+        let all_stay = &*place.pointer.as_str() == "/lifecycle"
+            && siblings.iter().all(|s| s.value != Some("deleted".into()))
+            && verdict == Verdict::Right;
+        let said_the_same = siblings.windows(2).all(|w| w[0].value == w[1].value)
             && matches!(
                 self.fleet.truth[&siblings[0].dot].meant,
-                Meant::Stays | Meant::Gone | Meant::Set { .. }
-            )
-        {
+                Meant::Stays | Meant::Gone { .. } | Meant::Set { .. }
+            );
+        if all_stay || said_the_same && verdict == Verdict::Right {
             self.tally.alike += 1;
         } else {
-            self.tally.count(class, verdict);
+            self.tally.count(class, between, verdict);
         }
         let Outcome::One(Some(value)) = answer.settled.outcome.clone() else { panic!("{place}: one value") };
         let (owner, output) = self.carry_out(place, &meeting, &question, &answer, &value, members);
@@ -539,11 +588,16 @@ impl Run {
                 ..Settlement::new(&question, &answer, self.policy.version(), at)
             };
             self.audits[owner].record(&settlement).expect("room");
-            let meant = if value == "deleted".into() { Meant::Gone } else { Meant::Stays };
+            let gone = value == "deleted".into();
+            let meant = if gone { Meant::Gone { rank: 2 } } else { Meant::Stays };
             let shown = answer.settled.outcome.shown();
             let line = Line::over(&written, (self.name(&meeting), shown), &|_| false);
             let doing = Doing { place, value, meant, line, resolves: None };
-            self.fleet.write(owner, &ana, vec![doing], Some(Decided::Person));
+            let key = doing.place.key.clone();
+            let dot = self.fleet.write(owner, &ana, vec![doing], Some(Decided::Person))[0];
+            if !gone {
+                self.fleet.acted(owner, &key, "kept when asked", dot, (2, true));
+            }
         }
     }
 

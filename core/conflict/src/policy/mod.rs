@@ -14,6 +14,7 @@
 //! path = "/status/**"                           # `*` one name, `**` any rest
 //! class = ["value", "intent"]
 //! role = "host"                                 # some sibling's writer has it
+//! wrote = ["kept"]                              # each of these texts is some sibling's
 //! where = { within = "5m", writers = "one" }    # of the siblings together
 //! use = { strategy = "priority", by = "role", order = ["host"] }
 //!
@@ -124,11 +125,15 @@ impl Answer {
         supersedes.dedup();
         Some(Write { place: question.place.clone(), value: value.clone(), supersedes })
     }
-    /// In whose name the resolution is to be written, and when it was meant: the latest of those who prevail. Else a resolution on one side of
+    /// In whose name the resolution is to be written, and when it was meant: the latest of those who prevail, where ranks decide of
+    /// those of the first rank. Else a resolution on one side of
     /// a cut would meet the other side as the work of whoever settled it: it would rank by their role, and be later than all that people
     /// wrote there before it was settled. Nobody if none prevails; then it was meant when the last of them wrote ([`Answer::meant`]).
     #[must_use]
     pub fn author<'q>(&self, question: &Question<'q>) -> Option<&'q Sibling> {
+        if let Some(author) = self.settled.author {
+            return question.siblings.iter().find(|s| s.dot == author);
+        }
         let theirs = question.siblings.iter().filter(|s| self.settled.prevails.contains(&s.dot));
         theirs.max_by_key(|s| (s.hlc, s.dot))
     }

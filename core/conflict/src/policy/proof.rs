@@ -176,6 +176,15 @@ fn value_of(kind: &FieldKind, draw: &mut Draw) -> Value {
     }
 }
 
+/// The texts that a strategy ranks.
+fn value_words(strategy: &Strategy) -> &[Arc<str>] {
+    match strategy {
+        Strategy::Priority { by: By::Value, order, .. } => order,
+        Strategy::Priority { ties: Some(ties), .. } => value_words(ties),
+        _ => &[],
+    }
+}
+
 fn sibling(rule: &Rule, n: u64, kind: &FieldKind, draw: &mut Draw) -> Sibling {
     let mut word = |own: Option<&Vec<Arc<str>>>, ranked: &[Arc<str>]| -> Arc<str> {
         let known = own.into_iter().flatten().chain(ranked);
@@ -184,8 +193,8 @@ fn sibling(rule: &Rule, n: u64, kind: &FieldKind, draw: &mut Draw) -> Sibling {
         all[draw.below(all.len() as u64) as usize].clone()
     };
     let (roles, regions) = match &rule.then {
-        Strategy::Priority { by: By::Role, order } => (&order[..], &[][..]),
-        Strategy::Priority { by: By::Region, order } => (&[][..], &order[..]),
+        Strategy::Priority { by: By::Role, order, .. } => (&order[..], &[][..]),
+        Strategy::Priority { by: By::Region, order, .. } => (&[][..], &order[..]),
         _ => (&[][..], &[][..]),
     };
     let role = word(rule.when.roles.as_ref(), roles);
@@ -195,5 +204,13 @@ fn sibling(rule: &Rule, n: u64, kind: &FieldKind, draw: &mut Draw) -> Sibling {
     let hlc = Hlc::at(1_000 + draw.below(3) * 60_000);
     let writer = Writer { name: draw.pick(&["ana", "ben"]).into(), role, region };
     let value = (draw.below(5) > 0).then(|| value_of(kind, draw));
+    let words = rule.when.values.iter().flatten().chain(value_words(&rule.then));
+    let words: Vec<&Arc<str>> = words.collect();
+    let value = match value {
+        Some(_) if !words.is_empty() && draw.below(4) > 0 => {
+            Some(Value::from(&**words[draw.below(words.len() as u64) as usize]))
+        }
+        drawn => drawn,
+    };
     Sibling { dot, hlc, writer, value }
 }

@@ -51,7 +51,7 @@ impl Policy {
 }
 
 fn rule(part: &Part<'_>) -> Result<Rule, Fault> {
-    part.only(&["name", "kind", "path", "class", "role", "region", "where", "use"])?;
+    part.only(&["name", "kind", "path", "class", "role", "region", "wrote", "where", "use"])?;
     let name = part.need("name")?.text()?.clone();
     // Ascending: they are looked up, and compared between rules.
     let words = |key| -> Result<Option<Vec<Arc<str>>>, Fault> {
@@ -66,6 +66,7 @@ fn rule(part: &Part<'_>) -> Result<Rule, Fault> {
         classes: part.may("class").map(|p| classes(&p)).transpose()?,
         roles: words("role")?,
         regions: words("region")?,
+        values: words("wrote")?,
         together: part.may("where").map_or(Ok(Together::default()), |p| together(&p))?,
     };
     let then = part.need("use")?;
@@ -87,6 +88,7 @@ fn guesses(strategy: &Strategy) -> bool {
         | Strategy::Semantic { otherwise }
         | Strategy::Vote { otherwise, .. } => guesses(otherwise),
         Strategy::Manual { default, .. } => guesses(default),
+        Strategy::Priority { ties: Some(ties), .. } => guesses(ties),
         _ => false,
     }
 }
@@ -178,7 +180,7 @@ fn strategy(part: &Part<'_>, nested: usize) -> Result<Strategy, Fault> {
         Named::MultiValue => &["strategy", "cap"],
         Named::Transform | Named::Semantic => &["strategy", "otherwise"],
         Named::Manual => &["strategy", "deadline", "default", "suggest"],
-        Named::Priority => &["strategy", "by", "order"],
+        Named::Priority => &["strategy", "by", "order", "ties"],
         Named::Vote => &["strategy", "quorum", "otherwise"],
     };
     part.only(known)?;
@@ -196,14 +198,16 @@ fn strategy(part: &Part<'_>, nested: usize) -> Result<Strategy, Fault> {
             Strategy::Vote { quorum, otherwise: other("otherwise")? }
         }
         Named::Priority => {
-            let by = part.need("by")?.word(&[("role", By::Role), ("region", By::Region)])?;
-            let order = part.need("order")?;
-            Strategy::Priority { by, order: order.names()? }
+            let words = [("role", By::Role), ("region", By::Region), ("value", By::Value)];
+            let by = part.need("by")?.word(&words)?;
+            let order = part.need("order")?.names()?;
+            let ties = part.may("ties").map(|p| strategy(&p, nested)).transpose()?;
+            Strategy::Priority { by, order, ties: ties.map(Box::new) }
         }
         Named::Manual => {
             let default = part.need("default")?;
             let read = strategy(&default, nested)?;
-            if matches!(read, Strategy::Manual { .. } | Strategy::MultiValue { .. }) {
+            if several(&read) {
                 return default.fault(
                     format!("{} as a default", read.named()),
                     "name a strategy with one outcome: if nobody answers it counts",
@@ -224,6 +228,15 @@ fn strategy(part: &Part<'_>, nested: usize) -> Result<Strategy, Fault> {
             Strategy::Manual { deadline: millis, default: Box::new(read), suggest: Box::new(suggest) }
         }
     })
+}
+
+/// Whether it may have no one outcome.
+fn several(strategy: &Strategy) -> bool {
+    match strategy {
+        Strategy::Manual { .. } | Strategy::MultiValue { .. } => true,
+        Strategy::Priority { ties: Some(ties), .. } => several(ties),
+        _ => false,
+    }
 }
 
 const fn needs(named: Named) -> &'static str {

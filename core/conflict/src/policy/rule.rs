@@ -3,6 +3,7 @@
 use super::{Question, span_millis};
 use crate::conflict::{Class, Sibling};
 use crate::strategy::{Ordered, Strategy};
+use crate::value::Value;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -31,6 +32,8 @@ pub struct Match {
     pub roles: Option<Vec<Arc<str>>>,
     /// Some sibling's writer is in one of these regions, ascending.
     pub regions: Option<Vec<Arc<str>>>,
+    /// Each of these texts was written by some sibling, ascending.
+    pub values: Option<Vec<Arc<str>>>,
     /// What holds of the siblings together.
     pub together: Together,
 }
@@ -134,6 +137,11 @@ impl Match {
             && covers_words(self.kinds.as_ref(), other.kinds.as_ref())
             && covers_words(self.roles.as_ref(), other.roles.as_ref())
             && covers_words(self.regions.as_ref(), other.regions.as_ref())
+            && match (&self.values, &other.values) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(a), Some(b)) => a.iter().all(|w| b.binary_search(w).is_ok()),
+            }
             && match (&self.path, &other.path) {
                 (None, _) => true,
                 (Some(a), None) => a.deep && a.steps.is_empty(),
@@ -154,6 +162,10 @@ impl Match {
         self.has_class(question.class)
             && some(&self.roles, |s| &s.writer.role)
             && some(&self.regions, |s| &s.writer.region)
+            && self.values.as_ref().is_none_or(|all| {
+                let wrote = |s: &Sibling, w: &str| matches!(&s.value, Some(Value::Text(t)) if **t == *w);
+                all.iter().all(|w| siblings.all().iter().any(|s| wrote(s, w)))
+            })
             && (self.together == Together::default() || self.together.holds(siblings))
     }
 }

@@ -1,11 +1,14 @@
 //! Strategies that choose among what was written.
 
-use super::{By, Case, Lack, Outcome, Reason, Settled, TOO_MANY_DEADLINE, VALUES_MAX, Why};
+use super::{
+    By, Case, Lack, Ordered, Outcome, Reason, Settled, Strategy, TOO_MANY_DEADLINE, VALUES_MAX, Why,
+};
 use crate::conflict::{Base, Class, Sibling};
 use crate::value::Value;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use dwcp_crdt::Dot;
 
 /// The latest by (time, dot); of what must not be, what was there before.
 pub(super) fn latest(case: &Case<'_>) -> Settled {
@@ -59,23 +62,49 @@ pub(super) fn all(case: &Case<'_>, cap: usize) -> Settled {
     Settled {
         outcome: Outcome::Many(values),
         prevails: case.siblings.all().iter().map(|s| s.dot).collect(),
+        author: None,
         reason: Reason { why: Why::All, lack: None },
     }
 }
 
-/// Whoever ranks first; of equals the latest.
-pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>]) -> Settled {
+/// Whoever ranks first; of equals what settles ties, or the latest.
+pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>], ties: Option<&Strategy>) -> Settled {
     let rank = |s: &Sibling| {
         let word = match by {
-            By::Role => &s.writer.role,
-            By::Region => &s.writer.region,
+            By::Role => Some(&s.writer.role),
+            By::Region => Some(&s.writer.region),
+            By::Value => {
+                if let Some(Value::Text(text)) = &s.value {
+                    Some(text)
+                } else {
+                    None
+                }
+            }
         };
-        order.iter().position(|o| o == word).unwrap_or(order.len())
+        order.iter().position(|o| Some(o) == word).unwrap_or(order.len())
     };
     // Of equal ranks `min_by_key` takes the first.
     let first = by_precedence(case).into_iter().min_by_key(|s| rank(s));
-    let at = first.map_or(0, |s| rank(s) as u16);
-    Settled::one(first.and_then(|s| s.value.clone()), case, Why::Ranked(at))
+    let at = first.map_or(0, rank);
+    let equals = case.siblings.some(|s| rank(s) == at);
+    let value = match ties {
+        Some(ties) if equals.all().len() > 1 => {
+            let mut settled = ties.settle(&Case { siblings: &equals, ..*case });
+            let Outcome::One(value) = &settled.outcome else { return settled };
+            // Who wrote the same in a lower rank has not lost; but the name is one of the first.
+            let named = settled.author.or_else(|| latest_of(&equals, |s| settled.prevails.contains(&s.dot)));
+            settled.prevails = Settled::one(value.clone(), case, Why::Latest).prevails;
+            return Settled { author: named, ..settled };
+        }
+        _ => first.and_then(|s| s.value.clone()),
+    };
+    let author = latest_of(&equals, |s| s.value == value);
+    Settled { author, ..Settled::one(value, case, Why::Ranked(at as u16)) }
+}
+
+/// The latest of some of them.
+fn latest_of(siblings: &Ordered<'_>, of: impl Fn(&Sibling) -> bool) -> Option<Dot> {
+    siblings.all().iter().find(|s| of(s)).map(|s| s.dot)
 }
 
 /// The value that a quorum of replicas wrote. A replica's vote is its latest sibling.

@@ -9,7 +9,7 @@
 //! | semantic | what the field's kind makes of them ([`crate::merge`](mod@crate::merge)) | sets, counters, maps, max and min |
 //! | rollback | the base, as a new write; where that is not known the greatest in canonical order | a change of many objects of which a part failed |
 //! | manual | a ticket for a person, and a safe default until then ([`crate::queue`]) | the rest |
-//! | priority | by role or region in a given order; ties by (time, dot) | C2 |
+//! | priority | by role, region or what was written, in a given order; ties by another strategy, or (time, dot) | C2, C3 |
 //! | vote | the value that a quorum of replicas wrote | status that several observe |
 //!
 //! What can't answer (semantic on values that clash, a vote without a quorum) says so and hands on to the strategy it names as
@@ -73,6 +73,8 @@ pub enum Strategy {
         by: By,
         /// From the first to the last; who is not named comes after them.
         order: Vec<Arc<str>>,
+        /// What settles those who share the first rank; left out, the latest by (time, dot).
+        ties: Option<Box<Self>>,
     },
     /// What a quorum wrote.
     Vote {
@@ -144,6 +146,9 @@ pub enum By {
     Role,
     /// Writers' regions.
     Region,
+    /// The texts that they wrote: for a place that knows a few words, such as `present` and `deleted`. What is no text, and a
+    /// deletion, is in no order.
+    Value,
 }
 
 /// What stands.
@@ -298,6 +303,10 @@ impl<'a> Ordered<'a> {
         all.dedup_by_key(|s| s.dot);
         Self(all)
     }
+    /// Some of them, in the same order.
+    pub(crate) fn some(&self, keep: impl Fn(&Sibling) -> bool) -> Self {
+        Self(self.0.iter().copied().filter(|s| keep(s)).collect())
+    }
     /// All, the latest first.
     #[must_use]
     pub fn all(&self) -> &[&'a Sibling] {
@@ -325,6 +334,9 @@ pub struct Settled {
     pub outcome: Outcome,
     /// The writes that did not lose: those whose value stands, or all where the outcome is made of all.
     pub prevails: Vec<Dot>,
+    /// In whose name it stands; of nobody in particular, in that of the latest who prevails. Where ranks decide that is one of the
+    /// first rank: who wrote the same in a lower one lends it no rank on the other side of a cut.
+    pub author: Option<Dot>,
     /// Why.
     pub reason: Reason,
 }
@@ -332,7 +344,8 @@ pub struct Settled {
 impl Settled {
     fn one(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
         let theirs = case.siblings.0.iter().filter(|s| s.value == value).map(|s| s.dot);
-        Self { prevails: theirs.collect(), outcome: Outcome::One(value), reason: Reason { why, lack: None } }
+        let (prevails, reason) = (theirs.collect(), Reason { why, lack: None });
+        Self { prevails, outcome: Outcome::One(value), author: None, reason }
     }
     /// What was made of all: nobody lost, but where only one can stand.
     fn together(value: Option<Value>, case: &Case<'_>, why: Why) -> Self {
@@ -379,7 +392,7 @@ impl Strategy {
             Self::LastWriter => choose::latest(case),
             Self::MultiValue { cap } => choose::all(case, usize::from(*cap)),
             Self::Rollback => choose::restored(case),
-            Self::Priority { by, order } => choose::ranked(case, *by, order),
+            Self::Priority { by, order, ties } => choose::ranked(case, *by, order, ties.as_deref()),
             Self::Vote { quorum, otherwise } => {
                 choose::voted(case, *quorum).unwrap_or_else(|| otherwise.instead(case, Lack::NoQuorum))
             }
@@ -409,6 +422,7 @@ fn asked(case: &Case<'_>, within: u64, default: &Strategy, suggest: &Strategy) -
     Settled {
         outcome: Outcome::Asked { default, suggestion, within },
         prevails: standing,
+        author: None,
         reason: Reason { why: Why::Asked, lack: None },
     }
 }

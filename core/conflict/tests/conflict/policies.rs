@@ -64,7 +64,7 @@ fn bad_policies() {
         (one(r#"{"name":"r","kind":"vm"}"#), "/rule/0: `use` is missing; add `use`"),
         (
             one(r#"{"name":"r","kind":"vm","when":1,"use":"rollback"}"#),
-            "/rule/0: unknown key `when`; known here: name, kind, path, class, role, region, where, use",
+            "/rule/0: unknown key `when`; known here: name, kind, path, class, role, region, wrote, where, use",
         ),
         (with(r#""kind":[]"#), "/rule/0/kind: an empty list; name one at least, or leave the key out"),
         (
@@ -119,7 +119,7 @@ fn bad_policies() {
         ),
         (
             using(r#"{"strategy":"priority","by":"age","order":["x"]}"#),
-            "/rule/0/use/by: `age` is unknown here; write role or region",
+            "/rule/0/use/by: `age` is unknown here; write role, region or value",
         ),
         (
             using(r#"{"strategy":"priority","by":"role","order":["x","x"]}"#),

@@ -67,8 +67,14 @@ fn each_strategy_settles_as_it_says() {
     use Strategy as S;
     let last = || other(S::LastWriter);
     let two = ["r1@5 operator/eu=3", "r2@9 autoscaler/us=4"];
-    let by_role = S::Priority { by: By::Role, order: vec!["operator".into(), "autoscaler".into()] };
-    let by_region = S::Priority { by: By::Region, order: vec!["ap".into()] };
+    let by_role =
+        S::Priority { by: By::Role, order: vec!["operator".into(), "autoscaler".into()], ties: None };
+    let by_region = S::Priority { by: By::Region, order: vec!["ap".into()], ties: None };
+    let by_value = || S::Priority { by: By::Value, order: vec!["kept".into(), "gone".into()], ties: None };
+    let (rank, ask) =
+        (vec!["operator".into()], |default| S::Manual { deadline: 9_000, default, suggest: last() });
+    let then_value = S::Priority { by: By::Role, order: rank.clone(), ties: Some(other(by_value())) };
+    let then_ask = S::Priority { by: By::Role, order: rank, ties: Some(other(ask(other(by_value())))) };
     let vote = || S::Vote { quorum: 2, otherwise: last() };
     let table: &[Row<'_>] = &[
         (S::LastWriter, "any", None, &two, "4: it was written last"),
@@ -94,6 +100,42 @@ fn each_strategy_settles_as_it_says() {
         (by_role.clone(), "any", None, &two, "3: its writer ranks number 1"),
         (by_role, "any", None, &["r1@5 guest/b=3", "r2@4 guest/b=4"], "3: its writer ranks number 3"),
         (by_region, "any", None, &two, "4: its writer ranks number 2"),
+        (
+            by_value(),
+            "any",
+            None,
+            &["r1@5 a/b=\"gone\"", "r2@9 a/b=\"here\""],
+            "\"gone\": its writer ranks number 2",
+        ),
+        (by_value(), "any", None, &["r1@5 a/b=-", "r2@4 a/b=7"], "-: its writer ranks number 3"),
+        (
+            then_value.clone(),
+            "any",
+            None,
+            &["r1@9 guest/b=\"kept\"", "r2@5 operator/b=\"gone\"", "r3@6 operator/b=\"here\""],
+            "\"gone\": its writer ranks number 2",
+        ),
+        (
+            then_value,
+            "any",
+            None,
+            &["r1@9 guest/b=\"kept\"", "r2@5 operator/b=1"],
+            "1: its writer ranks number 1",
+        ),
+        (
+            then_ask.clone(),
+            "any",
+            None,
+            &["r1@9 operator/b=\"kept\"", "r2@5 operator/b=\"gone\""],
+            "asked: \"kept\" for 9s, suggested \"kept\": a person is asked",
+        ),
+        (
+            then_ask,
+            "any",
+            None,
+            &["r1@9 guest/b=\"kept\"", "r2@5 operator/b=2"],
+            "2: its writer ranks number 1",
+        ),
         (vote(), "any", None, &["r1@5 a/b=3", "r2@6 a/b=4", "r3@4 a/b=3"], "3: 2 of 3 replicas wrote it"),
         (vote(), "any", None, &two, "4: no value had a quorum, so it was written last"),
         // A replica votes once, by what it wrote last.
@@ -252,7 +294,7 @@ fn no_clock_decides_what_must_not_be() {
     );
     let semantic = S::Semantic { otherwise: last() };
     assert!(of(&semantic, Some("1"), &two).starts_with("1: "), "handed on");
-    let by = S::Priority { by: By::Role, order: vec!["a".into()] };
+    let by = S::Priority { by: By::Role, order: vec!["a".into()], ties: None };
     assert_eq!(of(&by, None, &two), "4: its writer ranks number 1", "of equals the greatest, not the latest");
     let three = ["r1@5 a/b=4", "r2@9 a/b=3", "r3@7 a/b=2"];
     assert_eq!(
@@ -282,4 +324,31 @@ fn what_is_larger_than_a_document_is_not_joined() {
     let [a, b] = ["x", "y"].map(|c| format!("r{}@5 a/b=\"{}\"", u8::from(c == "y") + 1, c.repeat(6_000_000)));
     let text = told(&s, "text", None, &[&a, &b]);
     assert!(text.ends_with("together they are larger than a document may be, so it was written last"));
+}
+
+/// Who wrote the same in a lower rank, and later, lends a resolution no name: else the other side of a cut would meet it without the rank
+/// of who meant it.
+#[test]
+fn a_resolution_is_in_the_name_of_the_first_rank() {
+    let ties = other(Strategy::Priority { by: By::Value, order: vec!["kept".into()], ties: None });
+    for ties in [None, Some(ties)] {
+        let order = vec!["oncall".into(), "operator".into()];
+        let strategy = Strategy::Priority { by: By::Role, order, ties };
+        let all = [
+            "r1@5 oncall/eu=\"kept\"",
+            "r2@9 operator/us=\"kept\"",
+            "r3@4 oncall/eu=\"kept\"",
+            "r4@7 operator/us=2",
+        ];
+        let all: Vec<Sibling> = all.map(sibling).to_vec();
+        let siblings = Ordered::new(&all);
+        let settled = strategy.settle(&Case {
+            siblings: &siblings,
+            base: Base::Unknown,
+            field: None,
+            class: Class::Value,
+        });
+        assert_eq!(settled.author, Some(all[0].dot));
+        assert_eq!(settled.prevails.len(), 3, "nobody has lost whose value stands");
+    }
 }

@@ -432,7 +432,7 @@ impl Eventual {
             // That someone decided so, over whatever stands there, is a record of its own.
             let reason = Reason { why: Why::Alone, lack: None };
             let outcome = Outcome::One(write.value.clone());
-            let settled = Settled { outcome, prevails: Vec::new(), reason };
+            let settled = Settled { outcome, prevails: Vec::new(), author: None, reason };
             let answer = Answer { rule: 0, strategy: Named::Manual, settled };
             let ticket = Ticket {
                 id,
