@@ -83,11 +83,12 @@ impl Bug {
             Self::PurgedWhilePlaced => &["capacity", "runs_once", "address_once"],
             Self::AdoptAnyEpoch => &["lent_once"],
             Self::ReadsUnchecked => {
-                &["address_in_block", "address_once", "capacity", "quota", "names", "one_home"]
+                &["address_in_block", "address_once", "capacity", "quota", "names", "one_home", "epochs_grow"]
             }
             Self::DoneTwice => &["done_once"],
             Self::StartUnadmitted => &["shown_first"],
-            Self::CallBackIgnored => &["one_home"],
+            // What is kept is an older copy, too.
+            Self::CallBackIgnored => &["one_home", "acknowledged"],
             Self::CreatedAgain => &["epochs_grow", "acknowledged"],
             Self::OthersReadFirst => &["acknowledged", "one_home"],
             Self::NumberUnbound => &["one_home"],

@@ -491,7 +491,7 @@ impl Run {
         }
         self.tally.bases[usize::from(base.is_known())] += 1;
         // Nobody deletes, and nobody's word is lost.
-        let all_stay = &*place.pointer.as_str() == "/lifecycle"
+        let all_stay = place.pointer.as_str() == "/lifecycle"
             && siblings.iter().all(|s| s.value != Some("deleted".into()))
             && verdict == Verdict::Right;
         let said_the_same = siblings.windows(2).all(|w| w[0].value == w[1].value)

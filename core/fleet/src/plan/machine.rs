@@ -357,7 +357,7 @@ fn change(
     desk.commit(Scope::Region(at.region.clone()), Then::Answer(answer))
 }
 
-fn at_home(vm: &Vm) -> Result<(), Stop> {
+pub(super) fn at_home(vm: &Vm) -> Result<(), Stop> {
     match &vm.life {
         Life::Active => Ok(()),
         Life::Deleting | Life::Gone => Err(bad_state(vm, "the machine is being deleted", "create another")),

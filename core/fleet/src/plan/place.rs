@@ -13,7 +13,7 @@
 
 use super::charter::{giving, superseded};
 use super::desk::Desk;
-use super::machine::{bad_state, machine, placement};
+use super::machine::{at_home, bad_state, machine, placement};
 use super::{Planned, Step, Stop, Then};
 use crate::command::{Answer, At, Seat};
 use crate::key::{Key, Scope};
@@ -205,6 +205,10 @@ pub(super) fn migrate(desk: &mut Desk<'_>, at: &At, to: Option<&HostName>) -> Pl
 
 pub(super) fn stay_put(desk: &mut Desk<'_>, at: &At) -> Planned {
     let mut vm = machine(desk, at)?;
+    // A restored store can have brought back the place of a machine that has moved: it goes with the record.
+    if vm.life != Life::Deleting {
+        at_home(&vm)?;
+    }
     let mut place = placement(desk, at)?;
     if vm.done.has(desk.key) {
         return Ok(Step::Done(Answer::Done));

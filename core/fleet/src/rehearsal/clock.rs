@@ -38,6 +38,12 @@ impl Clock {
         }
         Self { ppm, uncertainty, offsets }
     }
+    /// States three seconds, and is off by all of it: early, or late.
+    pub(super) fn apart(&mut self, early: bool) {
+        self.uncertainty = 3_000_000_000;
+        let by = if early { self.uncertainty } else { -self.uncertainty };
+        self.offsets = alloc::vec![(Instant::ZERO, by)];
+    }
     /// From one time to another the calendar is off by this much beyond all it states.
     pub(super) fn lie(&mut self, from: Instant, to: Instant, by: i64) {
         let after = self.offset(to);

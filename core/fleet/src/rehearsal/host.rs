@@ -75,6 +75,10 @@ impl Site {
 }
 
 impl Site {
+    /// The machines that run here.
+    pub(super) fn running(&self) -> impl Iterator<Item = VmId> + '_ {
+        self.processes.keys().copied()
+    }
     /// The machines that a poll is about: those that have a place here, and those the agent knows.
     pub(super) fn concerned(&self, places: &BTreeMap<VmId, Placement>) -> BTreeSet<VmId> {
         let here =
@@ -159,7 +163,9 @@ impl World {
         let life = self.sites[host].life;
         for output in out {
             // Orders arrive in the order they were given.
-            let soon = (self.now + Duration::micros(200 + self.draw(5_000))).max(self.sites[host].ordered);
+            let usual = Duration::micros(200 + self.draw(5_000));
+            let slow = if let Output::Start(vm, ..) = output { self.slow_start(host, vm) } else { None };
+            let soon = (self.now + slow.unwrap_or(usual)).max(self.sites[host].ordered);
             if !planted::is(Bug::OrdersOvertake) {
                 self.sites[host].ordered = soon;
             }
@@ -181,8 +187,7 @@ impl World {
                 Output::Superseded => {
                     self.judge.tally.add("an agent was superseded");
                     self.agent_dies(host);
-                    let again = self.now + Duration::millis(300 + self.draw(8_000));
-                    self.at(again, Event::Attach(host));
+                    self.attach_again(host);
                 }
             }
         }
@@ -383,6 +388,11 @@ impl World {
         }
     }
 
+    /// Somebody starts the agent's process again.
+    pub(super) fn attach_again(&mut self, host: usize) {
+        let wait = if self.plan.hasty { 100 + self.draw(400) } else { 300 + self.draw(8_000) };
+        self.at(self.now + Duration::millis(wait), Event::Attach(host));
+    }
     /// What the agent has asked lives on at the door.
     pub(super) fn agent_dies(&mut self, host: usize) {
         self.sites[host].agent = None;

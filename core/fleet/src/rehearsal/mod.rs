@@ -10,7 +10,7 @@
 //! hang, storage is slow; what an agent has asked lives on at its region's door when it is dead. Second processes go by a host's
 //! name on hypervisors of their own; one number is asked in two regions; and in one run of eight a region's store is restored
 //! from a backup, after which what it had acknowledged since may be lost, and still no machine runs twice. Each node has its own clocks: monotonic ones that drift within [`crate::time::DRIFT_PPM`], calendars that
-//! jump within what they state (1 µs to 1.5 s), or are off by all of it. In one run of five a calendar lies, by up to a minute or for a moment by a year: then only what needs
+//! jump within what they state (1 µs to 3 s), or are off by all of it. In one run of five a calendar lies, by up to a minute or for a moment by a year: then only what needs
 //! no clock must hold (storage serves one host, stores stay consistent), and it is counted that two hosts ran one machine.
 //!
 //! After 45 to 75 seconds faults and operators end; 60 seconds later everything must be at rest.
@@ -21,6 +21,7 @@
 //! | `setup`, `client` | the fleet at the beginning; what operators ask |
 //! | `store`, `restore` | stores; one that is restored |
 //! | `world`, `host` | the event loop; hosts |
+//! | `malice` | dice that are loaded for hard paths |
 //! | `mirror`, `judge` | what must hold |
 //! | `tally` | what must have happened at least once |
 //!
@@ -31,6 +32,7 @@ mod client;
 mod clock;
 mod host;
 mod judge;
+mod malice;
 mod mirror;
 mod plan;
 mod restore;

@@ -72,6 +72,10 @@ pub struct Plan {
     pub(super) liar: Option<Instant>,
     /// Whether it lies by a year.
     pub(super) mad: bool,
+    /// Whether doors are late by all they state, and those who take leases early.
+    pub(super) apart: bool,
+    /// Whether what has ended is started again at once.
+    pub(super) hasty: bool,
     pub(super) terms: Terms,
     /// When faults and clients end.
     pub(super) calm: Instant,
@@ -99,7 +103,20 @@ impl Plan {
             let doubt = draw(56, 6) == 0;
             (0..nodes).map(|n| Clock::draw(seed, n as u64, end, doubt)).collect()
         };
+        let apart = draw(57, 12) == 0;
+        if apart {
+            // Hosts, and a region's own controller, whose clock is its door's, are late; controllers from elsewhere are early.
+            let early = nodes - CONTROLLERS / 2;
+            for (n, clock) in clocks.iter_mut().enumerate() {
+                clock.apart(n >= early);
+            }
+        }
         let mut faults = Vec::new();
+        for i in 0..if apart { 4 } else { 0 } {
+            let from = Instant::from_nanos(draw(60 + i, calm.as_nanos()));
+            let to = (from + Duration::millis(12_000 + draw(65 + i, 8_000))).min(calm);
+            faults.push((from, to, Fault::Dead { host: draw(70 + i, hosts.len() as u64) as usize }));
+        }
         for i in 0..draw(11, 14) {
             let entity = 100 + i * 10;
             let from = Instant::from_nanos(draw(entity, calm.as_nanos()));
@@ -123,15 +140,12 @@ impl Plan {
             let to = (from + Duration::millis(500 + draw(40 + i as u64, 30_000))).min(calm);
             faults.push((from, to, Fault::Twin { host: hosts.len() + i }));
         }
+        // Which host hears nothing of it is arranged when it is restored.
         let restored = (draw(50, 8) == 0).then(|| {
             let at = Instant::from_nanos(draw(51, calm.as_nanos()));
             let back = Duration::millis(500 + draw(52, 20_000));
             let as_of = Instant::from_nanos(at.as_nanos().saturating_sub(back.as_nanos()));
             let region = draw(53, REGIONS as u64) as usize;
-            // A host that hears nothing of it runs on to the ends of leases that the store has forgotten.
-            let theirs: Vec<usize> = (0..hosts.len()).filter(|host| hosts[*host] == region).collect();
-            let host = theirs[draw(55, theirs.len() as u64) as usize];
-            faults.push((at, (at + Duration::secs(15)).min(calm), Fault::HostCut { host }));
             (region, as_of, at)
         });
         let mut mad = false;
@@ -152,7 +166,21 @@ impl Plan {
         // A restored region gives nothing, and an end next year is not taken, until the longest lease must have ended.
         let end = if restored.is_some() || mad { end + Duration::secs(90) } else { end };
         let terms = Terms { lease: Duration::secs(10), stop: Duration::secs(2), kill: Duration::secs(1) };
-        Self { seed, hosts, twins, restored, faults, clocks, liar, mad, terms, calm, end }
+        Self {
+            seed,
+            hosts,
+            twins,
+            restored,
+            faults,
+            clocks,
+            liar,
+            mad,
+            terms,
+            calm,
+            end,
+            apart,
+            hasty: draw(58, 2) == 0,
+        }
     }
     /// Whether a fault holds at a time.
     pub(super) fn holds(&self, at: Instant, fault: Fault) -> bool {

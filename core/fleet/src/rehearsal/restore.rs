@@ -16,7 +16,9 @@ impl World {
         let name = self.regions[region].clone();
         let records = self.stores[region + 1].each();
         self.judge.restored(&name, records);
-        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(200 + self.draw(4_000)));
+        self.forgotten(region);
+        let wait = if self.plan.hasty { 50 + self.draw(300) } else { 200 + self.draw(4_000) };
+        let (key, soon) = (self.fresh_key(), self.now + Duration::millis(wait));
         self.at(soon, Event::Reopen(region, key));
     }
     /// An operator opens it, and asks again until it is open.

@@ -1,5 +1,11 @@
 //! What must have happened at least once in a sweep, else it tested nothing.
 
+use super::mirror::kind;
+use super::world::World;
+use crate::command::{Command, Request};
+use crate::name::VmId;
+use crate::record::{Life, Owner, Record};
+use crate::transaction::{Transaction, Write};
 use alloc::collections::BTreeMap;
 
 /// Counts by name.
@@ -52,6 +58,12 @@ pub const HARD: &[&str] = &[
     "a clock lied",
     "a calendar was a year ahead",
     "two hosts ran a machine while a clock lied",
+    "doors were late, and those who take leases early",
+    "a start was slow, and its machine migrates",
+    "a placing was late, and its machine moved",
+    "an arrival was called back",
+    "a settling was slow, and its machine moved again",
+    "a restored store has forgotten a lease that still runs",
 ];
 
 impl Tally {
@@ -78,5 +90,58 @@ impl Tally {
     /// Hard paths that were not taken.
     pub fn missing(&self) -> impl Iterator<Item = &'static str> + '_ {
         HARD.iter().copied().filter(|name| self.of(name) == 0)
+    }
+}
+
+impl World {
+    /// Counts what a transaction is about to do.
+    pub(super) fn count(&mut self, store: usize, request: &Request, transaction: &Transaction) {
+        let cut = store.checked_sub(1).is_some_and(|region| self.plan.cut_off(self.now, region));
+        let what = match &request.command {
+            Command::Create { .. } if cut => "a region cut off created a machine",
+            Command::Place { .. } if cut => "a region cut off placed a machine",
+            Command::Recover { .. } => "a lease was taken after its end",
+            Command::Yield { .. } => "a migration was yielded",
+            Command::StayPut { .. } => "a migration was called back",
+            Command::Lend { .. } if store == 0 => "a block was lent",
+            Command::Return { .. } if store == 0 => "a block came back",
+            Command::QuotaShare { .. } if store == 0 => "rights were granted",
+            Command::QuotaShare { .. } => "rights were given back",
+            Command::Move { .. } | Command::Settle { .. } => {
+                return self.count_handover(store, request, transaction);
+            }
+            _ => return,
+        };
+        self.judge.tally.add(what);
+    }
+
+    fn count_handover(&mut self, store: usize, request: &Request, transaction: &Transaction) {
+        for write in &transaction.writes {
+            let Ok(vm) = write.key().last().parse::<VmId>() else { continue };
+            let what = match (store, write) {
+                (0, Write::Put(_, bytes)) => {
+                    let before = self.judge.mirror.owners.get(&vm);
+                    let Ok(after) = Owner::decode(bytes) else { continue };
+                    match before.map(|o| (&o.to, &o.region)) {
+                        _ if after.gone => "a moved machine was deleted",
+                        Some((Some(to), _)) if *to == after.region => "a move between regions was committed",
+                        Some((Some(_), _)) => "a move between regions was called back",
+                        _ => continue,
+                    }
+                }
+                (1.., Write::Delete(key)) if kind(key) == "vm" => {
+                    let here = self.judge.mirror.regions.get(&self.regions[store - 1]);
+                    match here.and_then(|h| h.vms.get(&vm)).map(|v| &v.life) {
+                        Some(Life::Arriving { .. }) => "a leftover of a handover was turned away",
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            self.judge.tally.add(what);
+        }
+        if matches!(request.command, Command::Settle { .. }) {
+            self.judge.tally.add("a handover was continued by another");
+        }
     }
 }

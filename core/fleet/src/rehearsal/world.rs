@@ -2,6 +2,7 @@
 
 use super::host::{Order, Site};
 use super::judge::{Broken, Judge};
+use super::malice::Snare;
 use super::mirror::kind;
 use super::plan::{CLIENTS, CONTROLLERS, Fault, Plan, REGIONS};
 use super::setup;
@@ -12,10 +13,10 @@ use crate::command::{Answer, Command, Request};
 use crate::key::{Key, Scope};
 use crate::name::{Region, RequestKey, VmId};
 use crate::plan::{Stop, due};
-use crate::record::{Life, Owner, Placement, Record, Status, Vm};
+use crate::record::{Placement, Record, Status, Vm};
 use crate::refusal::{Code, Refusal};
 use crate::storage::Gate;
-use crate::transaction::{Transaction, Write};
+use crate::transaction::Transaction;
 use crate::view::{Fetch, View};
 use crate::work::{Next, Work};
 use alloc::boxed::Box;
@@ -166,6 +167,7 @@ pub struct World {
     pub(super) stores: Vec<Store>,
     pub(super) backup: Option<Store>,
     pub(super) reopening: Option<(usize, RequestKey)>,
+    pub(super) snare: Option<Snare>,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     drawn: u64,
@@ -192,6 +194,7 @@ impl World {
             stores: (0..=REGIONS).map(|_| Store::default()).collect(),
             backup: None,
             reopening: None,
+            snare: None,
             queue: BinaryHeap::new(),
             queued: 0,
             drawn: 0,
@@ -318,6 +321,9 @@ impl World {
     fn begin(&mut self) {
         if self.plan.liar.is_some() {
             self.judge.tally.add(if self.plan.mad { "a calendar was a year ahead" } else { "a clock lied" });
+        }
+        if self.plan.apart {
+            self.judge.tally.add("doors were late, and those who take leases early");
         }
         for (from, to, fault) in self.plan.faults.clone() {
             self.at(from, Event::Fault(fault, true));
@@ -475,6 +481,14 @@ impl World {
         }
     }
 
+    /// What a job is to do.
+    pub(super) fn asked_by(&self, job: u64) -> Option<&Command> {
+        match &self.jobs.get(&job)?.task {
+            Task::Work(work) => Some(&work.request().command),
+            Task::Due(..) | Task::Poll => None,
+        }
+    }
+
     fn send(&mut self, id: u64, scope: &Scope, question: Question) {
         self.asked += 1;
         let token = self.asked;
@@ -488,13 +502,16 @@ impl World {
             self.story(|_| format!("{who:?}: question {token} to {scope} is lost"));
             return;
         }
+        self.unsnare();
+        let snared = self.snared(id, token, store, &question);
         let late = self.lossy(25);
         let base = if store == region + 1 { 300 } else { 20_000 };
         let travels = if late { 1_000_000 + self.draw(25_000_000) } else { base + self.draw(3 * base) };
         if late {
             self.story(|_| format!("{who:?}: question {token} to {scope} is {travels} us late"));
         }
-        self.at(self.now + Duration::micros(travels), Event::Ask(id, token, store, question));
+        let travels = snared.unwrap_or(Duration::micros(travels));
+        self.at(self.now + travels, Event::Ask(id, token, store, question));
     }
 
     /// A question arrives at a store.
@@ -516,6 +533,7 @@ impl World {
                     self.count(store, &request, &transaction);
                     let verdict = self.judge.committed(&transaction, &request);
                     self.hold(verdict);
+                    self.stirs(&transaction, &request);
                     if let Some(region) = store.checked_sub(1)
                         && !matches!(request.command, Command::Renew { .. } | Command::Report { .. })
                     {
@@ -536,57 +554,6 @@ impl World {
         let base = if store == region + 1 { 300 } else { 20_000 };
         let travels = base + self.draw(3 * base);
         self.at(self.now + Duration::micros(travels), Event::Reply(id, token, reply));
-    }
-
-    /// Counts what a transaction is about to do.
-    fn count(&mut self, store: usize, request: &Request, transaction: &Transaction) {
-        let cut = store.checked_sub(1).is_some_and(|region| self.plan.cut_off(self.now, region));
-        let what = match &request.command {
-            Command::Create { .. } if cut => "a region cut off created a machine",
-            Command::Place { .. } if cut => "a region cut off placed a machine",
-            Command::Recover { .. } => "a lease was taken after its end",
-            Command::Yield { .. } => "a migration was yielded",
-            Command::StayPut { .. } => "a migration was called back",
-            Command::Lend { .. } if store == 0 => "a block was lent",
-            Command::Return { .. } if store == 0 => "a block came back",
-            Command::QuotaShare { .. } if store == 0 => "rights were granted",
-            Command::QuotaShare { .. } => "rights were given back",
-            Command::Move { .. } | Command::Settle { .. } => {
-                return self.count_handover(store, request, transaction);
-            }
-            _ => return,
-        };
-        self.judge.tally.add(what);
-    }
-
-    fn count_handover(&mut self, store: usize, request: &Request, transaction: &Transaction) {
-        for write in &transaction.writes {
-            let Ok(vm) = write.key().last().parse::<VmId>() else { continue };
-            let what = match (store, write) {
-                (0, Write::Put(_, bytes)) => {
-                    let before = self.judge.mirror.owners.get(&vm);
-                    let Ok(after) = Owner::decode(bytes) else { continue };
-                    match before.map(|o| (&o.to, &o.region)) {
-                        _ if after.gone => "a moved machine was deleted",
-                        Some((Some(to), _)) if *to == after.region => "a move between regions was committed",
-                        Some((Some(_), _)) => "a move between regions was called back",
-                        _ => continue,
-                    }
-                }
-                (1.., Write::Delete(key)) if kind(key) == "vm" => {
-                    let here = self.judge.mirror.regions.get(&self.regions[store - 1]);
-                    match here.and_then(|h| h.vms.get(&vm)).map(|v| &v.life) {
-                        Some(Life::Arriving { .. }) => "a leftover of a handover was turned away",
-                        _ => continue,
-                    }
-                }
-                _ => continue,
-            };
-            self.judge.tally.add(what);
-        }
-        if matches!(request.command, Command::Settle { .. }) {
-            self.judge.tally.add("a handover was continued by another");
-        }
     }
 
     fn replied(&mut self, id: u64, token: u64, reply: Reply) {
@@ -710,8 +677,7 @@ impl World {
                 // Another process has registered since: this one ends, and somebody starts it again.
                 Err(refusal) if refusal.code == Code::Superseded && self.sites[host].life == process => {
                     self.agent_dies(host);
-                    let again = self.now + Duration::millis(300 + self.draw(8_000));
-                    self.at(again, Event::Attach(host));
+                    self.attach_again(host);
                 }
                 _ => {}
             },
