@@ -14,15 +14,15 @@ const SEEDS: &[(Bug, u64)] = &[
     (Bug::DeleteFreesFirst, 0),
     (Bug::ClockTrusted, 10),
     (Bug::OrdersOvertake, 7),
-    (Bug::OthersReadFirst, 88),
+    (Bug::OthersReadFirst, 187),
     (Bug::ReadsUnchecked, 630),
     (Bug::OpenedAtOnce, 658),
-    (Bug::FoundUnseen, 9),
+    (Bug::FoundUnseen, 4),
     (Bug::NumberUnbound, 0),
     (Bug::PurgedWhilePlaced, 0),
     (Bug::CallBackIgnored, 8),
     (Bug::StartUnadmitted, 0),
-    (Bug::DoneTwice, 4),
+    (Bug::DoneTwice, 0),
     (Bug::StartUnrenewed, 7),
 ];
 
