@@ -84,16 +84,28 @@ fn test() -> Result<(), String> {
         ("nft", "nftables"),
     ])?;
     need::python_clients(&root())?;
-    // Benchmarks have no tests: the `check` lane compiles them.
-    let all = ["--workspace", "--exclude", "dwcp-benches", "--profile", PROFILE, "--locked"];
-    sh(&[&["cargo", "build", "--bins"][..], &all[..]].concat())?;
-    // Examples too are compiled by `check`; nothing here is a documentation test.
-    sh(&[&["cargo", "test", "--no-fail-fast", "--lib", "--bins", "--tests"][..], &all[..]].concat())
+    sh(&[&["cargo", "test", "--no-fail-fast"][..], &BUILT[..]].concat())
 }
+
+/// What is built once, for both lanes that run it: a binary built without the tests has libraries without
+/// the features that tests turn on, and the whole workspace would be compiled a second time for them.
+/// Benchmarks have no tests: the `check` lane compiles them, and examples; nothing is a documentation test.
+const BUILT: [&str; 9] = [
+    "--lib",
+    "--bins",
+    "--tests",
+    "--workspace",
+    "--exclude",
+    "dwcp-benches",
+    "--profile",
+    PROFILE,
+    "--locked",
+];
 
 fn sim() -> Result<(), String> {
     let dwcp = root().join("target").join(PROFILE).join("dwcp");
-    sh(&["cargo", "build", "-p", "dwcp", "--profile", PROFILE, "--locked"])?;
+    // Tests of the binary need it, so building them builds it.
+    sh(&[&["cargo", "test", "--no-run", "--quiet"][..], &BUILT[..]].concat())?;
     let dwcp = dwcp.to_string_lossy().into_owned();
     for (scenarios, seeds) in GATED {
         let mut gate = vec![dwcp.as_str(), "sim", "gate", "--seeds", seeds, "--warm-up", "100"];

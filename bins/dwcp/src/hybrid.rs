@@ -5,6 +5,7 @@ use crate::client::{Client, ClientError, Endpoints};
 use crate::etcd::message as pb;
 use crate::face::Face;
 use clap::Args;
+use dwcp_consensus::hybrid::Deed;
 use dwcp_env::GroupId;
 use dwcp_node::hybrid::{Aside, Part, RegionLag};
 use dwcp_node::{HybridAsk, HybridStatus};
@@ -17,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How often a move is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// gRPC's codes for what may have been done, and may be asked again.
+const UNAVAILABLE: u32 = 14;
+const DEADLINE_EXCEEDED: u32 = 4;
 
 /// Which region is to own which keyspace.
 #[derive(Args, Debug)]
@@ -51,8 +56,15 @@ async fn ask_at<T: DeserializeOwned>(
     keyspace: Option<String>,
     what: &HybridAsk,
 ) -> Result<T, String> {
-    let client = Client::connect(address, keyspace).await.map_err(|e| e.to_string())?;
-    ask(&client, what).await.map_err(|e| e.to_string())
+    try_at(address, keyspace, what).await.map_err(|e| e.to_string())
+}
+
+async fn try_at<T: DeserializeOwned>(
+    address: SocketAddr,
+    keyspace: Option<String>,
+    what: &HybridAsk,
+) -> Result<T, ClientError> {
+    ask(&Client::connect(address, keyspace).await?, what).await
 }
 
 /// How all nodes see it; those that don't answer with their reasons.
@@ -152,6 +164,37 @@ fn print(found: &[(String, HybridStatus)], silent: &[(String, String)]) {
     }
 }
 
+/// Writes the wish into the deed. Whose answer was lost, or came from who leads no longer, may have been
+/// done: the deed tells, and the same wish is asked again only if it does not stand there.
+async fn wish(
+    address: SocketAddr,
+    keyspace: &Option<String>,
+    args: &PromoteArgs,
+    era: u32,
+    until: Instant,
+) -> Result<(), String> {
+    let wish = HybridAsk::Promote { to: args.to.clone(), planned: args.graceful, force: args.force };
+    loop {
+        let why = match try_at::<bool>(address, keyspace.clone(), &wish).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => "somebody else changed the keyspace's deed at the same time; look at it (`dwcp consensus hybrid`) and ask again".into(),
+            Err(e @ (ClientError::Lost(_) | ClientError::Status { code: UNAVAILABLE | DEADLINE_EXCEEDED, .. })) => {
+                e.to_string()
+            }
+            Err(e) => return Err(e.to_string()),
+        };
+        let status: HybridStatus = ask_at(address, keyspace.clone(), &HybridAsk::Status).await?;
+        let stands = |d: &Deed| d.era > era || d.next.is_some_and(|n| n.planned == args.graceful);
+        if status.deed.as_ref().is_some_and(stands) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(why);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Another region takes a keyspace over.
 ///
 /// # Errors
@@ -169,12 +212,8 @@ pub async fn promote(endpoints: &Endpoints, args: &PromoteArgs, json: bool) -> R
     let address = endpoints.all()?.into_iter().find(|(n, _)| *n == name).map(|(_, a)| a);
     let address = address.ok_or("the node that was to be asked is gone")?;
     let began = Instant::now();
-    let wish = HybridAsk::Promote { to: args.to.clone(), planned: args.graceful, force: args.force };
-    let taken: bool = ask_at(address, keyspace.clone(), &wish).await?;
-    if !taken {
-        return Err("somebody else changed the keyspace's deed at the same time; look at it (`dwcp consensus hybrid`) and ask again".into());
-    }
     let until = began + Duration::from_secs(args.wait);
+    wish(address, &keyspace, args, era, until).await?;
     loop {
         let status: Result<HybridStatus, String> =
             ask_at(address, keyspace.clone(), &HybridAsk::Status).await;

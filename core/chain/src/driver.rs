@@ -323,13 +323,14 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
 
     /// Takes a command of the chain's. What is left of it is the state's.
     fn ordered(&mut self, order: Option<Order>, token: Option<Token>) -> Option<Bytes> {
-        let (kept, spec) = self.seat.tail.with(|t| (t.kept, t.spec.clone()));
+        let here = self.seat.tail.get();
+        let (kept, spec) = (here.kept, &here.spec);
         match order {
             Some(Order::Guarded { turn, command }) if turn == kept.turn => return Some(command),
             Some(Order::Keep { turn, keeper })
                 if turn == kept.turn && spec.members.voters.contains(&keeper) =>
             {
-                let record = self.seat.tail.with(|t| {
+                let record = self.seat.tail.change(|t| {
                     t.kept = Kept { turn: turn + 1, keeper: Some(keeper) };
                     t.encode()
                 });
@@ -502,7 +503,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             return None;
         }
         let mark = self.protocol.mark();
-        let record = self.seat.tail.with(|tail| {
+        let record = self.seat.tail.change(|tail| {
             if tail.inner.is_empty() || !bug!(self.seat.bugs, mark_not_renewed) {
                 tail.inner = mark;
             }

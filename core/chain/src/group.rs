@@ -305,12 +305,12 @@ impl<SM: StateMachine> ChainGroup<SM> {
         raft: &mut RaftHost<Lens<SM>>,
         next_slot: &mut u32,
     ) -> Result<bool, String> {
-        let record = self.tail.get();
-        let spec = record.spec.clone();
         let swapping = self.fetch.as_ref().is_some_and(|f| f.swapping);
-        if self.epochs.contains_key(&spec.epoch) || !self.whole || swapping {
+        if self.epochs.contains_key(&self.tail.epoch()) || !self.whole || swapping {
             return Ok(false);
         }
+        let record = self.tail.get();
+        let spec = record.spec.clone();
         let me = self.me();
         let votes = spec.members.voters.contains(&me);
         // Raft carries learners itself; and one that joins its first epoch is told by its leader that it does.

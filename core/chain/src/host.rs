@@ -215,8 +215,9 @@ impl<SM: StateMachine> ChainHost<SM> {
     pub fn entry_at(&self, id: GroupId, index: u64) -> Option<(u64, Bytes)> {
         let group = self.groups.get(&id)?;
         // What an engine decided behind its seal is not what was applied there.
-        let (tail, past) = group.tail.with(|t| (t.spec.epoch, t.past.clone()));
-        let ends = |e: u32| match past.iter().find(|p| p.epoch == e) {
+        let record = group.tail.get();
+        let tail = record.spec.epoch;
+        let ends = |e: u32| match record.past.iter().find(|p| p.epoch == e) {
             _ if e == tail => u64::MAX,
             Some(past) => past.sealed,
             None => 0,

@@ -20,7 +20,7 @@ pub(crate) struct Lens<SM: StateMachine> {
     inner: Arc<Mutex<SM>>,
     tail: Tail,
     /// Epoch, base and past of this lens; its `inner` is not used.
-    here: ChainRecord,
+    here: Arc<ChainRecord>,
     /// The record this epoch's engine saw last: it must find what it wrote.
     record: Bytes,
     /// What the checkpoint under way holds.
@@ -44,14 +44,14 @@ impl<SM: StateMachine> Lens<SM> {
         let _seen = lens.current_checkpoint();
         lens
     }
-    const fn epoch(&self) -> u32 {
+    fn epoch(&self) -> u32 {
         self.here.spec.epoch
     }
     fn is_current(&self) -> bool {
         self.tail.is_in(self.epoch())
     }
     fn wrap(&self, inner: Bytes) -> ChainRecord {
-        ChainRecord { inner, ..self.here.clone() }
+        ChainRecord { inner, ..ChainRecord::clone(&self.here) }
     }
     /// A checkpoint as the engine knows it; `None` if it is of another epoch.
     fn unwrap(&self, c: Checkpointed) -> Option<Checkpointed> {

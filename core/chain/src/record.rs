@@ -165,7 +165,8 @@ pub(crate) struct Tail(Arc<Mutex<Shared>>);
 /// What a group's engines on this node share beside the state.
 #[derive(Debug)]
 struct Shared {
-    record: ChainRecord,
+    /// Looked at by every turn, and changed by few: whoever looks shares it.
+    record: Arc<ChainRecord>,
     intake: Intake,
     /// Of an epoch under Raft that a peer's state has overtaken: its first index that was not applied, though it may be in
     /// that state.
@@ -177,19 +178,23 @@ struct Shared {
 impl Tail {
     pub(crate) fn new(record: ChainRecord) -> Self {
         let (intake, overtaken) = (Intake::Nobody, BTreeMap::new());
+        let record = Arc::new(record);
         Self(Arc::new(Mutex::new(Shared { record, intake, overtaken, lost: None })))
     }
-    pub(crate) fn get(&self) -> ChainRecord {
+    pub(crate) fn get(&self) -> Arc<ChainRecord> {
         self.0.lock().record.clone()
     }
     pub(crate) fn set(&self, record: ChainRecord) {
-        self.0.lock().record = record;
+        self.0.lock().record = Arc::new(record);
     }
     pub(crate) fn epoch(&self) -> u32 {
         self.0.lock().record.spec.epoch
     }
-    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut ChainRecord) -> T) -> T {
-        f(&mut self.0.lock().record)
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&ChainRecord) -> T) -> T {
+        f(&self.0.lock().record)
+    }
+    pub(crate) fn change<T>(&self, f: impl FnOnce(&mut ChainRecord) -> T) -> T {
+        f(Arc::make_mut(&mut self.0.lock().record))
     }
 
     /// What was decided can't be followed here: the group stops, as it is.

@@ -263,6 +263,7 @@ impl<SM: StateMachine> ChainHost<SM> {
     pub(crate) fn pursue_wish(&mut self, now: Now, id: GroupId) -> Option<Instant> {
         let group = self.groups.get_mut(&id)?;
         let every = interval(group.config.raft.snapshot_entries);
+        group.wish.as_ref()?;
         let members = group.members(&self.raft);
         let wish = group.wish.as_mut()?;
         let until = *wish.until.get_or_insert(now.mono + KEYS_WITHIN);

@@ -47,7 +47,7 @@ pub async fn run(layout: Layout, for_seconds: Option<u64>, json: bool) -> Result
             "port {} is taken by another program ({} of {} are); stop it (an etcd, perhaps?) or choose others with `--port`",
             first.port(),
             taken.len(),
-            layout.places().len() * 4,
+            layout.places().len() * 5,
         ));
     }
     let mut supervisor = Supervisor { layout, nodes: BTreeMap::new() };

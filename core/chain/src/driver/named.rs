@@ -36,7 +36,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         let mut machine = self.seat.machine.lock();
         let ours = |c: &Checkpointed| {
             c.at.index == record.base
-                && ChainRecord::decode(&c.engine_record).is_ok_and(|r| r.as_ref() == Some(&record))
+                && ChainRecord::decode(&c.engine_record).is_ok_and(|r| r.as_ref() == Some(&*record))
         };
         if let Some(kept) = machine.current_checkpoint().filter(ours) {
             machine.hold();
@@ -68,7 +68,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
         }
         self.taken = mark.clone();
         let mut first = false;
-        let record = self.seat.tail.with(|tail| {
+        let record = self.seat.tail.change(|tail| {
             first = tail.inner != mark;
             tail.inner = mark.clone();
             tail.encode()
