@@ -34,6 +34,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "consensus/paxos_leases",
     "consensus/paxos_members",
     "consensus/paxos_rot",
+    "consensus/paxos_store",
     "consensus/pbft",
     "consensus/pbft_calm",
     "consensus/pbft_laggards",

@@ -364,7 +364,11 @@ impl Oracle {
             Some(expected) => Err(format!("{} is answered {given:?}, not {expected:?}", name(op))),
             // A request that can never succeed is refused without a place in the log.
             None if given.is_err() && op.check().is_err() => Ok(()),
-            None => Err(format!("{} is answered {given:?}, and no such command was decided", name(op))),
+            None => Err(format!(
+                "{} is answered {given:?}, and no such command was decided ({stamp:?}; {} indices were seen)",
+                name(op),
+                self.next() - 1
+            )),
         }
     }
     fn kept_alive(&mut self, now: Instant, sent: Instant, id: LeaseId, left: i64) -> Result<(), String> {

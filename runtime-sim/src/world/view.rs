@@ -26,6 +26,11 @@ impl<'a, M: Machine> View<'a, M> {
     pub const fn now(&self) -> Instant {
         self.world.now()
     }
+    /// How many turns all nodes together have taken: which turn an event is of, where several fall into one instant.
+    #[must_use]
+    pub const fn turns(&self) -> u64 {
+        self.world.stats.turns
+    }
     /// A node's machine, if it is up.
     #[must_use]
     pub fn machine(&self, node: NodeId) -> Option<&'a M> {

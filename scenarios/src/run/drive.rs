@@ -46,8 +46,8 @@ struct Eye {
     told: BTreeMap<&'static str, Reached>,
     /// Nodes whose disk lost what they may have promised.
     forgot: Vec<NodeId>,
-    /// Who was looked at last after a turn, and when.
-    fresh: Option<(Instant, NodeId)>,
+    /// Who was looked at last, after which turn.
+    fresh: Option<(u64, NodeId)>,
     leaders: u64,
     /// The highest term seen led, and since when.
     leads: u64,
@@ -70,7 +70,7 @@ struct Eye {
 
 impl Eye {
     /// Notes an event; says at which node a look is to be taken.
-    fn note(&mut self, at: Instant, what: &What) -> Option<NodeId> {
+    fn note(&mut self, at: Instant, turn: u64, what: &What) -> Option<NodeId> {
         match what {
             What::Boot { node, incarnation, .. } => {
                 let slot = node.0 as usize;
@@ -95,15 +95,16 @@ impl Eye {
             | What::Unreachable { .. }
             | What::Job { .. }
             | What::Request { .. } => {}
-            // A node that stood still takes what came meanwhile in a turn of its own: it is seen by what it says.
-            What::Send { from: node, .. } | What::Reply { node, .. } if self.fresh != Some((at, *node)) => {
-                self.fresh = Some((at, *node));
+            // A node that stood still takes what came meanwhile in turns of their own, several in one instant: it is seen by
+            // what it says in each.
+            What::Send { from: node, .. } | What::Reply { node, .. } if self.fresh != Some((turn, *node)) => {
+                self.fresh = Some((turn, *node));
                 return Some(*node);
             }
             _ => return None,
         }
         let node = what.node()?;
-        self.fresh = Some((at, node));
+        self.fresh = Some((turn, node));
         Some(node)
     }
     fn life(&self, node: NodeId) -> u32 {
@@ -262,7 +263,7 @@ impl Drive {
         world.watch(move |view, event| {
             let mut eye = seen.borrow_mut();
             eye.mourn(event.at, &event.what);
-            let node = eye.note(event.at, &event.what)?;
+            let node = eye.note(event.at, view.turns(), &event.what)?;
             let broken = eye.take(view.machine(node)?, event.at)?;
             Some((broken.property.name().to_owned(), broken.detail))
         });
