@@ -5,6 +5,7 @@
 
 use crate::capsule::Capsule;
 use crate::file::{FileError, Scenario};
+use dwcp_node::EngineKind;
 use std::path::Path;
 
 macro_rules! embedded {
@@ -147,11 +148,17 @@ pub fn regressions() -> Vec<(String, Capsule)> {
 }
 
 /// A scenario by its name (`failover/leader_crash`, or `leader_crash` if only one is called so)
-/// or by the path of a file.
+/// or by the path of a file; either with `@raft` (or another engine) behind it, under which the strong keyspace
+/// then begins.
 ///
 /// # Errors
 /// That there is none, with those there are; or what is wrong in the file.
 pub fn find(name: &str) -> Result<Scenario, FileError> {
+    if let Some((name, engine)) = name.rsplit_once('@') {
+        let unknown = |what| FileError { file: name.to_owned(), line: 1, what };
+        let engine = engine.parse::<EngineKind>().map_err(unknown)?;
+        return Ok(find(name)?.under(engine));
+    }
     if Path::new(name).extension().is_some_and(|e| e == "toml") {
         return Scenario::load(Path::new(name));
     }
@@ -208,6 +215,9 @@ mod tests {
     fn a_scenario_is_found_by_either_name_and_a_stranger_is_answered_with_the_list() {
         assert_eq!(find("failover/leader_crash").unwrap().name, "failover/leader_crash");
         assert_eq!(find("leader-crash").unwrap().name, "failover/leader_crash");
+        let raft = find("leader-crash@raft").unwrap();
+        assert_eq!((raft.name.as_str(), raft.node.engine), ("failover/leader_crash@raft", EngineKind::Raft));
+        assert!(find("leader-crash@rift").unwrap_err().to_string().contains("rift"));
         let err = find("no_such").unwrap_err().to_string();
         assert!(err.contains("no scenario") && err.contains("failover/leader_crash"), "{err}");
     }

@@ -308,7 +308,13 @@ pub fn expand(scenario: &Scenario, seed: Seed) -> RunPlan {
         loads: scenario.workloads.clone(),
         serve_for,
         converge_within,
-        always: scenario.check.always.clone(),
+        always: scenario
+            .check
+            .always
+            .iter()
+            .copied()
+            .filter(|p| p.holds_under(scenario.node.engine))
+            .collect(),
         first_event,
         bug: None,
         acts,

@@ -364,6 +364,13 @@ impl Scenario {
         let name = theme.map_or(own.clone(), |t| format!("{t}/{own}"));
         Self::parse(&name, &text).map_err(|e| FileError { file: shown, ..e })
     }
+    /// The same under another first engine, and called after it: `failover/leader_crash@raft`.
+    #[must_use]
+    pub fn under(mut self, engine: EngineKind) -> Self {
+        self.name = format!("{}@{engine}", self.name);
+        self.node.engine = engine;
+        self
+    }
     /// How many nodes the world has, spares included.
     #[must_use]
     pub fn nodes(&self) -> u32 {

@@ -50,6 +50,7 @@ pub use hybrid::Homes;
 
 use dwcp_consensus::{Position, Role};
 use dwcp_env::NodeId;
+use dwcp_node::EngineKind;
 use serde::{Deserialize, Serialize};
 
 macro_rules! properties {
@@ -62,6 +63,12 @@ macro_rules! properties {
         impl Property {
             /// Every property.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// Whether it is a promise of this engine: three are about Raft's log, which the others have not.
+            #[must_use]
+            pub const fn holds_under(self, engine: EngineKind) -> bool {
+                matches!(engine, EngineKind::Raft)
+                    || !matches!(self, Self::LogMatching | Self::LeaderCompleteness | Self::CommittedOnQuorum)
+            }
             /// Its name in files and reports.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -80,126 +80,126 @@ macro_rules! mutants {
 mutants! {
     // --- the log ---
     "wal.ack_before_sync" "writes are acknowledged before they are on the disk"
-        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.ack_before_sync;
+        ["disk/alone@raft", "failover/all_crash@raft"] |c| c.wal.bugs.ack_before_sync;
     "wal.checksum_unchecked" "what is read back from the log is believed unchecked"
-        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.wal.bugs.checksum_unchecked;
+        ["disk/rot_and_elect@raft", "disk/bit_rot@raft"] |c| c.wal.bugs.checksum_unchecked;
     "wal.directory_not_synced" "a new segment's name is not durable before it is written to"
-        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.directory_not_synced;
+        ["disk/alone@raft", "failover/all_crash@raft"] |c| c.wal.bugs.directory_not_synced;
     "wal.vote_forgotten" "a vote is acknowledged and not written"
-        ["failover/store_crashes", "swarm/crashes"] |c| c.wal.bugs.vote_forgotten;
+        ["failover/store_crashes@raft", "swarm/crashes@raft"] |c| c.wal.bugs.vote_forgotten;
     "wal.truncate_wrongly" "recovery passes truncations over and takes the first entry of an index it finds"
-        ["partition/cut_off_and_crashed", "partition/store_cut_off"] |c| c.wal.bugs.truncate_wrongly;
+        ["partition/cut_off_and_crashed@raft", "partition/store_cut_off@raft"] |c| c.wal.bugs.truncate_wrongly;
     "wal.group_commit_early" "a sync that ends acknowledges what was appended while it ran"
-        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.group_commit_early;
+        ["disk/alone@raft", "failover/all_crash@raft"] |c| c.wal.bugs.group_commit_early;
     "wal.recovery_skips_last" "recovery passes the newest segment over"
-        ["disk/alone", "failover/all_crash"] |c| c.wal.bugs.recovery_skips_last;
+        ["disk/alone@raft", "failover/all_crash@raft"] |c| c.wal.bugs.recovery_skips_last;
     "wal.trim_too_far" "segments are removed by their number, whatever lives in them"
-        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.trim_too_far;
+        ["disk/alone@raft", "failover/store_crashes@raft"] |c| c.wal.bugs.trim_too_far;
     "wal.rotation_drops_state" "a new segment does not begin with the state of every group"
-        ["failover/store_crashes", "disk/alone"] |c| c.wal.bugs.rotation_drops_state;
+        ["failover/store_crashes@raft", "disk/alone@raft"] |c| c.wal.bugs.rotation_drops_state;
     "wal.syncs_wrong_segment" "after a change of segments the old one is synced once more, not the new one"
-        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.syncs_wrong_segment;
+        ["disk/alone@raft", "failover/store_crashes@raft"] |c| c.wal.bugs.syncs_wrong_segment;
     "wal.error_ignored" "a write or sync that failed counts as done"
-        ["disk/failing_alone", "disk/errors"] |c| c.wal.bugs.error_ignored;
+        ["disk/failing_alone@raft", "disk/errors@raft"] |c| c.wal.bugs.error_ignored;
     "wal.damage_ignored" "the log is cut off at the first damage, and nobody is told"
-        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.wal.bugs.damage_ignored;
+        ["disk/rot_and_elect@raft", "disk/bit_rot@raft"] |c| c.wal.bugs.damage_ignored;
     "wal.boot_tail_not_rewritten" "what a dead process left unsynced is believed at boot and not written again"
-        ["disk/alone", "failover/store_crashes"] |c| c.wal.bugs.boot_tail_not_rewritten;
+        ["disk/alone@raft", "failover/store_crashes@raft"] |c| c.wal.bugs.boot_tail_not_rewritten;
     // --- consensus ---
     "raft.vote_not_saved" "a vote is answered and never saved"
-        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.vote_not_saved;
+        ["failover/store_crashes@raft", "swarm/crashes@raft"] |c| c.engine.bugs.vote_not_saved;
     "raft.vote_not_read" "a vote is written and not read back at boot"
-        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.vote_not_read;
+        ["failover/store_crashes@raft", "swarm/crashes@raft"] |c| c.engine.bugs.vote_not_read;
     "raft.vote_ignores_log" "a vote is granted whatever the candidate's log holds"
-        ["partition/store_cut_off", "failover/store_crashes"] |c| c.engine.bugs.vote_ignores_log;
+        ["partition/store_cut_off@raft", "failover/store_crashes@raft"] |c| c.engine.bugs.vote_ignores_log;
     "raft.ack_append_before_durable" "a follower answers before it has the entries on disk"
-        ["failover/store_crashes", "failover/all_crash"] |c| c.engine.bugs.ack_append_before_durable;
+        ["failover/store_crashes@raft", "failover/all_crash@raft"] |c| c.engine.bugs.ack_append_before_durable;
     "raft.entry_not_logged" "the last entry of an append is answered as durable and not written"
-        ["failover/store_crashes", "swarm/crashes"] |c| c.engine.bugs.entry_not_logged;
+        ["failover/store_crashes@raft", "swarm/crashes@raft"] |c| c.engine.bugs.entry_not_logged;
     "raft.minority_commit" "a peer that does not answer in time counts as one that has the entries"
-        ["partition/store_cut_off", "failover/leases"] |c| c.engine.bugs.minority_commit;
+        ["partition/store_cut_off@raft", "failover/leases@raft"] |c| c.engine.bugs.minority_commit;
     "raft.conflict_ignored" "a follower that can't place an append says that it has it"
-        ["partition/store_cut_off", "members/store_laggards"] |c| c.engine.bugs.conflict_ignored;
+        ["partition/store_cut_off@raft", "members/store_laggards@raft"] |c| c.engine.bugs.conflict_ignored;
     "raft.answers_by_order" "an answer is given to the oldest request to that peer, whatever it answers"
-        ["network/late_answers", "partition/store_cut_off"] |c| c.engine.bugs.answers_by_order;
+        ["network/late_answers@raft", "partition/store_cut_off@raft"] |c| c.engine.bugs.answers_by_order;
     "raft.note_claims_next" "the note of how far the log is decided names one entry too many"
-        ["partition/store_cut_off", "partition/cut_off_and_crashed"] |c| c.engine.bugs.note_claims_next;
+        ["partition/store_cut_off@raft", "partition/cut_off_and_crashed@raft"] |c| c.engine.bugs.note_claims_next;
     "raft.members_forgotten" "new members are not part of what is kept with the state"
-        ["members/joined_and_restarted", "members/change_under_partition"] |c| c.engine.bugs.members_forgotten;
+        ["members/joined_and_restarted@raft", "members/change_under_partition@raft"] |c| c.engine.bugs.members_forgotten;
     "raft.stale_read" "a leader reads without asking its quorum whether it still leads"
-        ["failover/leases", "partition/store_cut_off"] |c| c.engine.bugs.stale_read;
+        ["failover/leases@raft", "partition/store_cut_off@raft"] |c| c.engine.bugs.stale_read;
     "raft.barrier_not_awaited" "a read does not wait until what it is to see is applied"
-        ["partition/store_cut_off", "failover/leases"] |c| c.engine.bugs.barrier_not_awaited;
+        ["partition/store_cut_off@raft", "failover/leases@raft"] |c| c.engine.bugs.barrier_not_awaited;
     "raft.barrier_joins_round" "a read is answered by a round that began before it"
-        ["failover/leases", "partition/store_cut_off"] |c| c.engine.bugs.barrier_joins_round;
+        ["failover/leases@raft", "partition/store_cut_off@raft"] |c| c.engine.bugs.barrier_joins_round;
     "raft.snapshot_out_of_order" "a snapshot is installed over newer state"
         ["members/store_laggards", "members/snapshots_to_laggards"]
         |c| c.engine.bugs.snapshot_out_of_order, c.bugs.store.install_goes_back;
     "raft.snapshot_not_installed" "a snapshot's last piece is answered as installed, and nothing is installed"
-        ["members/store_laggards", "members/snapshots_to_laggards"] |c| c.engine.bugs.snapshot_not_installed;
+        ["members/store_laggards@raft", "members/snapshots_to_laggards@raft"] |c| c.engine.bugs.snapshot_not_installed;
     "raft.retry_unknown" "a command of unknown outcome is proposed once more"
-        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.engine.bugs.retry_unknown;
+        ["partition/brief_cuts@raft", "partition/store_cut_off@raft"] |c| c.engine.bugs.retry_unknown;
     "raft.suspect_votes" "a node whose disk lost part of its log votes as if nothing had happened"
         ["disk/rot_and_elect", "disk/bit_rot"]
         |c| c.engine.bugs.suspect_votes, c.bugs.repair_skipped;
     // --- the node ---
     "node.read_without_barrier" "a read is answered from local state, behind no barrier"
-        ["calm/store", "partition/store_cut_off"] |c| c.bugs.read_without_barrier;
+        ["calm/store@raft", "partition/store_cut_off@raft"] |c| c.bugs.read_without_barrier;
     "node.blind_retry" "a write of unknown outcome is asked again without its session"
-        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.bugs.blind_retry;
+        ["partition/brief_cuts@raft", "partition/store_cut_off@raft"] |c| c.bugs.blind_retry;
     "node.asked_again" "what was asked of a silent peer is asked again, though it must not be done twice"
-        ["network/late_answers", "partition/store_cut_off"] |c| c.bugs.asked_again;
+        ["network/late_answers@raft", "partition/store_cut_off@raft"] |c| c.bugs.asked_again;
     "node.unknown_as_not_done" "an unknown outcome is answered as certainly not done"
-        ["partition/brief_cuts", "partition/store_cut_off"] |c| c.bugs.unknown_as_not_done;
+        ["partition/brief_cuts@raft", "partition/store_cut_off@raft"] |c| c.bugs.unknown_as_not_done;
     "node.tokens_restart" "questions are numbered anew in each life: answers to the last one's match"
-        ["network/late_answers", "failover/store_crashes"] |c| c.bugs.tokens_restart;
+        ["network/late_answers@raft", "failover/store_crashes@raft"] |c| c.bugs.tokens_restart;
     "node.repair_guesses" "an entry lost to the disk is made good by an empty one"
-        ["disk/rot_and_elect", "disk/bit_rot"] |c| c.bugs.repair_guesses;
+        ["disk/rot_and_elect@raft", "disk/bit_rot@raft"] |c| c.bugs.repair_guesses;
     // --- leases ---
     "lease.keepalive_anywhere" "a lease is kept alive by any node that knows it"
-        ["calm/store", "failover/leases"] |c| c.bugs.keepalive_anywhere;
+        ["calm/store@raft", "failover/leases@raft"] |c| c.bugs.keepalive_anywhere;
     "lease.keepalive_without_barrier" "a deposed leader keeps leases alive"
-        ["failover/leases", "partition/store_cut_off"] |c| c.bugs.keepalive_without_barrier;
+        ["failover/leases@raft", "partition/store_cut_off@raft"] |c| c.bugs.keepalive_without_barrier;
     "lease.clock_kept" "a lease's time goes on from where it stood when this node led last"
-        ["failover/leases"] |c| c.bugs.lease_clock_kept;
+        ["failover/leases@raft"] |c| c.bugs.lease_clock_kept;
     "lease.never_due" "a new leader times only the leases granted to it"
-        ["failover/leases"] |c| c.bugs.lease_never_due;
+        ["failover/leases@raft"] |c| c.bugs.lease_never_due;
     "lease.keys_leak" "the end of a lease leaves its keys"
-        ["calm/store"] |c| c.bugs.store.lease_keys_leak;
+        ["calm/store@raft"] |c| c.bugs.store.lease_keys_leak;
     "lease.keys_not_loaded" "at boot keys are not put back under their leases"
-        ["failover/store_crashes", "disk/alone"] |c| c.bugs.store.lease_keys_not_loaded;
+        ["failover/store_crashes@raft", "disk/alone@raft"] |c| c.bugs.store.lease_keys_not_loaded;
     "lease.keeps_key" "a key put under another lease ends with the old one, too"
-        ["calm/store"] |c| c.bugs.store.lease_keeps_key;
+        ["calm/store@raft"] |c| c.bugs.store.lease_keeps_key;
     "lease.not_in_snapshot" "a snapshot leaves the leases out"
-        ["members/store_laggards"] |c| c.bugs.store.snapshot_without_leases;
+        ["members/store_laggards@raft"] |c| c.bugs.store.snapshot_without_leases;
     // --- sessions ---
     "session.double_apply" "a retried command is applied again"
-        ["failover/store_crashes", "failover/leader_crash"] |c| c.bugs.store.double_apply_after_retry;
+        ["failover/store_crashes@raft", "failover/leader_crash@raft"] |c| c.bugs.store.double_apply_after_retry;
     "session.not_in_snapshot" "a snapshot leaves out what makes retries safe"
-        ["members/store_laggards", "members/snapshots_to_laggards"] |c| c.bugs.store.snapshot_without_sessions;
+        ["members/store_laggards@raft", "members/snapshots_to_laggards@raft"] |c| c.bugs.store.snapshot_without_sessions;
     "session.answers_not_loaded" "at boot sessions come back without their answers"
-        ["failover/store_crashes", "disk/alone"] |c| c.bugs.store.answers_not_loaded;
+        ["failover/store_crashes@raft", "disk/alone@raft"] |c| c.bugs.store.answers_not_loaded;
     "session.answer_of_another" "an answer is remembered under the session's next number"
-        ["calm/store"] |c| c.bugs.store.answer_of_another;
+        ["calm/store@raft"] |c| c.bugs.store.answer_of_another;
     "session.life_in_nanos" "a session's life in seconds is taken for nanoseconds"
-        ["calm/store"] |c| c.bugs.store.session_life_in_nanos;
+        ["calm/store@raft"] |c| c.bugs.store.session_life_in_nanos;
     // --- the store ---
     "store.checkpoint_claims_too_much" "a checkpoint claims what was applied while it was written"
-        ["failover/store_crashes", "swarm/crashes"] |c| c.bugs.store.checkpoint_claims_too_much;
+        ["failover/store_crashes@raft", "swarm/crashes@raft"] |c| c.bugs.store.checkpoint_claims_too_much;
     "store.checkpoint_not_synced" "the log is trimmed behind a checkpoint that is not durable"
-        ["disk/alone", "failover/store_crashes"] |c| c.bugs.store.checkpoint_not_synced;
+        ["disk/alone@raft", "failover/store_crashes@raft"] |c| c.bugs.store.checkpoint_not_synced;
     "store.stale_compare" "a transaction looks one revision into the past"
-        ["calm/store"] |c| c.bugs.store.stale_compare;
+        ["calm/store@raft"] |c| c.bugs.store.stale_compare;
     "store.compare_any" "a condition on a range holds if it holds for one key of it"
-        ["calm/store"] |c| c.bugs.store.compare_any;
+        ["calm/store@raft"] |c| c.bugs.store.compare_any;
     "store.txn_not_atomic" "each put of a transaction has a revision of its own"
-        ["calm/store"] |c| c.bugs.store.txn_not_atomic;
+        ["calm/store@raft"] |c| c.bugs.store.txn_not_atomic;
     "store.version_not_reset" "a key made again goes on with the version it was deleted with"
-        ["calm/store"] |c| c.bugs.store.version_not_reset;
+        ["calm/store@raft"] |c| c.bugs.store.version_not_reset;
     "store.create_kept" "a key made again keeps the revision of its first creation"
-        ["calm/store"] |c| c.bugs.store.create_kept;
+        ["calm/store@raft"] |c| c.bugs.store.create_kept;
     "store.range_end_deleted" "a delete of a range takes the range's end, too"
-        ["calm/store"] |c| c.bugs.store.range_end_deleted;
+        ["calm/store@raft"] |c| c.bugs.store.range_end_deleted;
     "chain.void_applied" "what an epoch decides behind its seal takes effect"
         ["consensus/switch", "consensus/switch_crashes"] |c| c.bugs.chain.void_applied;
     "chain.sent_before_durable" "a protocol's messages leave before what they promise is on disk"
@@ -231,26 +231,26 @@ mutants! {
     "chain.digest_unseen" "under pbft nobody looks at the state that is vouched for"
         ["consensus/pbft_laggards"] |c| c.bugs.chain.digest_unseen;
     "store.empty_delete_counts" "a delete that finds nothing uses a revision up"
-        ["calm/store"] |c| c.bugs.store.empty_delete_counts;
+        ["calm/store@raft"] |c| c.bugs.store.empty_delete_counts;
     "store.past_read_sees_present" "a read of the past answers with what is there now"
-        ["calm/store"] |c| c.bugs.store.past_read_sees_present;
+        ["calm/store@raft"] |c| c.bugs.store.past_read_sees_present;
     "store.compaction_eats_live" "compaction removes what is live at the compacted revision"
-        ["calm/store"] |c| c.bugs.store.compaction_eats_live;
+        ["calm/store@raft"] |c| c.bugs.store.compaction_eats_live;
     "store.tombstone_compacted" "compaction removes the mark of a deletion at the compacted revision (etcd 3.4)"
-        ["calm/store", "failover/store_crashes"] |c| c.bugs.store.tombstone_compacted;
+        ["calm/store@raft", "failover/store_crashes@raft"] |c| c.bugs.store.tombstone_compacted;
     // --- watches ---
     "watch.skips_first" "a watch that comes back begins behind the revision it asks for"
-        ["calm/store"] |c| c.bugs.store.watch_skips_first;
+        ["calm/store@raft"] |c| c.bugs.store.watch_skips_first;
     "watch.repeats_last" "a watch that comes back is told the last change again"
-        ["calm/store"] |c| c.bugs.store.watch_repeats_last;
+        ["calm/store@raft"] |c| c.bugs.store.watch_repeats_last;
     "watch.past_ignored" "a watch that begins in the past is told only what is new"
-        ["calm/store"] |c| c.bugs.store.watch_past_ignored;
+        ["calm/store@raft"] |c| c.bugs.store.watch_past_ignored;
     "watch.prev_is_now" "what was before an event is what is there after it"
-        ["calm/store"] |c| c.bugs.store.watch_prev_is_now;
+        ["calm/store@raft"] |c| c.bugs.store.watch_prev_is_now;
     "watch.jumps_compaction" "a watch whose revision was compacted goes on from what is left"
-        ["failover/store_crashes", "calm/store"] |c| c.bugs.store.watch_jumps_compaction;
+        ["failover/store_crashes@raft", "calm/store@raft"] |c| c.bugs.store.watch_jumps_compaction;
     "watch.out_of_order" "a watch that is behind is told what is new at once, and the rest later"
-        ["failover/store_crashes", "failover/leases"] |c| c.bugs.store.watch_out_of_order;
+        ["failover/store_crashes@raft", "failover/leases@raft"] |c| c.bugs.store.watch_out_of_order;
     // --- documents ---
     "documents.unrecorded" "resolutions are written without their records"
         ["eventual/documents"] |c| c.eventual[0].unrecorded;

@@ -546,6 +546,14 @@ impl<SM: StateMachine> ChainGroup<SM> {
         P::Record: Send,
     {
         let spec = &record.spec;
+        // Only Raft casts votes there. (A state that nothing was checkpointed of names no engine: its configuration does.)
+        if log.vote.is_some() || log.vote_lost {
+            return Err(format!(
+                "its log was begun under raft, and its configuration says {}: set `engine = \"raft\"`, and change it with \
+                 `dwcp consensus switch`",
+                spec.engine
+            ));
+        }
         let forgiving = bug!(self.config.bugs, damage_ignored);
         let told = Journal::open::<P::Record>(self.wal.clone(), slot, log, forgiving);
         let Some(Told { journal, records }) = told else {

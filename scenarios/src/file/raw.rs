@@ -288,7 +288,7 @@ fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSett
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
         adapt: raw.adapt,
-        engine: place.maybe(raw.engine.as_ref(), str::parse::<EngineKind>)?.unwrap_or_default(),
+        engine: place.maybe(raw.engine.as_ref(), str::parse::<EngineKind>)?.unwrap_or(EngineKind::Paxos),
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
         unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,

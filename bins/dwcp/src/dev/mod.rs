@@ -44,7 +44,7 @@ pub struct Dev {
     #[arg(long, default_value = "always", value_parser = sync_policy)]
     pub sync: SyncPolicy,
     /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft (change it later: `dwcp consensus switch`)
-    #[arg(long, default_value = "raft")]
+    #[arg(long, default_value = "paxos")]
     pub engine: EngineKind,
     /// Let the cluster choose engine and leader by itself, by the default policy (`dwcp consensus policy`)
     #[arg(long)]

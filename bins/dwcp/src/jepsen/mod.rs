@@ -76,7 +76,7 @@ struct Shape {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=15))]
     nodes: u16,
     /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft (which needs four nodes).
-    #[arg(long, default_value = "raft")]
+    #[arg(long, default_value = "paxos")]
     engine: dwcp_node::EngineKind,
     /// How many clients.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
