@@ -547,7 +547,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
     {
         let spec = &record.spec;
         // Only Raft casts votes there. (A state that nothing was checkpointed of names no engine: its configuration does.)
-        if log.vote.is_some() || log.vote_lost {
+        if log.vote.is_some() {
             return Err(format!(
                 "its log was begun under raft, and its configuration says {}: set `engine = \"raft\"`, and change it with \
                  `dwcp consensus switch`",

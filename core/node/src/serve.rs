@@ -366,6 +366,11 @@ impl Node {
     /// An engine has done what it was asked: answer, or for a snapshot begin to read it.
     pub(crate) fn on_done(&mut self, _now: Now, token: Token, out: &mut Out) {
         let Some(q) = self.questions.get(token) else { return };
+        if matches!(q.ask, Ask::ChangeMembers(_)) {
+            // As of here, where the change was made: who asked may hear of the epoch it began later than of the answer.
+            let members = self.engine_status(q.group).members;
+            return self.answer(token, Ok(Answer::Members(members)), out);
+        }
         if !matches!(q.ask, Ask::Snapshot) || q.origin == Origin::Node {
             return self.answer(token, Ok(Answer::Done), out);
         }
