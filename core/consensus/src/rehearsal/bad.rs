@@ -78,6 +78,8 @@ struct Bench<'a, S: Subject> {
     seed: u64,
     draws: u64,
     group: Lockstep<S>,
+    /// Of each member, as it is between two rounds: a copy, its hash.
+    copies: Vec<Option<(S::P, u64)>>,
     samples: Vec<OnTheWay<S::P>>,
     /// Hashes of all that honest members said.
     said: BTreeSet<u64>,
@@ -97,13 +99,16 @@ pub fn bad_inputs<S: Subject>(
 ) -> Result<Bad, String> {
     let group = Lockstep::new(subject, members, seed);
     let (samples, said) = (Vec::new(), BTreeSet::new());
-    let mut bench = Bench { subject, members, seed, draws: 0, group, samples, said, bad: Bad::default() };
+    let (bad, copies) = (Bad::default(), Vec::new());
+    let mut bench = Bench { subject, members, seed, draws: 0, group, copies, samples, said, bad };
     let mut round = 0;
     while bench.bad.given < count {
         bench.live(round % LIFE);
+        bench.copies = (0..members).map(|_| None).collect();
         round += 1;
         if round.is_multiple_of(LIFE) {
             bench.group = Lockstep::new(subject, members, seed + round);
+            bench.copies = (0..members).map(|_| None).collect();
         }
         for _ in 0..A_ROUND.min(count - bench.bad.given) {
             bench.once()?;
@@ -184,14 +189,18 @@ impl<S: Subject> Bench<'_, S> {
         stranger: bool,
     ) -> Result<(), String> {
         let now = self.group.now;
-        let mut node = self.group.nodes[to].clone();
-        let mut out: Outputs<S::P> = Vec::new();
-        // Whatever it would do anyway.
-        node.step(now, Input::Persisted(Ticket(0)), &mut out);
-        let (before, anyway) = (hash(&node), out.len());
+        let fresh = || {
+            let mut node = self.group.nodes[to].clone();
+            // Whatever it would do anyway.
+            node.step(now, Input::Persisted(Ticket(0)), &mut Vec::new());
+            let before = hash(&node);
+            (node, before)
+        };
+        let (mut node, before) = self.copies[to].get_or_insert_with(fresh).clone();
         let known = self.said.contains(&hash(&message));
-        node.step(now, Input::Message { from, message: message.clone() }, &mut out);
-        let (after, news) = (hash(&node), &out[anyway..]);
+        let mut news: Outputs<S::P> = Vec::new();
+        node.step(now, Input::Message { from, message: message.clone() }, &mut news);
+        let after = hash(&node);
         let blamed = news.iter().any(|o| matches!(o, Output::Blame { peer, .. } if *peer == from));
         let honest = self.subject.traitors(self.members) == 0;
         let what = if blamed && (news.len() != 1 || after != before) {

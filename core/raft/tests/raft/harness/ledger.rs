@@ -163,7 +163,8 @@ impl StateMachine for Ledger {
         drop(serving);
         let whole = held.or_else(|| find(&self.kept))?;
         Some(work("read_piece", move || {
-            let start = if cursor.is_empty() { 0 } else { wire::decode::<usize>(&cursor).unwrap() };
+            let decoded = if cursor.is_empty() { Ok(0) } else { wire::decode::<usize>(&cursor) };
+            let start = decoded.map_err(|e| e.to_string())?;
             // Of another checkpoint at the same position: their records differ.
             if start > whole.len() {
                 return Err(String::from("a cursor behind the end"));
