@@ -28,3 +28,4 @@ pub mod redis;
 pub mod run_node;
 pub mod sim;
 pub mod status;
+pub mod tokens;
