@@ -130,7 +130,7 @@ impl Chores {
             chore.next_at = now + PAUSE;
         }
         let done = match &event.heard {
-            Heard::Reply { response: Ok(Answer::Done), .. } => true,
+            Heard::Reply { response: Ok(Answer::Done | Answer::Members(_)), .. } => true,
             // The deed was changed, or somebody else had changed it.
             Heard::Reply { response: Ok(Answer::Written(Response { body, .. })), .. } => {
                 matches!(body, Body::Txn { succeeded: true, .. })
