@@ -102,10 +102,6 @@ const fn one() -> usize {
 pub struct FleetDoor {
     /// Where it listens: plain HTTP, for loopback or a management network.
     pub address: SocketAddr,
-    /// A file of tokens' hashes with names, roles and regions (`dwcp token new`): nobody is answered without one. Left out: who asks is
-    /// believed to be who they say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<PathBuf>,
     /// The strong keyspace of the fleet's records, and of regions not named below; left out, the default one. Cluster-wide.
     #[serde(default)]
     pub keyspace: String,
@@ -350,11 +346,6 @@ impl File {
         {
             *p = base.join(&*p);
         }
-        if let Some(p) = file.fleet.as_mut().and_then(|f| f.tokens.as_mut())
-            && p.is_relative()
-        {
-            *p = base.join(&*p);
-        }
         file.check().map_err(|(key, why)| ConfigError::Value { path: path.into(), key, why })?;
         Ok(file)
     }
@@ -459,11 +450,6 @@ impl File {
             if let Err(why) = redis.password() {
                 return bad("redis.password_file", why);
             }
-        }
-        if let Some(path) = self.fleet.as_ref().and_then(|f| f.tokens.as_ref())
-            && let Err(why) = crate::tokens::read(path)
-        {
-            return bad("fleet.tokens", why);
         }
         for name in self.fleet.iter().flat_map(|f| f.regions.values().chain([&f.keyspace])) {
             if !self.keyspaces().contains_key(name) {

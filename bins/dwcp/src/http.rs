@@ -15,7 +15,7 @@ const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Nobody answers there, or not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
-    ask(address, "GET", path, None, "", PATIENCE).await
+    ask(address, "GET", path, "", PATIENCE).await
 }
 
 /// Asks for something to be done.
@@ -23,20 +23,19 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Strin
 /// # Errors
 /// As [`get`].
 pub async fn post(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
-    ask(address, "POST", path, None, "", PATIENCE).await
+    ask(address, "POST", path, "", PATIENCE).await
 }
 
 /// What goes out.
-fn request(address: SocketAddr, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
-    let bears = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{bears}Content-Type: application/json\r\nContent-Length: {}\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{body}",
         body.len()
     )
 }
 
-/// Asks with a body, as whoever bears a token, and with a patience of one's own.
+/// Asks with a body, and with a patience of one's own.
 ///
 /// # Errors
 /// As [`get`].
@@ -44,13 +43,12 @@ pub async fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
-    token: Option<&str>,
     body: &str,
     patience: Duration,
 ) -> Result<(u16, String), String> {
     let conversation = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request(address, method, path, token, body).as_bytes()).await?;
+        stream.write_all(request(address, method, path, body).as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
@@ -67,18 +65,13 @@ pub async fn ask(
 ///
 /// # Errors
 /// Nobody answers there, or not with lines; or the answer ended.
-pub async fn lines(
-    address: SocketAddr,
-    path: &str,
-    token: Option<&str>,
-    mut each: impl FnMut(&str),
-) -> Result<(), String> {
+pub async fn lines(address: SocketAddr, path: &str, mut each: impl FnMut(&str)) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{address}: {e}");
     let mut stream = tokio::time::timeout(PATIENCE, TcpStream::connect(address))
         .await
         .map_err(|_| format!("{address} does not answer"))?
         .map_err(failed)?;
-    stream.write_all(request(address, "GET", path, token, "").as_bytes()).await.map_err(failed)?;
+    stream.write_all(request(address, "GET", path, "").as_bytes()).await.map_err(failed)?;
     let mut read = tokio::io::BufReader::new(stream);
     let mut line = String::new();
     let mut head = true;

@@ -28,4 +28,3 @@ pub mod redis;
 pub mod run_node;
 pub mod sim;
 pub mod status;
-pub mod tokens;

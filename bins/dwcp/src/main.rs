@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use dwcp::{
     check, consensus, crdt, dev, documents, fleet, identity, jepsen, kv, maelstrom, member, run_node, say,
-    sim, status, tokens,
+    sim, status,
 };
 use std::process::ExitCode;
 
@@ -52,7 +52,6 @@ enum Command {
     Conflict(documents::commands::ConflictArgs),
     Policy(documents::commands::PolicyArgs),
     Schema(documents::commands::SchemaArgs),
-    Token(tokens::TokenArgs),
     Member(member::MemberArgs),
     Consensus(consensus::ConsensusArgs),
     Sim(sim::Sim),
@@ -95,7 +94,6 @@ fn run() -> ExitCode {
         Command::Conflict(args) => on_runtime(documents::commands::conflict(args, json)),
         Command::Policy(args) => on_runtime(documents::commands::policy(args, json)),
         Command::Schema(args) => on_runtime(documents::commands::schema(args, json)),
-        Command::Token(args) => tokens::run(&args, json),
         Command::Member(args) => on_runtime(member::run(args, json)),
         Command::Sim(args) => sim::run(args, json),
         Command::Jepsen(args) => return jepsen::main(args, json),

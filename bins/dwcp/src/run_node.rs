@@ -7,7 +7,6 @@ use crate::etcd::Door;
 use crate::face::Face;
 use crate::fleet::{self, Fleet, Keyspaces};
 use crate::redis;
-use crate::tokens::Tokens;
 use clap::Args;
 use dwcp_consensus::Members;
 use dwcp_env::{Duration, GroupId, NodeId, RegionId};
@@ -204,15 +203,7 @@ fn open_fleet(
     let fleet = Fleet::new(face.clone(), keyspaces, face.clock());
     let holds = file.keyspace.iter().find(|k| k.documents);
     let documents = holds.map(|k| Documents::new(face.clone(), &k.name, GroupId(k.group)));
-    let tokens = door.tokens.as_ref().map(|path| Tokens::open(path)).transpose()?;
-    if tokens.is_none() && !door.address.ip().is_loopback() {
-        tracing::warn!(
-            "the fleet's door on {} believes who asks: `fleet.tokens` names a file of tokens",
-            door.address
-        );
-    }
-    let served =
-        fleet::Door::new(fleet.clone()).beside(documents).asking(tokens).serve(listener, closing.clone());
+    let served = fleet::Door::new(fleet.clone()).beside(documents).serve(listener, closing.clone());
     let closing = closing.clone();
     let damaged = fleet::Damaged::default();
     let counted = damaged.clone();

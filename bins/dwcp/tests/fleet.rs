@@ -85,14 +85,14 @@ impl Fleet {
             .expect("it is sent");
         stream
     }
-    /// One request, as any program would send it; doors that know of no tokens don't look at one.
-    fn http(&self, head: &str, body: &str, token: &str) -> (u16, String) {
+    /// One request, as any program would send it.
+    fn http(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream =
             TcpStream::connect(("127.0.0.1", self.cluster.first_port + 5_000)).expect("the door listens");
         let length = body.len();
         write!(
             stream,
-            "{head} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "{head} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .expect("it is sent");
         let mut answer = String::new();
@@ -260,71 +260,10 @@ fn one_process_of_a_name_runs() {
     assert_eq!(item["place"]["hold"]["held"]["life"], 2);
 }
 
-/// A token, and the line for the file.
-fn token(who: &[&str]) -> (String, String) {
-    let made = Command::new(DWCP).args(["--output", "json", "token", "new"]).args(who).output();
-    let made: Value = serde_json::from_slice(&made.expect("dwcp starts").stdout).expect("JSON");
-    let word = |at: &str| made[at].as_str().expect("a text").to_string();
-    (word("token"), word("line"))
-}
-
-#[test]
-fn a_door_that_knows_of_tokens_answers_nobody_without_one() {
-    let (ana, line) = token(&["ana", "--role", "operator", "--region", "eu"]);
-    let (stranger, _) = token(&["eve", "--role", "operator"]);
-    assert!(!line.contains(&ana) && line.ends_with(" ana operator eu"), "{line}");
-    let cluster = Cluster::changed(24_000..26_000, |folder| {
-        let file = folder.join("node.toml");
-        let text = std::fs::read_to_string(&file).expect("a configuration");
-        let text = text.replace("[fleet]\n", "[fleet]\ntokens = \"tokens\"\n");
-        assert!(text.contains("tokens ="), "{text}");
-        std::fs::write(file, text).expect("it is written");
-        std::fs::write(folder.join("tokens"), format!("# who asks\n{line}\n")).expect("it is written");
-    });
-    let fleet = Fleet { cluster };
-    // A program: without a token, with one of nobody's, with ana's; what the door is like anybody may read.
-    let regions = |token: &str| fleet.http("GET /v1/fleet/regions", "", token);
-    let (code, said) = regions("");
-    assert!(code == 401 && said.contains("dwcp token new"), "{code} {said}");
-    assert_eq!(regions(&stranger).0, 401);
-    assert_eq!(regions(&format!("{ana}0")).0, 401);
-    assert_eq!(regions(&ana).0, 200);
-    let (code, document) = fleet.http("GET /v1/fleet/openapi.json", "", "");
-    let document: Value = serde_json::from_str(&document).expect("JSON");
-    assert_eq!(
-        (code, &document["components"]["securitySchemes"]["token"]["scheme"]),
-        (200, &"bearer".into())
-    );
-    // Commands.
-    let said = fleet.refused("region add eu --prefix eu-");
-    assert!(said.contains("asks for a token") && said.contains("--token"), "{said}");
-    let said = fleet.refused(&format!("region add eu --prefix eu- --token {stranger}"));
-    assert!(said.contains("nobody's here"), "{said}");
-    fleet.ok(&format!("region add eu --prefix eu- --token {ana}"));
-    // Documents are written in the name that the token says, and in no other.
-    let schema = fleet.cluster.dir.path().join("vm.json");
-    let text = r#"{"schema":"vm","version":1,"fields":{"cpu":"atomic"}}"#;
-    std::fs::write(&schema, text).expect("it is written");
-    fleet.ok(&format!("schema apply {} --token {ana}", schema.display()));
-    let patch = |by: &str| format!(r#"{{{by}"fields":{{"/cpu":4}}}}"#);
-    let write = |by: &str| fleet.http("PATCH /v1/documents/vm/web-1", &patch(by), &ana);
-    let (code, said) = write(r#""by":{"name":"ben","role":"operator"},"#);
-    assert!(code == 403 && said.contains("the token is ana's"), "{code} {said}");
-    let begin = Instant::now();
-    loop {
-        let (code, said) = write("");
-        match code {
-            200 => break,
-            // The schema has not come to this node yet.
-            _ => assert!(begin.elapsed() < SOON, "{code} {said}"),
-        }
-    }
-}
-
 #[test]
 fn the_door_answers_programs() {
     let fleet = small();
-    let (code, document) = fleet.http("GET /v1/fleet/openapi.json", "", "");
+    let (code, document) = fleet.http("GET /v1/fleet/openapi.json", "");
     assert_eq!(code, 200);
     let document: Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(document["openapi"], "3.1.0");
@@ -340,8 +279,8 @@ fn the_door_answers_programs() {
     let mut lines = BufReader::new(watching).lines().map(|line| line.expect("it goes on"));
     assert!(lines.any(|line| line.starts_with(r#"{"revision""#)), "the watch stands");
 
-    let (first, _) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"), "");
-    let (again, said) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"), "");
+    let (first, _) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
+    let (again, said) = fleet.http("POST /v1/fleet/requests", &create(key, "eu-a"));
     assert_eq!((first, again), (200, 200), "{said}");
     let answer: Value = serde_json::from_str(&said).expect("JSON");
     let number = answer["answer"]["vm"]["at"]["vm"].as_str().expect("a number");
@@ -352,7 +291,7 @@ fn the_door_answers_programs() {
     fleet.ok("region reopen us");
     let said = fleet.refused("vm create us-b --region us --image base --group red");
     assert!(said.contains("may not have ended"), "{said}");
-    let (_, list) = fleet.http("GET /v1/fleet/regions/eu/vms", "", "");
+    let (_, list) = fleet.http("GET /v1/fleet/regions/eu/vms", "");
     let list: Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "asked twice, done once");
 
@@ -372,12 +311,12 @@ fn the_door_answers_programs() {
         ("DELETE /v1/fleet/regions", "", 404, "no such path"),
     ];
     for (head, body, code, says) in nonsense {
-        let (found, said) = fleet.http(head, body, "");
+        let (found, said) = fleet.http(head, body);
         assert_eq!(found, code, "{head}: {said}");
         let error: Value = serde_json::from_str(&said).expect("JSON");
         assert!(error["error"].to_string().contains(says), "{head}: {said}");
         assert!(!error["error"]["remedy"].as_str().unwrap_or_default().is_empty(), "{said}");
     }
-    let (code, _) = fleet.http("POST /v1/fleet/requests", &"x".repeat(70_000), "");
+    let (code, _) = fleet.http("POST /v1/fleet/requests", &"x".repeat(70_000));
     assert_eq!(code, 413);
 }

@@ -326,12 +326,7 @@ pub(crate) fn write_nodes(
             member: members.clone(),
             keyspace: keyspaces(ways),
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
-            fleet: Some(FleetDoor {
-                address: p.fleet,
-                tokens: None,
-                keyspace: String::new(),
-                regions: BTreeMap::new(),
-            }),
+            fleet: Some(FleetDoor { address: p.fleet, keyspace: String::new(), regions: BTreeMap::new() }),
             policy: ways.adapt.then(Policy::default),
             inject: Some(Inject { delay: delays(p) }),
         };

@@ -14,15 +14,15 @@ pub struct Doors {
     /// Which nodes.
     #[command(flatten)]
     pub places: Places,
-    /// In whose name, as records show it: `dwcp`, or whose the token is.
-    #[arg(long, global = true)]
-    pub by: Option<String>,
-    /// What they are, which policies rank: `operator`, or what the token says.
-    #[arg(long, global = true)]
-    pub role: Option<String>,
+    /// In whose name: as records show it.
+    #[arg(long, global = true, default_value = "dwcp")]
+    pub by: String,
+    /// What they are: what policies rank.
+    #[arg(long, global = true, default_value = "operator")]
+    pub role: String,
     /// Where they are.
-    #[arg(long, global = true)]
-    pub at: Option<String>,
+    #[arg(long, global = true, default_value = "")]
+    pub at: String,
 }
 
 impl Doors {
@@ -37,13 +37,7 @@ impl Doors {
         }
     }
     fn who(&self) -> Value {
-        let said = self.by.is_some() || self.role.is_some() || self.at.is_some();
-        // A token says it.
-        if !said && self.places.bears().is_ok_and(|token| token.is_some()) {
-            return Value::Null;
-        }
-        let word = |given: &Option<String>, usual: &str| given.as_deref().unwrap_or(usual).to_string();
-        json!({ "name": word(&self.by, "dwcp"), "role": word(&self.role, "operator"), "region": word(&self.at, "") })
+        json!({ "name": self.by, "role": self.role, "region": self.at })
     }
 }
 

@@ -21,8 +21,6 @@
 //! | `GET`, `POST /v1/schemas` | schemas |
 //! | `GET /v1/openapi.json` | all of this, for machines |
 //!
-//! **Who acts** is whoever the token says that the door asked for ([`crate::tokens`]); where it asks for none, whoever the body says.
-//!
 //! **Limits** are the fleet's door's.
 
 pub mod commands;
@@ -34,7 +32,6 @@ mod show;
 use crate::etcd::Backend;
 use crate::face::Face;
 use crate::redis;
-use crate::tokens::Who;
 use dwcp_conflict::Value;
 use dwcp_env::GroupId;
 use dwcp_eventual::documents::ask::{Answer, At, Change, Choice, Person, Question};
@@ -90,16 +87,14 @@ impl From<By> for Person {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Put {
-    #[serde(default)]
-    by: Option<By>,
+    by: By,
     document: Value,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Patch {
-    #[serde(default)]
-    by: Option<By>,
+    by: By,
     /// By JSON pointer; null deletes.
     fields: BTreeMap<String, Value>,
 }
@@ -107,8 +102,7 @@ struct Patch {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Delete {
-    #[serde(default)]
-    by: Option<By>,
+    by: By,
 }
 
 #[derive(Deserialize)]
@@ -125,8 +119,7 @@ enum Chosen {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Decision {
-    #[serde(default)]
-    by: Option<By>,
+    by: By,
     kind: String,
     key: String,
     at: String,
@@ -136,27 +129,11 @@ struct Decision {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Undo {
-    #[serde(default)]
-    by: Option<By>,
+    by: By,
     #[serde(default)]
     which: Option<String>,
     #[serde(default)]
     force: bool,
-}
-
-/// Who acts: whoever the token says; without one, whoever the body says.
-fn person(by: Option<By>, who: Option<&Who>) -> Result<Person, Refused> {
-    let Some(who) = who else {
-        return by
-            .map_or_else(|| bad("the body: `by` is missing: who acts, and as what"), |by| Ok(by.into()));
-    };
-    let Who { name, role, region } = who.clone();
-    let same = |by: &By| by.name == name && by.role == role && (by.region.is_empty() || by.region == region);
-    if by.is_some_and(|by| !same(&by)) {
-        let why = format!("the token is {name}'s, who is {role}: leave `by` out, or bear another token");
-        return Err((StatusCode::FORBIDDEN, why));
-    }
-    Ok(Person { name, role, region })
 }
 
 fn read<T: for<'d> Deserialize<'d>>(body: &[u8]) -> Result<T, Refused> {
@@ -201,13 +178,12 @@ pub async fn answer(
     method: &Method,
     uri: &Uri,
     body: &[u8],
-    who: Option<Who>,
 ) -> (StatusCode, Json) {
     let Some(documents) = documents else {
         let what = "this node has no keyspace of documents: add a [[keyspace]] with `documents = true`";
         return (StatusCode::NOT_FOUND, json!({ "error": { "what": what } }));
     };
-    match documents.route(method, uri, body, who.as_ref()).await {
+    match documents.route(method, uri, body).await {
         Ok(value) => (StatusCode::OK, value),
         Err((status, what)) => (status, json!({ "error": { "what": what } })),
     }
@@ -238,13 +214,7 @@ impl Documents {
         }
     }
 
-    async fn route(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        body: &[u8],
-        who: Option<&Who>,
-    ) -> Result<Json, Refused> {
+    async fn route(&self, method: &Method, uri: &Uri, body: &[u8]) -> Result<Json, Refused> {
         let parts: Vec<String> =
             uri.path().trim_matches('/').split('/').skip(1).map(part).collect::<Result<_, _>>()?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -254,9 +224,7 @@ impl Documents {
                 let after = asked(uri, "after")?;
                 show::answer(self.ask(Question::List { kind: (*kind).into(), after }).await?)
             }
-            (_, ["documents", kind, key]) => {
-                self.document(method, (*kind).into(), (*key).into(), body, who).await
-            }
+            (_, ["documents", kind, key]) => self.document(method, (*kind).into(), (*key).into(), body).await,
             ("GET", ["conflicts"]) => show::answer(self.ask(Question::Conflicts).await?),
             ("GET", ["conflicts", name]) => show::answer(self.ask(Question::Conflict((*name).into())).await?),
             ("GET", ["conflicts", "of", kind, key]) => {
@@ -275,13 +243,13 @@ impl Documents {
                 };
                 let at = At { kind, key, pointer: at };
                 let conflict = (*name).into();
-                show::answer(self.ask(Question::Answer { at, conflict, choice, by: person(by, who)? }).await?)
+                show::answer(self.ask(Question::Answer { at, conflict, choice, by: by.into() }).await?)
             }
             ("POST", ["conflicts", name, "undo"]) => {
                 let Undo { by, which, force } = read(body)?;
                 let which = which.as_deref().map(dot).transpose()?;
                 let conflict = (*name).into();
-                show::answer(self.ask(Question::Undo { conflict, which, force, by: person(by, who)? }).await?)
+                show::answer(self.ask(Question::Undo { conflict, which, force, by: by.into() }).await?)
             }
             (_, ["policies" | "schemas", ..]) => self.rules(method, &parts, body).await,
             _ => Err((
@@ -300,7 +268,6 @@ impl Documents {
         kind: String,
         key: String,
         body: &[u8],
-        who: Option<&Who>,
     ) -> Result<Json, Refused> {
         let (by, change) = match method.as_str() {
             "GET" => {
@@ -327,7 +294,7 @@ impl Documents {
             }
             _ => return Err((StatusCode::METHOD_NOT_ALLOWED, "GET, PUT, PATCH or DELETE a document".into())),
         };
-        show::answer(self.ask(Question::Write { kind, key, by: person(by, who)?, change }).await?)
+        show::answer(self.ask(Question::Write { kind, key, by: by.into(), change }).await?)
     }
 
     /// The default strong keyspace.

@@ -7,8 +7,6 @@ fn answers(what: &str) -> Value {
     json!({
         "200": { "description": what, "content": { "application/json": { "schema": { "type": "object" } } } },
         "400": refused("The request can never be right as it is."),
-        "401": refused("This door asks for a token, and none that it knows was given."),
-        "403": refused("The token is another's than `by` says."),
         "404": refused("What it names is not there."),
         "409": refused("Not as things are: look again."),
         "413": refused("Too large."),
@@ -57,14 +55,14 @@ fn schemas() -> Value {
     let map = json!({ "type": "object" });
     json!({
         "By": object(&[("name", text.clone()), ("role", text.clone()), ("region", text.clone())], &["name", "role"]),
-        "Put": object(&[("by", by.clone()), ("document", map.clone())], &["document"]),
-        "Patch": object(&[("by", by.clone()), ("fields", map.clone())], &["fields"]),
-        "Delete": object(&[("by", by.clone())], &[]),
+        "Put": object(&[("by", by.clone()), ("document", map.clone())], &["by", "document"]),
+        "Patch": object(&[("by", by.clone()), ("fields", map.clone())], &["by", "fields"]),
+        "Delete": object(&[("by", by.clone())], &["by"]),
         "Decision": object(
             &[("by", by.clone()), ("kind", text.clone()), ("key", text.clone()), ("at", text.clone()), ("choice", choice)],
-            &["kind", "key", "at", "choice"],
+            &["by", "kind", "key", "at", "choice"],
         ),
-        "Undo": object(&[("by", by), ("which", text.clone()), ("force", json!({ "type": "boolean" }))], &[]),
+        "Undo": object(&[("by", by), ("which", text.clone()), ("force", json!({ "type": "boolean" }))], &["by"]),
         "Policy": object(&[("policy", map.clone())], &["policy"]),
         "Schema": object(&[("schema", map)], &["schema"]),
         "Refusal": { "type": "object", "properties": { "error": object(&[("what", text)], &["what"]) } },
@@ -108,8 +106,7 @@ pub(super) fn document() -> Value {
             },
             "/v1/openapi.json": { "get": get("This document.", &[]) },
         },
-        "components": { "schemas": schemas(), "securitySchemes": { "token": crate::fleet::token_scheme() } },
-        "security": [{ "token": [] }, {}],
+        "components": { "schemas": schemas() },
     })
 }
 

@@ -252,7 +252,6 @@ fn hear(doors: &Doors, region: &Region) -> mpsc::Receiver<()> {
         let mut again = tokio::time::interval(HEAR_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !changed.is_closed() {
-            let token = doors.places.bears().unwrap_or_default();
             for door in doors.places.all().unwrap_or_default() {
                 let told = |line: &str| {
                     // Statuses are what agents tell themselves. What is full already says that there is something.
@@ -260,7 +259,7 @@ fn hear(doors: &Doors, region: &Region) -> mpsc::Receiver<()> {
                         let _full = changed.try_send(());
                     }
                 };
-                let _ended = crate::http::lines(door, &path, token.as_deref(), told).await;
+                let _ended = crate::http::lines(door, &path, told).await;
             }
             again.tick().await;
         }

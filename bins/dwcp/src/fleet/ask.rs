@@ -4,7 +4,6 @@
 
 use crate::dev::layout::Layout;
 use crate::http;
-use crate::tokens;
 use clap::Args;
 use dwcp_fleet::command::{Answer, At, Command};
 use dwcp_fleet::name::{Region, RequestKey, VmId};
@@ -35,9 +34,6 @@ pub struct Places {
     /// Where the development cluster lies.
     #[arg(long, global = true, default_value = ".dwcp-dev")]
     pub dir: PathBuf,
-    /// The token that says who asks, or `@FILE` that holds it; left out: $DWCP_TOKEN. Doors that know of tokens answer nobody without.
-    #[arg(long, global = true)]
-    pub token: Option<String>,
 }
 
 impl Places {
@@ -48,20 +44,13 @@ impl Places {
         Ok(Layout::existing(&self.dir)?.places().into_iter().map(|p| p.fleet).collect())
     }
 
-    /// The token of who asks.
-    pub(crate) fn bears(&self) -> Result<Option<String>, String> {
-        tokens::given(self.token.as_deref())
-    }
-
     /// The answer of the first node that has one.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
         let mut silent = Vec::new();
-        let token = self.bears()?;
         for door in self.all()? {
-            match http::ask(door, method, path, token.as_deref(), body, PATIENCE).await {
+            match http::ask(door, method, path, body, PATIENCE).await {
                 // 503: this node can't for now, another may.
                 Ok((503, text)) => silent.push(said(&text)),
-                Ok((401, text)) => return Err(unproven(&text)),
                 Ok((code, text)) => {
                     let value = serde_json::from_str(&text).map_err(|e| {
                         format!("{door} answers what makes no sense: {e}; is it a fleet's door?")
@@ -143,13 +132,6 @@ impl Doors {
             names.join(", ")
         ))
     }
-}
-
-/// What a door says to whom it does not know.
-fn unproven(text: &str) -> String {
-    let told = serde_json::from_str::<Value>(text).unwrap_or_default();
-    let word = |at: &str| told["error"][at].as_str().unwrap_or("the door asks for a token").to_string();
-    format!("{}; {}", word("what"), word("remedy"))
 }
 
 fn refusal(value: &Value) -> Option<Refusal> {

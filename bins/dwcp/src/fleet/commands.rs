@@ -530,8 +530,7 @@ fn show(item: &Value, json: bool) -> Result<(), String> {
 
 async fn watch(doors: &Doors, region: &Region) -> Result<(), String> {
     let door = doors.places.all()?.into_iter().next().ok_or("no door is named")?;
-    let (path, token) = (format!("/v1/fleet/regions/{region}/watch"), doors.places.bears()?);
-    crate::http::lines(door, &path, token.as_deref(), |line| println!("{line}")).await
+    crate::http::lines(door, &format!("/v1/fleet/regions/{region}/watch"), |line| println!("{line}")).await
 }
 
 /// Lists of records, a line each, or all as one object.

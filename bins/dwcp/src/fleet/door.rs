@@ -4,13 +4,12 @@ use super::drive::Fleet;
 use super::routes::{self, Reply};
 use crate::documents::{self, Documents};
 use crate::etcd::Backend;
-use crate::tokens::{Tokens, Unproven};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -35,25 +34,17 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub struct Door<B> {
     fleet: Fleet<B>,
     documents: Option<Documents>,
-    tokens: Option<Tokens>,
 }
 
 impl<B: Backend> Door<B> {
     /// A door to a fleet.
     pub const fn new(fleet: Fleet<B>) -> Self {
-        Self { fleet, documents: None, tokens: None }
+        Self { fleet, documents: None }
     }
     /// With a keyspace of documents beside it, whose paths are [`crate::documents`]'s.
     #[must_use]
     pub fn beside(mut self, documents: Option<Documents>) -> Self {
         self.documents = documents;
-        self
-    }
-
-    /// For those only who bear one of these tokens.
-    #[must_use]
-    pub fn asking(mut self, tokens: Option<Tokens>) -> Self {
-        self.tokens = tokens;
         self
     }
 
@@ -112,30 +103,8 @@ fn with(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-/// Nobody who is known: what is wrong, and what to do.
-fn unproven(why: Unproven) -> Response<Body> {
-    let (what, remedy) = (why.what(), why.remedy());
-    let told = serde_json::json!({ "error": { "code": "unproven", "at": "Authorization", "what": what, "remedy": remedy } });
-    let mut response = whole(StatusCode::UNAUTHORIZED, &told);
-    response.headers_mut().insert(WWW_AUTHENTICATE, hyper::header::HeaderValue::from_static("Bearer"));
-    response
-}
-
 async fn answer<B: Backend>(door: &Door<B>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let path = head.uri.path();
-    // What the door is like may be known to all: it says how to ask.
-    let open = path.ends_with("/openapi.json");
-    let who = match door.tokens.as_ref().filter(|_| !open) {
-        None => None,
-        Some(tokens) => match tokens.who(head.headers.get(AUTHORIZATION)) {
-            Ok(who) => Some(who),
-            Err(why) => return unproven(why),
-        },
-    };
-    if let Some(who) = &who {
-        tracing::debug!("{} {path}: {} ({})", head.method, who.name, who.role);
-    }
     let error = |status, at: &str, what: String| {
         let remedy = format!("at most {BODY_MAX} bytes, within 10 s");
         whole(
@@ -150,9 +119,10 @@ async fn answer<B: Backend>(door: &Door<B>, request: Request<Incoming>) -> Respo
         }
         Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the body", "did not come in time".into()),
     };
+    let path = head.uri.path();
     if documents::is_ours(path) {
         let (status, value) =
-            documents::answer(door.documents.as_ref(), &head.method, &head.uri, &body, who).await;
+            documents::answer(door.documents.as_ref(), &head.method, &head.uri, &body).await;
         return whole(status, &value);
     }
     match routes::answer(&door.fleet, &head.method, path, &body).await {

@@ -18,8 +18,8 @@
 //! | `commands`, `ask` | `dwcp vm`, `host`, `region`, `address`, `quota`; how they ask |
 //! | `agent`, `hypervisor` | `dwcp host run`: a host's agent over a simulated hypervisor |
 //!
-//! **Limits.** 256 connections, a request of at most 64 KiB, 10 seconds to arrive and 15 to be answered. Plain HTTP: loopback or a
-//! management network, like the admin address. Who asks is proven by a token where the node has a file of them ([`crate::tokens`]), else believed.
+//! **Limits.** 256 connections, a request of at most 64 KiB, 10 seconds to arrive and 15 to be answered. No
+//! authentication of its own: loopback or a management network, like the admin address.
 
 mod agent;
 mod ask;
@@ -36,4 +36,3 @@ pub use ask::Places;
 pub use controller::{Damaged, control};
 pub use door::Door;
 pub use drive::{Fleet, Keyspaces};
-pub(crate) use openapi::token_scheme;

@@ -151,7 +151,6 @@ fn answers(what: &str) -> Value {
     json!({
         "200": { "description": what, "content": { "application/json": { "schema": { "type": "object" } } } },
         "400": refusal("The request can never be right as it is."),
-        "401": refusal("This door asks for a token, and none that it knows was given."),
         "404": refusal("What it names is not there."),
         "409": refusal("Not in the state things are in."),
         "503": refusal("Not now; ask again under the same key."),
@@ -165,12 +164,6 @@ fn read(what: &str, parameters: &[&str]) -> Value {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     json!({ "get": { "summary": what, "parameters": parameters, "responses": answers(what) } })
-}
-
-/// How one says who asks.
-pub(crate) fn token_scheme() -> Value {
-    json!({ "type": "http", "scheme": "bearer", "description":
-        "A token of the file that the node's configuration names (`fleet.tokens`; `dwcp token new`). Where it names none, nobody is asked for one, and who asks is believed." })
 }
 
 /// The document.
@@ -196,8 +189,7 @@ pub(super) fn document() -> Value {
                 read("Changes as lines of JSON, until the client goes.", &["region"]),
             "/v1/fleet/openapi.json": read("This document.", &[]),
         },
-        "components": { "schemas": schemas(), "securitySchemes": { "token": token_scheme() } },
-        "security": [{ "token": [] }, {}],
+        "components": { "schemas": schemas() },
     })
 }
 

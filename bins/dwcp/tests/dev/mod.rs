@@ -27,32 +27,13 @@ impl Cluster {
     pub(crate) fn start(ports: Range<u16>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let first_port = ports::free(ports, NODES);
-        Self::ready(dir, first_port)
-    }
-    /// Starts one whose nodes' folders, with the configurations in them, were changed before.
-    pub(crate) fn changed(ports: Range<u16>, change: impl Fn(&Path)) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let first_port = ports::free(ports, NODES);
-        let made = Self::dev(dir.path(), first_port).args(["--for-seconds", "0"]).status();
-        assert!(made.expect("dwcp starts").success(), "it was not made");
-        let folders =
-            std::fs::read_dir(dir.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
-        let nodes: Vec<PathBuf> = folders.filter(|folder| folder.join("node.toml").exists()).collect();
-        assert_eq!(nodes.len(), usize::from(NODES));
-        nodes.iter().for_each(|folder| change(folder));
-        Self::ready(dir, first_port)
-    }
-    fn dev(dir: &Path, first_port: u16) -> Command {
-        let mut command = Command::new(DWCP);
-        command
+        let mut supervisor = Command::new(DWCP)
             .args(["--output", "json", "dev", "--nodes", &NODES.to_string()])
             .args(["--port", &first_port.to_string(), "--dir"])
-            .arg(dir);
-        command
-    }
-    fn ready(dir: tempfile::TempDir, first_port: u16) -> Self {
-        let mut supervisor =
-            Self::dev(dir.path(), first_port).stdout(Stdio::piped()).spawn().expect("dwcp starts");
+            .arg(dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("dwcp starts");
         let mut ready = String::new();
         let stdout = supervisor.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut ready).expect("dwcp speaks");
