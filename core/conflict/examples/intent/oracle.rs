@@ -7,12 +7,13 @@
 //! | restarts | all of them |
 //! | notes | every word that someone added, once |
 //! | where it runs, its state, who holds an address | the highest epoch |
-//! | who has a name | one of those who took it; the others live on under another |
+//! | who has a name | the lowest of those who took it; the others live on under another |
 //! | deleted here, worked on there | what would have come of it had either come first, below |
 //!
 //! **A deletion beside work that it did not see.** Had the two come one after the other, in most cases both orders end alike: who labels, resizes,
 //! stops, moves to another host, gives an address or a name to a machine that is deleted afterwards has no say in that, and who comes
-//! after the deletion is told that there is no such machine. So the deletion stands, and what was done is in the audit. Three things are otherwise:
+//! after the deletion is told that there is no such machine. So the deletion stands. Three things are otherwise; that ranks prevail, and that nobody is
+//! asked over ranks, is a choice and does not follow from that:
 //!
 //! * *Someone wants it*: started, when it was off; handed to another team. Who deletes a machine that was off, or one's own, would have
 //!   thought again; who wants it would have made another. The orders differ: only a person knows. The machine stays until they have said so.
