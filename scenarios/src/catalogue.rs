@@ -154,7 +154,7 @@ pub fn regressions() -> Vec<(String, Capsule)> {
 /// # Errors
 /// That there is none, with those there are; or what is wrong in the file.
 pub fn find(name: &str) -> Result<Scenario, FileError> {
-    if let Some((name, engine)) = name.rsplit_once('@') {
+    if let Some((name, engine)) = name.rsplit_once('@').filter(|(_, tail)| !tail.contains('/')) {
         let unknown = |what| FileError { file: name.to_owned(), line: 1, what };
         let engine = engine.parse::<EngineKind>().map_err(unknown)?;
         return Ok(find(name)?.under(engine));

@@ -174,18 +174,22 @@ async fn wish(
     until: Instant,
 ) -> Result<(), String> {
     let wish = HybridAsk::Promote { to: args.to.clone(), planned: args.graceful, force: args.force };
+    let mut asked_before = false;
     loop {
         let why = match try_at::<bool>(address, keyspace.clone(), &wish).await {
             Ok(true) => return Ok(()),
-            Ok(false) => "somebody else changed the keyspace's deed at the same time; look at it (`dwcp consensus hybrid`) and ask again".into(),
+            // Our own earlier one, perhaps.
+            Ok(false) if asked_before => "the keyspace's deed has changed meanwhile".into(),
+            Ok(false) => return Err("somebody else changed the keyspace's deed at the same time; look at it (`dwcp consensus hybrid`) and ask again".into()),
             Err(e @ (ClientError::Lost(_) | ClientError::Status { code: UNAVAILABLE | DEADLINE_EXCEEDED, .. })) => {
                 e.to_string()
             }
             Err(e) => return Err(e.to_string()),
         };
-        let status: HybridStatus = ask_at(address, keyspace.clone(), &HybridAsk::Status).await?;
+        asked_before = true;
+        let status = ask_at::<HybridStatus>(address, keyspace.clone(), &HybridAsk::Status).await;
         let stands = |d: &Deed| d.era > era || d.next.is_some_and(|n| n.planned == args.graceful);
-        if status.deed.as_ref().is_some_and(stands) {
+        if status.is_ok_and(|s| s.deed.as_ref().is_some_and(stands)) {
             return Ok(());
         }
         if Instant::now() >= until {
