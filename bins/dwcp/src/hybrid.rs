@@ -223,6 +223,15 @@ pub async fn promote(endpoints: &Endpoints, args: &PromoteArgs, json: bool) -> R
             ask_at(address, keyspace.clone(), &HybridAsk::Status).await;
         if let Ok(status) = &status
             && let Some(deed) = status.deed.as_ref().filter(|d| d.era > era && d.next.is_none())
+            && status.owner != args.to
+        {
+            return Err(format!(
+                "somebody else moved it meanwhile: {} is home, in era {}",
+                status.owner, deed.era
+            ));
+        }
+        if let Ok(status) = &status
+            && let Some(deed) = status.deed.as_ref().filter(|d| d.era > era && d.next.is_none())
             && (status.fence > dwcp_env::Duration::ZERO
                 || status.part != Part::Home && status.region != args.to)
         {

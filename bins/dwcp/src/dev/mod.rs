@@ -43,9 +43,10 @@ pub struct Dev {
     /// What the eventual keyspace's answers to writes wait for: `always` the disk, or `everysec`, as Redis names it.
     #[arg(long, default_value = "always", value_parser = sync_policy)]
     pub sync: SyncPolicy,
-    /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft (change it later: `dwcp consensus switch`)
-    #[arg(long, default_value = "paxos")]
-    pub engine: EngineKind,
+    /// The engine that the strong keyspace begins with: raft, paxos, epaxos or pbft; left out, that of the cluster in the
+    /// folder, or paxos (change it later: `dwcp consensus switch`)
+    #[arg(long)]
+    pub engine: Option<EngineKind>,
     /// Let the cluster choose engine and leader by itself, by the default policy (`dwcp consensus policy`)
     #[arg(long)]
     pub adapt: bool,
@@ -134,6 +135,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
     if dev.fresh && dev.dir.join("cluster.toml").exists() {
         std::fs::remove_dir_all(&dev.dir).map_err(|e| format!("can't remove {}: {e}", dev.dir.display()))?;
     }
+    let began = || Layout::existing(&dev.dir).ok().map(|found| found.shape.engine);
     let shape = Shape {
         cluster: crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?,
         nodes: usize::from(dev.nodes),
@@ -141,7 +143,7 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         transport: dev.transport,
         latency: dev.latency.clone(),
         sync: dev.sync,
-        engine: dev.engine,
+        engine: dev.engine.or_else(began).unwrap_or(EngineKind::Paxos),
         adapt: dev.adapt,
         hybrid: dev.hybrid.clone(),
     };

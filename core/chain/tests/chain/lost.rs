@@ -1,6 +1,6 @@
 //! Members that lost something: what they promised, or the state.
 
-use crate::harness::{Answered, G, World, engine_of, n};
+use crate::harness::{Answered, G, World, engine_of, genesis, n};
 use dwcp_chain::EngineKind;
 use dwcp_env::disk::FileName;
 use dwcp_env::{Duration, Lane};
@@ -187,4 +187,16 @@ fn who_got_an_older_state_than_its_journal_goes_on_from_waits_for_a_later_one() 
     w.elect_any();
     w.write_at(n(3), "with it");
     assert_eq!(w.agreed().len(), before + 1);
+}
+
+/// A configuration that names another engine than the one its log was begun under (an upgrade that meant another default) changes nothing.
+#[test]
+#[should_panic(expected = "its log was begun under raft, and its configuration says paxos")]
+fn a_log_of_raft_is_opened_under_no_other_engine() {
+    let mut w = World::cluster(17, 3, EngineKind::Raft);
+    w.elect_any();
+    w.write_at(n(2), "before");
+    w.crash(n(1));
+    w.configure(n(1), |config| config.genesis = Some(genesis(EngineKind::Paxos, &[1, 2, 3])));
+    w.start(n(1));
 }

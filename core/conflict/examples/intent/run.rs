@@ -242,7 +242,11 @@ impl Run {
     /// Someone in a region does something to a machine that they see.
     fn someone_acts(&mut self, r: usize) {
         let key = self.draw.pick(&self.keys);
-        if self.view(r, &vm(&key, "/lifecycle")) != Some("present".into()) {
+        // Who sees that somebody wants it sees a machine like any other; only one that is deleted is left alone.
+        if !["present", "wanted"]
+            .iter()
+            .any(|word| self.view(r, &vm(&key, "/lifecycle")) == Some((*word).into()))
+        {
             return;
         }
         let set = |rank| Meant::Set { rank };

@@ -93,7 +93,10 @@ pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>], ties: Option<&
             let Outcome::One(value) = &settled.outcome else { return settled };
             // Who wrote the same in a lower rank has not lost; but the name is one of the first.
             let named = settled.author.or_else(|| latest_of(&equals, |s| settled.prevails.contains(&s.dot)));
-            settled.prevails = Settled::one(value.clone(), case, Why::Latest).prevails;
+            // Beside those whose writes a merge holds.
+            let same = Settled::one(value.clone(), case, Why::Latest).prevails;
+            let new: Vec<Dot> = same.into_iter().filter(|d| !settled.prevails.contains(d)).collect();
+            settled.prevails.extend(new);
             return Settled { author: named, ..settled };
         }
         _ => first.and_then(|s| s.value.clone()),

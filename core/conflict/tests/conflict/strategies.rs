@@ -352,3 +352,22 @@ fn a_resolution_is_in_the_name_of_the_first_rank() {
         assert_eq!(settled.prevails.len(), 3, "nobody has lost whose value stands");
     }
 }
+
+/// Where a merge settles a tie nobody of the first rank has lost: what they wrote is in it.
+#[test]
+fn a_tie_that_is_merged_is_lost_by_none_of_the_equals() {
+    let s = schema_of(FIELDS);
+    let ties = Some(other(Strategy::Semantic { otherwise: other(Strategy::LastWriter) }));
+    let strategy = Strategy::Priority { by: By::Role, order: vec!["operator".into()], ties };
+    let all = ["r1@5 operator/eu=3", "r2@9 operator/us=4", "r3@7 guest/eu=9"].map(sibling);
+    let siblings = Ordered::new(&all);
+    let settled = strategy.settle(&Case {
+        siblings: &siblings,
+        base: Base::known(Some(json("1"))).as_ref(),
+        field: s.field(&Pointer::root().join("many")),
+        class: Class::Value,
+    });
+    assert_eq!(settled.outcome, Outcome::One(Some(json("6"))));
+    let lost: Vec<Dot> = all.iter().map(|s| s.dot).filter(|d| !settled.prevails.contains(d)).collect();
+    assert_eq!(lost, [all[2].dot]);
+}
