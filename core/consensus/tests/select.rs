@@ -84,7 +84,18 @@ fn the_rules_in_their_order() {
     assert!(choice.rule == Rule::Leader && choice.candidates.iter().any(|c| c.refused == why));
 
     let near = calm(&vec![vec![Duration::millis(2); 3]; 3]);
-    assert_eq!(engine_of(&near), (Raft, Rule::Near));
+    assert_eq!(engine_of(&near), (MultiPaxos, Rule::Near));
+    let choice = choose(&near, &Policy::default(), None);
+    let why = |engine| choice.candidates.iter().find(|c| c.placement.engine == engine).unwrap().refused;
+    assert!(
+        why(Raft) == Some(Refused::Alike) && matches!(why(EPaxos), Some(Refused::Near { .. })),
+        "{choice:?}"
+    );
+    let old = Policy { engines: vec![Raft, EPaxos], ..Policy::default() };
+    let choice = choose(&near, &old, None);
+    assert_eq!((pick(&choice).placement.engine, choice.rule), (Raft, Rule::Near));
+    let never = Policy { near_rtt_max: Duration::ZERO, ..Policy::default() };
+    assert_eq!(choose(&near, &never, None).rule, Rule::Leader, "near is nowhere");
 
     let mut mergeable = five();
     mergeable.keyspaces[0].class = Class::Mergeable;
@@ -268,7 +279,7 @@ fn every_refusal_has_its_words_and_the_text_reads() {
     let all_but_pick =
         choice.candidates.iter().enumerate().all(|(at, c)| c.refused.is_none() == (Some(at) == choice.pick));
     assert!(all_but_pick, "who is not picked is told why");
-    assert!(choice.candidates.iter().any(|c| matches!(c.refused, Some(Refused::Far { .. }))));
+    assert!(choice.candidates.iter().any(|c| matches!(c.refused, Some(Refused::Slower { .. }))));
     assert_eq!(choice.table().lines().count(), 1 + 5 * 5);
 }
 
@@ -277,6 +288,12 @@ fn a_policy_refuses_what_it_does_not_know() {
     let read = |text: &str| toml::from_str::<Policy>(text);
     assert_eq!(read("").unwrap(), Policy::default());
     assert_eq!(read("dwell = \"30s\"").unwrap().dwell, Duration::secs(30));
+    let older = read("raft-rtt-max = \"7ms\"\nraft-regions-max = 2").unwrap();
+    assert_eq!(
+        (older.near_rtt_max, older.near_regions_max),
+        (Duration::millis(7), 2),
+        "names of older files"
+    );
     assert!(read("dwel = \"30s\"").unwrap_err().to_string().contains("dwel"));
     assert!(read("dwell = 30").is_err());
     assert!(read("gain-min = \"0%\"").unwrap().check().is_err());
@@ -295,12 +312,14 @@ fn a_policy_refuses_what_it_does_not_know() {
     Policy::default().check().unwrap();
 }
 
-/// In two halves, which run side by side.
+/// In two halves, which run side by side; a quarter under a policy that names Raft in the place of Multi-Paxos.
 fn nothing_flaps(seeds: core::ops::Range<u64>) {
-    let policy = Policy::default();
+    let mut older = Policy::default();
+    older.engines.retain(|e| *e != EngineKind::MultiPaxos);
+    let policies = [Policy::default(), Policy::default(), Policy::default(), older];
     let mut tally = weather::Tally::default();
-    for seed in seeds {
-        tally.add(&weather::follow(seed, &policy).unwrap_or_else(|law| panic!("{law}")));
+    for (seed, policy) in seeds.zip(policies.iter().cycle()) {
+        tally.add(&weather::follow(seed, policy).unwrap_or_else(|law| panic!("{law}")));
     }
     assert_eq!(tally.flaps, 0, "{tally:?}");
     assert!(tally.changes > 100 && tally.transfers > 20 && tally.returns > 5, "nothing was tried: {tally:?}");

@@ -158,7 +158,7 @@ pub enum Rule {
     Mergeable,
     /// Keyspaces of several classes, or owned by several regions: hybrid.
     Locality,
-    /// Few regions near each other: Raft.
+    /// Few regions near each other: a leader, as a round trip saved is little there.
     Near,
     /// Several regions, few conflicts, cheaper than any leader: EPaxos.
     Leaderless,
@@ -195,21 +195,14 @@ pub enum Refused {
     WithinBudget,
     /// One keyspace, or all of one class and owned alike.
     NotMixed,
-    /// Members' regions are too far apart.
-    Far {
+    /// Members' regions are so near each other that a leader does.
+    Near {
         /// The longest round trip.
         #[serde(rename = "rtt_ns")]
         rtt: Duration,
-        /// Up to which it is used.
-        #[serde(rename = "max_ns")]
-        max: Duration,
-    },
-    /// Too many regions.
-    ManyRegions {
-        /// There are.
-        have: u16,
-        /// Up to which it is used.
-        max: u16,
+        /// From which it is used.
+        #[serde(rename = "least_ns")]
+        least: Duration,
     },
     /// Too few regions.
     FewRegions {
@@ -218,8 +211,8 @@ pub enum Refused {
         /// From which it is used.
         needs: u16,
     },
-    /// Another quorum system is faster than the majorities it is bound to.
-    OnlyMajority,
+    /// Raft: as fast as the pick by these numbers, and slower by what they don't hold.
+    Alike,
     /// Too many writes conflict.
     Conflicts {
         /// They are.

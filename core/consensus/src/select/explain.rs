@@ -97,15 +97,13 @@ impl fmt::Display for Refused {
             Self::StrongClass => write!(f, "a keyspace is declared strong, and is not weakened"),
             Self::WithinBudget => write!(f, "everybody reaches a quorum within the budget"),
             Self::NotMixed => write!(f, "keyspaces are of one class and owned alike"),
-            Self::Far { rtt, .. } if *rtt == Duration::MAX => {
-                write!(f, "members' regions don't all reach each other")
+            Self::Near { rtt, least } => {
+                write!(f, "regions are at most {} apart; used from {} on", Ms(*rtt), Ms(*least))
             }
-            Self::Far { rtt, max } => {
-                write!(f, "regions are up to {} apart; used below {}", Ms(*rtt), Ms(*max))
-            }
-            Self::ManyRegions { have, max } => write!(f, "{have} regions; used up to {max}"),
             Self::FewRegions { have, needs } => write!(f, "{have} regions; used from {needs} on"),
-            Self::OnlyMajority => write!(f, "it knows majorities only, and smaller quorums are faster"),
+            Self::Alike => {
+                write!(f, "as many round trips as the pick, and longer pauses when a leader fails")
+            }
             Self::Conflicts { share, max } => {
                 write!(f, "{} of the writes conflict; used up to {max}", About(*share))
             }

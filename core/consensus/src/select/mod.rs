@@ -15,7 +15,7 @@
 //! | members may lie | PBFT, at once |
 //! | all data is declared mergeable, and a quorum is out of reach or beyond its writers' budget | eventual |
 //! | keyspaces of both classes, or owned by different regions | hybrid |
-//! | members within 50 ms in up to 3 regions, majorities | Raft |
+//! | members within 50 ms in up to 3 regions | Multi-Paxos under the best leader and quorums |
 //! | 3 regions or more, few conflicts, and it costs less than the best leader | EPaxos |
 //! | else, and for many conflicts | Multi-Paxos under the best leader and quorums |
 //!

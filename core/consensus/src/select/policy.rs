@@ -25,11 +25,12 @@ pub struct Policy {
     pub bear_members: Option<u8>,
     /// Whether the loss of a whole region must leave quorums of both phases.
     pub bear_region: bool,
-    /// Raft: the longest round trip between members' regions.
-    #[serde(with = "span")]
-    pub raft_rtt_max: Duration,
-    /// Raft: the most regions with members.
-    pub raft_regions_max: u8,
+    /// Near, where a leader is taken whatever EPaxos would save: a round trip between members' regions below this …
+    #[serde(with = "span", alias = "raft-rtt-max")]
+    pub near_rtt_max: Duration,
+    /// … in at most so many regions with members.
+    #[serde(alias = "raft-regions-max")]
+    pub near_regions_max: u8,
     /// EPaxos: the fewest regions with members.
     pub epaxos_regions_min: u8,
     /// EPaxos of three members: it is entered up to this share of writes that conflict …
@@ -84,8 +85,8 @@ impl Default for Policy {
             tail_weight: Share::percent(50),
             bear_members: None,
             bear_region: true,
-            raft_rtt_max: Duration::millis(50),
-            raft_regions_max: 3,
+            near_rtt_max: Duration::millis(50),
+            near_regions_max: 3,
             epaxos_regions_min: 3,
             epaxos_conflict_enter_of_3: Share::percent(5),
             epaxos_conflict_leave_of_3: Share::percent(10),

@@ -204,7 +204,7 @@ impl Looking<'_> {
         let (rule, pick) = self.rule(&facts);
         for at in 0..self.candidates.len() {
             if Some(at) != pick && self.candidates[at].refused.is_none() {
-                self.candidates[at].refused = Some(self.why_not(at, rule, pick, &facts));
+                self.candidates[at].refused = Some(self.why_not(at, pick, &facts));
             }
         }
         Choice {
@@ -288,10 +288,9 @@ impl Looking<'_> {
     /// The rules for one chain of trusted members.
     fn agreed(&self, facts: &Facts) -> (Rule, Option<usize>) {
         use EngineKind::{EPaxos, MultiPaxos, Pbft, Raft};
-        let led = self.best(&[MultiPaxos]);
-        if let Some(pick) = self.best(&[Raft])
-            && self.far(facts).is_none()
-            && led.is_none_or(|led| self.key(pick) <= self.key(led))
+        let led = self.best(&[MultiPaxos]).or_else(|| self.best(&[Raft]));
+        if let Some(pick) = led
+            && self.near(facts).is_some()
         {
             return (Rule::Near, Some(pick));
         }
@@ -301,8 +300,7 @@ impl Looking<'_> {
         {
             return (Rule::Leaderless, Some(pick));
         }
-        let last = [MultiPaxos, Raft, EPaxos, Pbft].into_iter().find_map(|engine| self.best(&[engine]));
-        (Rule::Leader, last)
+        (Rule::Leader, led.or_else(|| self.best(&[EPaxos])).or_else(|| self.best(&[Pbft])))
     }
 
     /// Whether writers of mergeable data can't, or need not, wait for a quorum under what would be picked else.
@@ -324,18 +322,11 @@ impl Looking<'_> {
         owners.len() > 1 || of(Class::Strong).next().is_some() && of(Class::Mergeable).next().is_some()
     }
 
-    /// Why Raft is not for here.
-    fn far(&self, facts: &Facts) -> Option<Refused> {
-        let max = self.policy.raft_rtt_max;
-        let most = u16::from(self.policy.raft_regions_max);
-        let rtt = facts.rtt_max.unwrap_or(Duration::MAX);
-        if rtt >= max {
-            Some(Refused::Far { rtt, max })
-        } else if facts.homes > most {
-            Some(Refused::ManyRegions { have: facts.homes, max: most })
-        } else {
-            None
-        }
+    /// Why a leader is taken whatever else would save: few regions, near each other.
+    fn near(&self, facts: &Facts) -> Option<Refused> {
+        let (rtt, least) = (facts.rtt_max?, self.policy.near_rtt_max);
+        let few = facts.homes <= u16::from(self.policy.near_regions_max);
+        (few && rtt < least).then_some(Refused::Near { rtt, least })
     }
 
     /// Why EPaxos is not for here.
@@ -386,10 +377,12 @@ impl Looking<'_> {
     }
 
     /// Why a candidate that nothing speaks against outright is not the pick.
-    fn why_not(&self, at: usize, rule: Rule, pick: Option<usize>, facts: &Facts) -> Refused {
-        let own = match self.candidates[at].placement.engine {
-            EngineKind::Raft => self.far(facts).or((rule > Rule::Near).then_some(Refused::OnlyMajority)),
-            EngineKind::EPaxos => self.unfit(facts),
+    fn why_not(&self, at: usize, pick: Option<usize>, facts: &Facts) -> Refused {
+        let engine = |at: usize| self.candidates[at].placement.engine;
+        let alike = |pick| engine(pick) == EngineKind::MultiPaxos && self.key(at) == self.key(pick);
+        let own = match engine(at) {
+            EngineKind::Raft if pick.is_some_and(alike) => Some(Refused::Alike),
+            EngineKind::EPaxos => self.unfit(facts).or_else(|| self.near(facts)),
             EngineKind::Eventual if !self.wants_local(self.agreed(facts).1) => Some(Refused::WithinBudget),
             EngineKind::Hybrid if !self.mixed() => Some(Refused::NotMixed),
             _ => None,
