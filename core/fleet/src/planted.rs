@@ -59,6 +59,8 @@ dwcp_env::planted_bugs! {
     OwnersUnasked,
     /// Whatever end a lease has is believed, be it a year ahead.
     AnyEndBelieved,
+    /// A renewal that leaves the end where it is gives no time.
+    RenewedInVain,
 }
 
 impl Bug {
@@ -95,7 +97,7 @@ impl Bug {
             Self::RestoredAsOne => &["epochs_grow", "one_writer"],
             Self::OpenedAtOnce => &["runs_once"],
             Self::OwnersUnasked => &["one_home", "runs_once"],
-            Self::AnyEndBelieved => &["at_rest"],
+            Self::AnyEndBelieved | Self::RenewedInVain => &["at_rest"],
         }
     }
 }

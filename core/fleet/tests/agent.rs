@@ -253,6 +253,32 @@ fn an_end_next_year_binds_nobody() {
 }
 
 #[test]
+fn renewals_count_under_an_end_that_stays_where_it_is() {
+    let mut story = Story::running();
+    assert_eq!(story.at(109, Input::Tick), ["renew 1"]);
+    // The door's calendar is a minute ahead; right again, it leaves an end that lies within what a lease may be.
+    assert_eq!(story.at(110, Story::renewed(1, 109, 190)), ["extend 1 until 136"]);
+    assert_eq!(story.at(119, Input::Tick), ["renew 1"]);
+    assert_eq!(story.at(120, Story::renewed(1, 119, 190)), ["extend 1 until 146"]);
+    // Asked before, and come late: it takes nothing away.
+    assert_eq!(story.at(121, Story::renewed(1, 109, 190)), ["extend 1 until 146"]);
+    // The calendar bounds it as ever: a second of doubt, two to kill.
+    assert_eq!(story.at(171, Story::renewed(1, 170, 190)), ["extend 1 until 186"]);
+}
+
+#[test]
+fn what_ran_out_of_time_is_renewed_and_starts_again() {
+    let mut story = Story::running();
+    assert_eq!(story.at(119, Input::Tick), ["renew 1", "stop 1", "report Stopping"]);
+    assert_eq!(story.at(120, STOPPED), ["report Stopped"]);
+    // The place is still its own: to renew it is quicker than to wait until it is taken; but not with each look.
+    assert_eq!(story.at(128, Story::seen("me", 1, 190, true)), ["renew 1"]);
+    assert_eq!(story.at(129, Story::seen("me", 1, 190, true)), NOTHING);
+    assert_eq!(story.at(133, Story::seen("me", 1, 190, true)), ["renew 1"]);
+    assert_eq!(story.at(134, Story::renewed(1, 133, 190)), ["admit 1"]);
+}
+
+#[test]
 fn what_others_bring_about_stretches_no_lease() {
     let mut story = Story::running();
     // A later end that this life has not asked for.

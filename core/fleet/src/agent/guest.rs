@@ -56,6 +56,10 @@ pub(super) struct Guest {
     pub(super) handing: bool,
     /// The latest end of the lease that is known.
     ends: WallTime,
+    /// The earliest point that was computed for that end by the calendar.
+    by_calendar: Instant,
+    /// A lease after the latest renewal was asked that was answered with that end.
+    by_asking: Instant,
     /// When the watchdog is to kill it: before any clock reads `ends`.
     until: Instant,
     renew_at: Instant,
@@ -63,6 +67,8 @@ pub(super) struct Guest {
     kill_at: Instant,
     /// Whether this life of the agent has renewed the lease itself.
     pub(super) renewed: bool,
+    /// Whether storage has refused the epoch: it has seen a higher one, and the lease is left to end.
+    refused: bool,
     pub(super) reported: u64,
 }
 
@@ -74,10 +80,13 @@ impl Guest {
             wanted: false,
             handing: false,
             ends: WallTime::from_nanos(0),
+            by_calendar: Instant::ZERO,
+            by_asking: Instant::ZERO,
             until: Instant::ZERO,
             renew_at: Instant::ZERO,
             kill_at: Instant::FAR,
             renewed: false,
+            refused: false,
             reported: 0,
         }
     }
@@ -106,20 +115,27 @@ impl Guest {
     ) {
         let by_calendar = surely_before(ends, now).unwrap_or(Instant::ZERO);
         let by_asking = asked.map_or(Instant::ZERO, |asked| surely_within(asked, terms.lease));
-        let point =
-            earlier(if asked.is_some() { by_calendar.min(by_asking) } else { by_calendar }, terms.kill);
         // An end that was too far ahead is set back by the store with the next renewal; an answer that comes late can't
         // stretch it again, since it counts from when it was asked.
-        if asked.is_some() && ends != self.ends {
-            // The first renewal of a fresh lease is due when a third of it is gone.
-            self.renew_at = now.mono + (point.since(now.mono) / 3).max(Duration::millis(100));
-            self.until = self.until.max(point);
-            self.ends = ends;
-        } else if ends == self.ends {
-            // The same end, seen by a clock that has moved since: the earlier point counts.
-            self.until = self.until.min(point.max(now.mono));
+        let (fresh, before) = (ends != self.ends, self.until);
+        if !fresh {
+            // Seen by a clock that has moved since: the earlier point counts. Renewed under an end that lies so far ahead that
+            // the store leaves it there, it has been given a lease from this asking all the same.
+            self.by_calendar = self.by_calendar.min(by_calendar);
+            if !planted::is(Bug::RenewedInVain) {
+                self.by_asking = self.by_asking.max(by_asking);
+            }
+            self.until = self.until.min(earlier(self.by_calendar, terms.kill).max(now.mono));
+        } else if asked.is_some() {
+            (self.ends, self.by_calendar, self.by_asking) = (ends, by_calendar, by_asking);
         } else {
             return;
+        }
+        let point = earlier(self.by_calendar.min(self.by_asking), terms.kill);
+        self.until = self.until.max(point);
+        if fresh || self.until > before {
+            // The first renewal of a fresh lease is due when a third of it is gone.
+            self.renew_at = now.mono + (point.since(now.mono) / 3).max(Duration::millis(100));
         }
         if self.doing.may_run() && self.doing != (Doing::Stopping { lost: true }) {
             out.push(Output::Extend(self.seat.at.vm, self.seat.epoch, self.watchdog()));
@@ -147,6 +163,12 @@ impl Guest {
                 }
                 self.doing = Doing::Admitting;
                 out.push(Output::Admit(vm, epoch));
+            }
+            // Its time ran out while nothing was heard of the store, and the place is its own still: to renew it is quicker
+            // than to wait until it is taken, which an end that lies too far ahead puts off.
+            Doing::Idle if stay && !self.refused && now.mono >= self.renew_at => {
+                self.renew_at = now.mono + terms.lease / 6;
+                self.renew(terms, out);
             }
             Doing::Idle if stay => {}
             Doing::Idle => self.leave(terms, out),
@@ -188,6 +210,7 @@ impl Guest {
         if self.doing != Doing::Admitting {
             return;
         }
+        self.refused = !granted;
         if granted && self.wanted && !self.handing && now.mono < self.until {
             self.doing = Doing::Starting;
             out.push(Output::Start(self.seat.at.vm, self.seat.epoch, self.watchdog()));

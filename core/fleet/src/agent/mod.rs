@@ -28,9 +28,10 @@
 //! **Invariants.**
 //! 1. A machine is started only under an epoch that storage has admitted, and under a lease that this life of the agent has
 //!    renewed: the renewal makes the place its own.
-//! 2. `until` of one lease's end never grows: it is the earliest point computed for that end ([`crate::time`]), and no
-//!    later than a lease after the renewal was *asked*, on the monotonic clock: so that an end which a mad calendar gave binds nobody, and
-//!    the store may set it back.
+//! 2. `until` is no later than the earliest point computed for the lease's end ([`crate::time`]), and no later than a lease
+//!    after the latest renewal was *asked* that was answered with that end, on the monotonic clock: so that an end which a
+//!    mad calendar gave binds nobody, and the store may set it back. Where the store leaves it (it can't know which leases
+//!    were asked for), each renewal counts under it.
 //! 3. A place is given up or yielded only after the driver has said that the machine has stopped under that epoch.
 //! 4. Having asked to give a place up, the agent does not start the machine again under that epoch: the request may still
 //!    be done.
@@ -183,6 +184,11 @@ impl Agent {
     /// The machines it knows of.
     pub fn known(&self) -> impl Iterator<Item = VmId> + '_ {
         self.guests.keys().copied()
+    }
+    /// By which number it was registered.
+    #[must_use]
+    pub const fn life(&self) -> u64 {
+        self.life
     }
     /// When it wants a [`Input::Tick`] at the latest.
     #[must_use]

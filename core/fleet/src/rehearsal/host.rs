@@ -205,6 +205,7 @@ impl World {
     /// A request goes to the region's door, where it lives on without the agent.
     fn ask_door(&mut self, host: usize, life: u64, command: Command) {
         let Some(travels) = self.way_to_door(host) else { return };
+        let travels = self.late_release(host, &command).unwrap_or(travels);
         let key = self.fresh_key();
         let request = Box::new(Request { key, command });
         let asked = self.plan.clocks[host].at(self.now).mono;
@@ -357,6 +358,15 @@ impl World {
             return;
         }
         let verdict = self.judge.written(vm, epoch, host, &name);
+        self.hold(verdict);
+    }
+
+    pub(super) fn looked(&mut self) {
+        let sites = &self.sites;
+        let verdict = self.judge.kept(|host, life| {
+            let theirs = |agent: &Agent| life == 0 || agent.life() == life;
+            sites.iter().any(|site| site.name == *host && site.agent.as_ref().is_some_and(theirs))
+        });
         self.hold(verdict);
     }
 

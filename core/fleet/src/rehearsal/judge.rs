@@ -17,7 +17,7 @@
 //! | `acknowledged` | what was acknowledged stays: no machine is lost, no change undone, none deleted comes back |
 //! | `done_once` | a request changes a machine once |
 //! | `steps` | lives and phases go by their tables |
-//! | `at_rest` | once faults end everything comes to rest in bounded time: handovers end, what was deleted is gone, what is to run runs |
+//! | `at_rest` | once faults end everything comes to rest in bounded time: handovers end, what was deleted is gone, what is to run runs; what a living agent has runs before that, whatever end a wrong calendar gave its lease |
 
 use super::mirror::{Mirror, Regional, kind};
 use super::tally::Tally;
@@ -77,6 +77,8 @@ pub(super) struct Judge {
     pub(super) tally: Tally,
     /// Whether a store was restored, and with it what was acknowledged since its backup is lost.
     loss: bool,
+    /// What did not run when it was last looked at, though a living agent has its place: which machine, under which epoch.
+    idle: BTreeSet<(VmId, u64)>,
 }
 
 impl Judge {
@@ -472,6 +474,36 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// Two looks at what is to run and whose place a living agent has: what runs at neither, under one epoch, is kept from
+    /// running by its own holder. `alive`: whether a host has an agent that takes a place of this life for its own. After a
+    /// restore storage may refuse the epoch, and the lease is left to end.
+    pub(super) fn kept(&mut self, alive: impl Fn(&HostName, u64) -> bool) -> Verdict {
+        let mut idle = BTreeSet::new();
+        for here in self.mirror.regions.values() {
+            for (vm, place) in &here.places {
+                let Hold::Held { host, life, .. } = &place.hold else { continue };
+                let wanted = |vm: &Vm| vm.life == Life::Active && vm.spec.power == Power::On;
+                let runs = |all: &Vec<Running>| all.iter().any(|run| run.host == *host);
+                if here.vms.get(vm).is_some_and(wanted)
+                    && alive(host, *life)
+                    && !self.running.get(vm).is_some_and(runs)
+                {
+                    idle.insert((*vm, place.epoch));
+                }
+            }
+        }
+        let both = idle.intersection(&self.idle).next().copied();
+        self.idle = idle;
+        match both.filter(|_| !self.loss) {
+            None => Ok(()),
+            Some((vm, epoch)) => {
+                let what =
+                    format!("{vm} has a place under epoch {epoch} with a living agent, and does not run");
+                broken("at_rest", what)
+            }
+        }
     }
 
     /// What must be true once everything has had time to come to rest.

@@ -5,6 +5,7 @@
 //! | a start is slow on its way to the hypervisor | its machine is to migrate at once | orders that overtake each other |
 //! | a placing's commit is seconds late | its machine is stopped, moved, and started elsewhere | reads that are not checked at commit |
 //! | an arrival is called back, then a settling reads the owner | the machine moves again, and the settling reads the arrival | other stores read first |
+//! | a place is given up, seconds late | its machine is wanted again at once, and its host is cut off when it is given up | agents that take back what they have asked |
 //! | a store is restored | the host is cut off, or its agent dies, that runs what the backup does not know | a region that gives at once |
 //! | doors are late by all they state, who takes leases early ([`super::plan`]) | agents die | clocks that are trusted |
 //!
@@ -53,6 +54,33 @@ impl World {
         let soon = Duration::millis(5 + self.draw(300));
         self.asks(region, soon, Command::Migrate { at, to: None });
         Some(Duration::millis(500 + self.draw(3_000)))
+    }
+
+    /// A place that is given up seconds after its agent has asked for that: its machine is to run again meanwhile, and the
+    /// host does not hear that somebody else has it.
+    pub(super) fn late_release(&mut self, host: usize, command: &Command) -> Option<Duration> {
+        let Command::Release { seat } = command else { return None };
+        if !self.lossy(12) {
+            return None;
+        }
+        self.judge.tally.add("a place was given up late, and its machine wanted again");
+        let (region, at, millis) = (self.sites[host].region, seat.at.clone(), Duration::millis);
+        let soon = millis(5 + self.draw(100));
+        self.asks(region, soon, Command::SetPower { at, power: Power::On });
+        let deaf = self.now + millis(2_500 + self.draw(1_500));
+        let late = deaf.since(self.now) + millis(1 + self.draw(200));
+        self.fault_between(deaf, deaf + Duration::secs(8), Fault::HostCut { host });
+        Some(late)
+    }
+
+    /// A fault that nobody has planned.
+    fn fault_between(&mut self, from: Instant, to: Instant, fault: Fault) {
+        let to = to.min(self.plan.calm);
+        if from < to {
+            self.plan.faults.push((from, to, fault));
+            self.at(from, Event::Fault(fault, true));
+            self.at(to, Event::Fault(fault, false));
+        }
     }
 
     /// How late a question is beyond what is usual.
@@ -168,11 +196,6 @@ impl World {
             self.judge.tally.add("a restored store has forgotten a lease that still runs");
         }
         let fault = if self.draw(2) == 0 { Fault::HostCut { host } } else { Fault::Dead { host } };
-        let (from, to) = (self.now, (self.now + Duration::secs(15)).min(self.plan.calm));
-        if from < to {
-            self.plan.faults.push((from, to, fault));
-            self.at(from, Event::Fault(fault, true));
-            self.at(to, Event::Fault(fault, false));
-        }
+        self.fault_between(self.now, self.now + Duration::secs(15), fault);
     }
 }

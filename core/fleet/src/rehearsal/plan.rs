@@ -83,6 +83,10 @@ pub struct Plan {
     pub(super) end: Instant,
 }
 
+/// The longest lie that lasts until it is calm. What it gives ends a lease of 10 s after that at the latest, by all clocks, which
+/// state 3 s, within 20 s.
+const LIE_MAX: Duration = Duration::secs(61);
+
 fn secs(n: u64) -> Instant {
     Instant::ZERO + Duration::secs(n)
 }
@@ -151,7 +155,7 @@ impl Plan {
         let mut mad = false;
         let liar = (draw(12, 5) == 0).then(|| {
             let from = Instant::from_nanos(draw(13, calm.as_nanos()));
-            let by = (2 + draw(14, 60)) as i64 * 1_000_000_000;
+            let by = (2 + draw(14, LIE_MAX.as_secs() - 1)) as i64 * 1_000_000_000;
             let by = if draw(15, 2) == 0 { by } else { -by };
             let node = draw(16, nodes as u64) as usize;
             if draw(54, 4) == 0 {
@@ -163,8 +167,10 @@ impl Plan {
             }
             from
         });
-        // A restored region gives nothing, and an end next year is not taken, until the longest lease must have ended.
-        let end = if restored.is_some() || mad { end + Duration::secs(90) } else { end };
+        // A restored region gives nothing, and an end that a wrong calendar gave whose holder is dead is not taken, until the
+        // longest lease must have ended: nobody can know that no such lease was asked for. What the living hold runs meanwhile.
+        let end = end + Duration::secs(if restored.is_some() || mad { 90 } else { 0 });
+        let end = if liar.is_some() && !mad { end.max(calm + LIE_MAX + Duration::secs(50)) } else { end };
         let terms = Terms { lease: Duration::secs(10), stop: Duration::secs(2), kill: Duration::secs(1) };
         Self {
             seed,

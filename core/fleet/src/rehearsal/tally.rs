@@ -61,6 +61,7 @@ pub const HARD: &[&str] = &[
     "doors were late, and those who take leases early",
     "a start was slow, and its machine migrates",
     "a placing was late, and its machine moved",
+    "a place was given up late, and its machine wanted again",
     "an arrival was called back",
     "a settling was slow, and its machine moved again",
     "a restored store has forgotten a lease that still runs",

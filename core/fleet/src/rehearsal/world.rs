@@ -105,6 +105,8 @@ pub(super) enum Event {
     Backup(usize),
     Restored(usize),
     Reopen(usize, RequestKey),
+    /// It is looked whether what a living agent has runs.
+    Looked,
 }
 
 struct Queued(Instant, u64, Event);
@@ -333,6 +335,9 @@ impl World {
             self.at(as_of, Event::Backup(region));
             self.at(at, Event::Restored(region));
         }
+        for secs in [30, 50] {
+            self.at(self.plan.calm + Duration::secs(secs), Event::Looked);
+        }
         for host in 0..self.sites.len() {
             if host < self.plan.hosts.len() {
                 self.attach(host);
@@ -391,6 +396,7 @@ impl World {
             Event::Backup(region) => self.backup = Some(self.stores[region + 1].backup()),
             Event::Restored(region) => self.restored(region),
             Event::Reopen(region, key) => self.reopen(region, key),
+            Event::Looked => self.looked(),
         }
     }
 
