@@ -8,7 +8,7 @@ use dwcp_env::Duration;
 #[test]
 fn stories_hold() {
     let mut all = Told::default();
-    for seed in 0..16 {
+    for seed in 0..24 {
         let Ended { told, verdict, story } = tell(seed, &|_| {});
         assert_eq!(verdict, Ok(()), "seed {seed}: {story:#?}");
         all.add(&told);

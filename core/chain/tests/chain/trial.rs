@@ -19,6 +19,7 @@ use dwcp_chain::{Distrust, EngineKind, Spec, Switch};
 use dwcp_consensus::pbft::{keys, seal};
 use dwcp_consensus::{EngineError, Member, MemberChange, Members, Token};
 use dwcp_env::{Duration, NodeId, Purpose, Seed};
+use dwcp_wal::GroupLog;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DRAW: Purpose = Purpose::named("trial");
@@ -60,6 +61,18 @@ impl Told {
         self.cuts += cuts;
         self.losses += losses;
     }
+}
+
+/// Records of a log that the disk lost, and the log knows it.
+fn lose(log: &mut GroupLog, left: usize) {
+    log.vote_lost |= *log != GroupLog::default();
+    log.entries.truncate(left);
+}
+fn lose_half(log: &mut GroupLog) {
+    lose(log, log.entries.len() / 2);
+}
+fn lose_all(log: &mut GroupLog) {
+    lose(log, 0);
 }
 
 struct Trial {
@@ -125,7 +138,7 @@ impl Trial {
         trial.world.pick_drawn = trial.draw(2) == 0;
         trial.world.lossy = trial.draw(3) * 20_000;
         trial.world.latency = (Duration::millis(1), Duration::millis(2 + trial.draw(3) * 10));
-        trial.world.disk_slow = Duration::millis(trial.draw(3) * 2);
+        trial.world.disk_slow = Duration::millis([0, 3, 25][trial.draw(3) as usize]);
         trial.world.jobs_early = trial.draw(2) == 0;
         trial.world.job_slow = Duration::millis(trial.draw(3) * 30);
         let engine = trial.engine();
@@ -194,7 +207,12 @@ impl Trial {
                 82..88 => self.restart(),
                 88..94 => self.cut(),
                 94..98 => self.heal(),
+                98 => self.power(),
                 _ => self.snapshot(),
+            }
+            // Somebody else asks in the same instant what was just changed.
+            if self.draw(4) == 0 {
+                self.read();
             }
             let time = [1, 4, 30, 200, 1_500][self.draw(5) as usize];
             self.pass(Duration::millis(time))?;
@@ -301,12 +319,24 @@ impl Trial {
             self.amnesiac = Some(id);
             self.told.losses += 1;
             self.say(format_args!("{id} has lost its promises of the first epoch"));
-            self.world.start_with(id, |log| log.vote_lost |= log != &dwcp_wal::GroupLog::default());
+            let lost = if self.draw(2) == 0 { lose_half } else { lose_all };
+            self.world.start_with(id, lost);
         } else {
             self.world.start(id);
         }
         let (epoch, held) = (self.world.epoch(id), self.world.commands(id, G));
         self.say(format_args!("{id} is up in epoch {epoch} with {held:?}"));
+    }
+    /// All lose power at once and come back at once: what was not on disk is nowhere.
+    fn power(&mut self) {
+        let up = self.world.up();
+        self.say(format_args!("{up:?} lose power"));
+        up.iter().for_each(|id| self.world.crash(*id));
+        for id in up {
+            self.come.insert(id, 0);
+            self.world.start(id);
+            self.told.crashes += 1;
+        }
     }
     fn first_is_ours(&self) -> bool {
         self.epochs.get(&0).is_some_and(|s| s.engine != EngineKind::Raft)
