@@ -176,6 +176,7 @@ impl Judge {
         let (Old::Life(old), Ok(id)) = (old, write.key().last().parse::<VmId>()) else { return Ok(()) };
         let Some(here) = self.region_of(write) else { return Ok(()) };
         let new = here.vms.get(&id).cloned();
+        let was_arriving = matches!(old, Some((Life::Arriving { .. }, _)));
         let (from, to) = (old.as_ref().map(|(life, _)| life), new.as_ref().map(|vm| &vm.life));
         if !life_may(from, to) {
             return broken("steps", format!("{id}: {from:?} → {to:?} at {}", write.key()));
@@ -225,6 +226,9 @@ impl Judge {
         }
         if self.deleted.contains(&id) && self.mirror.records(id).any(|(_, vm)| vm.life == Life::Active) {
             return broken("acknowledged", format!("{id} was deleted and came back"));
+        }
+        if was_arriving && new.is_some_and(|vm| vm.life == Life::Active) {
+            return self.arrived(write, id);
         }
         Ok(())
     }
@@ -307,6 +311,12 @@ impl Judge {
         let Some(new) = self.region_of(write).and_then(|r| r.places.get(&id)).cloned() else { return Ok(()) };
         let holder = |place: &Placement| place.holder().map(|(host, _)| host.clone());
         let given = new.holder().is_some() && old.as_ref().and_then(holder) != holder(&new);
+        // What arrives may be the leftover of a handover that was called back: it counts once it is at home, or given.
+        let arriving = |vm: &Vm| matches!(vm.life, Life::Arriving { .. });
+        let here = self.region_of(write).and_then(|r| r.vms.get(&id));
+        if new.is_vacant() && here.is_some_and(arriving) {
+            return Ok(());
+        }
         let known = self.fences.entry(id).or_default();
         if given && new.epoch <= *known {
             return broken(
@@ -318,6 +328,18 @@ impl Judge {
             return broken("epochs_grow", format!("{id}: {known}, then {}", new.epoch));
         }
         *known = new.epoch.max(*known);
+        Ok(())
+    }
+
+    /// A machine that has arrived brings the epochs that were given where it came from.
+    fn arrived(&mut self, write: &Write, id: VmId) -> Verdict {
+        let place = self.region_of(write).and_then(|r| r.places.get(&id));
+        let epoch = place.map_or(0, |place| place.epoch);
+        let known = self.fences.entry(id).or_default();
+        if epoch < *known && !self.loss {
+            return broken("epochs_grow", format!("{id}: {known}, and it has arrived with {epoch}"));
+        }
+        *known = epoch.max(*known);
         Ok(())
     }
 
