@@ -1,7 +1,7 @@
 //! Twelve hours of a fleet: what people and programs do, links that fail, and what is settled when they are back.
 
 use crate::fleet::{Decided, Doing, Draw, Fleet, Meant, REGIONS, region, vm};
-use crate::oracle::{Tally, Verdict, between, judge};
+use crate::oracle::{Tally, Verdict, Want, alone, between, deletions, judge};
 use dwcp_conflict::audit::{Audit, Retention, Settlement};
 use dwcp_conflict::checkpoint::Tree;
 use dwcp_conflict::lineage::{Line, Meeting, Name, meet};
@@ -50,6 +50,8 @@ struct Run {
     /// The lease service: the next epoch.
     epoch: i64,
     count: u64,
+    /// Deletions that met a word, and were judged with it.
+    judged: BTreeSet<Dot>,
     tally: Tally,
 }
 
@@ -102,6 +104,7 @@ pub(crate) fn run_with(seed: u64, policy: &str, mutant: Mutant) -> Tally {
         keys: Vec::new(),
         epoch: 0,
         count: 0,
+        judged: BTreeSet::new(),
         tally: Tally { fleets: 1, ..Tally::default() },
         draw,
     };
@@ -484,6 +487,7 @@ impl Run {
             let base = self.base(members[0], place);
             judge(&self.fleet, place, siblings, dots, base, &answer.settled.outcome, members[0])
         };
+        self.judged.extend(deletions(&self.fleet, siblings));
         let between = (class == Class::Structure).then(|| between(&self.fleet, place, siblings, members[0]));
         if let Some(ticket) = answer.ticket(&question, self.fleet.now) {
             if self.queue.put(ticket) == Put::Open {
@@ -634,9 +638,26 @@ impl Run {
                 self.tally.silent += 1;
             }
         }
+        self.unmet();
         self.tally.writes = self.fleet.truth.len() as u64;
         self.tally.arrivals = self.fleet.checked;
         self.tally
+    }
+}
+
+impl Run {
+    /// Deletions that met nobody's word, beside work that they did not see: its word was left out under a stronger one.
+    fn unmet(&mut self) {
+        let fleet = &self.fleet;
+        let gone = fleet.saw.keys().filter(|dot| !self.judged.contains(dot));
+        for (want, beside) in gone.filter_map(|dot| alone(fleet, *dot)) {
+            if want == Want::Goes {
+                self.tally.unmet += 1;
+            } else {
+                self.tally.overrun += 1;
+                self.tally.wrong_told.push(format!("unmet: {beside}: {want:?}"));
+            }
+        }
     }
 }
 

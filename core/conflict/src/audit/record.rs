@@ -368,6 +368,7 @@ const fn number(why: Why) -> (u8, [Option<u16>; 2]) {
         Why::Ranked(at) => (8, [Some(at), None]),
         Why::Voted { votes, of } => (9, [Some(votes), Some(of)]),
         Why::Greatest => (10, [None, None]),
+        Why::RankedText(at) => (11, [Some(at), None]),
     }
 }
 
@@ -383,6 +384,7 @@ fn read_why(from: &mut Reader<'_>) -> Result<Why, Malformed> {
         8 => Why::Ranked(small(from)?),
         9 => Why::Voted { votes: small(from)?, of: small(from)? },
         10 => Why::Greatest,
+        11 => Why::RankedText(small(from)?),
         _ => return Err(from.malformed("an unknown reason")),
     })
 }

@@ -53,13 +53,7 @@ impl Policy {
 fn rule(part: &Part<'_>) -> Result<Rule, Fault> {
     part.only(&["name", "kind", "path", "class", "role", "region", "wrote", "where", "use"])?;
     let name = part.need("name")?.text()?.clone();
-    // Ascending: they are looked up, and compared between rules.
-    let words = |key| -> Result<Option<Vec<Arc<str>>>, Fault> {
-        let Some(p) = part.may(key) else { return Ok(None) };
-        let mut all = p.names()?;
-        all.sort();
-        Ok(Some(all))
-    };
+    let words = |key| texts(part, key);
     let when = Match {
         kinds: words("kind")?,
         path: part.may("path").map(|p| pattern(&p)).transpose()?,
@@ -78,6 +72,14 @@ fn rule(part: &Part<'_>) -> Result<Rule, Fault> {
         );
     }
     Ok(Rule { name, when, then: strategy })
+}
+
+/// Words, ascending: they are looked up, and compared between rules.
+fn texts(part: &Part<'_>, key: &'static str) -> Result<Option<Vec<Arc<str>>>, Fault> {
+    let Some(p) = part.may(key) else { return Ok(None) };
+    let mut all = p.names()?;
+    all.sort();
+    Ok(Some(all))
 }
 
 /// Whether a clock alone may decide it for good.
@@ -179,7 +181,7 @@ fn strategy(part: &Part<'_>, nested: usize) -> Result<Strategy, Fault> {
         Named::LastWriter | Named::Rollback => &["strategy"],
         Named::MultiValue => &["strategy", "cap"],
         Named::Transform | Named::Semantic => &["strategy", "otherwise"],
-        Named::Manual => &["strategy", "deadline", "default", "suggest"],
+        Named::Manual => &["strategy", "deadline", "default", "suggest", "wrote"],
         Named::Priority => &["strategy", "by", "order", "ties"],
         Named::Vote => &["strategy", "quorum", "otherwise"],
     };
@@ -225,7 +227,8 @@ fn strategy(part: &Part<'_>, nested: usize) -> Result<Strategy, Fault> {
                     "write 1ms to 30d: what did not prevail is kept for 30 days at least",
                 );
             }
-            Strategy::Manual { deadline: millis, default: Box::new(read), suggest: Box::new(suggest) }
+            let wrote = texts(part, "wrote")?;
+            Strategy::Manual { deadline: millis, default: Box::new(read), suggest: Box::new(suggest), wrote }
         }
     })
 }

@@ -3,7 +3,6 @@
 use super::{Question, span_millis};
 use crate::conflict::{Class, Sibling};
 use crate::strategy::{Ordered, Strategy};
-use crate::value::Value;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -162,10 +161,7 @@ impl Match {
         self.has_class(question.class)
             && some(&self.roles, |s| &s.writer.role)
             && some(&self.regions, |s| &s.writer.region)
-            && self.values.as_ref().is_none_or(|all| {
-                let wrote = |s: &Sibling, w: &str| matches!(&s.value, Some(Value::Text(t)) if **t == *w);
-                all.iter().all(|w| siblings.all().iter().any(|s| wrote(s, w)))
-            })
+            && self.values.as_ref().is_none_or(|all| siblings.wrote(all))
             && (self.together == Together::default() || self.together.holds(siblings))
     }
 }

@@ -87,22 +87,47 @@ pub(super) fn ranked(case: &Case<'_>, by: By, order: &[Arc<str>], ties: Option<&
     let first = by_precedence(case).into_iter().min_by_key(|s| rank(s));
     let at = first.map_or(0, rank);
     let equals = case.siblings.some(|s| rank(s) == at);
-    let value = match ties {
-        Some(ties) if equals.all().len() > 1 => {
-            let mut settled = ties.settle(&Case { siblings: &equals, ..*case });
-            let Outcome::One(value) = &settled.outcome else { return settled };
-            // Who wrote the same in a lower rank has not lost; but the name is one of the first.
-            let named = settled.author.or_else(|| latest_of(&equals, |s| settled.prevails.contains(&s.dot)));
-            // Beside those whose writes a merge holds.
-            let same = Settled::one(value.clone(), case, Why::Latest).prevails;
-            let new: Vec<Dot> = same.into_iter().filter(|d| !settled.prevails.contains(d)).collect();
-            settled.prevails.extend(new);
-            return Settled { author: named, ..settled };
+    let why = if by == By::Value { Why::RankedText(at as u16) } else { Why::Ranked(at as u16) };
+    let tied = Case { siblings: &equals, ..*case };
+    if let Some(ties) = ties.filter(|_| equals.all().len() > 1) {
+        let mut settled = ties.settle(&tied);
+        // What is made of equals that agree, as of two counts, is told as that; else they differ.
+        if !equals.agree() {
+            settled.reason.lack = Some(Lack::Tie);
         }
-        _ => first.and_then(|s| s.value.clone()),
-    };
-    let author = latest_of(&equals, |s| s.value == value);
-    Settled { author, ..Settled::one(value, case, Why::Ranked(at as u16)) }
+        let Outcome::One(value) = &settled.outcome else {
+            // Nobody is asked about those of the first rank who agree.
+            return if one_thing(&tied) { stands(case, &equals, why) } else { settled };
+        };
+        // Who wrote the same in a lower rank has not lost; but the name is one of the first.
+        let named = settled.author.or_else(|| latest_of(&equals, |s| settled.prevails.contains(&s.dot)));
+        // Beside those whose writes a merge holds.
+        let same = Settled::one(value.clone(), case, Why::Latest).prevails;
+        let new: Vec<Dot> = same.into_iter().filter(|d| !settled.prevails.contains(d)).collect();
+        settled.prevails.extend(new);
+        return Settled { author: named, ..settled };
+    }
+    stands(case, &equals, why)
+}
+
+/// Whether all wrote the same, and it comes to that: equal counts are several.
+fn one_thing(case: &Case<'_>) -> bool {
+    let Some(first) = case.siblings.all().first() else { return false };
+    case.siblings.agree()
+        && (case.field.is_none() || super::joined(case).is_ok_and(|joined| joined == first.value))
+}
+
+/// Of those of the first rank what is to stand of equals.
+fn stands(case: &Case<'_>, equals: &Ordered<'_>, why: Why) -> Settled {
+    let tied = Case { siblings: equals, ..*case };
+    let value = by_precedence(&tied).first().and_then(|s| s.value.clone());
+    let author = latest_of(equals, |s| s.value == value);
+    let mut settled = Settled { author, ..Settled::one(value, case, why) };
+    if !equals.agree() {
+        let why = if case.class == Class::Invariant { Why::Greatest } else { Why::Latest };
+        settled.reason = Reason { why, lack: Some(Lack::Tie) };
+    }
+    settled
 }
 
 /// The latest of some of them.

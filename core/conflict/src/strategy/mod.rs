@@ -8,7 +8,7 @@
 //! | transform | all edits, replayed on the base in the order (time, dot) ([`transform`]) | texts and lists |
 //! | semantic | what the field's kind makes of them ([`crate::merge`](mod@crate::merge)) | sets, counters, maps, max and min |
 //! | rollback | the base, as a new write; where that is not known the greatest in canonical order | a change of many objects of which a part failed |
-//! | manual | a ticket for a person, and a safe default until then ([`crate::queue`]) | the rest |
+//! | manual | a ticket for a person, and a safe default until then ([`crate::queue`]); only where certain words were written, if it names them | the rest |
 //! | priority | by role, region or what was written, in a given order; ties by another strategy, or (time, dot) | C2, C3 |
 //! | vote | the value that a quorum of replicas wrote | status that several observe |
 //!
@@ -66,6 +66,9 @@ pub enum Strategy {
         default: Box<Self>,
         /// What they are shown as a suggestion.
         suggest: Box<Self>,
+        /// They are asked only where each of these texts was written by one of those it is about, ascending; else the default
+        /// counts at once. Behind ranks that are those of the first rank: what lower ones wrote asks nobody.
+        wrote: Option<Vec<Arc<str>>>,
     },
     /// Whoever ranks first.
     Priority {
@@ -210,8 +213,10 @@ pub enum Why {
     Greatest,
     /// A person is asked.
     Asked,
-    /// It ranked so, counted from 0; beyond the order's end for who is not in it.
+    /// Its writer ranked so, counted from 0; beyond the order's end for who is not in it.
     Ranked(u16),
+    /// Its text ranked so, counted as above.
+    RankedText(u16),
     /// So many replicas wrote it.
     Voted {
         /// How many.
@@ -239,6 +244,8 @@ pub enum Lack {
     NoClock = 6,
     /// What comes of it is larger than a document may be.
     TooLarge = 7,
+    /// Several of the first rank wrote different things.
+    Tie = 8,
 }
 
 impl Lack {
@@ -253,6 +260,7 @@ impl Lack {
             5 => Some(Self::NoBase),
             6 => Some(Self::NoClock),
             7 => Some(Self::TooLarge),
+            8 => Some(Self::Tie),
             _ => None,
         }
     }
@@ -265,6 +273,7 @@ impl Lack {
             Self::NoBase => "what was there before is not known",
             Self::NoClock => "a clock does not decide what must not be",
             Self::TooLarge => "together they are larger than a document may be",
+            Self::Tie => "several of the first rank wrote different things",
         }
     }
 }
@@ -284,6 +293,7 @@ impl fmt::Display for Reason {
             Why::Greatest => f.write_str("it is the greatest in canonical order"),
             Why::Asked => f.write_str("a person is asked"),
             Why::Ranked(at) => write!(f, "its writer ranks number {}", at + 1),
+            Why::RankedText(at) => write!(f, "its text ranks number {}", at + 1),
             Why::Voted { votes, of } => write!(f, "{votes} of {of} replicas wrote it"),
         }
     }
@@ -311,6 +321,15 @@ impl<'a> Ordered<'a> {
     #[must_use]
     pub fn all(&self) -> &[&'a Sibling] {
         &self.0
+    }
+    /// Whether each of these texts was written.
+    pub(crate) fn wrote(&self, words: &[Arc<str>]) -> bool {
+        let wrote = |s: &Sibling, w: &str| matches!(&s.value, Some(Value::Text(t)) if **t == *w);
+        words.iter().all(|w| self.0.iter().any(|s| wrote(s, w)))
+    }
+    /// Whether all wrote the same.
+    fn agree(&self) -> bool {
+        self.0.windows(2).all(|w| w[0].value == w[1].value)
     }
 }
 
@@ -396,7 +415,10 @@ impl Strategy {
             Self::Vote { quorum, otherwise } => {
                 choose::voted(case, *quorum).unwrap_or_else(|| otherwise.instead(case, Lack::NoQuorum))
             }
-            Self::Manual { deadline, default, suggest } => asked(case, *deadline, default, suggest),
+            Self::Manual { default, wrote: Some(words), .. } if !case.siblings.wrote(words) => {
+                default.settle(case)
+            }
+            Self::Manual { deadline, default, suggest, .. } => asked(case, *deadline, default, suggest),
             Self::Semantic { otherwise } => match joined(case).and_then(|v| v.map(fits).transpose()) {
                 Ok(value) => Settled::together(value, case, Why::Joined),
                 Err(lack) => otherwise.instead(case, lack),

@@ -71,10 +71,22 @@ fn each_strategy_settles_as_it_says() {
         S::Priority { by: By::Role, order: vec!["operator".into(), "autoscaler".into()], ties: None };
     let by_region = S::Priority { by: By::Region, order: vec!["ap".into()], ties: None };
     let by_value = || S::Priority { by: By::Value, order: vec!["kept".into(), "gone".into()], ties: None };
-    let (rank, ask) =
-        (vec!["operator".into()], |default| S::Manual { deadline: 9_000, default, suggest: last() });
+    let (rank, ask) = (vec!["operator".into()], |default| S::Manual {
+        deadline: 9_000,
+        default,
+        suggest: last(),
+        wrote: None,
+    });
     let then_value = S::Priority { by: By::Role, order: rank.clone(), ties: Some(other(by_value())) };
-    let then_ask = S::Priority { by: By::Role, order: rank, ties: Some(other(ask(other(by_value())))) };
+    let then_ask =
+        S::Priority { by: By::Role, order: rank.clone(), ties: Some(other(ask(other(by_value())))) };
+    let ask_of = S::Manual {
+        deadline: 9_000,
+        default: other(by_value()),
+        suggest: last(),
+        wrote: Some(vec!["gone".into(), "kept".into()]),
+    };
+    let then_ask_of = S::Priority { by: By::Role, order: rank, ties: Some(other(ask_of)) };
     let vote = || S::Vote { quorum: 2, otherwise: last() };
     let table: &[Row<'_>] = &[
         (S::LastWriter, "any", None, &two, "4: it was written last"),
@@ -98,22 +110,41 @@ fn each_strategy_settles_as_it_says() {
         (S::Rollback, "any", Some("1"), &two, "1: the value before all of them was restored"),
         (S::Rollback, "any", None, &two, "-: the value before all of them was restored"),
         (by_role.clone(), "any", None, &two, "3: its writer ranks number 1"),
-        (by_role, "any", None, &["r1@5 guest/b=3", "r2@4 guest/b=4"], "3: its writer ranks number 3"),
-        (by_region, "any", None, &two, "4: its writer ranks number 2"),
+        (
+            by_role.clone(),
+            "any",
+            None,
+            &["r1@5 guest/b=3", "r2@4 guest/b=4"],
+            "3: several of the first rank wrote different things, so it was written last",
+        ),
+        (by_role, "any", None, &["r1@5 guest/b=3", "r2@4 guest/b=3"], "3: its writer ranks number 3"),
+        (
+            by_region,
+            "any",
+            None,
+            &two,
+            "4: several of the first rank wrote different things, so it was written last",
+        ),
         (
             by_value(),
             "any",
             None,
             &["r1@5 a/b=\"gone\"", "r2@9 a/b=\"here\""],
-            "\"gone\": its writer ranks number 2",
+            "\"gone\": its text ranks number 2",
         ),
-        (by_value(), "any", None, &["r1@5 a/b=-", "r2@4 a/b=7"], "-: its writer ranks number 3"),
+        (
+            by_value(),
+            "any",
+            None,
+            &["r1@5 a/b=-", "r2@4 a/b=7"],
+            "-: several of the first rank wrote different things, so it was written last",
+        ),
         (
             then_value.clone(),
             "any",
             None,
             &["r1@9 guest/b=\"kept\"", "r2@5 operator/b=\"gone\"", "r3@6 operator/b=\"here\""],
-            "\"gone\": its writer ranks number 2",
+            "\"gone\": several of the first rank wrote different things, so its text ranks number 2",
         ),
         (
             then_value,
@@ -127,7 +158,37 @@ fn each_strategy_settles_as_it_says() {
             "any",
             None,
             &["r1@9 operator/b=\"kept\"", "r2@5 operator/b=\"gone\""],
-            "asked: \"kept\" for 9s, suggested \"kept\": a person is asked",
+            "asked: \"kept\" for 9s, suggested \"kept\": several of the first rank wrote different things, so a person is asked",
+        ),
+        // Those of the first rank agree: nobody is asked; but equal counts are several.
+        (
+            then_ask.clone(),
+            "any",
+            None,
+            &["r1@9 operator/b=\"gone\"", "r2@5 operator/b=\"gone\"", "r3@6 guest/b=\"kept\""],
+            "\"gone\": its writer ranks number 1",
+        ),
+        (
+            then_ask.clone(),
+            "n",
+            Some("1"),
+            &["r1@9 operator/b=2", "r2@5 operator/b=2"],
+            "asked: 2 for 9s, suggested 2: a person is asked",
+        ),
+        // Asked only where both words are of the first rank.
+        (
+            then_ask_of.clone(),
+            "any",
+            None,
+            &["r1@9 operator/b=\"gone\"", "r2@5 operator/b=\"here\"", "r3@6 guest/b=\"kept\""],
+            "\"gone\": several of the first rank wrote different things, so its text ranks number 2",
+        ),
+        (
+            then_ask_of,
+            "any",
+            None,
+            &["r1@9 operator/b=\"gone\"", "r2@5 operator/b=\"kept\"", "r3@6 guest/b=\"here\""],
+            "asked: \"kept\" for 9s, suggested \"gone\": several of the first rank wrote different things, so a person is asked",
         ),
         (
             then_ask,
@@ -211,7 +272,7 @@ fn each_strategy_settles_as_it_says() {
             "4: not all are texts or lists, so it was written last",
         ),
         (
-            S::Manual { deadline: 60_000, default: other(S::Rollback), suggest: last() },
+            S::Manual { deadline: 60_000, default: other(S::Rollback), suggest: last(), wrote: None },
             "any",
             Some("1"),
             &two,
@@ -295,7 +356,11 @@ fn no_clock_decides_what_must_not_be() {
     let semantic = S::Semantic { otherwise: last() };
     assert!(of(&semantic, Some("1"), &two).starts_with("1: "), "handed on");
     let by = S::Priority { by: By::Role, order: vec!["a".into()], ties: None };
-    assert_eq!(of(&by, None, &two), "4: its writer ranks number 1", "of equals the greatest, not the latest");
+    assert_eq!(
+        of(&by, None, &two),
+        "4: several of the first rank wrote different things, so it is the greatest in canonical order",
+        "of equals the greatest, not the latest"
+    );
     let three = ["r1@5 a/b=4", "r2@9 a/b=3", "r3@7 a/b=2"];
     assert_eq!(
         of(&S::MultiValue { cap: 2 }, Some("1"), &three),
