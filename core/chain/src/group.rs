@@ -422,6 +422,12 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let voters: Vec<NodeId> = spec.members.voters.iter().copied().collect();
         match spec.engine {
             EngineKind::Raft if log.vote_lost => Ok(self.keep_silent(spec, slot)),
+            // Raft votes before it takes a second entry in; other engines' records are entries without votes.
+            EngineKind::Raft if log.vote.is_none() && log.entries.len() > 1 => Err(format!(
+                "its log was begun under another engine than raft, which its configuration names: set `engine` to what it \
+                 was (the default is {}), and change it with `dwcp consensus switch`",
+                EngineKind::Paxos
+            )),
             EngineKind::Raft => {
                 self.start_raft(now, record, slot, log, raft)?;
                 Ok(Running::Raft(slot))

@@ -200,3 +200,16 @@ fn a_log_of_raft_is_opened_under_no_other_engine() {
     w.configure(n(1), |config| config.genesis = Some(genesis(EngineKind::Paxos, &[1, 2, 3])));
     w.start(n(1));
 }
+
+/// Nor does a file that names Raft make one of another engine's records.
+#[test]
+#[should_panic(expected = "its log was begun under another engine than raft, which its configuration names")]
+fn a_log_of_another_engine_is_not_opened_under_raft() {
+    let mut w = World::cluster(17, 3, EngineKind::Paxos);
+    w.elect_any();
+    w.write_at(n(2), "before");
+    w.write_at(n(2), "and more");
+    w.crash(n(1));
+    w.configure(n(1), |config| config.genesis = Some(genesis(EngineKind::Raft, &[1, 2, 3])));
+    w.start(n(1));
+}
