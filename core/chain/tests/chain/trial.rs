@@ -18,7 +18,7 @@ use bytes::Bytes;
 use dwcp_chain::{Distrust, EngineKind, Spec, Switch};
 use dwcp_consensus::pbft::{keys, seal};
 use dwcp_consensus::{EngineError, Member, MemberChange, Members, Token};
-use dwcp_env::{Duration, NodeId, Purpose, Seed};
+use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use dwcp_wal::GroupLog;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +82,8 @@ struct Trial {
     nodes: u64,
     written: Vec<(Token, Bytes)>,
     reading: Vec<(Token, NodeId, BTreeSet<Bytes>)>,
-    switching: Vec<Token>,
+    /// Switches that were asked for, and when.
+    switching: Vec<(Token, Instant)>,
     changing: Vec<(Token, MemberChange)>,
     removed: BTreeSet<NodeId>,
     /// What some node has applied, in order.
@@ -276,7 +277,7 @@ impl Trial {
         }
         self.say(format_args!("{to} is to switch from epoch {after:?} to {engine}"));
         let token = self.world.ask(to, |h, t| h.switch(G, t, after, switch));
-        self.switching.push(token);
+        self.switching.push((token, self.world.now));
     }
     /// The spare node is added, or counts; or somebody goes, for good, while three stay.
     fn change(&mut self) {
@@ -444,7 +445,11 @@ impl Trial {
         let stuck = members.nodes.len() > members.voters.len()
             || members.voters.iter().any(|id| silent(id) && pbft(id));
         let to = members.voters.iter().copied().find(|id| pbft(id) && !silent(id));
-        let last = self.switching.last().is_none_or(|t| self.world.answers.contains_key(t));
+        // Who was asked may have gone down with the question: an operator asks again.
+        let answered = |(t, at): &(Token, Instant)| {
+            self.world.answers.contains_key(t) || self.world.now >= *at + Duration::secs(10)
+        };
+        let last = self.switching.last().is_none_or(answered);
         if let Some(to) = to.filter(|_| stuck && last) {
             self.switch_to(to, EngineKind::Paxos);
         }
@@ -500,7 +505,7 @@ impl Trial {
             }
         }
         let done = |t: &&Token| self.world.answers.get(t) == Some(&Answered::Done(Ok(())));
-        self.told.switches += self.switching.iter().filter(done).count() as u64;
+        self.told.switches += self.switching.iter().map(|(t, _)| t).filter(done).count() as u64;
         Ok(())
     }
 }
