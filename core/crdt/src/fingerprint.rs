@@ -39,8 +39,9 @@ impl Secret {
     }
 }
 
+/// Both halves of a product as one: each bit depends on all of both factors, or nearly.
 #[inline]
-const fn fold(a: u64, b: u64) -> u64 {
+pub(crate) const fn fold(a: u64, b: u64) -> u64 {
     let wide = (a as u128).wrapping_mul(b as u128);
     wide as u64 ^ (wide >> 64) as u64
 }

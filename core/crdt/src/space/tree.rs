@@ -82,15 +82,15 @@ impl Tree {
     /// The first entry of a container whose name is not before this one.
     #[inline]
     pub(super) fn locate(&self, id: u32, name: &Name<'_>) -> Pos {
-        let table = &self.container(id).table;
+        let Container { table, seed, .. } = self.container(id);
         if table.len() <= FEW {
             return table.locate(name);
         }
-        if let Some(at) = self.spots.guess(id, name).filter(|at| table.is_place(*at, name)) {
+        if let Some(at) = self.spots.guess(id, *seed, name).filter(|at| table.is_place(*at, name)) {
             return at;
         }
         let at = table.locate(name);
-        self.spots.note(id, name, at);
+        self.spots.note(id, *seed, name, at);
         at
     }
     /// All entries of a name in a container.
@@ -99,7 +99,8 @@ impl Tree {
     }
     /// Looks for several names at once.
     pub(super) fn probe(&self, id: u32, names: &[Name<'_>]) {
-        self.container(id).table.probe(names, |name, at| self.spots.note(id, name, at));
+        let Container { table, seed, .. } = self.container(id);
+        table.probe(names, |name, at| self.spots.note(id, *seed, name, at));
     }
     /// Live entries, containers not counted.
     pub(super) const fn len(&self) -> usize {
