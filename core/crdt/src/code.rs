@@ -141,6 +141,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// At the end.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, Malformed> {
         let b = *self.bytes.get(self.at).ok_or(self.malformed("the end, where a byte was due"))?;
         self.at += 1;
@@ -150,11 +151,32 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// At the end, beyond 64 bits, or if a shorter form exists.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
         let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
+        if first < 0x80 { Ok(u64::from(first)) } else { self.long_varint(first) }
+    }
+    /// The rest of one whose first byte was read and is not its last.
+    fn long_varint(&mut self, first: u8) -> Result<u64, Malformed> {
+        const ENDS: u64 = 0x8080_8080_8080_8080;
+        let word = self.bytes.get(self.at - 1..).and_then(|rest| rest.first_chunk().copied());
+        let ends = word.map_or(0, |word| !u64::from_le_bytes(word) & ENDS);
+        let Some(word) = word.filter(|_| ends != 0) else { return self.varint_by_bytes(first) };
+        // Eight bytes at once: what is behind the first that ends the number is cut off, the sevens of bits are moved together.
+        let len = ends.trailing_zeros() / 8 + 1;
+        let word = u64::from_le_bytes(word) & (u64::MAX >> (64 - 8 * len));
+        self.at += len as usize - 1;
+        if word >> (8 * (len - 1)) == 0 {
+            return Err(self.malformed("a number with idle bytes"));
         }
+        let n = word & !ENDS;
+        let n = (n & 0x007f_007f_007f_007f) | (n & 0x7f00_7f00_7f00_7f00) >> 1;
+        let n = (n & 0x0000_3fff_0000_3fff) | (n & 0x3fff_0000_3fff_0000) >> 2;
+        Ok((n & 0x0fff_ffff) | (n & 0x0fff_ffff_0000_0000) >> 4)
+    }
+    /// The same near the end of the input, and for the longest.
+    #[cold]
+    fn varint_by_bytes(&mut self, first: u8) -> Result<u64, Malformed> {
         let mut n = u64::from(first & 0x7f);
         for shift in (7..64).step_by(7) {
             let b = self.byte()?;
@@ -183,6 +205,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn raw(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(n).filter(|e| *e <= self.bytes.len());
         let end = end.ok_or(self.malformed("fewer bytes than announced"))?;
@@ -194,6 +217,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer than announced, or more than allowed.
+    #[inline]
     pub fn bytes(&mut self, most: usize) -> Result<&'a [u8], Malformed> {
         let n = self.varint()?;
         if n > most as u64 {
@@ -205,6 +229,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are more than allowed, or than the bytes that are left.
+    #[inline]
     pub fn count(&mut self, most: usize) -> Result<usize, Malformed> {
         let n = self.varint()?;
         if n > most as u64 || n > (self.bytes.len() - self.at) as u64 {
@@ -244,12 +269,34 @@ mod tests {
         }
 
         #[test]
-        fn what_is_accepted_was_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+        fn what_is_accepted_was_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
             let mut r = Reader::new(&bytes);
             if let Ok(n) = r.varint() {
                 let mut w = Writer::new();
                 w.varint(n);
                 prop_assert_eq!(w.as_slice(), &bytes[..r.position()]);
+            }
+        }
+
+        #[test]
+        fn a_number_is_the_same_whatever_comes_behind_it(
+            n: u64, bits in 0u32..64, idle: bool, behind in proptest::collection::vec(any::<u8>(), 0..12)
+        ) {
+            let mut w = Writer::new();
+            w.varint(n >> bits);
+            let mut bytes = w.into_bytes();
+            let len = bytes.len();
+            if idle && len < 10 {
+                *bytes.last_mut().unwrap() |= 0x80;
+                bytes.push(0);
+            }
+            bytes.extend(&behind);
+            let mut r = Reader::new(&bytes);
+            let read = r.varint();
+            if idle && len < 10 {
+                prop_assert_eq!(read.map_err(|e| (e.at, e.what)), Err((len + 1, "a number with idle bytes")));
+            } else {
+                prop_assert_eq!((read, r.position()), (Ok(n >> bits), len));
             }
         }
     }

@@ -264,6 +264,7 @@ pub(crate) fn write_near(d: Dot, own: Dot, out: &mut Writer) {
 }
 
 /// Reads what [`write_near`] wrote.
+#[inline]
 pub(crate) fn read_near(own: Dot, from: &mut Reader<'_>) -> Result<Dot, Malformed> {
     let tag = from.varint()?;
     let n = from.varint()?;
@@ -324,6 +325,7 @@ impl<'a> Decoder<'a> {
         Encoder { hlc: self.hlc, container: (self.container_at, self.container.len()) }
     }
     /// Reads one operation.
+    #[inline]
     pub(crate) fn read(&mut self, from: &mut Reader<'a>, bytes: &'a [u8]) -> Result<Op<'a>, Malformed> {
         let head = from.byte()?;
         self.time(head >> 4 & 3, from)?;
@@ -354,6 +356,7 @@ impl<'a> Decoder<'a> {
         self.dot = if last.sequence() < SEQUENCE_MAX { last.next() } else { last };
         Ok(op)
     }
+    #[inline]
     fn time(&mut self, code: u8, from: &mut Reader<'a>) -> Result<(), Malformed> {
         let before = self.hlc;
         let next = match code {
@@ -387,6 +390,7 @@ impl<'a> Decoder<'a> {
         (self.kind, self.container, self.container_at) = (kind, container, start);
         Ok(())
     }
+    #[inline]
     fn dots(&self, from: &mut Reader<'a>) -> Result<Dots, Malformed> {
         let n = from.count(SUPERSEDES_MAX)?;
         if n == 1 {
@@ -402,6 +406,7 @@ impl<'a> Decoder<'a> {
         }
         if dots.is_empty() { Err(from.malformed("an empty list of dots")) } else { Ok(Dots::Many(dots)) }
     }
+    #[inline]
     fn action(&self, number: u8, kind: Kind, from: &mut Reader<'a>) -> Result<Action<'a>, Malformed> {
         Ok(match number {
             0 => Action::Write(from.bytes(VALUE_MAX)?),
@@ -443,6 +448,7 @@ impl<'a> Decoder<'a> {
 }
 
 /// Whether the action can be done to what lies there.
+#[inline]
 fn fits(op: &Op<'_>) -> bool {
     let member = op.container_kind;
     let own = |d: &Dot| d.replica() == op.dot.replica();

@@ -77,7 +77,7 @@ pub(super) fn eight(bytes: &[u8], at: usize) -> u64 {
 
 /// Whether these are the same bytes. Of names what lies here is short: two reads that overlap are less than a call.
 #[inline]
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }

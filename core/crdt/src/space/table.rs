@@ -7,7 +7,7 @@
 //! lines of memory more; half as large ones cost a byte an element more. Ordered rather than hashed: states are canonical without sorting, a subtree is a range, a
 //! cursor of a scan is a name.
 
-use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX, alike, eight, search_all};
+use super::leaf::{Entry, Leaf, Name, New, SLOTS_MAX, alike, eight, same, search_all};
 use super::tree::as_entry;
 use crate::address::Kind;
 use alloc::boxed::Box;
@@ -79,7 +79,8 @@ impl Table {
         if !run.is_empty() {
             let same = run.end;
             let (shared, rest) = (self.shared_by(name.head), name.rest());
-            if rest.starts_with(shared) {
+            // Nothing is shared by most; comparing nothing may cost as much as a miss of memory (masked loads at an address that is none).
+            if shared.is_empty() || rest.starts_with(shared) {
                 let second = eight(rest, shared.len());
                 low += self.seconds[low..same].partition_point(|s| *s < second);
                 // Hardly ever is it just another's.
@@ -89,7 +90,7 @@ impl Table {
                     let mid = low.midpoint(to);
                     if self.leaves[mid].cmp_first(name) == Ordering::Less { low = mid + 1 } else { to = mid }
                 }
-            } else if rest > shared {
+            } else if !rest.is_empty() && rest > shared {
                 low = same;
             }
         }
@@ -314,8 +315,8 @@ impl Table {
         // Of most neighbours the key, which lies in the slot, is another.
         let entry = |at: Pos| {
             let near = self.leaves.get(at.leaf)?.is_near(at.slot, this);
-            let same = |e: &Entry<'_>| e.head == this.head && e.len == this.len && e.rest == this.rest;
-            if near { self.entry(at).filter(same) } else { None }
+            let alike = |e: &Entry<'_>| e.head == this.head && e.len == this.len && same(e.rest, this.rest);
+            if near { self.entry(at).filter(alike) } else { None }
         };
         let mut at = self.settle(from);
         while let Some(e) = entry(at) {
