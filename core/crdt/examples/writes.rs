@@ -14,7 +14,7 @@
 )]
 
 use dwcp_crdt::address::{Address, Kind};
-use dwcp_crdt::edit::{Change, Edit};
+use dwcp_crdt::edit::{Change, Edit, Stroke};
 use dwcp_crdt::space::{Config, Missing};
 use dwcp_crdt::{Batch, ReplicaIndex, Roster, Space, VersionVector};
 use dwcp_env::NodeId;
@@ -69,6 +69,16 @@ const SHAPES: [Shape; 4] = [
     }),
 ];
 
+/// The edit, as the door of a node asks for it.
+fn stroke(edit: &Edit) -> Stroke<'_> {
+    let key = &edit.at.names[0];
+    match &edit.change {
+        Change::Write(value) => Stroke::Write { key, value },
+        Change::Add(element) => Stroke::Add { key, element },
+        _ => Stroke::Count { key, by: 1 },
+    }
+}
+
 fn main() {
     let head = ["ns a write", "read", "write", "allocs", "log", "decode", "apply"];
     println!(
@@ -110,7 +120,7 @@ fn main() {
                     }
                     for e in some {
                         black_box(us.glance(&e.at.names[0]).count());
-                        us.make(NOW + n, std::slice::from_ref(e)).expect("allowed");
+                        us.make_stroke(NOW + n, &stroke(e)).expect("allowed");
                     }
                 }
                 write += cpu() - start;

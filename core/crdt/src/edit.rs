@@ -1,6 +1,6 @@
 //! What a client asks for: typed changes at addresses. A space turns them into operations.
 
-use crate::address::Address;
+use crate::address::{Address, Kind};
 use crate::dot::{Dot, ReplicaIndex};
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -19,6 +19,54 @@ impl Edit {
     #[must_use]
     pub const fn new(at: Address, change: Change) -> Self {
         Self { at, change }
+    }
+}
+
+/// One change of one thing right under the root, in words that lie elsewhere: what most commands of clients come to. It does what its
+/// [`Edit`] does; nothing is copied before it is written into the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stroke<'a> {
+    /// A new value of a LWW-Register.
+    Write {
+        /// Its name.
+        key: &'a [u8],
+        /// The value.
+        value: &'a [u8],
+    },
+    /// More of a PN-Counter, or less.
+    Count {
+        /// Its name.
+        key: &'a [u8],
+        /// How much.
+        by: i64,
+    },
+    /// An element into an OR-Set.
+    Add {
+        /// The set's name.
+        key: &'a [u8],
+        /// The element.
+        element: &'a [u8],
+    },
+}
+
+impl Stroke<'_> {
+    /// The same as an edit.
+    #[must_use]
+    pub fn edit(&self) -> Edit {
+        match *self {
+            Self::Write { key, value } => {
+                Edit::new(Address::key(Kind::Lww, key), Change::Write(value.to_vec()))
+            }
+            Self::Count { key, by } if by < 0 => {
+                Edit::new(Address::key(Kind::PnCounter, key), Change::Decrease(by.unsigned_abs()))
+            }
+            Self::Count { key, by } => {
+                Edit::new(Address::key(Kind::PnCounter, key), Change::Increase(by.unsigned_abs()))
+            }
+            Self::Add { key, element } => {
+                Edit::new(Address::key(Kind::OrSet, key), Change::Add(element.to_vec()))
+            }
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub mod version;
 pub use address::{Address, Kind};
 pub use batch::Batch;
 pub use dot::{Dot, ReplicaIndex};
-pub use edit::{Change, Edit};
+pub use edit::{Change, Edit, Stroke};
 pub use hlc::Hlc;
 pub use roster::{Begins, Member, Roster, Standing};
 pub use space::Space;

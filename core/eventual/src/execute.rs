@@ -91,6 +91,12 @@ impl Eventual {
         let draw = if command.draws() { self.draw(now) } else { 0 };
         let view = View { space: &self.space, millis: millis(now), draw };
         cost.begin(view, command)?;
+        if let Some((stroke, reply)) = command::stroke(view, command) {
+            cost.end(&reply);
+            self.check_room()?;
+            let made = self.space.make_stroke(millis(now), &stroke).map_err(|r| self.refusal(r))?;
+            return Ok((reply, made));
+        }
         let plan = command::plan(view, command)?;
         cost.end(&plan.reply);
         if plan.edits.is_empty() {

@@ -66,9 +66,9 @@ impl Space {
                 match &raw.action {
                     Action::Count { instance: of, plus, minus } => {
                         let n = write_count(*of, *plus, *minus, &mut room);
-                        self.count(op, *instance, &room[..n]);
+                        self.count(op, *instance, &room[..n], at);
                     }
-                    other => self.count(op, *instance, &share(other)),
+                    other => self.count(op, *instance, &share(other), at),
                 }
             }
             Action::Splice { width, bytes } => self.splice(op, *width, bytes),
@@ -133,7 +133,8 @@ impl Space {
     /// A register's value or a set's element.
     fn put(&mut self, op: &Op<'_>, tag: u8, body: &[u8], at: Option<(u32, Pos)>) {
         let dead = self.is_removed(op, op.dot);
-        let Some(id) = self.container(op, !dead) else { return self.await_missing(op) };
+        let known = at.map(|(id, _)| id).filter(|id| self.hot.id == Some(*id));
+        let Some(id) = known.or_else(|| self.container(op, !dead)) else { return self.await_missing(op) };
         let name = Name::new(op.name);
         let set = tag == ELEMENT || tag == RETIRED;
         let (hlc, stamp) = if set { (0, stamp(op.hlc)) } else { (op.hlc.0, 0) };
@@ -226,10 +227,14 @@ impl Space {
         }
     }
     /// A replica's totals in one instance of a counter.
-    fn count(&mut self, op: &Op<'_>, of: Dot, body: &[u8]) {
+    fn count(&mut self, op: &Op<'_>, of: Dot, body: &[u8], at: Option<(u32, Pos)>) {
         let dead = self.is_removed(op, of);
-        let id = if dead { None } else { self.container_at(op.container) };
+        let id = if dead { None } else { at.map(|(id, _)| id).or_else(|| self.container_at(op.container)) };
         let name = Name::new(op.name);
+        let new = New { name, tag: op.kind as u8, dot: op.dot.bits(), hlc: op.hlc.0, stamp: 0, body };
+        if id.is_some_and(|id| self.count_on(op, of, id, at.map(|(_, at)| at), &new)) {
+            return;
+        }
         let mut place = None;
         let mut last = None;
         let mut known = false;
@@ -254,7 +259,6 @@ impl Space {
         if !lives {
             return;
         }
-        let new = New { name, tag: op.kind as u8, dot: op.dot.bits(), hlc: op.hlc.0, stamp: 0, body };
         match (id, place) {
             (Some(_), Some((_, before, _))) if before >= new.dot => {}
             // The entries of a name and kind are in the order of their dots: the last one stays the last.
@@ -269,6 +273,24 @@ impl Space {
                 self.tree.put(id, &new);
             }
         }
+    }
+    /// The common case of it: the replica's share in this instance is what is found first, or lies at the place that is known, and it is the
+    /// last of the name and kind.
+    #[inline]
+    fn count_on(&mut self, op: &Op<'_>, of: Dot, id: u32, at: Option<Pos>, new: &New<'_>) -> bool {
+        let table = &self.tree.container(id).table;
+        let at = at.unwrap_or_else(|| self.tree.locate(id, &new.name));
+        let Some(e) = table.entry_of(at, &new.name).filter(|e| e.tag == new.tag && e.dot < new.dot) else {
+            return false;
+        };
+        let own = Dot::from_bits(e.dot).replica() == op.dot.replica() && self.instance(e.body) == Some(of);
+        let after = table.entry_of(table.next(at), &new.name);
+        if !own || after.is_some_and(|after| after.tag == new.tag) {
+            return false;
+        }
+        let old = self.tree.hash(id, &e);
+        self.tree.put_over(id, at, old, new);
+        true
     }
     /// Everything at and below a place that a version knows, and what is named beside it.
     fn clear(&mut self, op: &Op<'_>, upto: Option<&VersionVector>) {

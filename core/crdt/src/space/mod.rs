@@ -29,7 +29,7 @@
 //! the memo); a clock a key (30 replicas × 8 bytes × 100,000 keys); removals without dots (then a gap in a vector
 //! names only some of what is missing); tombstones with an age (zombies: Cassandra, Scylla #23712).
 //!
-//! Read `tree`, `apply`, `sequence`, `mutate`, `splice`, `weigh`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
+//! Read `tree`, `apply`, `sequence`, `mutate`, `stroke`, `splice`, `weigh`, then `read`, `sync`, `stability`, `snapshot`, `rename`, `salvage`, `reconcile`.
 
 mod apply;
 mod deadlines;
@@ -48,6 +48,7 @@ mod snapshot;
 mod splice;
 mod spots;
 mod stability;
+mod stroke;
 mod sync;
 mod table;
 mod tree;
@@ -203,6 +204,8 @@ pub struct Space {
     early_bytes: usize,
     stability: Stability,
     deadlines: Deadlines,
+    /// Room for a path that is spelled to be looked for.
+    path: Vec<u8>,
     /// While the own log is read at start, own operations are taken from outside.
     replaying: bool,
 }
@@ -226,6 +229,7 @@ impl Space {
             early_bytes: 0,
             stability: Stability::default(),
             deadlines: Deadlines::default(),
+            path: Vec::new(),
             replaying: true,
             config,
         }

@@ -34,8 +34,8 @@ pub(super) const NAMED_MAX: usize = 8;
 /// A transaction in the making ([`Space::begin`]). It has to be ended ([`Space::commit`]): the end of the log is with it.
 #[derive(Debug)]
 pub struct Transaction {
-    hlc: Hlc,
-    out: Run,
+    pub(super) hlc: Hlc,
+    pub(super) out: Run,
     /// What was in the run before: operations, and their bytes.
     before: u64,
     before_bytes: usize,
@@ -58,20 +58,40 @@ const ROOT_PATH: &[u8] = &[Kind::Map as u8, 0];
 
 /// A place, as operations spell it.
 pub(super) struct Place<'a> {
-    container: Cow<'static, [u8]>,
+    container: Cow<'a, [u8]>,
     container_kind: Kind,
     name: &'a [u8],
     kind: Kind,
 }
 
 /// What is seen at a place.
+#[derive(Debug)]
 pub(super) struct Here {
     /// Of counters the instances.
     pub(super) dots: Dots,
     /// One of them retires a 2P-Set's element.
     retired: bool,
     /// The container, and where in it the place is.
-    at: Option<(u32, Pos)>,
+    pub(super) at: Option<(u32, Pos)>,
+}
+
+/// What is seen of a counter.
+#[derive(Debug, Default)]
+pub(super) struct Counter {
+    /// This replica's own totals, all instances together.
+    pub(super) all: (u64, u64),
+    /// Its first share.
+    mine: Option<Share>,
+    /// The oldest instance.
+    oldest: Option<Dot>,
+}
+
+/// What this replica counted in one instance of a counter.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    of: Option<Dot>,
+    totals: (u64, u64),
+    at: (u32, Pos),
 }
 
 impl<'a> Place<'a> {
@@ -79,11 +99,19 @@ impl<'a> Place<'a> {
     pub(super) fn member(at: &'a Address, kind: Kind) -> Self {
         let (parent, name) = at.split().unwrap_or((&[], &[]));
         if parent.is_empty() {
-            return Self { container: Cow::Borrowed(ROOT_PATH), container_kind: Kind::Map, name, kind };
+            return Self::key(name, kind);
         }
         let mut container = Writer::new();
         encode_path(Kind::Map, parent.iter().map(Vec::as_slice), &mut container);
         Self { container: Cow::Owned(container.into_bytes()), container_kind: Kind::Map, name, kind }
+    }
+    /// What lies right under the root.
+    pub(super) const fn key(name: &'a [u8], kind: Kind) -> Self {
+        Self { container: Cow::Borrowed(ROOT_PATH), container_kind: Kind::Map, name, kind }
+    }
+    /// The element of a set at this path.
+    pub(super) const fn within(path: &'a [u8], kind: Kind, name: &'a [u8]) -> Self {
+        Self { container: Cow::Borrowed(path), container_kind: kind, name, kind }
     }
     /// The element of a set; without one, a sequence.
     pub(super) fn element(at: &'a Address, element: &'a [u8]) -> Self {
@@ -173,7 +201,7 @@ impl Space {
     pub fn make(&mut self, millis: u64, edits: &[Edit]) -> Result<bool, Rejected> {
         self.may_write()?;
         self.check_edits(edits)?;
-        let mut transaction = self.begin(millis)?;
+        let mut transaction = self.begin_allowed(millis)?;
         self.perform_all(&mut transaction, edits);
         Ok(self.commit(transaction))
     }
@@ -184,6 +212,10 @@ impl Space {
     /// This replica may not write now.
     pub fn begin(&mut self, millis: u64) -> Result<Transaction, Rejected> {
         self.may_write()?;
+        self.begin_allowed(millis)
+    }
+    /// The same, where it was seen that this replica may write.
+    pub(super) fn begin_allowed(&mut self, millis: u64) -> Result<Transaction, Rejected> {
         let hlc = self.clock.tick(millis)?;
         self.open();
         let first = self.next_dot();
@@ -317,7 +349,7 @@ impl Space {
             *before = (before.0 + sums.0, before.1 + sums.1);
             sums = *before;
         }
-        let (have_plus, have_minus) = self.own_totals(at);
+        let (have_plus, have_minus) = self.counter_at(&Place::member(at, at.kind)).all;
         let most = u128::from(u64::MAX);
         let fits = u128::from(have_plus) + sums.0 <= most && u128::from(have_minus) + sums.1 <= most;
         if fits { Ok(()) } else { Err(EditFault::Overflow) }
@@ -351,11 +383,6 @@ impl Space {
         }
         Ok(())
     }
-    fn own_totals(&self, at: &Address) -> (u64, u64) {
-        let mine = self.counted(at).filter(|(dot, _)| dot.replica() == self.me);
-        mine.map(|(_, body)| totals(body))
-            .fold((0, 0), |a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
-    }
     fn is_retired(&self, at: &Address, element: &[u8]) -> bool {
         let id = self.tree.find_names(at.kind, at.names.iter().map(Vec::as_slice));
         id.is_some_and(|id| self.tree.container(id).table.named(Name::new(element)).any(|e| e.tag == RETIRED))
@@ -381,7 +408,7 @@ impl Space {
         self.apply(op);
     }
     /// The same, at a place that was looked up.
-    fn emit_at(&mut self, op: &Op<'_>, at: Option<(u32, Pos)>, out: &mut Run) {
+    pub(super) fn emit_at(&mut self, op: &Op<'_>, at: Option<(u32, Pos)>, out: &mut Run) {
         out.push(op);
         self.apply_at(op, at);
     }
@@ -438,31 +465,58 @@ impl Space {
         Here { dots: dots.collect(), retired, at: Some((id, at)) }
     }
     fn write(&mut self, at: &Address, kind: Kind, value: &[u8], hlc: Hlc, out: &mut Run) {
-        let place = Place::member(at, kind);
-        let here = self.seen(&place);
+        self.write_at(&Place::member(at, kind), value, hlc, out);
+    }
+    pub(super) fn write_at(&mut self, place: &Place<'_>, value: &[u8], hlc: Hlc, out: &mut Run) {
+        let here = self.seen(place);
         let op = place.op(self.next_dot(), hlc, here.dots, Action::Write(value));
         self.emit_at(&op, here.at, out);
     }
-    /// The instance that this replica counts in, and its totals there: where it counted before, else the oldest.
-    fn own_instance(&self, at: &Address) -> (Option<Dot>, (u64, u64)) {
-        let mut oldest = None;
-        for (dot, body) in self.counted(at) {
-            let of = self.instance(body);
-            if dot.replica() == self.me {
-                return (of, totals(body));
+    /// What is seen of a counter.
+    pub(super) fn counter_at(&self, place: &Place<'_>) -> Counter {
+        let mut seen = Counter::default();
+        let Some(id) = self.container_at(&place.container) else { return seen };
+        let table = &self.tree.container(id).table;
+        let name = Name::new(place.name);
+        let mut at = self.tree.locate(id, &name);
+        while let Some(e) = table.entry_of(at, &name) {
+            if e.tag == place.kind as u8 {
+                let (dot, of) = (Dot::from_bits(e.dot), self.instance(e.body));
+                if dot.replica() == self.me {
+                    let (plus, minus) = totals(e.body);
+                    seen.all = (seen.all.0.saturating_add(plus), seen.all.1.saturating_add(minus));
+                    seen.mine.get_or_insert(Share { of, totals: (plus, minus), at: (id, at) });
+                }
+                seen.oldest = [seen.oldest, of].into_iter().flatten().min();
             }
-            oldest = [oldest, of].into_iter().flatten().min();
+            at = table.next(at);
         }
-        (oldest, (0, 0))
+        seen
     }
     fn add_up(&mut self, at: &Address, plus: u64, minus: u64, hlc: Hlc, out: &mut Run) {
-        let dot = self.next_dot();
-        let (of, (p, m)) = self.own_instance(at);
         let place = Place::member(at, at.kind);
+        let seen = self.counter_at(&place);
+        self.count_at(&place, &seen, (plus, minus), hlc, out);
+    }
+    /// Adds to a counter of which this is seen.
+    pub(super) fn count_at(
+        &mut self,
+        place: &Place<'_>,
+        seen: &Counter,
+        (plus, minus): (u64, u64),
+        hlc: Hlc,
+        out: &mut Run,
+    ) {
+        let dot = self.next_dot();
+        // Where this replica counted before, else in the oldest.
+        let (of, (p, m), at) = match seen.mine {
+            Some(Share { of, totals, at }) => (of, totals, Some(at)),
+            None => (seen.oldest, (0, 0), None),
+        };
         let (plus, minus) = (p.saturating_add(plus), m.saturating_add(minus));
         let action = Action::Count { instance: of.unwrap_or(dot), plus, minus };
         let op = place.op(dot, hlc, Dots::None, action);
-        self.emit(&op, out);
+        self.emit_at(&op, at, out);
     }
     fn escrow(
         &mut self,

@@ -1,6 +1,6 @@
 //! Commands against spaces, without a disk or a network: what each means, alone and under concurrency.
 
-use super::{Cost, Plan, View, explain, plan};
+use super::{Cost, Plan, View, explain, plan, stroke};
 use crate::api::{Command, Expiry, Reply, Span, Type};
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -50,7 +50,14 @@ impl Two {
 }
 
 fn run(space: &mut Space, millis: u64, command: &Command) -> Result<Reply, Refusal> {
-    let plan = plan(View { space, millis, draw: 3 }, command)?;
+    let view = View { space, millis, draw: 3 };
+    let short = stroke(view, command);
+    let plan = plan(view, command);
+    if let Some((stroke, reply)) = short {
+        let same = Plan { edits: vec![stroke.edit()], reply };
+        assert_eq!(plan.as_ref(), Ok(&same), "{command:?} is planned alike in one stroke");
+    }
+    let plan = plan?;
     assert!(plan.edits.is_empty() || command.writes(), "{} said that it reads", command.name());
     space.transact(millis, &plan.edits).unwrap();
     Ok(plan.reply)

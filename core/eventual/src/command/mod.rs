@@ -18,6 +18,7 @@ mod held;
 mod key;
 mod list;
 mod set;
+mod stroke;
 mod text;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use cost::Cost;
 pub(crate) use explain::explain;
 pub(crate) use glob::matches;
 pub(crate) use key::count;
+pub(crate) use stroke::stroke;
 
 use crate::api::{ANSWER_MAX, Command, ELEMENT_MAX, Expiry, KEY_MAX, Reply, Type, VALUE_MAX, WRITE_MAX};
 use crate::refusal::Refusal;
