@@ -5,6 +5,7 @@
 //! same on all nodes; the rest is each process's own. See docs/operations/configuration.md.
 
 use crate::consensus_key;
+use dwcp_conflict::audit::Retention;
 use dwcp_consensus::hybrid::Bound;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
@@ -194,6 +195,9 @@ pub struct Keyspace {
     /// Whether an eventual one holds documents instead of keys (docs/conflicts.md); one at most. Cluster-wide.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub documents: bool,
+    /// Of one that holds documents: for how many days records of its conflicts are kept, and what did not prevail (30).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u16>,
     /// Of a hybrid one: the region that is its home until another is promoted. Cluster-wide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
@@ -440,6 +444,15 @@ impl File {
         if self.keyspace.iter().any(|k| k.documents) && self.fleet.is_none() {
             let why = "documents are reached at the fleet's door: add [fleet] with its address";
             return bad("keyspace.documents", why.into());
+        }
+        if let Some(k) = self.keyspace.iter().find(|k| k.keep_days.is_some() && !k.documents) {
+            let why = format!("{:?} holds no documents: it records no conflicts; leave it out", k.name);
+            return bad("keyspace.keep_days", why);
+        }
+        for days in self.keyspace.iter().filter_map(|k| k.keep_days) {
+            if let Err(why) = Retention::of_days(u64::from(days)) {
+                return bad("keyspace.keep_days", why.to_string());
+            }
         }
         if let Some(redis) = &self.redis {
             if self.eventual().iter().all(|k| k.documents) {

@@ -8,6 +8,7 @@ use crate::face::Face;
 use crate::fleet::{self, Fleet, Keyspaces};
 use crate::redis;
 use clap::Args;
+use dwcp_conflict::audit::Retention;
 use dwcp_consensus::Members;
 use dwcp_env::{Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::EventualSpec;
@@ -378,6 +379,10 @@ fn eventual_spec(file: &File, keyspace: &Keyspace) -> EventualSpec {
     let mut spec = EventualSpec::new(GroupId(keyspace.group), &keyspace.name, "", region);
     spec.sync = keyspace.sync.unwrap_or_default();
     spec.documents = keyspace.documents;
+    // Checked when the file was read.
+    if let Some(Ok(retention)) = keyspace.keep_days.map(|days| Retention::of_days(u64::from(days))) {
+        spec.retention = retention;
+    }
     // Only QUIC's links carry datagrams.
     spec.gossip.streams = file.transport == Transport::Quic;
     // Clients are not told the cluster's identity; whoever holds it could only make fingerprints collide.

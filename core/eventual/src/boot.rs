@@ -146,7 +146,7 @@ impl Eventual {
             counts: Counts::default(),
             rungs: Rungs::default(),
             failure: None,
-            documents: spec.documents.then(crate::documents::Documents::new),
+            documents: spec.documents.then(|| crate::documents::Documents::new(spec.retention)),
             space: found.space,
             spec,
         };

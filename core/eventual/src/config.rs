@@ -68,6 +68,8 @@ pub struct EventualSpec {
     pub sync: SyncPolicy,
     /// Whether it holds documents ([`crate::documents`]) and no keys. Cluster-wide.
     pub documents: bool,
+    /// How long records of its conflicts are kept, and what did not prevail. Each node keeps to its own.
+    pub retention: dwcp_conflict::audit::Retention,
     /// A known bug: operations that peers send because they are missing here are thrown away.
     #[cfg(feature = "planted-bugs")]
     pub drops_repairs: bool,
@@ -96,6 +98,7 @@ impl EventualSpec {
             repair_rate: ByteCount::mib(16),
             sync: SyncPolicy::Always,
             documents: false,
+            retention: dwcp_conflict::audit::Retention::default(),
             #[cfg(feature = "planted-bugs")]
             drops_repairs: false,
             #[cfg(feature = "planted-bugs")]

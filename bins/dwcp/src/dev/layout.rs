@@ -260,6 +260,7 @@ fn keyspaces(ways: Ways) -> Vec<Keyspace> {
         kind,
         sync: None,
         documents: false,
+        keep_days: None,
         home: None,
         max_lag: None,
         max_lag_entries: None,

@@ -312,6 +312,39 @@ impl Chain {
             None => Ok(()),
         }
     }
+    /// The records that are whole and whose losers' time is over, with their numbers, and, of those whose own is over too, what stands
+    /// for them once their bytes are gone. Times never fall along a chain: what is younger is not gone through.
+    pub(super) fn over<'a>(
+        &'a self,
+        now_millis: u64,
+        retention: &'a Retention,
+    ) -> impl Iterator<Item = (u64, Record, Option<Vec<u8>>)> + 'a {
+        let first = self.before.sequence + 1;
+        let old = move |e: &Entry| e.note.at.millis().saturating_add(retention.losers) <= now_millis;
+        let aged = self.entries.iter().zip(first..).take_while(move |(e, _)| old(e));
+        aged.filter_map(move |(e, n)| {
+            let Body::Whole(bytes) = &e.body else { return None };
+            let stub = retention.is_over(e.note.class, e.note.at, now_millis).then(|| {
+                let mut out = Writer::new();
+                Entry { body: Body::Expired(e.body.hash()), ..e.clone() }.encode(&mut out);
+                out.into_bytes()
+            });
+            Some((n, Record::decode(bytes).ok()?, stub))
+        })
+    }
+    /// Lets go of one record's bytes.
+    pub(super) fn let_go(&mut self, sequence: u64) {
+        let Some(at) = sequence.checked_sub(self.before.sequence + 1) else { return };
+        if let Some(e) = usize::try_from(at).ok().and_then(|at| self.entries.get_mut(at)) {
+            e.body = Body::Expired(e.body.hash());
+        }
+    }
+    /// How many records have let go of their bytes or are gone altogether, and when the last of them was made.
+    pub(super) fn gone(&self) -> (u64, Option<Hlc>) {
+        let stubs = || self.entries.iter().filter(|e| matches!(e.body, Body::Expired(_)));
+        let last = stubs().next_back().map(|e| e.note.at).or(self.gone.map(|g| g.note.at));
+        (self.before.sequence + stubs().count() as u64, last)
+    }
     /// Lets go of the bytes of records whose time is over, and of what is left of them when the longest time is.
     pub(super) fn expire(&mut self, now_millis: u64, retention: &Retention) {
         for e in &mut self.entries {

@@ -47,9 +47,25 @@ fn why(class: Class) -> &'static str {
     }
 }
 
+/// That records are over, if any are.
+pub(super) fn gone(audit: &Audit) -> String {
+    let days = |class| audit.retention.of(class) / DAY;
+    match audit.gone() {
+        (n, Some(last)) if n > 0 => format!(
+            " {n} record{} up to {} {} over: they are kept for {} days (what must never have been for {}).",
+            if n == 1 { "" } else { "s" },
+            date(last.millis()),
+            if n == 1 { "is" } else { "are" },
+            days(Class::Value),
+            days(Class::Invariant),
+        ),
+        _ => String::new(),
+    }
+}
+
 pub(super) fn explain(audit: &Audit, kind: &str, key: &str, records: &[Record]) -> String {
     if records.is_empty() {
-        return format!("{kind} {key}: no conflict is on record here.\n");
+        return format!("{kind} {key}: no conflict is on record here.{}\n", gone(audit));
     }
     let mut out = String::new();
     for r in records {
@@ -84,13 +100,19 @@ pub(super) fn explain(audit: &Audit, kind: &str, key: &str, records: &[Record]) 
                 r.policy, r.strategy, r.reason
             ),
         };
+        let kept = |i: &Input| i.value.as_ref().is_none_or(|held| audit.value(held).is_some());
+        let all_kept = r.losers().all(kept);
         let losers: Vec<String> = r.losers().map(|i| format!("{} by {}", i.dot, i.writer.name)).collect();
         if !losers.is_empty() {
             let until = date(r.at.millis().saturating_add(audit.retention.losers));
-            out += &format!(
-                "  Did not prevail: {}; kept until {until}, `undo {id}` brings it back.\n",
-                losers.join(", ")
-            );
+            let losers = losers.join(", ");
+            out += &if all_kept {
+                format!("  Did not prevail: {losers}; kept until {until}, `undo {id}` brings it back.\n")
+            } else {
+                format!(
+                    "  Did not prevail: {losers}; kept until {until}, and not all of it is kept any more.\n"
+                )
+            };
         }
     }
     out

@@ -16,7 +16,8 @@
 //! verifies. 3. Time comes in; nothing here reads a clock.
 //!
 //! The chain of each node is a set of records that only grows: replicas exchange them like a G-Set, record by record
-//! ([`Audit::take_in`]); after a restart a node has its own back in the same way. A chain's head, put into consensus now and then, proves that
+//! ([`Audit::take_in`]); after a restart a node has its own back in the same way. What lies elsewhere is let go of there first
+//! ([`Audit::over`]). A chain's head, put into consensus now and then, proves that
 //! nothing was cut off its end. Format: `docs/formats/audit.md`.
 
 pub mod chain;
@@ -74,6 +75,16 @@ impl Retention {
             Some((class, _)) => Err(TooShort::Records(class, losers)),
             None => Ok(Self { records, losers }),
         }
+    }
+    /// All so many days, and a year at least for what must never have been.
+    ///
+    /// # Errors
+    /// If that is too short.
+    pub fn of_days(days: u64) -> Result<Self, TooShort> {
+        let losers = days.saturating_mul(DAY);
+        let mut records = [losers; 5];
+        records[Class::Invariant as usize - 1] = losers.max(365 * DAY);
+        Self::new(records, losers)
     }
     /// How long records of a class are kept, in milliseconds.
     #[must_use]
@@ -195,6 +206,23 @@ impl Planned {
     }
 }
 
+/// What of a chain is over: for who keeps it elsewhere, too, and lets go there first ([`Audit::over`]).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Over {
+    /// Numbers of records, and what stands for each from then on, as [`Chain::entry_bytes`] will give it.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// Hashes of long values that these and older records named and that no record needs any more.
+    pub values: Vec<[u8; 32]>,
+}
+
+impl Over {
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.values.is_empty()
+    }
+}
+
 /// One node's audit.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -293,12 +321,9 @@ impl Audit {
     }
     fn index(&mut self, of: ReplicaIndex, sequence: u64, record: &Record) {
         let until = record.at.millis().saturating_add(self.retention.losers);
-        let values = record.inputs.iter().filter_map(|i| i.value.as_ref());
-        for held in values.chain(record.base.as_ref().value()).chain(&record.output.value) {
-            if let Held::Hash(hash) = held {
-                let kept = self.kept.entry(*hash).or_insert(Kept { value: None, size: 0, until });
-                kept.until = kept.until.max(until);
-            }
+        for hash in record.long() {
+            let kept = self.kept.entry(*hash).or_insert(Kept { value: None, size: 0, until });
+            kept.until = kept.until.max(until);
         }
         self.by_conflict.entry(record.id).or_default().push((of, sequence));
         let name = (record.place.kind.clone(), record.place.key.clone());
@@ -403,6 +428,11 @@ impl Audit {
             self.of_object(kind, key).filter(|r| at.is_none_or(|at| r.place.pointer == *at)).collect();
         explain::explain(self, kind, key, &records)
     }
+    /// What is told beside a name that is not on record: that records are over, if any are.
+    #[must_use]
+    pub fn told_gone(&self) -> alloc::string::String {
+        explain::gone(self)
+    }
     /// All that did not prevail and can still be had back; as an error what can't.
     pub fn losers(&self) -> impl Iterator<Item = Result<Loser, NoUndo>> + '_ {
         self.records().into_iter().flat_map(|r| {
@@ -452,10 +482,62 @@ impl Audit {
             (true, None) => Err(NoUndo::Nobody(id)),
         }
     }
+    /// What is over of a replica's chain by this time, as far as it is whole here: so many records at most, and as many values. `lies`: whether a long
+    /// value is still kept elsewhere. Write the records anew there and remove the values, in one transaction: a record that went alone
+    /// would leave values that nothing names. Then [`Audit::let_go`].
+    #[must_use]
+    pub fn over(
+        &self,
+        of: ReplicaIndex,
+        now_millis: u64,
+        most: usize,
+        lies: impl Fn(&[u8; 32]) -> bool,
+    ) -> Over {
+        let mut over = Over::default();
+        let Some(chain) = self.chains.get(&of) else { return over };
+        for (sequence, record, stub) in chain.over(now_millis, &self.retention) {
+            for hash in record.long() {
+                let needed = self.kept.get(hash).is_some_and(|kept| kept.until > now_millis);
+                if !needed && !over.values.contains(hash) && lies(hash) {
+                    over.values.push(*hash);
+                }
+            }
+            over.records.extend(stub.map(|stub| (sequence, stub)));
+            if over.records.len() >= most || over.values.len() >= most {
+                break;
+            }
+        }
+        over
+    }
+    /// What was over is gone elsewhere, and goes here.
+    pub fn let_go(&mut self, of: ReplicaIndex, over: &Over) {
+        if let Some(chain) = self.chains.get_mut(&of) {
+            over.records.iter().for_each(|(sequence, _)| chain.let_go(*sequence));
+        }
+        for hash in &over.values {
+            self.left += self.kept.remove(hash).map_or(0, |kept| kept.size);
+        }
+        self.forget_names();
+    }
+    /// How many records are over, and when the last of them was made.
+    #[must_use]
+    pub fn gone(&self) -> (u64, Option<Hlc>) {
+        let each = self.chains().map(Chain::gone);
+        each.fold((0, None), |(n, last), (m, at)| (n + m, last.max(at)))
+    }
     /// Lets go of what its retention allows, by this time.
     pub fn expire(&mut self, now_millis: u64) {
+        let all: Vec<ReplicaIndex> = self.chains.keys().copied().collect();
+        self.expire_of(&all, now_millis);
+    }
+    /// The same of some chains, and of all long values.
+    pub fn expire_of(&mut self, of: &[ReplicaIndex], now_millis: u64) {
         let retention = self.retention;
-        self.chains.values_mut().for_each(|chain| chain.expire(now_millis, &retention));
+        for owner in of {
+            if let Some(chain) = self.chains.get_mut(owner) {
+                chain.expire(now_millis, &retention);
+            }
+        }
         let mut freed = 0;
         self.kept.retain(|_, kept| {
             let stays = kept.until > now_millis;
@@ -463,6 +545,10 @@ impl Audit {
             stays
         });
         self.left += freed;
+        self.forget_names();
+    }
+    /// Names lead to whole records only.
+    fn forget_names(&mut self) {
         let there = |(of, s): &(ReplicaIndex, u64)| self.chains.get(of).is_some_and(|c| c.has(*s));
         for index in self.by_conflict.values_mut().chain(self.by_object.values_mut()) {
             index.retain(there);

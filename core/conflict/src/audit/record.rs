@@ -209,6 +209,12 @@ impl Record {
         };
         (record, long)
     }
+    /// The hashes of the long values that it names, as often as it does.
+    pub fn long(&self) -> impl Iterator<Item = &[u8; 32]> {
+        let values = self.inputs.iter().filter_map(|i| i.value.as_ref());
+        let all = values.chain(self.base.as_ref().value()).chain(&self.output.value);
+        all.filter_map(|held| if let Held::Hash(hash) = held { Some(hash) } else { None })
+    }
     /// What did not prevail, the latest first.
     pub fn losers(&self) -> impl Iterator<Item = &Input> {
         self.inputs.iter().filter(|i| !i.prevails)

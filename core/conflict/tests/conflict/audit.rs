@@ -255,6 +255,9 @@ fn what_loses_again_is_kept_anew() {
 #[test]
 fn a_retention_that_loses_too_early_is_refused() {
     assert_eq!(Retention::new([LOSERS_MIN; 5], LOSERS_MIN - 1), Err(TooShort::Losers(LOSERS_MIN - 1)));
+    assert_eq!(Retention::of_days(29), Err(TooShort::Losers(29 * DAY)));
+    assert_eq!(Retention::of_days(30), Ok(Retention::default()));
+    assert_eq!(Retention::of_days(400).map(|r| r.of(Class::Invariant)), Ok(400 * DAY));
     let mut records = [2 * LOSERS_MIN; 5];
     records[2] = LOSERS_MIN;
     assert_eq!(

@@ -31,8 +31,8 @@
 //! **Invariants.** 1. Nothing is settled without its record. 2. What a person has not seen, their answer does not overwrite. 3. A deadline counts
 //! from when the question was put, and is in its record.
 //!
-//! **Limits.** 1024 open questions; beyond, defaults count at once. 64 MiB of long values. 256 places a look. Records are kept in the space for good:
-//! letting go of what is over is left to be built.
+//! **Limits.** 1024 open questions; beyond, defaults count at once. 64 MiB of long values. 256 places a look. Records and what did not prevail are kept in the space for thirty days
+//! ([`EventualSpec::retention`](crate::EventualSpec)); then a record leaves a hundred bytes behind for good.
 //!
 //! **Rejected.** Settling inside `dwcp-crdt`: it knows no clock and no policy. A resolution by every node: *n* siblings would breed *n* more. A
 //! strong keyspace for the audit: what is settled in a cut must be recorded there and then.
@@ -42,9 +42,11 @@
 //! | `ask` | the words |
 //! | `view` | documents into places and back |
 //! | `settle` | what is found, settled and recorded |
+//! | `past` | what is over |
 //! | `serve` | questions of clients |
 
 pub mod ask;
+mod past;
 mod serve;
 mod settle;
 mod view;
@@ -99,6 +101,8 @@ pub(crate) struct Documents {
     /// What came in other ways than in batches, as it was counted last.
     fetched: (u64, u64, u64),
     next_look: Instant,
+    next_past: Instant,
+    retention: Retention,
     /// Why some place is not settled, and how many.
     unsettled: BTreeMap<String, u64>,
     /// [`crate::EventualSpec::own_view`].
@@ -107,7 +111,7 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(retention: Retention) -> Self {
         let nobody = ReplicaIndex(u16::MAX);
         Self {
             schemas: BTreeMap::new(),
@@ -115,13 +119,15 @@ impl Documents {
             files: BTreeMap::new(),
             faults: Vec::new(),
             read: BTreeMap::new(),
-            audit: Audit::new(nobody, Retention::default(), VALUES_MAX),
+            audit: Audit::new(nobody, retention, VALUES_MAX),
             owner: nobody,
             open: BTreeSet::new(),
             scan: true,
             records_came: true,
             fetched: (0, 0, 0),
             next_look: Instant::ZERO,
+            next_past: Instant::ZERO,
+            retention,
             unsettled: BTreeMap::new(),
             #[cfg(feature = "planted-bugs")]
             own_view: false,

@@ -467,7 +467,8 @@ impl Documents {
         match &self.audit.named(&begins.to_ascii_lowercase())[..] {
             [one] => Ok(*one),
             [] => wrong(format!(
-                "no conflict {begins} is on record here; `dwcp conflict explain KIND KEY` names those of an object"
+                "no conflict {begins} is on record here; `dwcp conflict explain KIND KEY` names those of an object{}",
+                self.audit.told_gone().replacen(' ', "; ", 1)
             )),
             _ => wrong(format!("several conflicts begin with {begins}: give more digits")),
         }

@@ -7,7 +7,7 @@ use super::{
 use crate::api::WRITE_MAX;
 use crate::look::Rung;
 use crate::replica::{Eventual, millis};
-use dwcp_conflict::audit::{Audit, Planned, Retention, Settlement};
+use dwcp_conflict::audit::{Audit, Planned, Settlement};
 use dwcp_conflict::lineage::{Envelope, Meeting, Name};
 use dwcp_conflict::queue::Closed;
 use dwcp_conflict::{Answer, ConflictId, Outcome, Place, Policy, Question, Value, Writer};
@@ -55,6 +55,7 @@ impl Eventual {
             self.look_through(&mut documents);
             self.take_records(&mut documents);
             self.look_at_open(now, &mut documents);
+            self.let_go(now, &mut documents);
         }
         self.documents = Some(documents);
     }
@@ -96,7 +97,7 @@ impl Eventual {
         let Some(me) = self.identity.map(|i| i.replica) else { return };
         if documents.owner != me {
             documents.owner = me;
-            documents.audit = Audit::new(me, Retention::default(), VALUES_MAX);
+            documents.audit = Audit::new(me, documents.retention, VALUES_MAX);
             documents.scan_audit();
         }
         if !std::mem::take(&mut documents.records_came) {
@@ -135,7 +136,7 @@ impl Eventual {
     }
 
     /// Whether this node is the first of those that live here: who settles.
-    fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         let active = |n| {
             let place = self.places.get(&n).and_then(|r| self.space.roster().get(*r));
             place.is_some_and(|m| matches!(m.standing, Standing::Active))
@@ -289,7 +290,10 @@ impl Documents {
         self.records_came = true;
     }
     fn tampered(&mut self, of: ReplicaIndex, why: &str) {
-        let told = format!("the audit of {of}: {why}");
+        self.fault(format!("the audit of {of}: {why}"));
+    }
+    /// Something that people should look at.
+    pub(super) fn fault(&mut self, told: String) {
         if !self.faults.contains(&told) && self.faults.len() < 64 {
             self.faults.push(told);
         }

@@ -4,6 +4,7 @@ use crate::secs;
 use crate::world::World;
 use dwcp_conflict::Value;
 use dwcp_crdt::code::Reader;
+use dwcp_crdt::{Address, Kind};
 use dwcp_eventual::documents::ask::{Answer, At, Change, Choice, Open, Person, Question};
 use dwcp_eventual::{Command, Refusal};
 
@@ -208,6 +209,94 @@ fn the_audit_outlives_crashes_and_lost_disks() {
     assert!(more.starts_with(&told) && more.len() > told.len(), "{more}");
     let Ok(Answer::Rules { faults, chains, .. }) = w.about(1, Question::Rules) else { panic!("it answers") };
     assert_eq!((faults, chains.len()), (Vec::new(), 1), "one node settled all");
+}
+
+/// Registers of the audit in a node's space: bytes of records, and long values.
+fn audited(w: &World, n: usize) -> (Vec<usize>, usize) {
+    let space = w.node(n).space();
+    let mut records = Vec::new();
+    for of in space.fields(&[b"\0audit".to_vec()], None, 9) {
+        for number in space.fields(&[b"\0audit".to_vec(), of.name.clone()], None, 99) {
+            let at =
+                Address { names: [b"\0audit".to_vec(), of.name.clone(), number.name].into(), kind: Kind::Mv };
+            records.extend(space.siblings(&at).iter().map(|s| s.value.len()));
+        }
+    }
+    (records, space.fields(&[b"\0value".to_vec()], None, 99).len())
+}
+
+#[test]
+fn after_thirty_days_records_leave_their_stubs_and_say_so() {
+    let mut w = three();
+    let long = |word: &str| format!(r#"{{"why":"{}"}}"#, word.repeat(40));
+    let fight = |w: &mut World, word: &str| {
+        w.cut(2, true);
+        w.patch(0, "operator", &[("/labels", &long(word))]);
+        w.patch(2, "autoscaler", &[("/labels", &long(&format!("not {word}")))]);
+        w.cut(2, false);
+        w.run(secs(20));
+    };
+    fight(&mut w, "theirs ");
+    let asked = Question::Explain { kind: "vm".into(), key: "web-1".into(), pointer: None };
+    let Ok(Answer::Explained(_, records)) = w.about(2, asked) else { panic!("it is explained") };
+    let conflict = records[0].conflict[..12].to_string();
+    let undo =
+        || Question::Undo { conflict: conflict.clone(), which: None, force: true, by: who("operator") };
+    let kept = audited(&w, 1);
+    assert!(kept.0.len() == 1 && kept.0[0] > 200 && kept.1 == 2, "{kept:?}");
+
+    w.days_go_by(29);
+    w.run(secs(700));
+    assert_eq!(audited(&w, 1), kept, "until then nothing goes");
+    w.days_go_by(2);
+    w.run(secs(1_300));
+    w.all_equal();
+    let says = "no conflict is on record here. 1 record up to 2023-11-14 22:1";
+    for n in 0..3 {
+        let (records, values) = audited(&w, n);
+        assert!(records.len() == 1 && records[0] < 120 && values == 0, "node {n}: {records:?} {values}");
+        let told = w.explain(n);
+        assert!(told.contains(says) && told.contains("is over: they are kept for 30 days"), "{told}");
+        let refused = w.about(n, undo()).unwrap_err().to_string();
+        assert!(refused.contains("is on record here") && refused.contains("is over"), "{refused}");
+    }
+    // The chain goes on from there, also on nodes that make it again of the space.
+    for n in 0..3 {
+        w.crash(n);
+        w.boot(n);
+        w.run(secs(5));
+    }
+    w.all_serve();
+    fight(&mut w, "mine ");
+    for n in 0..3 {
+        let Ok(Answer::Rules { faults, chains, .. }) = w.about(n, Question::Rules) else {
+            panic!("it answers")
+        };
+        assert_eq!((faults, chains.len(), chains[0].1), (Vec::new(), 1, 2), "node {n}");
+        assert_eq!(audited(&w, n).1, 3, "both sides, and what was there before");
+    }
+}
+
+/// Who is gone for good lets go of nothing: the first node that lives does it.
+#[test]
+fn what_a_member_that_left_recorded_goes_as_well() {
+    let mut w = three();
+    w.patch(0, "operator", &[("/cpu", "2")]);
+    w.cut(2, true);
+    w.patch(0, "operator", &[("/cpu", "4")]);
+    w.patch(2, "autoscaler", &[("/cpu", "8")]);
+    w.cut(2, false);
+    w.run(secs(20));
+    assert_eq!(audited(&w, 1).0.len(), 1);
+    w.crash(0);
+    // Longer than a silent member is waited for.
+    w.run(secs(1_300));
+    w.days_go_by(31);
+    w.run(secs(1_300));
+    for n in 1..3 {
+        let (records, _) = audited(&w, n);
+        assert!(records.len() == 1 && records[0] < 120, "node {n}: {records:?}");
+    }
 }
 
 /// Both sides of a cut have both writes already, and each settles them: that is one resolution.

@@ -73,6 +73,8 @@ pub(crate) struct World {
     news_takes: Duration,
     /// Whether the keyspace holds documents.
     documents: bool,
+    /// How far the calendars are ahead of the time that was lived through.
+    leapt: Duration,
 }
 
 fn b(s: &str) -> Bytes {
@@ -172,6 +174,7 @@ impl World {
             severed: BTreeSet::new(),
             news_takes: FAR,
             documents: false,
+            leapt: Duration::ZERO,
         };
         (0..regions.len()).for_each(|n| world.boot(n));
         world
@@ -216,8 +219,13 @@ impl World {
         }
     }
     fn clock(&self) -> Now {
-        let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + self.now.as_nanos());
+        let lived = self.now.as_nanos() + self.leapt.as_nanos();
+        let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + lived);
         Now { mono: self.now, wall, uncertainty: Duration::ZERO }
+    }
+    /// Days go by in which nothing happens, but on the calendars.
+    pub(crate) fn days_go_by(&mut self, days: u64) {
+        self.leapt += Duration::secs(days * 86_400);
     }
     /// What the clocks on the walls show, in milliseconds.
     pub(crate) fn wall_ms(&self) -> u64 {
