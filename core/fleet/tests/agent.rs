@@ -185,6 +185,40 @@ fn what_storage_refuses_does_not_start() {
     );
 }
 
+/// The lease is left to end, so that the machine comes to where it can run: each look asked storage again, and each asking renewed.
+#[test]
+fn what_storage_refused_is_not_asked_again_under_that_epoch() {
+    let mut story = Story::new();
+    story.step(Story::seen("me", 1, 130, true));
+    story.step(Story::renewed(1, 100, 130));
+    story.step(Input::Admitted { vm: VM, epoch: 1, granted: false });
+    for now in [105, 110, 115, 120, 125] {
+        assert_eq!(story.at(now, Story::seen("me", 1, 130, true)), NOTHING, "at {now}");
+        assert_eq!(story.at(now, Input::Tick), NOTHING, "at {now}");
+    }
+    // Under the next epoch it is.
+    assert_eq!(story.at(131, Story::seen("me", 2, 161, true)), ["renew 2"]);
+    assert_eq!(story.at(131, Story::renewed(2, 131, 161)), ["admit 2"]);
+}
+
+#[test]
+fn a_host_whose_calendar_leaves_no_time_lets_the_lease_end() {
+    let mut story = Story::new();
+    // Its calendar is 25 s ahead of the store's: every end lies too near.
+    assert_eq!(story.step(Story::seen("me", 1, 105, true)), ["renew 1"]);
+    assert_eq!(story.step(Story::renewed(1, 100, 105)), NOTHING);
+    for (asked, end) in [(106, 111), (112, 117)] {
+        assert_eq!(story.at(asked, Story::seen("me", 1, end - 6, true)), ["renew 1"]);
+        assert_eq!(story.at(asked, Story::renewed(1, asked, end)), NOTHING);
+    }
+    for now in [118, 124, 200] {
+        assert_eq!(story.at(now, Story::seen("me", 1, 117, true)), NOTHING, "at {now}");
+    }
+    // Set right, and given the place anew, it starts.
+    assert_eq!(story.at(210, Story::seen("me", 2, 240, true)), ["renew 2"]);
+    assert_eq!(story.at(210, Story::renewed(2, 210, 240)), ["admit 2"]);
+}
+
 #[test]
 fn a_migration_is_yielded_after_the_stop() {
     let mut story = Story::running();

@@ -69,8 +69,13 @@ pub(super) struct Guest {
     pub(super) renewed: bool,
     /// Whether storage has refused the epoch: it has seen a higher one, and the lease is left to end.
     refused: bool,
+    /// Renewals in a row that were answered and left no time to start in: the calendar here is wrong, or very unsure.
+    in_vain: u8,
     pub(super) reported: u64,
 }
+
+/// After so many the lease is left to end, so that another host may have the machine.
+const IN_VAIN_MAX: u8 = 3;
 
 impl Guest {
     pub(super) const fn new(seat: Seat) -> Self {
@@ -87,6 +92,7 @@ impl Guest {
             kill_at: Instant::FAR,
             renewed: false,
             refused: false,
+            in_vain: 0,
             reported: 0,
         }
     }
@@ -133,6 +139,10 @@ impl Guest {
         }
         let point = earlier(self.by_calendar.min(self.by_asking), terms.kill);
         self.until = self.until.max(point);
+        if asked.is_some() && self.doing == Doing::Idle {
+            let time = now.mono < earlier(self.until, terms.stop);
+            self.in_vain = if time { 0 } else { self.in_vain.saturating_add(1) };
+        }
         if fresh || self.until > before {
             // The first renewal of a fresh lease is due when a third of it is gone.
             self.renew_at = now.mono + (point.since(now.mono) / 3).max(Duration::millis(100));
@@ -155,7 +165,7 @@ impl Guest {
             Doing::Idle if stay && !self.renewed && !planted::is(Bug::StartUnrenewed) => {
                 self.renew(terms, out)
             }
-            Doing::Idle if stay && now.mono < earlier(self.until, terms.stop) => {
+            Doing::Idle if stay && !self.refused && now.mono < earlier(self.until, terms.stop) => {
                 if planted::is(Bug::StartUnadmitted) {
                     self.doing = Doing::Starting;
                     out.push(Output::Start(vm, epoch, self.watchdog()));
@@ -166,7 +176,9 @@ impl Guest {
             }
             // Its time ran out while nothing was heard of the store, and the place is its own still: to renew it is quicker
             // than to wait until it is taken, which an end that lies too far ahead puts off.
-            Doing::Idle if stay && !self.refused && now.mono >= self.renew_at => {
+            Doing::Idle
+                if stay && !self.refused && self.in_vain < IN_VAIN_MAX && now.mono >= self.renew_at =>
+            {
                 self.renew_at = now.mono + terms.lease / 6;
                 self.renew(terms, out);
             }
