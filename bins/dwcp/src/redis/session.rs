@@ -172,7 +172,7 @@ impl<B: Backend> Session<B> {
         self.counted.set(self.listening.any());
     }
 
-    async fn request(&mut self, words: Vec<Bytes>) {
+    async fn request(&mut self, mut words: Vec<Bytes>) {
         // Who sends many in one go sends the same ones.
         let same = self.asked.last().map(|(place, _)| *place).filter(|place| table::is_at(*place, &words[0]));
         let place = same.or_else(|| table::place(&words[0]));
@@ -194,10 +194,13 @@ impl<B: Backend> Session<B> {
             ));
         }
         match entry.by {
-            By::Replica(make) => match make(&words).and_then(|made| self.scan_from(made)) {
-                Ok((command, shape)) => self.command(command, shape, size(&words)).await,
-                Err(fault) => self.spoilt_by(&fault),
-            },
+            By::Replica(make) => {
+                let bytes = size(&words);
+                match make(&mut words).and_then(|made| self.scan_from(made)) {
+                    Ok((command, shape)) => self.command(command, shape, bytes).await,
+                    Err(fault) => self.spoilt_by(&fault),
+                }
+            }
             By::Session(local) => self.local(local, &words).await,
         }
     }

@@ -44,7 +44,7 @@ pub(super) enum Local {
 #[derive(Clone, Copy)]
 pub(super) enum By {
     /// The replica, once the words have been made a command.
-    Replica(fn(&[Bytes]) -> Made),
+    Replica(fn(&mut [Bytes]) -> Made),
     /// The session.
     Session(Local),
 }
@@ -85,7 +85,7 @@ const WF: &str = "write fast";
 const S: &str = "loading stale fast";
 
 type Row =
-    (&'static str, i64, &'static str, (i64, i64, i64), &'static str, &'static str, fn(&[Bytes]) -> Made);
+    (&'static str, i64, &'static str, (i64, i64, i64), &'static str, &'static str, fn(&mut [Bytes]) -> Made);
 
 const fn replica(r: Row) -> Entry {
     Entry { name: r.0, arity: r.1, flags: r.2, keys: r.3, group: r.4, summary: r.5, by: By::Replica(r.6) }
