@@ -298,16 +298,17 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.epochs.get_mut(&self.tail.epoch())
     }
 
-    /// Opens the engine of the epoch the state is in, unless it runs or can't run yet.
+    /// Opens the engine of the epoch the state is in, unless it runs or can't run yet; the epoch that was opened. The state may be in
+    /// a later one by then: a Raft carries out what it has on disk as it starts, and a seal may be among it.
     pub(crate) fn open(
         &mut self,
         now: Now,
         raft: &mut RaftHost<Lens<SM>>,
         next_slot: &mut u32,
-    ) -> Result<bool, String> {
+    ) -> Result<Option<u32>, String> {
         let swapping = self.fetch.as_ref().is_some_and(|f| f.swapping);
         if self.epochs.contains_key(&self.tail.epoch()) || !self.whole || swapping {
-            return Ok(false);
+            return Ok(None);
         }
         let record = self.tail.get();
         let spec = record.spec.clone();
@@ -334,7 +335,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.probe.sometimes("chain.member_of_no_engine", matches!(running, Running::Aside { .. }));
         let (epoch, id, base) = (spec.epoch, spec.id(), record.base);
         self.epochs.insert(epoch, Epoch { running, spec, id, base, opened_at: now.mono });
-        Ok(true)
+        Ok(Some(epoch))
     }
 
     /// The slot of an epoch, given out if it has none; and whether this node must keep silent in it.

@@ -154,8 +154,8 @@ impl<SM: StateMachine> ChainHost<SM> {
         let (wal, probe) = (self.wal.clone(), self.probe.clone());
         let mut group = ChainGroup::new(id, config, machine, wal, probe, found, self.seed)?;
         group.beacon_at = now.mono;
-        if group.open(now, &mut self.raft, &mut self.next_slot)? {
-            note_slot(&mut self.slots, id, group.current());
+        if let Some(epoch) = group.open(now, &mut self.raft, &mut self.next_slot)? {
+            note_slot(&mut self.slots, id, group.epochs.get(&epoch));
         }
         self.groups.insert(id, group);
         Ok(())
@@ -574,16 +574,16 @@ impl<SM: StateMachine> ChainHost<SM> {
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             match group.open(now, &mut self.raft, &mut self.next_slot) {
-                Ok(false) => {}
-                Ok(true) => {
+                Ok(None) => {}
+                Ok(Some(epoch)) => {
                     any = true;
-                    note_slot(&mut self.slots, id, group.current());
+                    let opened = group.epochs.get(&epoch);
+                    note_slot(&mut self.slots, id, opened);
+                    let engine = opened.map_or("", |e| e.spec.engine.name()).to_string();
                     group.beacon_at = now.mono;
                     group.eye.verdict = None;
                     self.probe.reachable("chain.epoch_opened");
-                    let spec = group.spec();
-                    let (epoch, engine) = (spec.epoch.into(), spec.engine.name().to_string());
-                    self.probe.event(&Event::EpochBegun { group: id, epoch, engine });
+                    self.probe.event(&Event::EpochBegun { group: id, epoch: epoch.into(), engine });
                     for Early { from, lane, epoch, id: about, body } in group.take_early() {
                         let body = message::engine(epoch, about, &body);
                         self.hear(now, id, from, lane, &body);

@@ -19,6 +19,24 @@ fn stories_hold() {
     assert!(all.pbft > 0 && all.changes > 0, "never without trust, or always with the same members: {all:?}");
 }
 
+/// Seeds of longer sweeps, each with what it showed.
+#[test]
+fn stories_that_broke_once_hold() {
+    for (seed, what) in [
+        (
+            6_575,
+            "an operator's question went down with a node, and nobody asked again (the story's own fault)",
+        ),
+        (
+            21_723,
+            "a Raft that came to its own seal as it started was dumb: it heard the late, and they not it",
+        ),
+    ] {
+        let Ended { verdict, story, .. } = tell(seed, &|_| {});
+        assert_eq!(verdict, Ok(()), "seed {seed}, {what}: {story:#?}");
+    }
+}
+
 #[test]
 fn a_checkpoint_of_nothing_is_taken_for_done_and_stops_nobody() {
     for engine in [EngineKind::Raft, EngineKind::Paxos, EngineKind::EPaxos] {
