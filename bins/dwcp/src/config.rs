@@ -662,6 +662,17 @@ client = "127.0.0.1:2379"
                  [[keyspace]]\nname = \"e\"\ngroup = 1\nkind = \"eventual\"\n[tls]",
                 "can't read",
             ),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"e\"\ngroup = 1\nkind = \"eventual\"\nkeep_days = 40\n[tls]",
+                "holds no documents",
+            ),
+            (
+                "[tls]",
+                "[fleet]\naddress = \"127.0.0.1:7080\"\n[[keyspace]]\nname = \"d\"\ngroup = 1\n\
+                 kind = \"eventual\"\ndocuments = true\nkeep_days = 29\n[tls]",
+                "30 days",
+            ),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD);
