@@ -517,14 +517,20 @@ impl<SM: StateMachine> ChainGroup<SM> {
     }
 
     /// The state may be a peer's, or what this node left while its log was damaged: the log goes on behind it, as far as it is
-    /// whole. What is missing there makes the group suspect: it does not vote before it has caught up.
+    /// whole and holds what the state holds. What is missing there makes the group suspect: it does not vote before it has caught up.
     fn begin_log_behind(&self, slot: GroupId, log: &mut GroupLog, at: Position) {
         let (had, ended) = (log.purged.map_or(0, |p| p.1), log.last.unwrap_or(0));
         let reaches = log.entries.last().map_or(had, |e| e.index);
         let whole = log.entries.iter().zip(had + 1..).all(|(e, i)| e.index == i) && reaches == ended;
-        if whole && had <= at.index && at.index <= reaches {
+        let within = whole && had <= at.index && at.index <= reaches;
+        // What another leader wrote where the state has something decided was never decided, nor what is behind it: nothing that was
+        // promised for good is missing.
+        let held = log.entries.iter().find(|e| e.index == at.index).map(|e| e.term);
+        let overwritten = within && held.is_some_and(|term| term < at.term);
+        if within && !overwritten {
             return;
         }
+        self.probe.sometimes("chain.undecided_where_the_state_is", overwritten);
         self.probe.reachable("chain.log_begins_behind_a_state");
         log.entries.retain(|e| e.index > at.index);
         let kept =
@@ -532,7 +538,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let kept = kept.count();
         log.entries.truncate(kept);
         let last = log.entries.last().map_or(at.index, |e| e.index);
-        log.suspect |= ended > last;
+        log.suspect |= ended > last && !overwritten;
         (log.purged, log.last) = (Some((at.term, at.index)), Some(last));
         let mut wal = self.wal.lock();
         wal.append(slot, Record::Purge { term: at.term, index: at.index });

@@ -31,6 +31,8 @@ fn stories_that_broke_once_hold() {
             21_723,
             "a Raft that came to its own seal as it started was dumb: it heard the late, and they not it",
         ),
+        (29_735, "a log held an undecided entry where the state had a decided one, and its node stopped"),
+        (35_135, "the same, at the first entry"),
     ] {
         let Ended { verdict, story, .. } = tell(seed, &|_| {});
         assert_eq!(verdict, Ok(()), "seed {seed}, {what}: {story:#?}");
