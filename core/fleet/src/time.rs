@@ -41,6 +41,12 @@ pub fn absurd(end: WallTime, now: Now) -> bool {
     end > latest && !planted::is(Bug::AnyEndBelieved)
 }
 
+/// Whether no sound clock can have dated the opening of a region: it lies too far ahead, by every clock.
+#[must_use]
+pub fn misdated(from: WallTime, now: Now) -> bool {
+    from > lease_end(now, LEASE_MAX + UNCERTAINTY_MAX * 5)
+}
+
 /// A time at which, by every clock, whoever has been given a lease before now is done.
 #[must_use]
 pub fn latest_end(now: Now) -> WallTime {

@@ -124,6 +124,28 @@ fn a_restored_region_gives_nothing_until_it_is_opened_and_nothing_twice() {
     assert!(attach(&mut fleet, &first) > 1 << 32);
 }
 
+/// Seed 88116 of a sweep: a door whose calendar was a year ahead for a moment opened it, and it gave nothing for a year.
+#[test]
+fn an_opening_that_was_misdated_says_so_and_is_made_anew() {
+    let mut fleet = Fleet::small();
+    let first = running(&mut fleet);
+    let at = first.at.clone();
+    let copy = backup(&mut fleet);
+    fleet.store(&Scope::Region(name("eu"))).restore(copy);
+    fleet.now += 100;
+    fleet.ok(Command::Recover { at: at.clone() });
+    fleet.now += 365 * 86_400;
+    fleet.ok(Command::Reopen { region: name("eu") });
+    fleet.now -= 365 * 86_400;
+    let (code, what) = fleet.refused(Command::Place { at: at.clone(), lease: LEASE });
+    assert!(code == Code::NotYet && what.contains("dated by a clock that was wrong"), "{what}");
+    fleet.ok(Command::Reopen { region: name("eu") });
+    let (code, what) = fleet.refused(Command::Place { at: at.clone(), lease: LEASE });
+    assert!(code == Code::NotYet && what.contains("may not have ended"), "{what}");
+    fleet.now += 100;
+    fleet.ok(Command::Place { at, lease: LEASE });
+}
+
 /// Seed 977 of a sweep: what ran when the backup was made, and had moved since, left its booking behind.
 #[test]
 fn what_leaves_a_restored_region_frees_its_host() {

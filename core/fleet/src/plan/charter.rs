@@ -20,7 +20,7 @@ use crate::name::{HostName, Region};
 use crate::planted::{self, Bug};
 use crate::record::{Charter, Held, HeldState, Host, Lent, Life, Owner, RegionRecord, Tenure, Vm};
 use crate::refusal::{Code, Refusal};
-use crate::time::{latest_end, surely_past};
+use crate::time::{latest_end, misdated, surely_past};
 use crate::view::Fetch;
 use alloc::format;
 use alloc::vec::Vec;
@@ -43,8 +43,13 @@ pub(super) fn chartered(desk: &mut Desk<'_>, region: &Region) -> Result<Charter,
 pub(super) fn giving(desk: &mut Desk<'_>, region: &Region) -> Result<Charter, Stop> {
     let charter = chartered(desk, region)?;
     if charter.opening > 1 && !surely_past(charter.from, desk.now) && !planted::is(Bug::OpenedAtOnce) {
-        let what = "its store was restored, and leases that it has forgotten may not have ended";
-        return Err(Refusal::new(Code::NotYet, region, what, "wait a minute").into());
+        // Nobody knows when it really was, so that only who opens it anew can say from when to wait.
+        let (what, remedy) = if misdated(charter.from, desk.now) {
+            ("its opening was dated by a clock that was wrong", "open it anew: dwcp region reopen")
+        } else {
+            ("its store was restored, and leases that it has forgotten may not have ended", "wait a minute")
+        };
+        return Err(Refusal::new(Code::NotYet, region, what, remedy).into());
     }
     Ok(charter)
 }

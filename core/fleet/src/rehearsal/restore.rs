@@ -28,6 +28,16 @@ impl World {
         self.start(Who::Client(region), Task::work(key, command));
     }
 
+    /// A refusal says that a region was opened by a calendar that was wrong: an operator opens it anew.
+    pub(super) fn redated(&mut self) {
+        let Some((region, ..)) = self.plan.restored else { return };
+        if self.reopening.is_none() && self.now >= self.plan.calm {
+            self.judge.tally.add("a restored region was opened anew: its opening was misdated");
+            let key = self.fresh_key();
+            self.reopening = Some((region, key));
+            self.reopen_later();
+        }
+    }
     pub(super) fn reopen_later(&mut self) {
         if let Some((region, key)) = self.reopening {
             let soon = self.now + Duration::millis(500 + self.draw(3_000));

@@ -634,6 +634,7 @@ impl World {
             match refusal.code {
                 Code::Superseded => self.judge.tally.add("an earlier life was refused"),
                 Code::Closed => self.judge.tally.add("refused: restored, and not opened yet"),
+                Code::NotYet if refusal.what.contains("dated by a clock that was wrong") => self.redated(),
                 Code::QuotaExceeded => self.judge.tally.add("refused: quota"),
                 Code::NoCapacity => self.judge.tally.add("refused: capacity"),
                 Code::NoAddress => self.judge.tally.add("refused: addresses"),
