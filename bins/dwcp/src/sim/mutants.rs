@@ -33,6 +33,12 @@ pub(super) struct MutantsArgs {
 
 pub(super) fn mutants(args: &MutantsArgs, json: bool) -> Result<(), String> {
     let chosen = chosen(&args.names)?;
+    if cfg!(not(feature = "planted-bugs")) {
+        return Err(
+            "no bug can be planted in this build: make one with `cargo build -p dwcp --features planted-bugs`"
+                .into(),
+        );
+    }
     let terms = Terms {
         first_seed: args.first_seed,
         wall: Duration::from_secs_f64(args.minutes.clamp(0.01, 1e6) * 60.0),
