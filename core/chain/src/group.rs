@@ -423,12 +423,17 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let voters: Vec<NodeId> = spec.members.voters.iter().copied().collect();
         match spec.engine {
             EngineKind::Raft if log.vote_lost => Ok(self.keep_silent(spec, slot)),
-            // Raft votes before it takes a second entry in; other engines' records are entries without votes.
-            EngineKind::Raft if log.vote.is_none() && log.entries.len() > 1 => Err(format!(
-                "its log was begun under another engine than raft, which its configuration names: set `engine` to what it \
+            // Raft votes before it takes a second entry in; other engines' records are entries without votes. (Later epochs' engines
+            // are named by the record, not by a file; and of a log that has lost something nobody knows.)
+            EngineKind::Raft
+                if spec.epoch == 0 && !log.suspect && log.vote.is_none() && log.entries.len() > 1 =>
+            {
+                Err(format!(
+                    "its log was begun under another engine than raft, which its configuration names: set `engine` to what it \
                  was (the default is {}), and change it with `dwcp consensus switch`",
-                EngineKind::Paxos
-            )),
+                    EngineKind::Paxos
+                ))
+            }
             EngineKind::Raft => {
                 self.start_raft(now, record, slot, log, raft)?;
                 Ok(Running::Raft(slot))
@@ -523,10 +528,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
         let reaches = log.entries.last().map_or(had, |e| e.index);
         let whole = log.entries.iter().zip(had + 1..).all(|(e, i)| e.index == i) && reaches == ended;
         let within = whole && had <= at.index && at.index <= reaches;
-        // What another leader wrote where the state has something decided was never decided, nor what is behind it: nothing that was
-        // promised for good is missing.
+        // What another leader wrote where the state has something decided, in an earlier term or a later one (Ongaro and Ousterhout,
+        // figure 8), was never decided, nor what is behind it: nothing that was promised for good is missing.
         let held = log.entries.iter().find(|e| e.index == at.index).map(|e| e.term);
-        let overwritten = within && held.is_some_and(|term| term < at.term);
+        let overwritten = within && held.is_some_and(|term| term != at.term);
         if within && !overwritten {
             return;
         }
@@ -535,12 +540,17 @@ impl<SM: StateMachine> ChainGroup<SM> {
         log.entries.retain(|e| e.index > at.index);
         let kept =
             log.entries.iter().zip(at.index + 1..).take_while(|(e, i)| e.index == *i && e.term >= at.term);
-        let kept = kept.count();
+        let kept = if overwritten { 0 } else { kept.count() };
         log.entries.truncate(kept);
         let last = log.entries.last().map_or(at.index, |e| e.index);
         log.suspect |= ended > last && !overwritten;
         (log.purged, log.last) = (Some((at.term, at.index)), Some(last));
         let mut wal = self.wal.lock();
+        if overwritten {
+            // First: a crash behind it leaves a log that ends before the state, as one behind the purge alone would not.
+            let after = Some(at.index - 1).filter(|index| *index > 0);
+            wal.append(slot, Record::Truncate { after });
+        }
         wal.append(slot, Record::Purge { term: at.term, index: at.index });
         wal.append(slot, Record::Truncate { after: Some(last) });
     }
