@@ -124,6 +124,25 @@ fn a_restored_region_gives_nothing_until_it_is_opened_and_nothing_twice() {
     assert!(attach(&mut fleet, &first) > 1 << 32);
 }
 
+/// Seed 45508 of a sweep: two machines of one host's name wrote under one epoch, since the first one's life was forgotten.
+#[test]
+fn what_was_given_before_a_restore_is_taken_up_by_nobody_else() {
+    let mut fleet = Fleet::small();
+    let at = fleet.create("eu-web");
+    fleet.ok(Command::SetPower { at: at.clone(), power: Power::On });
+    let place = fleet.ok(Command::Place { at: at.clone(), lease: LEASE });
+    let first = seat(&at, &place);
+    let copy = backup(&mut fleet);
+    fleet.ok(Command::Renew { seat: first.clone(), lease: LEASE });
+    fleet.store(&Scope::Region(name("eu"))).restore(copy);
+    fleet.ok(Command::Reopen { region: name("eu") });
+    let life = attach(&mut fleet, &first);
+    let twin = Seat { life, ..first.clone() };
+    assert_eq!(fleet.refused(Command::Renew { seat: twin.clone(), lease: LEASE }).0, Code::LeaseLost);
+    // On whose hypervisor it is found, it is its own.
+    fleet.ok(Command::Renew { seat: Seat { found: true, ..twin }, lease: LEASE });
+}
+
 /// Seed 88116 of a sweep: a door whose calendar was a year ahead for a moment opened it, and it gave nothing for a year.
 #[test]
 fn an_opening_that_was_misdated_says_so_and_is_made_anew() {

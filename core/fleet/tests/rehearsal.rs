@@ -30,6 +30,9 @@ fn a_run_is_a_function_of_its_seed() {
 const BROKE: &[u64] = &[
     // An arrival that landed after its move was called back and the machine was placed again at home: a leftover.
     18_516,
+    // Two machines of one host's name took up what a restored store remembered as taken up by nobody.
+    45_508, // A region was opened by a calendar a year ahead.
+    88_116,
 ];
 
 #[test]

@@ -21,8 +21,8 @@ use crate::life::{phase_may, phase_may_begin};
 use crate::name::{HostName, Region};
 use crate::planted::{self, Bug};
 use crate::record::{
-    Assigned, Held, HeldState, Hold, Host, HostState, Life, Phase, Placement, Power, Status, Tenure, Thing,
-    Vm,
+    Assigned, Charter, Held, HeldState, Hold, Host, HostState, Life, Phase, Placement, Power, Status, Tenure,
+    Thing, Vm,
 };
 use crate::refusal::{Code, Refusal};
 use crate::resources::Resources;
@@ -304,6 +304,14 @@ pub(super) fn renew(desk: &mut Desk<'_>, seat: &Seat, lease: Duration) -> Planne
             "stop the machine, and wait to be given a place",
         )
         .into());
+    }
+    // Given before the store was restored, and taken up by nobody, as far as it remembers: a life that it has forgotten may have, on
+    // another machine of the host's name, and storage could not tell the two apart.
+    if *life == 0 && !seat.found && Charter::opening_of(place.epoch) < Charter::opening_of(seat.life) {
+        let what =
+            "it was given before the region's store was restored, and who has taken it up since is forgotten";
+        let remedy = "wait until its lease has ended, to be given a place";
+        return Err(Refusal::new(Code::LeaseLost, seat.at.vm, what, remedy).into());
     }
     // What this life has been given so far ends within a lease from now, whatever its end says: it counts from its asking.
     // So an end that lies too far ahead, as a calendar gave that was wrong for a while, is set back.

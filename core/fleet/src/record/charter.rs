@@ -37,6 +37,11 @@ impl Charter {
     pub fn floor(&self) -> u64 {
         if planted::is(Bug::RestoredAsOne) { 0 } else { self.opening.saturating_sub(1) << 32 }
     }
+    /// In which opening, counted from 0, an epoch or a life was given.
+    #[must_use]
+    pub const fn opening_of(number: u64) -> u64 {
+        number >> 32
+    }
     /// The number to give after one that is known.
     #[must_use]
     pub fn after(&self, known: u64) -> u64 {
