@@ -1,6 +1,7 @@
 //! One group on this node: its chain of epochs, the engines of those that run, where its peers are.
 
 use crate::adapt::{Eye, applicable};
+use crate::behind;
 use crate::bugs::bug;
 use crate::driver::{Driver, Seat, StepEngine};
 use crate::fetch::Fetch;
@@ -521,38 +522,15 @@ impl<SM: StateMachine> ChainGroup<SM> {
         log.entries.push(first);
     }
 
-    /// The state may be a peer's, or what this node left while its log was damaged: the log goes on behind it, as far as it is
-    /// whole and holds what the state holds. What is missing there makes the group suspect: it does not vote before it has caught up.
+    /// The log goes on behind the state ([`behind`]).
     fn begin_log_behind(&self, slot: GroupId, log: &mut GroupLog, at: Position) {
-        let (had, ended) = (log.purged.map_or(0, |p| p.1), log.last.unwrap_or(0));
-        let reaches = log.entries.last().map_or(had, |e| e.index);
-        let whole = log.entries.iter().zip(had + 1..).all(|(e, i)| e.index == i) && reaches == ended;
-        let within = whole && had <= at.index && at.index <= reaches;
-        // What another leader wrote where the state has something decided, in an earlier term or a later one (Ongaro and Ousterhout,
-        // figure 8), was never decided, nor what is behind it: nothing that was promised for good is missing.
-        let held = log.entries.iter().find(|e| e.index == at.index).map(|e| e.term);
-        let overwritten = within && held.is_some_and(|term| term != at.term);
-        if within && !overwritten {
-            return;
-        }
-        self.probe.sometimes("chain.undecided_where_the_state_is", overwritten);
+        let Some(behind) = behind::begin(log, at) else { return };
+        self.probe.sometimes("chain.undecided_where_the_state_is", behind.overwritten);
         self.probe.reachable("chain.log_begins_behind_a_state");
-        log.entries.retain(|e| e.index > at.index);
-        let kept =
-            log.entries.iter().zip(at.index + 1..).take_while(|(e, i)| e.index == *i && e.term >= at.term);
-        let kept = if overwritten { 0 } else { kept.count() };
-        log.entries.truncate(kept);
-        let last = log.entries.last().map_or(at.index, |e| e.index);
-        log.suspect |= ended > last && !overwritten;
-        (log.purged, log.last) = (Some((at.term, at.index)), Some(last));
         let mut wal = self.wal.lock();
-        if overwritten {
-            // First: a crash behind it leaves a log that ends before the state, as one behind the purge alone would not.
-            let after = Some(at.index - 1).filter(|index| *index > 0);
-            wal.append(slot, Record::Truncate { after });
-        }
-        wal.append(slot, Record::Purge { term: at.term, index: at.index });
-        wal.append(slot, Record::Truncate { after: Some(last) });
+        behind.records.into_iter().for_each(|record| {
+            wal.append(slot, record);
+        });
     }
 
     fn start_step<P: Protocol + Send + 'static>(

@@ -22,7 +22,7 @@
 //! | `spec`, `record` | what an epoch is; the tail that is kept with the state |
 //! | `manifest`, `journal` | which part of the log is whose; a protocol's records in it |
 //! | `driver` | a protocol (`dwcp_consensus::step`) on this node |
-//! | `lens` | the state as Raft sees it: through one epoch |
+//! | `lens`, `behind` | the state as Raft sees it: through one epoch; its log behind a state of others |
 //! | `group`, `host` | a group's epochs; what a node calls |
 //! | `adapt` | what the network shows, and what the selection makes of it |
 //! | `company`, `fetch` | beacons, checkpoints to and from peers, epochs let go |
@@ -50,6 +50,7 @@
 //! sealed by any means that keeps what it acknowledged.
 
 mod adapt;
+mod behind;
 mod bugs;
 mod company;
 mod driver;

@@ -13,12 +13,17 @@ use dwcp_fleet::transaction::{Transaction, Write};
 use dwcp_fleet::view::Fetch;
 use harness::{Fleet, LEASE, amount, name, seat, spec};
 
-/// A machine that has a place, taken up by the first life of its host's agent.
-fn running(fleet: &mut Fleet) -> Seat {
+/// A machine that has a place, which nobody has taken up.
+fn placed(fleet: &mut Fleet) -> Seat {
     let at = fleet.create("eu-web");
     fleet.ok(Command::SetPower { at: at.clone(), power: Power::On });
     let place = fleet.ok(Command::Place { at: at.clone(), lease: LEASE });
-    let seat = seat(&at, &place);
+    seat(&at, &place)
+}
+
+/// A machine that has a place, taken up by the first life of its host's agent.
+fn running(fleet: &mut Fleet) -> Seat {
+    let seat = placed(fleet);
     fleet.ok(Command::Renew { seat: seat.clone(), lease: LEASE });
     seat
 }
@@ -67,10 +72,7 @@ fn a_registration_asked_twice_ends_no_later_one() {
 #[test]
 fn a_place_that_nobody_took_up_is_the_next_lifes() {
     let mut fleet = Fleet::small();
-    let at = fleet.create("eu-web");
-    fleet.ok(Command::SetPower { at: at.clone(), power: Power::On });
-    let place = fleet.ok(Command::Place { at: at.clone(), lease: LEASE });
-    let first = seat(&at, &place);
+    let first = placed(&mut fleet);
     attach(&mut fleet, &first);
     fleet.ok(Command::Renew { seat: Seat { life: 2, ..first }, lease: LEASE });
 }
@@ -128,10 +130,7 @@ fn a_restored_region_gives_nothing_until_it_is_opened_and_nothing_twice() {
 #[test]
 fn what_was_given_before_a_restore_is_taken_up_by_nobody_else() {
     let mut fleet = Fleet::small();
-    let at = fleet.create("eu-web");
-    fleet.ok(Command::SetPower { at: at.clone(), power: Power::On });
-    let place = fleet.ok(Command::Place { at: at.clone(), lease: LEASE });
-    let first = seat(&at, &place);
+    let first = placed(&mut fleet);
     let copy = backup(&mut fleet);
     fleet.ok(Command::Renew { seat: first.clone(), lease: LEASE });
     fleet.store(&Scope::Region(name("eu"))).restore(copy);

@@ -27,17 +27,21 @@ fn a_run_is_a_function_of_its_seed() {
 }
 
 /// Seeds that a sweep broke in the world as it is, whoever was wrong.
-const BROKE: &[u64] = &[
-    // An arrival that landed after its move was called back and the machine was placed again at home: a leftover.
-    18_516,
-    // Two machines of one host's name took up what a restored store remembered as taken up by nobody.
-    45_508, // A region was opened by a calendar a year ahead.
-    88_116,
+const BROKE: &[(u64, &str)] = &[
+    (
+        18_516,
+        "an arrival landed after its move was called back and the machine was placed again at home: a leftover",
+    ),
+    (
+        45_508,
+        "two machines of one host's name took up what a restored store remembered as taken up by nobody",
+    ),
+    (88_116, "a region was opened by a calendar a year ahead"),
 ];
 
 #[test]
 fn what_a_sweep_broke_holds() {
-    for seed in BROKE {
-        assert!(run(*seed).is_ok(), "rehearse_fleet --seeds 1 --from {seed} --story");
+    for (seed, what) in BROKE {
+        assert!(run(*seed).is_ok(), "{what}: rehearse_fleet --seeds 1 --from {seed} --story");
     }
 }

@@ -189,27 +189,26 @@ fn who_got_an_older_state_than_its_journal_goes_on_from_waits_for_a_later_one() 
     assert_eq!(w.agreed().len(), before + 1);
 }
 
-/// A configuration that names another engine than the one its log was begun under (an upgrade that meant another default) changes nothing.
-#[test]
-#[should_panic(expected = "its log was begun under raft, and its configuration says paxos")]
-fn a_log_of_raft_is_opened_under_no_other_engine() {
-    let mut w = World::cluster(17, 3, EngineKind::Raft);
-    w.elect_any();
-    w.write_at(n(2), "before");
-    w.crash(n(1));
-    w.configure(n(1), |config| config.genesis = Some(genesis(EngineKind::Paxos, &[1, 2, 3])));
-    w.start(n(1));
-}
-
-/// Nor does a file that names Raft make one of another engine's records.
-#[test]
-#[should_panic(expected = "its log was begun under another engine than raft, which its configuration names")]
-fn a_log_of_another_engine_is_not_opened_under_raft() {
-    let mut w = World::cluster(17, 3, EngineKind::Paxos);
+/// A node's log was begun under one engine, and its file names another.
+fn renamed(began: EngineKind, named: EngineKind) {
+    let mut w = World::cluster(17, 3, began);
     w.elect_any();
     w.write_at(n(2), "before");
     w.write_at(n(2), "and more");
     w.crash(n(1));
-    w.configure(n(1), |config| config.genesis = Some(genesis(EngineKind::Raft, &[1, 2, 3])));
+    w.configure(n(1), |config| config.genesis = Some(genesis(named, &[1, 2, 3])));
     w.start(n(1));
+}
+
+/// As after an upgrade that meant another default.
+#[test]
+#[should_panic(expected = "its log was begun under raft, and its configuration says paxos")]
+fn a_log_of_raft_is_opened_under_no_other_engine() {
+    renamed(EngineKind::Raft, EngineKind::Paxos);
+}
+
+#[test]
+#[should_panic(expected = "its log was begun under another engine than raft, which its configuration names")]
+fn a_log_of_another_engine_is_not_opened_under_raft() {
+    renamed(EngineKind::Paxos, EngineKind::Raft);
 }
