@@ -18,7 +18,7 @@
 //! | `eventual_no_acknowledged_loss` | what clients were told against a converged replica | at the end |
 //! | `eventual_converged` | the core's replicas of the eventual keyspace after the heal | the liveness phase |
 //! | `eventual_logs_cut` | their logs, once they are equal | the liveness phase |
-//! | `documents_one_view` | what the core's replicas show of documents, and that nothing is left to settle | the liveness phase |
+//! | `documents_one_view` | what replicas with the same writes and rules show of documents; of the core, and that nothing is left to settle | every look; the liveness phase |
 //! | `documents_nothing_lost` | every write that a resolution superseded, against the audit of every core replica | the liveness phase |
 //! | `hybrid_one_home` | who answers for a hybrid keyspace, in which era | every answer |
 //! | `hybrid_bound_kept` | what other regions have on disk when a home answers a write | every answer |
@@ -44,7 +44,7 @@ mod monotone;
 mod state_machine_safety;
 
 pub use convergence::converged;
-pub use documents::{Settled, one_view};
+pub use documents::{Settled, Views, one_view};
 pub use eventual::{Replicas, uncut, unequal};
 pub use hybrid::Homes;
 

@@ -188,6 +188,11 @@ impl Eventual {
     pub fn documents_shown(&self) -> (Vec<(String, String, String)>, Vec<String>) {
         self.documents.as_ref().map_or_else(Default::default, |d| d.seen(&self.space))
     }
+    /// Which files of decided rules the above is shown by, with their revisions; nothing while nothing stands beside anything.
+    #[must_use]
+    pub fn rules_of_siblings(&self) -> Option<Vec<(Vec<u8>, i64)>> {
+        self.documents.as_ref().and_then(crate::documents::Documents::rules_of_siblings)
+    }
     /// The writes that took part in what is on record, and whose values can be had.
     #[must_use]
     pub fn writes_on_record(&self) -> BTreeSet<dwcp_crdt::Dot> {

@@ -1,23 +1,34 @@
 //! **One view** and **nothing lost**: what replicas of a keyspace of documents show, and what resolutions leave behind, from outside.
 //!
-//! The first is the promise of a resolution as a view: who has the same writes and the same rules shows the same document. The second
+//! The first is the promise of a resolution as a view: who has the same writes and the same rules shows the same document. It is asked of all
+//! at the end, and of any two that have the same meanwhile, while writes stand beside each other ([`Views`]): at the end nothing does. The second
 //! takes every write as its replica logged it, knows which of them resolutions superseded, and asks every replica's audit for each: on record, with its
 //! value. It does not ask the code that settles what it thinks it did.
 
-use dwcp_conflict::lineage::Envelope;
+use super::{Broken, Property};
+use dwcp_conflict::lineage::{Envelope, Name};
 use dwcp_crdt::code::Reader;
 use dwcp_crdt::op::Action;
 use dwcp_crdt::{Address, Dot};
 use dwcp_env::NodeId;
 use dwcp_eventual::Eventual;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Writes that were seen, and those among them that a resolution superseded.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// Whether each write at a place is a resolution.
-    writes: BTreeMap<Dot, bool>,
-    superseded: BTreeSet<Dot>,
+    writes: BTreeMap<Dot, Seen>,
+    /// What was superseded, by which resolution; and at which address.
+    superseded: BTreeMap<(Dot, Dot), String>,
+}
+
+/// A write at a place.
+#[derive(Debug)]
+struct Seen {
+    is_resolution: bool,
+    /// The writes whose values its line tells.
+    rests_on: Vec<Dot>,
+    supersedes: Vec<Dot>,
 }
 
 impl Settled {
@@ -28,20 +39,33 @@ impl Settled {
         for op in left.flat_map(dwcp_crdt::Batch::ops).flatten() {
             let Action::Write(bytes) = op.action else { continue };
             let container = Address::decode(&mut Reader::new(op.container));
-            if container.is_ok_and(|c| c.names.first().is_some_and(|n| n.first() == Some(&0))) {
+            if container.as_ref().is_ok_and(|c| c.names.first().is_some_and(|n| n.first() == Some(&0))) {
                 continue;
             }
             let Ok(envelope) = Envelope::from_bytes(bytes) else { continue };
-            let resolves = envelope.resolves.is_some();
-            if self.writes.insert(op.dot, resolves).is_none() && resolves {
-                self.superseded.extend(op.supersedes.as_slice().iter().copied());
+            let is_resolution = envelope.resolves.is_some();
+            let supersedes = op.supersedes.as_slice().to_vec();
+            if is_resolution && !self.writes.contains_key(&op.dot) {
+                let name = String::from_utf8_lossy(op.name).into_owned();
+                let at = container.map_or_else(|_| name.clone(), |c| format!("{} {name}", told(&c)));
+                self.superseded.extend(supersedes.iter().map(|d| ((*d, op.dot), at.clone())));
             }
+            let points = envelope.line.points.iter();
+            let rests_on = points.filter_map(|p| if let Name::Write(d) = p.name { Some(d) } else { None });
+            let rests_on = rests_on.collect();
+            self.writes.entry(op.dot).or_insert(Seen { is_resolution, rests_on, supersedes });
         }
+    }
+    /// Whether somebody whose write this resolution joined had written over it: operations of several replicas come in any order, so what
+    /// was overwritten long ago may stand beside what was written since, until the write between them comes.
+    fn was_seen(&self, dot: Dot, by: Dot) -> bool {
+        let joined = self.writes.get(&by).map_or(&[][..], |r| &r.supersedes);
+        joined.iter().any(|d| self.writes.get(d).is_some_and(|w| w.rests_on.contains(&dot)))
     }
     /// Resolutions seen so far, and what they superseded.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        (self.writes.values().filter(|r| **r).count(), self.superseded.len())
+        (self.writes.values().filter(|w| w.is_resolution).count(), self.superseded.len())
     }
     /// Whether all that resolutions superseded is on record at all of these. A resolution that was superseded as the twin of another
     /// says nothing of its own.
@@ -52,17 +76,88 @@ impl Settled {
         &self,
         replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)>,
     ) -> Result<(), String> {
-        let all: Vec<Dot> =
-            self.superseded.iter().copied().filter(|d| self.writes.get(d) == Some(&false)).collect();
+        let meant = |d: &Dot| self.writes.get(d).is_some_and(|w| !w.is_resolution);
+        let all: Vec<_> =
+            self.superseded.iter().filter(|((d, by), _)| meant(d) && !self.was_seen(*d, *by)).collect();
         for (node, replica) in replicas {
             let Some(replica) = replica else { return Err(format!("{node} does not run")) };
             let known = replica.writes_on_record();
-            if let Some(lost) = all.iter().find(|d| !known.contains(*d)) {
-                return Err(format!("{lost} was superseded by a resolution, and {node} has no record of it"));
+            if let Some(((lost, by), at)) = all.iter().find(|((d, _), _)| !known.contains(d)) {
+                return Err(format!(
+                    "{lost} at {at} was superseded by the resolution {by}, and {node} has no record of it"
+                ));
             }
         }
         Ok(())
     }
+}
+
+/// Of a document: its kind, its key, and what it shows.
+type Shown = (String, String, String);
+/// What is shown is a function of these: the writes, as their version's digest tells, and the files of rules at their revisions.
+type Basis = (u128, Vec<(Vec<u8>, i64)>);
+
+/// How many versions are remembered: replicas that have the same have it within seconds.
+const REMEMBERED: usize = 1_024;
+/// One version of so many is looked at, the same at all replicas: to show all documents costs more than a node's turn.
+const ONE_OF: u128 = 8;
+
+/// An address, for people.
+fn told(at: &Address) -> String {
+    at.names.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// What replicas showed while writes stood beside each other.
+#[derive(Debug, Default)]
+pub struct Views {
+    shown: BTreeMap<Basis, (NodeId, Vec<Shown>)>,
+    order: VecDeque<Basis>,
+    /// At which basis each node was looked at last.
+    last: BTreeMap<NodeId, Basis>,
+    compared: u64,
+}
+
+impl Views {
+    /// Looks at a replica after a turn of its node. What is not on disk yet is passed over: a crash takes it back, and its version may name
+    /// other writes then.
+    pub fn look(&mut self, node: NodeId, replica: &Eventual) -> Option<Broken> {
+        let rules = replica.rules_of_siblings().filter(|_| replica.is_durable())?;
+        let basis = (replica.space().digest().version, rules);
+        if basis.0 % ONE_OF != 0 || self.last.get(&node) == Some(&basis) {
+            return None;
+        }
+        self.last.insert(node, basis.clone());
+        let (shown, _) = replica.documents_shown();
+        let Some((other, known)) = self.shown.get(&basis) else {
+            self.remember(basis, (node, shown));
+            return None;
+        };
+        self.compared += u64::from(*other != node);
+        let detail = differs(*other, known, node, &shown)?;
+        let detail = format!("with the same writes ({}) and rules, {detail}", replica.version());
+        Some(Broken { property: Property::DocumentsOneView, detail })
+    }
+    fn remember(&mut self, basis: Basis, seen: (NodeId, Vec<Shown>)) {
+        if self.order.len() == REMEMBERED {
+            self.order.pop_front().map(|oldest| self.shown.remove(&oldest));
+        }
+        self.order.push_back(basis.clone());
+        self.shown.insert(basis, seen);
+    }
+    /// How often two replicas had the same while something stood beside something.
+    #[must_use]
+    pub const fn compared(&self) -> u64 {
+        self.compared
+    }
+}
+
+/// What two replicas show differently.
+fn differs(other: NodeId, known: &[Shown], node: NodeId, shown: &[Shown]) -> Option<String> {
+    if let Some(((kind, key, there), (.., here))) = known.iter().zip(shown).find(|(a, b)| a != b) {
+        return Some(format!("of {kind} {key} {other} shows {there}, {node} {here}"));
+    }
+    let (there, here) = (known.len(), shown.len());
+    (there != here).then(|| format!("{other} shows {there} documents, {node} {here}"))
 }
 
 /// Whether all of these show the same documents, with nothing left to settle; else who differs.
@@ -78,12 +173,8 @@ pub fn one_view<'e>(replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>
             return Err(format!("{node} has not settled {place}"));
         }
         let (other, known) = &*first.get_or_insert_with(|| (node, shown.clone()));
-        let differs = known.iter().zip(&shown).find(|(a, b)| a != b);
-        if let Some(((kind, key, there), (.., here))) = differs {
-            return Err(format!("of {kind} {key} {other} shows {there}, {node} {here}"));
-        }
-        if known.len() != shown.len() {
-            return Err(format!("{other} shows {} documents, {node} {}", known.len(), shown.len()));
+        if let Some(detail) = differs(*other, known, node, &shown) {
+            return Err(detail);
         }
     }
     Ok(())

@@ -129,6 +129,10 @@ impl Documents {
         }
         (shown, open)
     }
+    /// See [`crate::Eventual::rules_of_siblings`].
+    pub(crate) fn rules_of_siblings(&self) -> Option<Vec<(Vec<u8>, i64)>> {
+        (!self.open.is_empty()).then(|| self.read.iter().map(|(k, r)| (k.to_vec(), *r)).collect())
+    }
     /// The writes that are on record with their values.
     pub(crate) fn on_record(&self) -> BTreeSet<Dot> {
         let kept = |v: &Held| self.audit.value(v).is_some();

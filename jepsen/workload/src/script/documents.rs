@@ -24,7 +24,7 @@ const SCHEMA: &str = r#"{"schema":"vm","version":1,"fields":{
     "top":"max","labels":{"kind":"map","of":"atomic"},"addresses":"set","kept":"atomic"}}"#;
 const POLICY: &str = r#"{"policy":"scenario","version":1,"activates":0,"rule":[
     {"name":"owners first","class":"intent","use":{"strategy":"priority","by":"role","order":["operator"]}},
-    {"name":"power","path":"/power","use":{"strategy":"manual","deadline":"5s","default":"rollback"}},
+    {"name":"power","path":"/power","use":{"strategy":"manual","deadline":"2s","default":"rollback"}},
     {"name":"kept","path":"/kept","use":"multi-value"},
     {"name":"notes","path":"/notes","use":{"strategy":"transform","otherwise":"last-writer"}},
     {"name":"the rest","use":{"strategy":"semantic","otherwise":"last-writer"}}]}"#;
