@@ -4,7 +4,8 @@
 //! there what the state has (an index and a term name one entry: Ongaro and Ousterhout, *In Search of an Understandable Consensus
 //! Algorithm*, figure 3, log matching) is left as it is. Else it begins behind the state.
 //!
-//! **Invariants.** 1. What is missing of a log makes it suspect: its node does not vote before it has caught up. 2. What another leader wrote
+//! **Invariants.** 1. What is missing of a log makes it suspect: its node does not vote before it has caught up, in this life or a later
+//! one, so that is said on the disk before what shows it is cut off. 2. What another leader wrote
 //! where the state has something decided, in an earlier term or a later one (figure 8), was never decided, nor what is behind it: to drop it is
 //! no loss. 3. A crash between any two of the records leaves a log of which this is asked again, with the same end.
 
@@ -16,6 +17,8 @@ use dwcp_wal::{GroupLog, Record};
 pub(crate) struct Behind {
     /// It had something else where the state is.
     pub(crate) overwritten: bool,
+    /// It lacks something, and nothing on its disk will say so: to be told first of all.
+    pub(crate) suspect: bool,
     /// What its disk is to be told, in this order.
     pub(crate) records: Vec<Record>,
 }
@@ -36,7 +39,8 @@ pub(crate) fn begin(log: &mut GroupLog, at: Position) -> Option<Behind> {
     let kept = log.entries.iter().zip(at.index + 1..).take_while(follow).count();
     log.entries.truncate(if overwritten { 0 } else { kept });
     let last = log.entries.last().map_or(at.index, |e| e.index);
-    log.suspect |= ended > last && !overwritten;
+    let suspect = ended > last && !overwritten && !log.suspect;
+    log.suspect |= suspect;
     (log.purged, log.last) = (Some((at.term, at.index)), Some(last));
     let mut records = Vec::with_capacity(3);
     if overwritten {
@@ -45,7 +49,7 @@ pub(crate) fn begin(log: &mut GroupLog, at: Position) -> Option<Behind> {
     }
     records.push(Record::Purge { term: at.term, index: at.index });
     records.push(Record::Truncate { after: Some(last) });
-    Some(Behind { overwritten, records })
+    Some(Behind { overwritten, suspect, records })
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
             ("the last", &[1, 1, 1], at(2, 3)),
         ] {
             let mut found = log(None, terms);
-            let Behind { overwritten, records } = begin(&mut found, state).expect(name);
+            let Behind { overwritten, records, .. } = begin(&mut found, state).expect(name);
             assert!(overwritten, "{name}");
             assert_eq!(left(&found), (vec![], false), "{name}");
             assert_eq!((found.purged, found.last), (Some((2, state.index)), Some(state.index)), "{name}");
@@ -112,8 +116,12 @@ mod tests {
         assert_eq!(left(&short), (vec![], false), "it had promised nothing beyond");
         let mut holed = log(None, &[1, 1, 1, 1]);
         holed.entries.remove(2);
-        assert!(begin(&mut holed, at(1, 1)).is_some());
+        assert!(begin(&mut holed, at(1, 1)).is_some_and(|b| b.suspect), "its disk is to know it");
         assert_eq!((left(&holed), holed.last), ((vec![1], true), Some(2)), "behind the hole it is not known");
+        let mut known = log(None, &[1, 1, 1, 1]);
+        known.entries.remove(2);
+        known.suspect = true;
+        assert!(begin(&mut known, at(1, 1)).is_some_and(|b| !b.suspect), "it knows already");
         let mut older = log(Some((1, 4)), &[1]);
         assert!(begin(&mut older, at(1, 2)).is_some());
         assert_eq!(left(&older), (vec![], true), "the state is older than the log's beginning");

@@ -509,17 +509,17 @@ impl<SM: StateMachine> ChainGroup<SM> {
     }
 
     /// Who is not to lead first begins with the same first entry: whoever is left can elect another, and who has voted before it
-    /// heard of any entry is a member all the same.
+    /// heard of any entry is a member all the same. Who lost it to its disk has it again in the same way, the one who was to lead too.
     fn found_log(&self, slot: GroupId, log: &mut GroupLog, members: &Members) {
-        if !log.entries.is_empty() || log.purged.is_some() || log.last.is_some() {
+        if log.purged.is_some() || log.entries.first().is_some_and(|e| e.index == 1) {
             return;
         }
         let nodes = founders(members);
         let Some(first) = dwcp_raft::founding(&Members { nodes, ..members.clone() }) else { return };
         let dwcp_wal::LogEntry { index, term, payload } = first.clone();
         self.wal.lock().append(slot, Record::Entry { index, term, payload });
-        log.last = Some(index);
-        log.entries.push(first);
+        log.last = log.last.max(Some(index));
+        log.entries.insert(0, first);
     }
 
     /// The log goes on behind the state ([`behind`]).
@@ -528,6 +528,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.probe.sometimes("chain.undecided_where_the_state_is", behind.overwritten);
         self.probe.reachable("chain.log_begins_behind_a_state");
         let mut wal = self.wal.lock();
+        if behind.suspect {
+            wal.suspect(slot);
+        }
         behind.records.into_iter().for_each(|record| {
             wal.append(slot, record);
         });

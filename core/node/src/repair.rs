@@ -137,6 +137,24 @@ impl Repair {
         }
     }
 
+    /// Writes what was found, once; behind which record all is whole. An engine whose log may have lost what nothing names has more to
+    /// make good, and says itself when it has. A copy has no engine.
+    fn write(&mut self, wal: &mut Wal, copy: bool) -> Lsn {
+        self.cut(wal);
+        if let Some(written) = self.written {
+            return written;
+        }
+        for (index, entry) in std::mem::take(&mut self.found) {
+            wal.repair(self.place.slot, index, entry.term, entry.payload.clone());
+            self.log.entries.push(entry);
+        }
+        self.log.entries.sort_by_key(|e| e.index);
+        let heals = copy || !self.log.suspect;
+        let written = if heals { wal.healed(self.place.slot) } else { wal.last() };
+        self.written = Some(written);
+        written
+    }
+
     /// What the engine is started with.
     pub(crate) fn into_found(mut self) -> Found {
         if !self.left {
@@ -362,22 +380,14 @@ impl Node {
         if repair.fetch.is_some() || !repair.missing.is_empty() {
             return;
         }
+        let copy = self.hybrid.get(&group).is_some_and(|h| h.part == Part::Copy);
         let mut wal = self.wal.lock();
-        repair.cut(&mut wal);
-        let written = *repair.written.get_or_insert_with(|| {
-            let found = std::mem::take(&mut repair.found);
-            for (index, entry) in found {
-                wal.repair(repair.place.slot, index, entry.term, entry.payload.clone());
-                repair.log.entries.push(entry);
-            }
-            repair.log.entries.sort_by_key(|e| e.index);
-            wal.healed(repair.place.slot)
-        });
+        let written = repair.write(&mut wal, copy);
         let durable = wal.durable() >= written;
         drop(wal);
         if durable {
             let Some(repair) = g.repair.take() else { return };
-            if self.hybrid.get(&group).is_some_and(|h| h.part == Part::Copy) {
+            if copy {
                 return self.copy_fetched(now, group, out);
             }
             if let Err(why) = self.start_group(now, group, repair.into_found()) {
@@ -509,6 +519,11 @@ pub(crate) fn begin_log_at(repair: &mut Repair, at: Position) {
 }
 
 #[cfg(test)]
+#[path = "../../raft/tests/raft/harness/disk.rs"]
+#[allow(dead_code, reason = "the disk in memory of the engines' tests")]
+mod disk;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -547,6 +562,41 @@ mod tests {
             assert_eq!(repair.cut_after, cut, "{name}");
             assert!(repair.missing.keys().all(|i| cut.is_none() && *i > at.1), "{name}");
             assert_eq!(repair.log.purged, Some(at), "{name}");
+        }
+    }
+
+    /// Entries that are found again make nobody well who may have lost a vote besides: that the engine says, or a next life would vote.
+    #[test]
+    fn a_repair_of_entries_heals_no_log_that_lost_what_nothing_names() {
+        let slot = GroupId(5);
+        for (suspect, copy, voting) in [(false, false, true), (true, false, false), (true, true, true)] {
+            let disk = disk::MemDisk::default();
+            let open = || {
+                let world = dwcp_env::World {
+                    now: Now::default(),
+                    storage: std::sync::Arc::new(disk.clone()),
+                    probe: dwcp_env::Probe::silent(),
+                    seed: dwcp_env::Seed(1),
+                };
+                Wal::open(&world, dwcp_wal::WalConfig::default()).unwrap()
+            };
+            let mut wal = open().0;
+            wal.append(slot, Record::Vote(Bytes::from_static(b"v")));
+            if suspect {
+                wal.suspect(slot);
+            }
+            let log = GroupLog { suspect, ..log((1, 4), &[1]) };
+            let place = Place { slot, ..place() };
+            let mut repair = Repair::new(place, log, None, BTreeMap::new(), Vec::new());
+            repair.found.insert(6, LogEntry { index: 6, term: 1, payload: Bytes::from_static(b"e") });
+            let written = repair.write(&mut wal, copy);
+            assert_eq!(repair.write(&mut wal, copy), written, "once");
+            let (mut ticket, mut out) = (1, Vec::new());
+            wal.flush(&mut ticket, &mut out);
+            out[0].ops.iter().try_for_each(|op| disk.carry_out(op)).unwrap();
+            let found = open().1;
+            assert_eq!(found.may_vote(slot), voting, "suspect {suspect}, copy {copy}");
+            assert_eq!(found.groups[&slot].entries.len(), 1);
         }
     }
 }

@@ -125,7 +125,8 @@ impl<R> Clone for Log<R> {
 
 impl<R> Log<R> {
     /// The log as the disk gave it back. What follows a hole is cut off, here and on the disk: it
-    /// comes again from the leader. Tells whether there was one.
+    /// comes again from the leader. Tells whether there was one; a lost end is one, too. What is left looks whole, so the disk is
+    /// told before the cut that it is not: a crash before the leader has taught it again must not give back a vote.
     pub(crate) fn open(
         group: GroupId,
         config: Arc<GroupConfig>,
@@ -146,6 +147,7 @@ impl<R> Log<R> {
             state.vote = Some(ballot.into());
         }
         state.purged = found.purged.and_then(|(term, index)| log_id(Position { term, index }));
+        let ended = found.last.unwrap_or(0);
         let mut holed = false;
         for e in found.entries {
             let id = log_id(Position { term: e.term, index: e.index }).ok_or(foreign("an entry", 0))?;
@@ -157,9 +159,14 @@ impl<R> Log<R> {
             let payload = payload(e.payload).map_err(|what| foreign(what, e.index))?;
             state.push(Entry { log_id: id, payload }, size);
         }
+        let after = position(state.last().as_ref()).index;
+        holed |= after < ended;
         if holed {
-            let after = position(state.last().as_ref()).index;
-            wal.lock().append(group, Record::Truncate { after: (after > 0).then_some(after) });
+            let mut wal = wal.lock();
+            if !found.suspect {
+                wal.suspect(group);
+            }
+            wal.append(group, Record::Truncate { after: (after > 0).then_some(after) });
             probe.reachable("raft.log_cut_at_a_hole");
         }
         if let Some(bytes) = &found.note {

@@ -3,7 +3,8 @@
 //! Raft rests on what a node remembers: the vote of its term and the entries it acknowledged. A
 //! log that lost records without a trace (or has a hole) may have lost either. Such a node could
 //! vote twice in a term, elect a leader that lacks what it once acknowledged, or acknowledge
-//! entries of a term it had promised to refuse. So it is *suspect*:
+//! entries of a term it had promised to refuse. So it is *suspect*, and stays so through crashes (the log
+//! is told, [`dwcp_wal::Wal::suspect`], before it is cut off behind a hole):
 //!
 //! 1. It grants no vote and stands for no election.
 //! 2. It first asks the other voters for their terms and last entries, and takes nothing from a

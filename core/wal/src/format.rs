@@ -162,7 +162,7 @@ pub(crate) enum Kind {
     Purge = 3,
     Vote = 4,
     Note = 5,
-    /// All that is known of a group but its entries, at the head of each segment.
+    /// All that is known of a group but its entries: at the head of each segment, and where a group is told suspect.
     State = 6,
     /// What the group lost before this is restored or superseded.
     Healed = 7,

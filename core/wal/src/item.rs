@@ -10,11 +10,13 @@ use bytes::Bytes;
 pub(crate) enum Item {
     Record(Record),
     Healed,
+    /// Written as the group's state: see [`crate::live::Live::written`].
+    Suspect,
     Ended,
 }
 
 impl Item {
-    /// Kind, term, index and payload as the format has them.
+    /// Kind, term, index and payload as the format has them; of a state not its payload.
     pub(crate) fn parts(&self) -> (Kind, u64, u64, &[u8]) {
         match self {
             Self::Record(Record::Entry { index, term, payload }) => (Kind::Entry, *term, *index, payload),
@@ -23,6 +25,7 @@ impl Item {
             Self::Record(Record::Purge { term, index }) => (Kind::Purge, *term, *index, &[]),
             Self::Record(Record::Vote(payload)) => (Kind::Vote, 0, 0, payload),
             Self::Record(Record::Note(payload)) => (Kind::Note, 0, 0, payload),
+            Self::Suspect => (Kind::State, 0, 0, &[]),
             Self::Healed => (Kind::Healed, 0, 0, &[]),
             Self::Ended => (Kind::Ended, 0, 0, &[]),
         }

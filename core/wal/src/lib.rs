@@ -25,6 +25,7 @@
 //! | a note | the one before it counts |
 //! | a truncation, a purge | done from the index |
 //! | more than a page | [`Lost::Unknown`]; groups are suspect until [`Wal::healed`] |
+//! | what a user cut off, with a hole in it | nothing shows it any more: the user says [`Wal::suspect`] first |
 //! | a copy of a segment's header | the other copy, a page behind it |
 //!
 //! **Invariants.**

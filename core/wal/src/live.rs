@@ -8,8 +8,10 @@
 //! 2. Every segment begins with the state of every group, so that with a segment nothing but
 //!    dead entries goes.
 
+use crate::format::Kind;
 use crate::item::{Item, State};
 use crate::record::Record;
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use dwcp_env::GroupId;
@@ -57,6 +59,17 @@ impl Live {
             }
         }
     }
+    /// What is written of an item behind all that was applied: a kind, term, index and payload. A group that is told suspect has its
+    /// state written, which says so: whoever reads it needs to know no other kind of record, and one that is lost makes suspect, too.
+    pub(crate) fn written<'a>(&self, group: GroupId, item: &'a Item) -> (Kind, u64, u64, Cow<'a, [u8]>) {
+        let (kind, term, index, payload) = item.parts();
+        if *item != Item::Suspect {
+            return (kind, term, index, Cow::Borrowed(payload));
+        }
+        let known = self.groups.get(&group).map(|g| g.state.clone());
+        let state = State { suspect: true, ..known.unwrap_or_default() };
+        (kind, term, index, Cow::Owned(state.encode()))
+    }
     /// Does what a record does that is written to `segment`.
     pub(crate) fn apply(&mut self, group: GroupId, item: &Item, segment: u64) {
         let record = match item {
@@ -64,6 +77,10 @@ impl Live {
             Item::Healed => {
                 let state = &mut self.groups.entry(group).or_default().state;
                 (state.suspect, state.holed) = (false, false);
+                return;
+            }
+            Item::Suspect => {
+                self.groups.entry(group).or_default().state.suspect = true;
                 return;
             }
             Item::Ended => {

@@ -153,6 +153,12 @@ impl Wal {
         self.push(group, Item::Healed)
     }
 
+    /// States that the group's log lacks something that was acknowledged, where what is left no longer shows it: who cuts a log off
+    /// behind a hole says so first. It is suspect, in this life and the next, until [`Wal::healed`].
+    pub fn suspect(&mut self, group: GroupId) -> Lsn {
+        self.push(group, Item::Suspect)
+    }
+
     /// Ends a group's log for good: all that is in it is void, and nothing of it is kept, its state neither. The
     /// number may be used again.
     pub fn end(&mut self, group: GroupId) -> Lsn {
@@ -204,7 +210,10 @@ impl Wal {
     /// Whether the segment has no room for the next record, or for a mark.
     fn segment_is_full(&self) -> bool {
         let (kind, len) = match self.pending.front() {
-            Some((_, item)) => (item.parts().0, item.parts().3.len()),
+            Some((group, item)) => {
+                let (kind, _, _, payload) = self.live.written(*group, item);
+                (kind, payload.len())
+            }
             None => (Kind::Healed, 0),
         };
         let empty = BatchWriter::new(Vec::new(), 0, self.current.key, 0, 0, &self.position.recent);
@@ -258,13 +267,13 @@ impl Wal {
         }
         let mut taken = 0;
         while let Some((group, item)) = self.pending.front() {
-            let (kind, term, index, payload) = item.parts();
+            let (kind, term, index, payload) = self.live.written(*group, item);
             if taken > 0 && batch.size_with(kind, payload.len()) > room {
                 break;
             }
-            self.backlog -= payload.len() as u64;
+            self.backlog -= item.parts().3.len() as u64;
             if !self.forgets(kind) {
-                batch.push(*group, kind, term, index, payload);
+                batch.push(*group, kind, term, index, &payload);
                 self.live.apply(*group, item, self.current.seq);
             }
             taken += 1;

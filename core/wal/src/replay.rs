@@ -7,7 +7,7 @@
 //! | vote, both copies | the group must not vote until a later vote is found |
 //! | note | the older one counts |
 //! | end | done all the same |
-//! | state, both copies | the group is suspect; its vote too if nothing earlier told it |
+//! | state, both copies (a segment's head, or a group told suspect) | the group is suspect; its vote too if nothing earlier told it |
 //! | unidentified | every group is suspect until a later state tells what it had, and as long as it holds entries from before: they may have been truncated and rewritten |
 
 use crate::format::{Ident, Kind};

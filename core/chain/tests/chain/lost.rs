@@ -212,3 +212,80 @@ fn a_log_of_raft_is_opened_under_no_other_engine() {
 fn a_log_of_another_engine_is_not_opened_under_raft() {
     renamed(EngineKind::Paxos, EngineKind::Raft);
 }
+
+/// A later epoch's Raft lost an entry of its log, within it or at its end, and its node goes down again before a leader could give it
+/// back. The state is at the epoch's beginning, or a checkpoint within it.
+#[test]
+fn what_a_later_epochs_raft_lost_is_known_in_every_later_life() {
+    let cases = [("third", false), ("fourth", false), ("third", true), ("fourth", true)];
+    for ((rotten, within), seed) in cases.into_iter().zip(41..) {
+        let name =
+            format!("{rotten} is lost, the state is {} the epoch", if within { "within" } else { "before" });
+        // Under EPaxos a log alone says what it has decided.
+        let mut w = World::cluster(seed, 3, EngineKind::EPaxos);
+        w.elect_any();
+        w.switched(EngineKind::Raft);
+        let leader = w.elect();
+        let [hurt, other] =
+            <[_; 2]>::try_from(w.up().into_iter().filter(|i| *i != leader).collect::<Vec<_>>()).unwrap();
+        let snapshot = |w: &mut World| {
+            let token = w.snapshot(hurt);
+            assert_eq!(w.answer(token), Answered::Done(Ok(())));
+        };
+        for command in ["first", "second"] {
+            w.write_at(leader, command);
+        }
+        w.agreed();
+        if within {
+            snapshot(&mut w);
+        }
+        w.write_at(leader, "third");
+        w.agreed();
+        w.crash(other);
+        w.write_at(leader, "fourth");
+        assert_eq!(w.crash_and_rot(hurt, rotten), 1);
+        w.crash(leader);
+        for life in 1..=3 {
+            w.start(hurt);
+            w.run(Duration::secs(1));
+            assert_eq!(w.epoch(hurt), 1, "{name}");
+            assert!(w.life(hurt).unwrap().host.is_suspect(G), "{name}: it has a vote in life {life}");
+            w.crash(hurt);
+        }
+        w.start(hurt);
+        w.start(other);
+        w.run(Duration::secs(10));
+        assert!(!w.leads(hurt) && !w.leads(other), "{name}: a leader without the fourth");
+        w.start(leader);
+        w.write_at(leader, "fifth");
+        assert_eq!(w.agreed(), ["first", "second", "third", "fourth", "fifth"], "{name}");
+        w.crash(hurt);
+        w.start(hurt);
+        assert!(!w.life(hurt).unwrap().host.is_suspect(G), "{name}: it is well, for good");
+    }
+}
+
+/// The entry that founds a Raft's group is the same everywhere: who lost it alone writes it anew.
+#[test]
+fn the_first_entry_of_a_later_epochs_raft_is_made_good_without_help() {
+    let mut w = World::cluster(47, 3, EngineKind::EPaxos);
+    w.elect_any();
+    w.switched(EngineKind::Raft);
+    let leader = w.elect();
+    let hurt = w.up().into_iter().find(|i| *i != leader).unwrap();
+    w.write_at(leader, "first");
+    w.agreed();
+    assert!(w.crash_and_rot(hurt, "node 3") > 1, "the seal has it, too");
+    w.isolate(hurt);
+    for life in 1..=2 {
+        w.start(hurt);
+        w.run(Duration::secs(1));
+        assert_eq!(w.epoch(hurt), 1);
+        assert!(!w.life(hurt).unwrap().host.is_suspect(G), "life {life}");
+        w.crash(hurt);
+    }
+    w.cut.clear();
+    w.start(hurt);
+    w.write_at(leader, "second");
+    assert_eq!(w.agreed(), ["first", "second"]);
+}

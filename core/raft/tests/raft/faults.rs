@@ -120,6 +120,42 @@ fn a_hole_in_the_log_is_cut_and_filled_by_the_leader() {
     assert_eq!(w.agree(G).len(), 5);
 }
 
+/// The log is cut at the hole, and what is left looks whole: only what is written beside it can tell the next life.
+#[test]
+fn what_a_disk_lost_is_known_in_every_later_life_until_it_is_held_again() {
+    for (seed, rotten) in [(30, "third"), (31, "fourth")] {
+        let mut w = World::cluster(seed, 3);
+        let leader = w.elect();
+        for command in ["first", "second", "third"] {
+            w.write(G, command);
+        }
+        w.agree(G);
+        let [hurt, other] =
+            [1, 2, 3].map(n).into_iter().filter(|i| *i != leader).collect::<Vec<_>>().try_into().unwrap();
+        // The hurt one and the leader alone hold the fourth.
+        w.crash(other);
+        w.write(G, "fourth");
+        assert_eq!(w.crash_and_rot(hurt, rotten), 1);
+        w.crash(leader);
+        for life in 1..=3 {
+            w.start(hurt);
+            w.run(Duration::secs(1));
+            assert!(w.host(hurt).group(G).unwrap().is_suspect(), "{rotten}: it has a vote in life {life}");
+            w.crash(hurt);
+        }
+        w.start(hurt);
+        w.start(other);
+        w.run(Duration::secs(10));
+        assert_eq!(w.leader(G), None, "{rotten}: a leader without the fourth");
+        w.start(leader);
+        w.write(G, "fifth");
+        assert_eq!(w.agree(G), ["first", "second", "third", "fourth", "fifth"]);
+        w.crash(hurt);
+        w.start(hurt);
+        assert!(!w.host(hurt).group(G).unwrap().is_suspect(), "{rotten}: it is well, for good");
+    }
+}
+
 #[test]
 fn an_old_snapshot_that_comes_late_changes_nothing() {
     let (mut w, learner, pieces) = crate::harness::with_a_late_snapshot(6, |_| {});

@@ -364,3 +364,55 @@ fn what_nothing_names_makes_groups_suspect_until_they_are_healed() {
     assert!(found.damage.iter().all(|d| d.group.is_none()), "{:?}", found.damage);
     assert_eq!(found.groups[&GroupId(1)].entries.len(), 20);
 }
+
+/// Who cuts off what lies behind a hole makes the log look whole: that it is not is told, and kept until it is healed.
+#[test]
+fn a_group_that_is_told_suspect_stays_so_through_crashes_and_segments() {
+    for lost in [false, true] {
+        let (disk, config, file) = votes_and_entries();
+        let (mut wal, _) = Wal::open(&disk.world(2), config).unwrap();
+        let mut ticket = 1;
+        wal.append(GroupId(1), Record::Truncate { after: Some(18) });
+        wal.suspect(GroupId(1));
+        wal.append(GroupId(1), Record::Truncate { after: Some(16) });
+        wal.suspect(GroupId(2));
+        assert_eq!(wal.backlog().0, 0);
+        flush(&disk, &mut wal, &mut ticket);
+        wal.append(GroupId(1), Record::Entry { index: 17, term: 2, payload: vec![99; 700].into() });
+        flush(&disk, &mut wal, &mut ticket);
+        wal.idle_mark();
+        flush(&disk, &mut wal, &mut ticket);
+        let written =
+            disk.files().into_iter().rfind(|f| *f != file && disk.bytes(f).iter().any(|b| *b != 0)).unwrap();
+        if lost {
+            // Both copies of what was told, and nothing else: the vote stands in no other record of that batch.
+            let told = places(&disk, &written, b"the latest vote");
+            for at in &told[told.len() - 2..] {
+                disk.alter(&written, |b| b[*at] ^= 4);
+            }
+        }
+        for boot in 3..5 {
+            let (mut wal, found) = Wal::open(&disk.world(boot), config).unwrap();
+            assert!(found.suspect(GroupId(1)) && !found.may_vote(GroupId(1)), "{lost} {boot}");
+            assert!(found.suspect(GroupId(2)) && !found.suspect(GroupId(3)), "{lost} {boot}");
+            let log = &found.groups[&GroupId(1)];
+            assert_eq!(
+                (log.last, log.entries.len(), log.vote.as_deref()),
+                (Some(17), 17, Some(&b"the latest vote"[..]))
+            );
+            // More than a segment goes by: its head says it again.
+            for index in 18..=160_u64 {
+                wal.append(GroupId(1), Record::Entry { index, term: 2, payload: vec![7; 700].into() });
+                flush(&disk, &mut wal, &mut ticket);
+            }
+            wal.append(GroupId(1), Record::Truncate { after: Some(17) });
+            flush(&disk, &mut wal, &mut ticket);
+        }
+        let (mut wal, _) = Wal::open(&disk.world(5), config).unwrap();
+        wal.healed(GroupId(1));
+        flush(&disk, &mut wal, &mut ticket);
+        let (_, found) = Wal::open(&disk.world(6), config).unwrap();
+        assert!(found.may_vote(GroupId(1)) && found.suspect(GroupId(2)), "{lost}: one is healed");
+        assert_eq!(found.groups[&GroupId(1)].entries.len(), 17);
+    }
+}

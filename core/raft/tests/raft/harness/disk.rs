@@ -64,6 +64,24 @@ impl MemDisk {
             DiskOp::SyncDir => Ok(()),
         }
     }
+    /// The medium turns over a bit of the last of the places where this stands in files whose names begin so; how many there are.
+    pub(crate) fn rot(&self, files: &str, text: &[u8]) -> usize {
+        let mut all = self.0.lock().unwrap();
+        let mut last = None;
+        let mut places = 0;
+        for (file, content) in all.iter().filter(|(f, _)| f.as_str().starts_with(files)) {
+            for at in (0..content.durable.len()).filter(|at| content.durable[*at..].starts_with(text)) {
+                last = Some((file.clone(), at));
+                places += 1;
+            }
+        }
+        if let Some((content, at)) = last.and_then(|(file, at)| Some((all.get_mut(&file)?, at))) {
+            content.durable[at] ^= 4;
+            content.now.clone_from(&content.durable);
+            content.dirty = 0..0;
+        }
+        places
+    }
     /// Forgets what was not synced.
     pub(crate) fn crash(&self) {
         for content in self.0.lock().unwrap().values_mut() {

@@ -225,6 +225,18 @@ impl<H: Host> World<H> {
         node.disk.crash();
     }
 
+    /// Power off behind a mark that ends the log, then rot where this was written last: that record is lost, and the log can tell. How
+    /// often it was written.
+    pub(crate) fn crash_and_rot(&mut self, id: NodeId, text: &str) -> usize {
+        // A batch on its way to the disk comes first.
+        self.run(Duration::millis(5));
+        self.nodes.get_mut(&id).unwrap().life.as_mut().unwrap().wal.lock().idle_mark();
+        self.turn(id);
+        self.run(Duration::millis(5));
+        self.crash(id);
+        self.nodes[&id].disk.rot("wal-", text.as_bytes())
+    }
+
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
         self.nodes[&id].life.is_some()
     }
