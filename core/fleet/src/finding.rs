@@ -1,18 +1,28 @@
 //! What announcements that have met say together, and what follows: the backstop behind leases and epochs.
 //!
-//! Eventual documents carry no decisions: a region or host announces what it believes it has, with the epoch by which
-//! it believes so. Merged, two announcements may contradict each other: because one is old, because a clock lied, because somebody
-//! wrote past the doors. [`judge`] is a pure function of the *set* of announcements: every node finds the same and nobody
-//! needs to be asked. The rule is one: **the higher epoch wins**; the loser is fenced, its interface goes down, it is
-//! told of, and nothing of it is deleted.
+//! Eventual keyspaces carry no decisions: a region or host announces what it believes it has, with the epoch by which
+//! it believes so ([`crate::announce`]). Merged, two announcements may contradict each other: because a clock lied, because a store
+//! was restored past what it had acknowledged, because somebody wrote past the doors. [`judge`] is a pure function of the
+//! *set* of announcements: every node finds the same and nobody needs to be asked. The rule is one: **the higher epoch
+//! wins**; the loser is fenced, its interface goes down, it is told of, and nothing of it is deleted.
 //!
-//! An announcement ends: who still believes it says it again. What has surely ended by the clock at hand is not heard, so
-//! that what a machine had long ago takes nothing down that somebody has now. Nodes whose clocks differ may for as long
-//! differ about it; what they do about a finding is decided by epochs and not by who was first.
+//! **Old news contradicts nobody.** A machine that moves is announced by its new home while a node that is cut off still holds
+//! the old one's word for it. So each announcement says from when to when it was true for sure ([`Announcement::since`],
+//! [`Announcement::said`], each moved inwards by what its clock may be off by), and two contradict each other only if both were true
+//! at one time. Moves, failovers and cuts then give no finding, however late anything arrives, while clocks keep what they
+//! state. What this costs: two that both believe are found once both have said so since, a beat later.
+//!
+//! An announcement ends: who still believes it says it again. What has surely ended by the clock at hand is not heard.
+//! Nodes whose clocks differ may for as long differ about it; what they do about a finding is decided by epochs and not
+//! by who was first.
+//!
+//! **Rejected.** *Waiting before a finding counts, until what is late must have come*: a cut has no longest time.
+//! *Demanding an epoch from a third party*: whoever could give it would have prevented the contradiction.
 
 use crate::cidr::Cidr;
 use crate::life::phase_may;
 use crate::name::{HostName, Region, VmId, VmName};
+use crate::planted::{self, Bug};
 use crate::record::Phase;
 use crate::resources::Resources;
 use crate::time::{UNCERTAINTY_MAX, lease_end, surely_past};
@@ -28,22 +38,75 @@ use serde::{Deserialize, Serialize};
 pub struct Announcement {
     /// Which machine.
     pub vm: VmId,
-    /// Its name.
-    pub name: VmName,
-    /// At home where, and under which epoch of ownership.
-    pub home: (Region, u64),
-    /// Run by whom, and under which fencing epoch.
+    /// A region: its name.
+    pub name: Option<VmName>,
+    /// A region: it is at home there, under which epoch of ownership.
+    pub home: Option<(Region, u64)>,
+    /// A host: it may be running there, under which fencing epoch.
     pub runs: Option<(HostName, u64)>,
-    /// Its addresses: which, of which block, held under which epoch.
+    /// A region: its addresses: which, of which block, held under which epoch.
     pub addresses: Vec<(IpAddr, Cidr, u64)>,
-    /// What it was seen doing, by (epoch, index).
+    /// A host: what it was seen doing, by (epoch, index).
     pub seen: Vec<((u64, u64), Phase)>,
+    /// It was true at this time for sure,
+    pub since: WallTime,
+    /// and at this one, and between; where this is the earlier of the two, it can't be said when.
+    pub said: WallTime,
     /// Until when it stands, unless it is said again: at most [`ANNOUNCED_MAX`] from when it was said.
     pub until: WallTime,
 }
 
 /// How long an announcement stands at most; who reads one that goes on longer holds it for ended by then.
 pub const ANNOUNCED_MAX: Duration = Duration::secs(300);
+/// How many claims to one thing are weighed; beyond, the weakest are left out. In order there are one or two.
+const CLAIMS_MAX: usize = 64;
+
+/// Somebody claims what only one may have, and did so from one time to another.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Claim<H> {
+    /// The highest epoch comes first, then the lowest name or number.
+    rank: core::cmp::Reverse<u64>,
+    holder: H,
+    since: WallTime,
+    said: WallTime,
+}
+
+/// Who keeps a thing, who yields it, each with its epoch; and whether the highest was claimed twice.
+struct Contest<H> {
+    keeps: (H, u64),
+    yields: Vec<(H, u64)>,
+    tie: bool,
+}
+
+impl<H: Ord + Clone> Claim<H> {
+    const fn new(epoch: u64, holder: H, of: &Announcement) -> Self {
+        Self { rank: core::cmp::Reverse(epoch), holder, since: of.since, said: of.said }
+    }
+    /// Whether both were true at one time.
+    fn meets(&self, other: &Self) -> bool {
+        self.since.max(other.since) < self.said.min(other.said) || planted::is(Bug::OldNewsBelieved)
+    }
+    /// Who keeps a thing, and who yields it: those whose claims meet others', each with its highest epoch.
+    fn contest(mut all: Vec<Self>) -> Option<Contest<H>> {
+        if all.len() < 2 {
+            return None;
+        }
+        all.sort();
+        all.dedup();
+        all.truncate(CLAIMS_MAX);
+        let contested = |one: &Self| all.iter().any(|other| other.holder != one.holder && one.meets(other));
+        let mut known = BTreeSet::new();
+        let mut ranked = all
+            .iter()
+            .filter(|one| contested(one))
+            .filter(|one| known.insert(one.holder.clone()))
+            .map(|one| (one.holder.clone(), one.rank.0));
+        let keeps = ranked.next()?;
+        let yields: Vec<_> = ranked.collect();
+        let tie = yields.iter().any(|(_, epoch)| *epoch == keeps.1);
+        Some(Contest { keeps, yields, tie })
+    }
+}
 
 /// What is wrong, and what follows.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -68,6 +131,8 @@ pub enum Finding {
         keeps: (Region, u64),
         /// Which are to quarantine theirs.
         quarantine: Vec<(Region, u64)>,
+        /// Whether the highest epoch is claimed twice, which no handover can have given: a person must look.
+        tie: bool,
     },
     /// Two machines claim an address: the losers' interfaces go down.
     AddressTwice {
@@ -137,27 +202,19 @@ pub fn judge(announced: &[Announcement], now: Now) -> Vec<Finding> {
 }
 
 fn twice_run(vm: VmId, said: &[&Announcement], found: &mut Vec<Finding>) {
-    let mut claims: Vec<(u64, &HostName)> =
-        said.iter().filter_map(|a| a.runs.as_ref().map(|(h, e)| (*e, h))).collect();
-    claims.sort_by_key(|(epoch, host)| (u64::MAX - epoch, *host));
-    claims.dedup();
-    let hosts: BTreeSet<&HostName> = claims.iter().map(|(_, host)| *host).collect();
-    let (Some((top, keeps)), true) = (claims.first().copied(), hosts.len() > 1) else { return };
-    let fence: Vec<_> =
-        claims.iter().filter(|(_, host)| *host != keeps).map(|(e, h)| ((*h).clone(), *e)).collect();
-    let tie = fence.iter().any(|(_, epoch)| *epoch == top);
-    found.push(Finding::RunsTwice { vm, keeps: (keeps.clone(), top), fence, tie });
+    let claims = said.iter().filter_map(|a| a.runs.as_ref().map(|(host, epoch)| Claim::new(*epoch, host, a)));
+    if let Some(Contest { keeps: (keeps, top), yields, tie }) = Claim::contest(claims.collect()) {
+        let fence = yields.into_iter().map(|(host, epoch)| (host.clone(), epoch)).collect();
+        found.push(Finding::RunsTwice { vm, keeps: (keeps.clone(), top), fence, tie });
+    }
 }
 
 fn twice_owned(vm: VmId, said: &[&Announcement], found: &mut Vec<Finding>) {
-    let mut homes: Vec<(u64, &Region)> = said.iter().map(|a| (a.home.1, &a.home.0)).collect();
-    homes.sort_by_key(|(epoch, region)| (u64::MAX - epoch, *region));
-    homes.dedup();
-    let Some((top, keeps)) = homes.first().copied() else { return };
-    let quarantine: Vec<_> =
-        homes.iter().filter(|(_, r)| *r != keeps).map(|(e, r)| ((*r).clone(), *e)).collect();
-    if !quarantine.is_empty() {
-        found.push(Finding::OwnedTwice { vm, keeps: (keeps.clone(), top), quarantine });
+    let claims =
+        said.iter().filter_map(|a| a.home.as_ref().map(|(region, epoch)| Claim::new(*epoch, region, a)));
+    if let Some(Contest { keeps: (keeps, top), yields, tie }) = Claim::contest(claims.collect()) {
+        let quarantine = yields.into_iter().map(|(region, epoch)| (region.clone(), epoch)).collect();
+        found.push(Finding::OwnedTwice { vm, keeps: (keeps.clone(), top), quarantine, tie });
     }
 }
 
@@ -171,55 +228,42 @@ fn odd_steps(vm: VmId, said: &[&Announcement], found: &mut Vec<Finding>) {
 }
 
 fn twice_given(all: &BTreeSet<&Announcement>, found: &mut Vec<Finding>) {
-    let mut claims: BTreeMap<IpAddr, BTreeMap<VmId, u64>> = BTreeMap::new();
+    let mut claims: BTreeMap<IpAddr, Vec<Claim<VmId>>> = BTreeMap::new();
     for one in all {
         for (ip, _, epoch) in &one.addresses {
-            let known = claims.entry(*ip).or_default().entry(one.vm).or_default();
-            *known = (*known).max(*epoch);
+            claims.entry(*ip).or_default().push(Claim::new(*epoch, one.vm, one));
         }
     }
     for (ip, claims) in claims {
-        let mut ranked: Vec<(u64, VmId)> = claims.into_iter().map(|(vm, epoch)| (epoch, vm)).collect();
-        ranked.sort_by_key(|(epoch, vm)| (u64::MAX - epoch, *vm));
-        if let [(top, keeps), losers @ ..] = ranked.as_slice()
-            && !losers.is_empty()
-        {
-            let tie = losers.iter().any(|(epoch, _)| epoch == top);
-            found.push(Finding::AddressTwice {
-                ip,
-                keeps: *keeps,
-                down: losers.iter().map(|(_, vm)| *vm).collect(),
-                tie,
-            });
+        if let Some(Contest { keeps: (keeps, _), yields, tie }) = Claim::contest(claims) {
+            let down = yields.into_iter().map(|(vm, _)| vm).collect();
+            found.push(Finding::AddressTwice { ip, keeps, down, tie });
         }
     }
 }
 
 /// The machine that has the name longest keeps it: the lowest number, since nobody's clock decides.
 fn twice_named(by_vm: &BTreeMap<VmId, Vec<&Announcement>>, found: &mut Vec<Finding>) {
-    let mut names: BTreeMap<&VmName, BTreeSet<VmId>> = BTreeMap::new();
+    let mut names: BTreeMap<&VmName, Vec<Claim<VmId>>> = BTreeMap::new();
     for (vm, said) in by_vm {
         // What the newest owner calls it.
-        if let Some(newest) = said.iter().max_by_key(|a| (a.home.1, *a)) {
-            names.entry(&newest.name).or_default().insert(*vm);
+        let named = said.iter().filter_map(|a| Some((a.home.as_ref()?.1, *a, a.name.as_ref()?)));
+        if let Some((_, one, name)) = named.max() {
+            names.entry(name).or_default().push(Claim::new(0, *vm, one));
         }
     }
     let mut taken: BTreeSet<VmName> = names.keys().map(|name| (*name).clone()).collect();
-    for (name, vms) in names {
-        let mut vms = vms.into_iter();
-        if let Some(keeps) = vms.next() {
-            // With as many digits of its number as it takes to be alone; names and numbers are in order, so all find the same.
-            let mut another = |vm: VmId| {
-                let alone = (8..=32).map(|digits| name.beside(vm, digits)).find(|name| !taken.contains(name));
-                let alone = alone.unwrap_or_else(|| name.beside(vm, 32));
-                taken.insert(alone.clone());
-                (vm, alone)
-            };
-            let renamed: Vec<_> = vms.map(&mut another).collect();
-            if !renamed.is_empty() {
-                found.push(Finding::NameTwice { name: name.clone(), keeps, renamed });
-            }
-        }
+    for (name, claims) in names {
+        let Some(Contest { keeps: (keeps, _), yields, .. }) = Claim::contest(claims) else { continue };
+        // With as many digits of its number as it takes to be alone; names and numbers are in order, so all find the same.
+        let mut another = |vm: VmId| {
+            let alone = (8..=32).map(|digits| name.beside(vm, digits)).find(|name| !taken.contains(name));
+            let alone = alone.unwrap_or_else(|| name.beside(vm, 32));
+            taken.insert(alone.clone());
+            (vm, alone)
+        };
+        let renamed = yields.into_iter().map(|(vm, _)| another(vm)).collect();
+        found.push(Finding::NameTwice { name: name.clone(), keeps, renamed });
     }
 }
 
@@ -253,11 +297,13 @@ mod tests {
     fn said(vm: u128, name: &str, home: (&str, u64), runs: Option<(&str, u64)>) -> Announcement {
         Announcement {
             vm: VmId(vm),
-            name: name.parse().unwrap(),
-            home: (home.0.parse().unwrap(), home.1),
+            name: Some(name.parse().unwrap()),
+            home: Some((home.0.parse().unwrap(), home.1)),
             runs: runs.map(|(h, e)| (h.parse().unwrap(), e)),
             addresses: vec![],
             seen: vec![],
+            since: NOW.wall,
+            said: lease_end(NOW, Duration::secs(1)),
             until: lease_end(NOW, Duration::secs(60)),
         }
     }
@@ -281,6 +327,31 @@ mod tests {
         // Nor does one that a mad calendar made to stand for a year.
         old.until = lease_end(later, Duration::secs(86_400 * 365));
         assert_eq!(judge(&[old, now], later), []);
+    }
+
+    #[test]
+    fn old_news_contradicts_nobody() {
+        let at = |secs| lease_end(NOW, Duration::secs(secs));
+        let block: Cidr = "10.0.0.0/24".parse().unwrap();
+        let (mut old, mut new) =
+            (said(1, "a", ("eu", 1), Some(("h1", 3))), said(1, "a", ("us", 2), Some(("h2", 4))));
+        let mut other = said(2, "a", ("eu", 1), None);
+        for one in [&mut old, &mut other] {
+            one.addresses = vec![("10.0.0.7".parse().unwrap(), block, 1)];
+        }
+        // What was true until another thing became so, arriving after it.
+        for (said, since) in [(10, 10), (10, 12), (5, 4)] {
+            old.said = at(said.max(since - 2));
+            (new.since, new.said) = (at(since.max(said)), at(40));
+            (other.since, other.said) = (at(since.max(said) + 1), at(41));
+            assert_eq!(judge(&[old.clone(), new.clone(), other.clone()], NOW).len(), 1, "the name alone");
+            assert_eq!(judge(&[old.clone(), new.clone()], NOW), []);
+            assert_eq!(judge(&[old.clone(), other.clone()], NOW), []);
+        }
+        // True at one time.
+        old.said = at(14);
+        let all = [old, new, other];
+        assert_eq!(judge(&all, NOW).len(), 4, "{:?}", judge(&all, NOW));
     }
 
     #[test]
@@ -346,14 +417,16 @@ mod tests {
         let host = prop::sample::select(vec!["h1", "h2", "h3"]);
         let region = prop::sample::select(vec!["eu", "us"]);
         let name = prop::sample::select(vec!["a", "b"]);
-        (1_u128..4, name, region, 1_u64..4, prop::option::of((host, 1_u64..4)), 0_u8..4, 1_u64..4).prop_map(
-            |(vm, name, region, home, runs, ip, epoch)| {
+        let times = (0_u64..4, 0_u64..4);
+        (1_u128..4, name, region, 1_u64..4, prop::option::of((host, 1_u64..4)), 0_u8..4, (1_u64..4, times))
+            .prop_map(|(vm, name, region, home, runs, ip, (epoch, times))| {
                 let mut one = said(vm, name, (region, home), runs);
+                one.since = lease_end(NOW, Duration::secs(times.0));
+                one.said = lease_end(NOW, Duration::secs(times.1));
                 let block = "10.0.0.0/24".parse().unwrap();
                 one.addresses = vec![(core::net::Ipv4Addr::new(10, 0, 0, ip).into(), block, epoch)];
                 one
-            },
-        )
+            })
     }
 
     proptest! {

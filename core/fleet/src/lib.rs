@@ -18,11 +18,11 @@
 //! | one region has a machine | ownership under epochs, handed over in two phases | `plan::handover` |
 //! | lives go their way | tables of steps | [`life`] |
 //!
-//! What the eventual keyspaces say of all this is announcements; where those contradict each other after all, [`finding`]
-//! says what is to be done, the same on every node.
+//! Regions and hosts announce what they have in an eventual keyspace ([`announce`]); where that is contradictory after all,
+//! [`finding`] says what follows, the same on every node.
 //!
 //! **Reading order**: [`record`], [`key`], [`life`], [`command`], [`plan`], [`work`], [`time`], [`agent`], [`storage`],
-//! [`finding`]; then `rehearsal`, where all of it is tried.
+//! [`announce`], [`finding`]; then `rehearsal`, where all of it is tried.
 //!
 //! **Invariants of absence.** No clock, no network, no store: time and what was read come in, transactions go out.
 //!
@@ -36,6 +36,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod agent;
+pub mod announce;
 pub mod cidr;
 pub mod command;
 pub mod finding;

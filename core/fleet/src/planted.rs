@@ -61,6 +61,8 @@ dwcp_env::planted_bugs! {
     AnyEndBelieved,
     /// A renewal that leaves the end where it is gives no time.
     RenewedInVain,
+    /// Announcements contradict each other whenever they were true.
+    OldNewsBelieved,
 }
 
 impl Bug {
@@ -98,6 +100,7 @@ impl Bug {
             Self::OpenedAtOnce => &["runs_once"],
             Self::OwnersUnasked => &["one_home", "runs_once"],
             Self::AnyEndBelieved | Self::RenewedInVain => &["at_rest"],
+            Self::OldNewsBelieved => &["unfounded"],
         }
     }
 }

@@ -26,6 +26,7 @@ const SEEDS: &[(Bug, u64)] = &[
     (Bug::StartUnrenewed, 6),
     (Bug::LeavingTakenBack, 181),
     (Bug::RenewedInVain, 1_587),
+    (Bug::OldNewsBelieved, 2),
 ];
 
 /// One test, since a bug is planted for the whole process.

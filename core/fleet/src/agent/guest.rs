@@ -72,6 +72,8 @@ pub(super) struct Guest {
     /// Renewals in a row that were answered and left no time to start in: the calendar here is wrong, or very unsure.
     in_vain: u8,
     pub(super) reported: u64,
+    /// What was reported last, and before that.
+    pub(super) seen: [Option<(u64, Phase)>; 2],
 }
 
 /// After so many the lease is left to end, so that another host may have the machine.
@@ -94,10 +96,16 @@ impl Guest {
             refused: false,
             in_vain: 0,
             reported: 0,
+            seen: [None; 2],
         }
     }
     pub(super) fn found(seat: Seat, until: Instant) -> Self {
         Self { doing: Doing::Running, until, wanted: true, ..Self::new(seat) }
+    }
+
+    /// Whether it may be running now: not once its watchdog must have killed it, whatever was heard of that.
+    pub(super) fn runs(&self, now: Instant) -> bool {
+        self.doing.may_run() && now < self.until
     }
 
     /// When something is due.
@@ -254,6 +262,7 @@ impl Guest {
 
     fn report(&mut self, now: Now, phase: Phase, message: String, out: &mut Vec<Output>) {
         self.reported += 1;
+        self.seen = [Some((self.reported, phase)), self.seen[0]];
         let seat = self.seat.clone();
         out.push(Output::Ask(Command::Report {
             seat,

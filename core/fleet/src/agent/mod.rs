@@ -43,10 +43,11 @@
 
 mod guest;
 
+use crate::announce::{Belief, Topic};
 use crate::command::{Answer, At, Command, Seat};
 use crate::name::{HostName, Region, VmId};
 use crate::planted::{self, Bug};
-use crate::record::{Hold, Placement};
+use crate::record::{Hold, Placement, What};
 use crate::refusal::Code;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -184,6 +185,16 @@ impl Agent {
     /// The machines it knows of.
     pub fn known(&self) -> impl Iterator<Item = VmId> + '_ {
         self.guests.keys().copied()
+    }
+    /// What it announces: which machines may be running here.
+    #[must_use]
+    pub fn belief(&self, now: Now) -> Belief {
+        let running = self.guests.iter().filter(|(_, guest)| guest.runs(now.mono));
+        let runs = |guest: &Guest| What::Runs {
+            epoch: guest.seat.epoch,
+            seen: guest.seen.iter().rev().copied().flatten().collect(),
+        };
+        running.map(|(vm, guest)| (Topic::Vm(*vm), runs(guest))).collect()
     }
     /// By which number it was registered.
     #[must_use]

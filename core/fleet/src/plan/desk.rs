@@ -15,16 +15,16 @@ use bytes::Bytes;
 use dwcp_env::Now;
 
 /// Reads and writes of one plan.
-pub(super) struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     view: &'a View,
-    pub(super) now: Now,
+    pub(crate) now: Now,
     /// The number of the request.
-    pub(super) key: RequestKey,
+    pub(crate) key: RequestKey,
     read: BTreeMap<Key, i64>,
     ranges: Vec<Check>,
     writes: BTreeMap<Key, Option<Bytes>>,
     /// Records of a list that can't be read. They stop what asks for them by name, and nothing else.
-    pub(super) damaged: Vec<Refusal>,
+    pub(crate) damaged: Vec<Refusal>,
 }
 
 /// A record that can't be read; nobody goes on over it.
@@ -38,7 +38,7 @@ fn damaged(key: &Key, kind: &str, why: &str) -> Refusal {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) const fn new(view: &'a View, now: Now, key: RequestKey) -> Self {
+    pub(crate) const fn new(view: &'a View, now: Now, key: RequestKey) -> Self {
         Self {
             view,
             now,
@@ -51,7 +51,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Asks for several things at once, if any of them was not read yet.
-    pub(super) fn want(&self, fetches: impl IntoIterator<Item = Fetch>) -> Result<(), Stop> {
+    pub(crate) fn want(&self, fetches: impl IntoIterator<Item = Fetch>) -> Result<(), Stop> {
         let known = |fetch: &Fetch| match fetch {
             Fetch::One(key) => self.view.cell(key).is_some(),
             Fetch::Range(first, end) => self.view.range(first, end).is_some(),
@@ -61,7 +61,7 @@ impl<'a> Desk<'a> {
     }
 
     /// A record, as written onto the desk or as it was read.
-    pub(super) fn get<T: Record>(&mut self, key: &Key) -> Result<Option<T>, Stop> {
+    pub(crate) fn get<T: Record>(&mut self, key: &Key) -> Result<Option<T>, Stop> {
         let bytes = if let Some(written) = self.writes.get(key) {
             written.clone()
         } else {
@@ -76,7 +76,7 @@ impl<'a> Desk<'a> {
 
     /// All records of a kind in a store that can be read. What is found is not checked at commit: look at the ones that
     /// matter by `get`, which refuses damaged ones. What a list lacks is no proof that it is not there.
-    pub(super) fn list<T: Record>(&mut self, scope: &Scope, kind: &str) -> Result<Vec<(Key, T)>, Stop> {
+    pub(crate) fn list<T: Record>(&mut self, scope: &Scope, kind: &str) -> Result<Vec<(Key, T)>, Stop> {
         let first = Key::all(scope, kind);
         let end = first.end();
         self.want([Fetch::Range(first.clone(), end.clone())])?;
@@ -92,7 +92,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The keys of all records of a kind; at commit none of them may have been written since.
-    pub(super) fn keys_settled(&mut self, scope: &Scope, kind: &str) -> Result<Vec<Key>, Stop> {
+    pub(crate) fn keys_settled(&mut self, scope: &Scope, kind: &str) -> Result<Vec<Key>, Stop> {
         let first = Key::all(scope, kind);
         let end = first.end();
         let found = self.keys(&first, &end)?;
@@ -102,7 +102,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The keys that are there between two.
-    pub(super) fn keys(&self, first: &Key, end: &Key) -> Result<Vec<Key>, Stop> {
+    pub(crate) fn keys(&self, first: &Key, end: &Key) -> Result<Vec<Key>, Stop> {
         self.want([Fetch::Range(first.clone(), end.clone())])?;
         Ok(self
             .view
@@ -112,28 +112,28 @@ impl<'a> Desk<'a> {
     }
 
     /// At commit there must be nothing between two keys.
-    pub(super) fn demand_empty(&mut self, first: Key, end: Key) {
+    pub(crate) fn demand_empty(&mut self, first: Key, end: Key) {
         self.ranges.push(Check::Empty(first, end));
     }
 
     /// Writes a record.
-    pub(super) fn put<T: Record>(&mut self, key: Key, record: &T) {
+    pub(crate) fn put<T: Record>(&mut self, key: Key, record: &T) {
         self.writes.insert(key, Some(record.encode()));
     }
 
     /// Removes one.
-    pub(super) fn remove(&mut self, key: Key) {
+    pub(crate) fn remove(&mut self, key: Key) {
         self.writes.insert(key, None);
     }
 
     /// Drops what was written, and keeps in mind what was read.
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.writes.clear();
         self.ranges.clear();
     }
 
     /// Ends the plan with what was written onto the desk.
-    pub(super) fn commit(&mut self, scope: Scope, then: Then) -> Result<Step, Stop> {
+    pub(crate) fn commit(&mut self, scope: Scope, then: Then) -> Result<Step, Stop> {
         let mine = |key: &Key| key.scope().as_ref() == Some(&scope);
         let (own, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
             core::mem::take(&mut self.read).into_iter().partition(|(key, _)| mine(key));

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::machine::forgettable;
 use super::place::unfit;
 use crate::command::{At, Command};
+use crate::finding::Finding;
 use crate::key::{Key, Scope};
 use crate::name::{Group, Region, RequestKey, VmId, VmName};
 use crate::planted::{self, Bug};
@@ -82,6 +83,57 @@ pub fn here(view: &View, region: &Region, lease: Duration, now: Now) -> Result<D
         }
     }
     Ok(Due { commands: due, damaged: core::mem::take(&mut desk.damaged) })
+}
+
+/// What follows in this region from findings, as far as that is safe without a person: machines that are at home elsewhere
+/// under a higher epoch are switched off here and kept; nothing more is placed on a host that is over-booked.
+///
+/// A finding is hearsay: each command is asked only if the region's own records, read behind a barrier, still say what the
+/// finding says of them. So one that is old, or a lying clock's, does nothing: an epoch that was ever had elsewhere is higher
+/// than this region's only if the machine is not its own any more.
+///
+/// # Errors
+/// As [`here`].
+pub fn contested(view: &View, region: &Region, findings: &[Finding], now: Now) -> Result<Due, Stop> {
+    let desk = &mut Desk::new(view, now, RequestKey(0));
+    let mut due = Vec::new();
+    let theirs = |finding: &Finding| match finding {
+        Finding::OwnedTwice { vm, quarantine, .. } => {
+            quarantine.iter().any(|(r, _)| r == region).then(|| Key::vm(region, *vm))
+        }
+        Finding::OverCommitted { host, .. } => Some(Key::host(region, host)),
+        _ => None,
+    };
+    desk.want(findings.iter().filter_map(theirs).map(Fetch::One))?;
+    let mut damaged = Vec::new();
+    for finding in findings.iter().filter(|finding| theirs(finding).is_some()) {
+        match yields(desk, region, finding) {
+            Ok(command) => due.extend(command),
+            // It stops itself alone.
+            Err(Stop::Refused(refusal)) => damaged.push(refusal),
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(Due { commands: due, damaged })
+}
+
+/// What a region does about a finding, if its own records bear it out.
+fn yields(desk: &mut Desk<'_>, region: &Region, finding: &Finding) -> Result<Option<Command>, Stop> {
+    let region = region.clone();
+    Ok(match finding {
+        Finding::OwnedTwice { vm, keeps: (_, epoch), .. } => {
+            let here = desk.get::<Vm>(&Key::vm(&region, *vm))?;
+            let yields = |vm: &Vm| vm.life == Life::Active && vm.epoch < *epoch && vm.spec.power == Power::On;
+            let at = At { region, vm: *vm };
+            here.filter(yields).map(|_| Command::SetPower { at, power: Power::Off })
+        }
+        Finding::OverCommitted { host, .. } => {
+            let here = desk.get::<Host>(&Key::host(&region, host))?;
+            let ready = here.filter(|here| here.state == HostState::Ready);
+            ready.map(|_| Command::HostState { region, host: host.clone(), state: HostState::Cordoned })
+        }
+        _ => None,
+    })
 }
 
 /// What the region has to settle with the fleet.

@@ -33,7 +33,7 @@
 //! *A workflow log*: the records themselves are the log; a second one can disagree with them.
 
 mod charter;
-mod desk;
+pub(crate) mod desk;
 pub mod due;
 mod fleet;
 mod handover;

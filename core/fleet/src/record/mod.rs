@@ -16,6 +16,7 @@
 //! | `region` | regions, and which one a machine that moved belongs to |
 //! | `charter` | what ends with a life: a region's store's and an agent's; no backup holds them |
 //! | `done` | requests that were done |
+//! | `said` | announcements, in an eventual keyspace |
 
 mod charter;
 mod done;
@@ -23,6 +24,7 @@ mod host;
 mod lend;
 mod quota;
 mod region;
+mod said;
 mod vm;
 
 pub use charter::{Charter, Tenure};
@@ -31,6 +33,7 @@ pub use host::{Host, HostState, ImageRecord, RosterEntry};
 pub use lend::{AddressUse, Held, HeldState, Lent, NameUse, Thing};
 pub use quota::{Ledger, Rights, Share};
 pub use region::{Owner, RegionRecord, RegionState};
+pub use said::{Beat, Said, What};
 pub use vm::{Assigned, Disk, Hold, Life, Nic, PAST_KEPT, Past, Phase, Placement, Power, Spec, Status, Vm};
 
 use alloc::vec;
@@ -102,4 +105,6 @@ kinds! {
     15 Past "a machine's number that was used";
     16 Charter "a store's charter";
     17 Tenure "the life of an agent";
+    18 Said "an announcement";
+    19 Beat "an announcer's beat";
 }

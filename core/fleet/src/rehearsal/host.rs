@@ -450,5 +450,6 @@ impl World {
             let at = At { region: region.clone(), vm };
             self.tell(host, life, Input::Seen { at, place, wanted, reported });
         }
+        self.host_says(host);
     }
 }

@@ -18,6 +18,7 @@
 //! | `done_once` | a request changes a machine once |
 //! | `steps` | lives and phases go by their tables |
 //! | `at_rest` | once faults end everything comes to rest in bounded time: handovers end, what was deleted is gone, what is to run runs; what a living agent has runs before that, whatever end a wrong calendar gave its lease |
+//! | `unfounded` | what regions and hosts announce contradicts nothing, while clocks keep what they state and no store was restored |
 
 use super::mirror::{Mirror, Regional, kind};
 use super::tally::Tally;
@@ -147,6 +148,11 @@ impl Judge {
         for (key, bytes) in records {
             self.mirror.apply(&Write::Put(key.clone(), bytes.clone()));
         }
+    }
+
+    /// Whether a store was restored.
+    pub(super) const fn lossy(&self) -> bool {
+        self.loss
     }
 
     /// What was under a key.

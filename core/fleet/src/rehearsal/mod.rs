@@ -21,6 +21,7 @@
 //! | `setup`, `client` | the fleet at the beginning; what operators ask |
 //! | `store`, `restore` | stores; one that is restored |
 //! | `world`, `host` | the event loop; hosts |
+//! | `hearsay` | what regions and hosts announce |
 //! | `malice` | dice that are loaded for hard paths |
 //! | `mirror`, `judge` | what must hold |
 //! | `tally` | what must have happened at least once |
@@ -30,6 +31,7 @@
 
 mod client;
 mod clock;
+mod hearsay;
 mod host;
 mod judge;
 mod malice;

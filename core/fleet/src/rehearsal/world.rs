@@ -1,5 +1,6 @@
 //! The event loop: requests travel, stores answer, hosts act, faults strike.
 
+use super::hearsay::Hearsay;
 use super::host::{Order, Site};
 use super::judge::{Broken, Judge};
 use super::malice::Snare;
@@ -62,6 +63,8 @@ impl Task {
 pub(super) struct Job {
     pub(super) who: Who,
     task: Task,
+    /// When it began.
+    begun: Instant,
     /// The question that is out.
     token: u64,
 }
@@ -170,6 +173,7 @@ pub struct World {
     pub(super) backup: Option<Store>,
     pub(super) reopening: Option<(usize, RequestKey)>,
     pub(super) snare: Option<Snare>,
+    pub(super) hearsay: Hearsay,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     drawn: u64,
@@ -197,6 +201,7 @@ impl World {
             backup: None,
             reopening: None,
             snare: None,
+            hearsay: Hearsay::default(),
             queue: BinaryHeap::new(),
             queued: 0,
             drawn: 0,
@@ -419,7 +424,7 @@ impl World {
     pub(super) fn start(&mut self, who: Who, task: Task) {
         self.asked += 1;
         let job = self.asked;
-        self.jobs.insert(job, Job { who, task, token: 0 });
+        self.jobs.insert(job, Job { who, task, begun: self.now, token: 0 });
         self.advance(job);
     }
 
@@ -466,7 +471,15 @@ impl World {
                         self.hold(Err(Broken { invariant: "readable", what: format!("{refusal}") }));
                     }
                     Ok(commands) => {
-                        self.jobs.remove(&id);
+                        if let Some(Job {
+                            task: Task::Due(view, false),
+                            begun,
+                            who: Who::Controller(c),
+                            ..
+                        }) = self.jobs.remove(&id)
+                        {
+                            self.region_says(c % REGIONS, clock, begun, view);
+                        }
                         for refusal in commands.damaged {
                             let what = format!("{refusal}");
                             self.hold(Err(Broken { invariant: "readable", what }));
