@@ -12,7 +12,7 @@ use dwcp_crdt::op::Action;
 use dwcp_crdt::{Address, Dot};
 use dwcp_env::NodeId;
 use dwcp_eventual::Eventual;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Writes that were seen, and those among them that a resolution superseded.
 #[derive(Debug, Default)]
