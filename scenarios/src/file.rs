@@ -15,6 +15,7 @@ mod raw;
 
 use crate::invariant::Property;
 use action::Action;
+use dwcp_consensus::select::Policy;
 use dwcp_env::{ByteCount, Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
 use dwcp_node::EngineKind;
@@ -132,9 +133,12 @@ pub struct NodeSettings {
     /// The engine of the strong keyspace's first epoch.
     #[serde(default)]
     pub engine: EngineKind,
-    /// Whether the nodes choose engine and leader by themselves, by the default policy.
+    /// Whether the nodes choose engine and leader by themselves …
     #[serde(default)]
     pub adapt: bool,
+    /// … and by which policy, if not by the default one.
+    #[serde(default)]
+    pub policy: Option<Policy>,
     /// The size of a segment of the log; small ones are changed and removed often.
     #[serde(default)]
     pub wal_segment: Option<ByteCount>,

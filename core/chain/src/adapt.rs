@@ -120,6 +120,11 @@ impl Eye {
         self.asked += 1;
     }
 
+    /// Writes a second. A few a minute are one, not none: who writes at all is not idle.
+    const fn rate(&self) -> u64 {
+        self.rate_milli.div_ceil(1_000)
+    }
+
     /// What this node's beacon says.
     pub(crate) fn pulse(&mut self, now: Instant) -> Pulse {
         let span = now.since(self.last).as_millis().max(1);
@@ -134,7 +139,7 @@ impl Eye {
             rtts: vitals
                 .filter_map(|(n, v)| v.rtt.map(|(rtt, max)| (*n, micros(rtt), micros(max))))
                 .collect(),
-            writes: u32::try_from(self.rate_milli / 1_000).unwrap_or(u32::MAX),
+            writes: u32::try_from(self.rate()).unwrap_or(u32::MAX),
         }
     }
 
@@ -177,7 +182,7 @@ impl Eye {
             .map(|a| ids.iter().map(|b| self.link(me, &regions[a], &regions[b], a == b)).collect())
             .collect();
         let writes = |n: &NodeId| match self.vitals.get(n) {
-            _ if *n == me => self.rate_milli / 1_000,
+            _ if *n == me => self.rate(),
             Some(v) if up(*n) => u64::from(v.writes),
             _ => 0,
         };
@@ -418,6 +423,15 @@ mod tests {
             eye.hear(at(1), NodeId(1), NodeId(2), &pulse);
         }
         eye.pulse(at(0));
+    }
+
+    #[test]
+    fn a_few_writes_a_minute_are_not_none() {
+        let mut eye = Eye::default();
+        eye.pulse(at(0));
+        assert_eq!(eye.pulse(at(1_000)).writes, 0);
+        eye.note_write();
+        assert_eq!(eye.pulse(at(11_000)).writes, 1);
     }
 
     #[test]

@@ -171,6 +171,27 @@ fn a_transfer_comes_before_a_seal_and_a_good_place_is_left_alone() {
     assert_eq!(decide(late, &down, &policy, &worst).decision, Decision::Stay);
 }
 
+/// What interferes interferes while nobody writes, too; and nothing is saved for nobody.
+#[test]
+fn an_idle_group_stays_what_it_is() {
+    let (policy, late) = (Policy::default(), Instant::ZERO + Duration::secs(100));
+    let mut idle = conflicting(five(), Share::percent(100));
+    idle.keyspaces[0].writes.fill(0);
+    assert_eq!(choose(&idle, &policy, None).facts.conflict, Share::percent(100));
+    for leader in 1..=5 {
+        let here = Current::new(led(EngineKind::MultiPaxos, 5, leader), Instant::ZERO);
+        let verdict = decide(late, &idle, &policy, &here);
+        assert_eq!(verdict.wanted, Decision::Stay, "{leader}: {}", verdict.explain(&here.placement));
+    }
+    let worst = Current::new(led(EngineKind::MultiPaxos, 5, 3), Instant::ZERO);
+    assert_eq!(decide(late, &idle, &policy, &worst).why, Why::Idle);
+    idle.trust = Trust::Untrusted;
+    assert!(
+        matches!(decide(late, &idle, &policy, &worst).decision, Decision::Seal(_)),
+        "trust does not wait"
+    );
+}
+
 #[test]
 fn brakes_hold_and_distrust_does_not_wait() {
     let policy = Policy::default();

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::invariant::Property;
 use dwcp_consensus::hybrid::Bound;
+use dwcp_consensus::select::Policy;
 use dwcp_env::{Duration, Rate, Ratio};
 use dwcp_eventual::SyncPolicy;
 use dwcp_node::EngineKind;
@@ -80,6 +81,7 @@ struct RawNode {
     engine: Option<Text>,
     #[serde(default)]
     adapt: bool,
+    policy: Option<Spanned<Policy>>,
     wal_segment: Option<Text>,
     sync: Option<Text>,
     unstable_max: Option<Text>,
@@ -287,7 +289,8 @@ fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSett
         heartbeat: place.maybe(raw.heartbeat.as_ref(), q::duration)?,
         election: place.maybe(raw.election.as_ref(), q::duration)?,
         checkpoint_after: raw.checkpoint_after,
-        adapt: raw.adapt,
+        adapt: raw.adapt || raw.policy.is_some(),
+        policy: raw.policy.as_ref().map(|p| policy(place, p)).transpose()?,
         engine: place.maybe(raw.engine.as_ref(), str::parse::<EngineKind>)?.unwrap_or(EngineKind::Paxos),
         wal_segment: place.maybe(raw.wal_segment.as_ref(), q::bytes)?,
         sync: place.maybe(raw.sync.as_ref(), sync_policy)?.unwrap_or_default(),
@@ -295,6 +298,11 @@ fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSett
         transport: place.maybe(raw.transport.as_ref(), transport)?.unwrap_or_default(),
         hybrid: raw.hybrid.as_ref().map(|h| hybrid(place, h, regions)).transpose()?,
     })
+}
+
+fn policy(place: &Place<'_>, policy: &Spanned<Policy>) -> Result<Policy, FileError> {
+    place.on(policy, policy.get_ref().check().map_err(|e| e.to_string()))?;
+    Ok(policy.get_ref().clone())
 }
 
 fn transport(text: &str) -> Result<Transport, String> {

@@ -81,7 +81,7 @@ impl Cluster {
             node: any,
             groups: Vec::new(),
             secret: None,
-            policy: plan.node.adapt.then(Policy::default),
+            policy: plan.node.adapt.then(|| plan.node.policy.clone().unwrap_or_default()),
             hybrid: plan.node.hybrid.iter().map(|h| hybrid(plan, h)).collect(),
             eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,

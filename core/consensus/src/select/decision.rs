@@ -120,6 +120,8 @@ pub enum Why {
     Same,
     /// It would save too little.
     TooLittle(Share),
+    /// It would be cheaper, and nobody writes: who will, and where, is not known.
+    Idle,
     /// Nothing to go to.
     Nothing,
 }
@@ -167,7 +169,12 @@ pub fn decide(now: Instant, measured: &Measurements, policy: &Policy, current: &
         running.quorums = Some(System::Majority { members });
     }
     let choice = choose(measured, policy, Some(&running));
-    let (wanted, why) = want(&choice, policy, &running);
+    let (wanted, why) = match want(&choice, policy, &running) {
+        (Decision::Transfer(_) | Decision::Seal(_), Why::Saves(_)) if is_idle(measured) => {
+            (Decision::Stay, Why::Idle)
+        }
+        other => other,
+    };
     let urgent = matches!(why, Why::Trust | Why::Class);
     let (age, dwell) = (now.since(current.since), current.dwell(now, policy));
     let brake = if wanted == Decision::Stay {
@@ -183,6 +190,12 @@ pub fn decide(now: Instant, measured: &Measurements, policy: &Policy, current: &
     };
     let decision = if brake.is_some() { Decision::Stay } else { wanted.clone() };
     Verdict { choice, decision, wanted, why, brake }
+}
+
+/// Whether keyspaces are there, and nobody writes to any.
+fn is_idle(measured: &Measurements) -> bool {
+    let mut all = measured.keyspaces.iter().peekable();
+    all.peek().is_some() && all.all(|k| k.writes.iter().all(|n| *n == 0))
 }
 
 /// What would be done without brakes.

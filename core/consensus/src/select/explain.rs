@@ -183,6 +183,9 @@ impl fmt::Display for Why {
             Self::Serves => write!(f, "more writes reach a quorum"),
             Self::Saves(share) => write!(f, "saves {} of the predicted cost", About(*share)),
             Self::Same => write!(f, "what runs is what the rules pick"),
+            Self::Idle => {
+                write!(f, "a change would be cheaper for writes from everywhere, and nobody writes")
+            }
             Self::TooLittle(Share::NONE) => write!(f, "a change would save nothing"),
             Self::TooLittle(share) => {
                 write!(f, "a change would save only {} of the predicted cost", About(*share))

@@ -227,7 +227,7 @@ impl Path {
     }
 }
 
-/// Writes by region, and the share of them that conflict.
+/// Writes by region, and the share of them that conflict; if nobody writes, one each, and what the worst keyspace would have.
 fn totals(regions: usize, keyspaces: &[Space]) -> (Vec<u64>, Share) {
     let mut writes = vec![0_u64; regions];
     let (mut met, mut all) = (0_u128, 0_u128);
@@ -242,7 +242,7 @@ fn totals(regions: usize, keyspaces: &[Space]) -> (Vec<u64>, Share) {
     }
     if all == 0 {
         writes.fill(1);
-        return (writes, Share::NONE);
+        return (writes, keyspaces.iter().map(|k| k.conflict).max().unwrap_or(Share::NONE));
     }
     (writes, Share::millionths(u64::try_from(met / all).unwrap_or(u64::MAX)))
 }
