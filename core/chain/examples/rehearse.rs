@@ -33,7 +33,7 @@ use trial::{Ended, Told, tell};
 #[derive(Parser, Debug)]
 #[command(
     name = "rehearse",
-    after_help = "Examples:\n  rehearse --seeds 100000 --jobs 2\n  rehearse --from 17 --seeds 1\n  rehearse --mutant void-applied --seeds 1000"
+    after_help = "Examples:\n  rehearse --seeds 100000 --jobs 2\n  rehearse --from 17 --seeds 1\n  rehearse --rot --seeds 10000\n  rehearse --mutant void-applied --seeds 1000"
 )]
 struct Args {
     /// How many stories.
@@ -48,6 +48,9 @@ struct Args {
     /// Tells what led to each failure.
     #[arg(long)]
     story: bool,
+    /// Disks lose entries of Raft's epochs, too.
+    #[arg(long)]
+    rot: bool,
     /// Plants a bug, and demands that it is found (needs `--features planted-bugs`).
     #[arg(long, value_enum)]
     mutant: Option<Mutant>,
@@ -64,6 +67,8 @@ enum Mutant {
     MarkNotRenewed,
     SlotForgotten,
     LogEndedEarly,
+    /// Needs --rot (`RaftBugs`).
+    HoleUntold,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -79,6 +84,7 @@ fn plant(config: &mut ChainConfig, mutant: Option<Mutant>) {
         Mutant::MarkNotRenewed => &mut bugs.mark_not_renewed,
         Mutant::SlotForgotten => &mut bugs.slot_forgotten,
         Mutant::LogEndedEarly => &mut bugs.log_ended_early,
+        Mutant::HoleUntold => &mut config.raft.bugs.hole_untold,
     } = true;
 }
 
@@ -126,7 +132,7 @@ fn sweep(args: &Args) -> Swept {
                         return;
                     }
                     let seed = args.from + nth;
-                    let ended = std::panic::catch_unwind(|| tell(seed, &|c| plant(c, args.mutant)));
+                    let ended = std::panic::catch_unwind(|| tell(seed, args.rot, &|c| plant(c, args.mutant)));
                     bar.inc(1);
                     let Ok(mut swept) = swept.lock() else { return };
                     let Ok(Ended { told, verdict, story }) = ended else {

@@ -528,7 +528,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.probe.sometimes("chain.undecided_where_the_state_is", behind.overwritten);
         self.probe.reachable("chain.log_begins_behind_a_state");
         let mut wal = self.wal.lock();
-        if behind.suspect {
+        if behind.suspect && !bug!(self.config.raft.bugs, hole_untold) {
             wal.suspect(slot);
         }
         behind.records.into_iter().for_each(|record| {

@@ -148,6 +148,8 @@ pub struct RaftBugs {
     pub answers_by_order: bool,
     /// A vote is granted whatever the candidate's log holds.
     pub vote_ignores_log: bool,
+    /// A log is cut off behind a hole, and the disk is not told that it was.
+    pub hole_untold: bool,
     /// The vote is written, and not read at boot.
     pub vote_not_read: bool,
 }

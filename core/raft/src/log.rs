@@ -163,7 +163,7 @@ impl<R> Log<R> {
         holed |= after < ended;
         if holed {
             let mut wal = wal.lock();
-            if !found.suspect {
+            if !found.suspect && !bug!(config, hole_untold) {
                 wal.suspect(group);
             }
             wal.append(group, Record::Truncate { after: (after > 0).then_some(after) });
@@ -190,6 +190,11 @@ impl<R> Log<R> {
     /// Its last entry, those purged included; zero if there never was one.
     pub(crate) fn last(&self) -> Position {
         position(self.state.lock().last().as_ref())
+    }
+
+    /// The term of its vote; zero if it has none.
+    pub(crate) fn term(&self) -> u64 {
+        self.state.lock().vote.map_or(0, |vote| Ballot::from(&vote).term)
     }
 
     /// Whether nothing was ever written.

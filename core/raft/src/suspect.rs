@@ -49,11 +49,14 @@ pub(crate) fn spawn<SM: StateMachine>(core: &Arc<Core<SM>>) {
     }));
 }
 
-/// The sets of voters, without this node, and how many of each must answer.
-fn electorate<SM: StateMachine>(core: &Core<SM>) -> Vec<(BTreeSet<u64>, usize)> {
+/// The sets of voters, without this node, and how many of each must answer. Of openraft's state, which is asked for once it has read
+/// the log: what it shows of itself knows no voters before its first turn, and a node without voters would be well at once.
+async fn electorate<SM: StateMachine>(core: &Core<SM>) -> Option<Vec<(BTreeSet<u64>, usize)>> {
     let me = core.shared.config.node;
-    let known = core.metrics.borrow_watched().membership_config.clone();
-    let mut sets: Vec<BTreeSet<u64>> = known.membership().get_joint_config().clone();
+    let known = core
+        .raft
+        .with_raft_state(|state| state.membership_state.effective().membership().get_joint_config().clone());
+    let mut sets: Vec<BTreeSet<u64>> = known.await.ok()?;
     if sets.is_empty() {
         sets.extend(core.shared.config.initial.as_ref().map(|m| m.keys().map(|id| id.0).collect()));
     }
@@ -61,7 +64,7 @@ fn electorate<SM: StateMachine>(core: &Core<SM>) -> Vec<(BTreeSet<u64>, usize)> 
         let needed = set.len() - (set.len() / 2 + 1) + 1;
         (set.into_iter().filter(|id| *id != me.0).collect::<BTreeSet<_>>(), needed)
     };
-    sets.into_iter().map(count).collect()
+    Some(sets.into_iter().map(count).collect())
 }
 
 /// Asks the other voters until enough have answered. `None` if the group is gone.
@@ -69,12 +72,12 @@ async fn ask_around<SM: StateMachine>(weak: &Weak<Core<SM>>) -> Option<()> {
     let mut told: BTreeMap<u64, (u64, Position)> = BTreeMap::new();
     loop {
         let core = weak.upgrade()?;
-        let sets = electorate(&core);
+        let sets = electorate(&core).await?;
         let enough = |(set, needed): &(BTreeSet<u64>, usize)| {
             set.iter().filter(|id| told.contains_key(id)).count() >= (*needed).min(set.len())
         };
         if sets.iter().all(enough) {
-            let own = core.metrics.borrow_watched().vote.leader_id.term;
+            let own = core.log.term();
             let mut suspect = core.suspect.lock();
             let state = suspect.as_mut()?;
             state.floor = Some(told.values().map(|t| t.0).max().unwrap_or(own).max(own));

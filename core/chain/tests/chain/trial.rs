@@ -11,6 +11,8 @@
 //! 6. *It ends well*: once nothing goes wrong any more all members come to one state and take writes, within two minutes. (Who
 //!    forgot its promises under PBFT counts as a liar: its operator ends the epoch first.)
 //! 7. *A change of members is done or not*: who was removed is a member of no later epoch.
+//! 8. *Who forgot has no voice* (`rot`): whose disk lost an entry of a Raft epoch does not vote there, in that life or a later one,
+//!    before it has again what was decided with its help (Alagappan et al., *Protocol-Aware Recovery*).
 
 use crate::harness::world::Answered;
 use crate::harness::{G, World, config, genesis, n};
@@ -21,6 +23,9 @@ use dwcp_consensus::{EngineError, Member, MemberChange, Members, Token};
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use dwcp_wal::GroupLog;
 use std::collections::{BTreeMap, BTreeSet};
+
+#[path = "rot.rs"]
+mod rot;
 
 const DRAW: Purpose = Purpose::named("trial");
 /// Whose signature ends an epoch under PBFT.
@@ -93,6 +98,10 @@ struct Trial {
     epochs: BTreeMap<u32, Spec>,
     /// Who lost what it had promised; others must not, or the group may stop for good.
     amnesiac: Option<NodeId>,
+    /// Whether logs of Raft's epochs rot, what was drawn for that, and who lost something and is not well yet.
+    rots: bool,
+    rot_drawn: u64,
+    hurt: Option<rot::Hurt>,
     told: Told,
     /// What happened when, in words.
     story: Vec<String>,
@@ -106,9 +115,9 @@ pub(crate) struct Ended {
     pub(crate) story: Vec<String>,
 }
 
-/// Tells a story.
-pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Ended {
-    let mut trial = Trial::new(seed, plant);
+/// Tells a story; with `rots`, the same one but that disks lose entries of Raft's epochs, too.
+pub(crate) fn tell(seed: u64, rots: bool, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Ended {
+    let mut trial = Trial::new(seed, rots, plant);
     let verdict = trial.run();
     let pbft = trial.epochs.values().filter(|s| s.engine == EngineKind::Pbft).count() as u64;
     let told = Told { epochs: trial.epochs.len() as u64, pbft, ..trial.told };
@@ -116,7 +125,7 @@ pub(crate) fn tell(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> E
 }
 
 impl Trial {
-    fn new(seed: u64, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Self {
+    fn new(seed: u64, rots: bool, plant: &dyn Fn(&mut dwcp_chain::ChainConfig)) -> Self {
         let mut trial = Self {
             world: World::new(seed),
             seed: Seed(seed),
@@ -131,6 +140,9 @@ impl Trial {
             come: BTreeMap::new(),
             epochs: BTreeMap::new(),
             amnesiac: None,
+            rots,
+            rot_drawn: 0,
+            hurt: None,
             told: Told::default(),
             story: Vec::new(),
             heard: 0,
@@ -322,7 +334,7 @@ impl Trial {
             self.say(format_args!("{id} has lost its promises of the first epoch"));
             let lost = if self.draw(2) == 0 { lose_half } else { lose_all };
             self.world.start_with(id, lost);
-        } else {
+        } else if !(self.rots && self.rot(id)) {
             self.world.start(id);
         }
         let (epoch, held) = (self.world.epoch(id), self.world.commands(id, G));
@@ -376,6 +388,7 @@ impl Trial {
             }
             self.order.extend_from_slice(&held[both..]);
             self.come.insert(id, held.len());
+            self.judge_voice(id)?;
             let spec = self.world.life(id).and_then(|l| l.host.group(G)).map(dwcp_chain::ChainGroup::spec);
             if let Some(spec) = spec.filter(|s| s.epoch > 0 || s.engine != EngineKind::Raft) {
                 let first = self.epochs.entry(spec.epoch).or_insert_with(|| spec.clone());

@@ -95,6 +95,24 @@ fn suspect_votes() {
     assert_eq!(w.commands(other, G), ["a", "e"], "the bug is gone");
 }
 
+/// The life after the one that cut the log votes for a node that never had what it lost.
+#[test]
+fn hole_untold() {
+    let (mut w, leader, [hurt, other]) = cluster(9, RaftBugs { hole_untold: true, ..RaftBugs::default() });
+    w.crash(other);
+    w.write(G, "a long d");
+    assert_eq!(w.crash_and_rot(hurt, "a long d"), 1);
+    w.crash(leader);
+    w.start(hurt);
+    w.run(Duration::secs(1));
+    w.crash(hurt);
+    w.start(hurt);
+    w.start(other);
+    w.run(Duration::secs(10));
+    w.write(G, "e");
+    assert_eq!(w.commands(other, G), ["a", "e"], "the bug is gone");
+}
+
 /// State goes back to what a late snapshot holds.
 #[test]
 fn snapshot_out_of_order() {

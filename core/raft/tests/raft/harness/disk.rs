@@ -64,6 +64,10 @@ impl MemDisk {
             DiskOp::SyncDir => Ok(()),
         }
     }
+    /// Another that holds the same.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
+    }
     /// The medium turns over a bit of the last of the places where this stands in files whose names begin so; how many there are.
     pub(crate) fn rot(&self, files: &str, text: &[u8]) -> usize {
         let mut all = self.0.lock().unwrap();

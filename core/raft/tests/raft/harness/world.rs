@@ -156,6 +156,10 @@ pub(crate) fn members(ids: &[u64]) -> BTreeMap<NodeId, Member> {
     ids.iter().map(|id| (n(*id), Member { name: format!("node {id}"), ..Member::default() })).collect()
 }
 
+fn log_config() -> WalConfig {
+    WalConfig { segment: ByteCount::kib(64), ..WalConfig::default() }
+}
+
 impl<H: Host> World<H> {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -202,8 +206,7 @@ impl<H: Host> World<H> {
         let seed = self.seed.part(Purpose::named("test.node"), id.0 << 32 | node.incarnation);
         let storage = Arc::new(node.disk.clone());
         let world = NodeWorld { now, storage, probe: probe.clone(), seed };
-        let wal_config = WalConfig { segment: ByteCount::kib(64), ..WalConfig::default() };
-        let (wal, mut recovered) = Wal::open(&world, wal_config).unwrap();
+        let (wal, mut recovered) = Wal::open(&world, log_config()).unwrap();
         let wal: SharedWal = Arc::new(spin::Mutex::new(wal));
         let pick = if self.pick_drawn { Pick::Drawn(seed) } else { Pick::Fifo };
         for group in node.configs.keys() {
@@ -216,6 +219,13 @@ impl<H: Host> World<H> {
             H::open(Opening { now, pick, seed, wal: wal.clone(), probe, disk, recovered }, &node.configs);
         node.life = Some(Life { host, wal, machines, next_ticket: 1, wake: None });
         self.turn(id);
+    }
+
+    /// What the log of a node that is down would give back, and who says so goes by another disk.
+    pub(crate) fn log_of(&self, id: NodeId) -> Recovered {
+        let storage = Arc::new(self.nodes[&id].disk.copy());
+        let world = NodeWorld { now: self.at(), storage, probe: Probe::silent(), seed: self.seed };
+        Wal::open(&world, log_config()).unwrap().1
     }
 
     /// Power off: what was not synced is gone, what was under way never ends.
@@ -409,6 +419,11 @@ impl<H: Host> World<H> {
 
     pub(crate) fn commands(&self, id: NodeId, group: GroupId) -> Vec<Bytes> {
         self.life(id).map(|l| l.machines[&group].lock().state.commands.clone()).unwrap_or_default()
+    }
+
+    /// The commands that a node's last checkpoint on its disk holds.
+    pub(crate) fn checkpointed(&self, id: NodeId, group: GroupId) -> Vec<Bytes> {
+        Ledger::open(self.nodes[&id].disk.clone(), group).state.commands
     }
 
     /// Waits until all nodes that are up have applied the same, and returns it.
