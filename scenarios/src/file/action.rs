@@ -12,7 +12,7 @@
 //! | `cut WHO to WHOM` | messages from WHO to WHOM are lost; the other way is open |
 //! | `clog WHO to WHOM` | messages are held, and all arrive when it is over |
 //! | `slow WHO to WHOM by SPAN` | messages both ways take so much longer |
-//! | `switch ENGINE` | the group is asked to go on under `raft`, `paxos` or `epaxos` |
+//! | `switch ENGINE` | the group is asked to go on under `raft`, `paxos`, `epaxos` or `pbft` |
 //! | `disk.full WHO` | no room left |
 //! | `disk.slow WHO by SPAN` | every operation takes so much longer |
 //! | `disk.stall WHO` | nothing completes |

@@ -6,7 +6,6 @@ use crate::file::{Hybrid, Transport};
 use crate::invariant::Look;
 use dwcp_consensus::hybrid::Bound;
 use dwcp_consensus::pbft::keys;
-use dwcp_consensus::select::Policy;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, Instant, NodeId, Purpose, RegionId, Seed, World};
 use dwcp_eventual::{EventualSpec, Patience};
