@@ -12,6 +12,7 @@
 //! loopback or a management network, and no page changes anything but `/inject`, which a production node
 //! does not have.
 
+use crate::engines::{self, Taken};
 use crate::face::Face;
 use crate::figures;
 use crate::hybrid;
@@ -44,7 +45,7 @@ impl Seen {
     fn all(&self) -> BTreeMap<GroupId, Result<GroupStatus, AskError>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-    fn value(&self, group: GroupId, of: impl Fn(&GroupStatus) -> u64) -> f64 {
+    pub(crate) fn value(&self, group: GroupId, of: impl Fn(&GroupStatus) -> u64) -> f64 {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&group).and_then(|s| s.as_ref().ok()).map_or(0.0, |s| of(s) as f64)
     }
@@ -56,7 +57,8 @@ impl Seen {
 /// Looks at the node again and again, until it is dropped.
 pub async fn watch_node(face: Face, seen: Seen, registry: Arc<Registry>) {
     let mut figures = figures::All::new(registry.clone(), redis::Backend::eventual(&face));
-    let mut homes = hybrid::Figures::new(registry, face.keyspaces());
+    let mut homes = hybrid::Figures::new(registry.clone(), face.keyspaces());
+    let mut taken = Taken::new(registry, seen.clone());
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for nth in 0_u64.. {
@@ -67,6 +69,9 @@ pub async fn watch_node(face: Face, seen: Seen, registry: Arc<Registry>) {
         }
         for group in face.keyspaces().values() {
             let status = face.status(*group).await;
+            if let Ok(status) = &status {
+                taken.look(status);
+            }
             seen.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*group, status);
         }
         for keyspace in redis::Backend::eventual(&face) {
@@ -80,10 +85,22 @@ pub async fn watch_node(face: Face, seen: Seen, registry: Arc<Registry>) {
 type Gauge = (&'static str, &'static str, fn(&GroupStatus) -> u64);
 
 const GAUGES: [Gauge; 7] = [
-    ("dwcp_raft_term", "The term of a keyspace's group.", |s| s.term),
-    ("dwcp_raft_last_index", "Last entry in the log.", |s| s.last_index),
-    ("dwcp_raft_committed_index", "Last entry known decided.", |s| s.committed_index),
-    ("dwcp_raft_applied_index", "Last entry applied.", |s| s.applied_index),
+    (
+        "dwcp_raft_term",
+        "The term of a keyspace's group under any engine; of later epochs with the epoch in its upper bits.",
+        |s| s.term,
+    ),
+    (
+        "dwcp_raft_last_index",
+        "Last entry in the log; under other engines than raft the last one applied.",
+        |s| s.last_index,
+    ),
+    (
+        "dwcp_raft_committed_index",
+        "Last entry known decided; under other engines than raft the last one applied.",
+        |s| s.committed_index,
+    ),
+    ("dwcp_raft_applied_index", "Last entry applied, under any engine.", |s| s.applied_index),
     ("dwcp_raft_leader_count", "1 on the node that leads, else 0.", |s| u64::from(s.role == Role::Leader)),
     ("dwcp_store_keys_count", "Keys alive.", |s| s.keys),
     ("dwcp_store_file_bytes", "Bytes of the state's file.", |s| s.state_bytes),
@@ -100,6 +117,9 @@ pub fn register(registry: &Registry, face: &Face, seen: &Seen) {
             let (seen, group) = (seen.clone(), *group);
             registry.gauge(name, help, &[("keyspace", keyspace)], move || seen.value(group, of));
         }
+    }
+    for (keyspace, group) in face.keyspaces() {
+        engines::register(registry, keyspace, *group, seen);
     }
 }
 

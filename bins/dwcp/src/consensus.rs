@@ -8,9 +8,10 @@ use crate::consensus_key;
 use crate::dev::layout::{Layout, OPERATOR_KEY};
 use crate::etcd::message as pb;
 use crate::hybrid::{self, PromoteArgs};
+use crate::quorums::{self, Wanted};
 use clap::{Args, Subcommand};
 use dwcp_consensus::pbft::seal;
-use dwcp_consensus::quorum::System;
+use dwcp_consensus::quorum::{MEMBERS_MAX, System};
 use dwcp_consensus::select::{
     self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust,
 };
@@ -28,7 +29,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
 /// Which engine orders commands, why, and how to change it.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why\n  dwcp consensus hybrid --keyspace orders    home, lag of each region, what lies aside\n  dwcp consensus promote orders --to us-east-1\n                                             the home is lost: that region goes on from what was shipped to it\n  dwcp consensus promote orders --to us-east-1 --graceful\n                                             the home is there: it hands over, nothing is lost"
+    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus switch paxos --quorums regions\n                                             majorities in a majority of the regions; also grid:2x3, weights:2,1,1:3/2, in-region, witness:3\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why\n  dwcp consensus hybrid --keyspace orders    home, lag of each region, what lies aside\n  dwcp consensus promote orders --to us-east-1\n                                             the home is lost: that region goes on from what was shipped to it\n  dwcp consensus promote orders --to us-east-1 --graceful\n                                             the home is there: it hands over, nothing is lost"
 )]
 pub struct ConsensusArgs {
     /// Whom to ask.
@@ -76,8 +77,10 @@ pub enum ConsensusCommand {
 pub struct SwitchArgs {
     /// raft, paxos, epaxos or pbft.
     pub engine: EngineKind,
-    /// Who must answer: `majority`, or ELECT/DECIDE, how many members elect a leader and how many decide (paxos only).
-    #[arg(long, value_parser = quorums, default_value = "majority")]
+    /// Who must answer (paxos only): `majority`; ELECT/DECIDE, how many members elect a leader and how many decide; `grid:2x3`, a row elects
+    /// and a column decides; `weights:2,1,1:3/2`, votes of the voters in the order of their numbers; `regions`, majorities in a majority of
+    /// the regions; `in-region`, any region's majority decides; `witness:3`, majorities with somebody who is no witness.
+    #[arg(long, value_parser = quorums::parse, default_value = "majority")]
     pub quorums: Wanted,
     /// The member that leads first; left out: the one that leads now.
     #[arg(long)]
@@ -129,45 +132,17 @@ pub struct At {
     writes: u64,
 }
 
-/// Quorums as asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
-    /// More than half.
-    Majority,
-    /// So many elect, so many decide.
-    Flexible {
-        /// Elect.
-        elect: u8,
-        /// Decide.
-        decide: u8,
-    },
-}
-
-impl Wanted {
-    fn system(self, members: usize) -> Option<System> {
-        match self {
-            Self::Majority => None,
-            Self::Flexible { elect, decide } => Some(System::flexible(members as u8, elect, decide)),
-        }
-    }
-}
-
-fn quorums(text: &str) -> Result<Wanted, String> {
-    if text == "majority" {
-        return Ok(Wanted::Majority);
-    }
-    let numbers = text.split_once('/').and_then(|(e, d)| Some((e.parse().ok()?, d.parse().ok()?)));
-    let (elect, decide) = numbers.ok_or("write `majority`, or how many elect and how many decide: 4/2")?;
-    Ok(Wanted::Flexible { elect, decide })
-}
-
 fn place(text: &str) -> Result<At, String> {
     let wrong =
         || format!("{text:?} is no region with members: write eu-west-1=1:100 (one member, 100 writes/s)");
     let (region, rest) = text.split_once('=').ok_or_else(wrong)?;
     let (members, writes) = rest.split_once(':').unwrap_or((rest, "1"));
     let number = |t: &str| t.parse::<u64>().map_err(|_| wrong());
-    Ok(At { region: region.into(), members: number(members)?, writes: number(writes)? })
+    let members = number(members)?;
+    if members > MEMBERS_MAX as u64 {
+        return Err(format!("{text:?} has more members than a group may have, {MEMBERS_MAX}: {}", wrong()));
+    }
+    Ok(At { region: region.into(), members, writes: number(writes)? })
 }
 
 /// Does it.
@@ -269,20 +244,20 @@ fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]
         println!("{name:<20} silent: {why}");
     }
     let Some((_, newest)) = found.iter().max_by_key(|(_, s)| (s.spec.epoch, s.applied)) else { return };
-    let voters: Vec<String> = newest.spec.members.voters.iter().map(ToString::to_string).collect();
+    let voters: Vec<NodeId> = newest.spec.members.voters.iter().copied().collect();
+    let members = voters.len() as u8;
     let quorums = match &newest.spec.quorums {
-        Some(q) => format!("{q:?}"),
+        Some(q) => quorums::told(q, &voters),
         None if newest.spec.engine == EngineKind::Pbft => {
-            let liars = voters.len().saturating_sub(1) / 3;
-            format!("{} alike, so that {liars} may lie,", (voters.len() + liars) / 2 + 1)
+            quorums::told(&System::Byzantine { members }, &voters)
         }
-        None => "majorities".to_string(),
+        None => quorums::told(&System::Majority { members }, &voters),
     };
     println!(
         "\nepoch {} under {}: {quorums} of {}",
         newest.spec.epoch,
         newest.spec.engine,
-        voters.join(", ")
+        voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     );
     if let Some(advice) = found.iter().find_map(|(_, s)| s.advice.as_ref()) {
         println!("{advice}");
@@ -353,7 +328,7 @@ async fn change(endpoints: &Endpoints, mut args: SwitchArgs, json: bool) -> Resu
     let before = asked(&client).await.map_err(|e| e.to_string())?;
     let mut to = Switch {
         engine: args.engine,
-        quorums: args.quorums.system(before.spec.members.voters.len()),
+        quorums: args.quorums.system(&before.spec.members)?,
         first: args.leader.map(NodeId),
         ..Switch::default()
     };
@@ -477,16 +452,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quorums_and_regions_read_or_say_how_to_write_them() {
-        assert_eq!(quorums("majority"), Ok(Wanted::Majority));
-        assert_eq!(quorums("4/2"), Ok(Wanted::Flexible { elect: 4, decide: 2 }));
-        for bad in ["", "4", "4/", "/2", "4/x", "300/1"] {
-            assert!(quorums(bad).unwrap_err().contains("4/2"), "{bad}");
-        }
+    fn regions_read_or_say_how_to_write_them() {
         let at = place("eu-west-1=2:100").unwrap();
         assert_eq!((at.region.as_str(), at.members, at.writes), ("eu-west-1", 2, 100));
         assert_eq!(place("x=1").unwrap().writes, 1);
-        for bad in ["", "x", "x=", "x=a", "x=1:b"] {
+        for bad in ["", "x", "x=", "x=a", "x=1:b", "x=99999999999:1"] {
             assert!(place(bad).unwrap_err().contains("eu-west-1=1:100"), "{bad}");
         }
     }

@@ -112,6 +112,8 @@ pub(crate) trait StepEngine<R> {
     fn run(&mut self, now: Instant, out: &mut Vec<EngineOutput<R>>) -> (Option<Instant>, Option<Work>);
     /// How it sees the epoch.
     fn standing(&self) -> Standing;
+    /// How often its hard paths were taken, by name.
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64));
     /// What was applied at an index a short while ago: a command, or `None` in it for a seal.
     fn lately(&self, index: u64) -> Option<Option<Bytes>>;
     /// Peers that need a checkpoint, since the last call.
@@ -697,6 +699,9 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
     }
     fn standing(&self) -> Standing {
         self.protocol.standing()
+    }
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.protocol.tally(each);
     }
     fn lately(&self, index: u64) -> Option<Option<Bytes>> {
         let back = usize::try_from(self.applied.checked_sub(index)?).ok()?;

@@ -181,6 +181,16 @@ impl<SM: StateMachine> ChainHost<SM> {
     pub fn fatal(&self, id: GroupId) -> Option<String> {
         self.groups.get(&id).and_then(|g| g.fatal(&self.raft))
     }
+    /// How often the hard paths of the engine that runs were taken in this node's life, by name; of openraft nothing is told.
+    #[must_use]
+    pub fn tally(&self, id: GroupId) -> Vec<(&'static str, u64)> {
+        let mut all = Vec::new();
+        if let Some(Running::Step(step)) = self.groups.get(&id).and_then(|g| g.current()).map(|e| &e.running)
+        {
+            step.tally(&mut |name, n| all.push((name, n)));
+        }
+        all
+    }
     /// Whether the disk lost part of a group's log, so that this node does not vote for the time being.
     #[must_use]
     pub fn is_suspect(&self, id: GroupId) -> bool {

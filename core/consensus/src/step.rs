@@ -296,6 +296,12 @@ pub trait Protocol: Clone + Hash + Debug + Sized {
         None
     }
 
+    /// How often its hard paths were taken in this lifetime, by name; all names, whatever the counts: for metrics, and for who
+    /// demands that a sweep took them.
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let _ = each;
+    }
+
     /// Records from which [`Protocol::recover`], with the newest mark checkpointed, makes the durable
     /// part of this state anew.
     fn compact(&self) -> Vec<Self::Record>;

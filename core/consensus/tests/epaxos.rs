@@ -37,6 +37,12 @@ fn it_holds_in_every_scenario_and_takes_its_hard_paths() {
     }
 }
 
+/// One order of everything: what a store asks of it, whose entries have one index on all nodes.
+#[test]
+fn it_holds_as_a_store_runs_it() {
+    sweep(&Rehearsed { store: true, ..Rehearsed::default() }, 2);
+}
+
 #[test]
 fn it_holds_where_fast_quorums_are_larger_than_slow_ones() {
     sweep(&Rehearsed { seven: true, ..Rehearsed::default() }, 1);

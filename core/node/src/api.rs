@@ -4,7 +4,7 @@
 //! Every ask names a group; all but [`Ask::Watch`] and [`Ask::Snapshot`] get one answer.
 
 use bytes::Bytes;
-use dwcp_chain::{Past, Spec, Switch};
+use dwcp_chain::{EngineKind, Past, Spec, Switch};
 use dwcp_consensus::{MemberChange, Members, Position, Role};
 use dwcp_env::{ByteCount, GroupId, NodeId};
 use dwcp_store::api::{self, LeaseId, Op, OpError, RangeRequest, RangeResponse, Revision, Stamp, WatchEvent};
@@ -298,6 +298,14 @@ pub struct GroupStatus {
     pub matched: BTreeMap<NodeId, u64>,
     /// Whether the node is still repairing this group from its peers, and what is missing.
     pub repairing: Option<String>,
+    /// The epoch its state is in.
+    pub epoch: u32,
+    /// The engine of that epoch.
+    pub engine: EngineKind,
+    /// Whether it takes no part in the epoch because its disk lost what it had promised there.
+    pub silent: bool,
+    /// How often the hard paths of that engine were taken in this node's life, by name.
+    pub taken: BTreeMap<String, u64>,
 }
 
 /// Why there is no answer.

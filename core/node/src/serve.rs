@@ -176,6 +176,7 @@ impl Node {
         let g = self.groups.get(&group)?;
         let engine = self.engine_status(group);
         let store = g.store();
+        let spec = self.host.group(group).map(|c| c.spec()).unwrap_or_default();
         Some(GroupStatus {
             node: self.config.node,
             group,
@@ -192,6 +193,10 @@ impl Node {
             state_bytes: store.file_size().0,
             matched: engine.matched,
             repairing: g.repair.as_ref().map(ToString::to_string),
+            epoch: spec.epoch,
+            engine: spec.engine,
+            silent: self.host.is_suspect(group),
+            taken: self.host.tally(group).into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         })
     }
 

@@ -650,6 +650,10 @@ impl Protocol for Epaxos {
         Mark::read(mark, self.config.n).is_some_and(|mark| self.takes(&mark))
     }
 
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.counts.each(each);
+    }
+
     fn compact(&self) -> Vec<Record> {
         let blank = Vote::new(self.config.n);
         // An undecided one is written about still: its record must have what comes before.

@@ -21,11 +21,13 @@ pub struct Rehearsed {
     pub marker_every: u64,
     /// Groups of seven, whose fast quorums are larger than slow ones; else of three and five.
     pub seven: bool,
+    /// As a store runs it: every command meets every other one, and all are executed in one order.
+    pub store: bool,
 }
 
 impl Default for Rehearsed {
     fn default() -> Self {
-        Self { buckets: 6, chain_max: 24, retain: 8, marker_every: 60, seven: false }
+        Self { buckets: 6, chain_max: 24, retain: 8, marker_every: 60, seven: false, store: false }
     }
 }
 
@@ -39,15 +41,19 @@ impl Subject for Rehearsed {
     type P = Epaxos;
 
     fn name(&self) -> &'static str {
-        if self.seven { "epaxos-7" } else { "epaxos" }
+        match (self.seven, self.store) {
+            (true, _) => "epaxos-7",
+            (false, true) => "epaxos-store",
+            (false, false) => "epaxos",
+        }
     }
     fn config(&self, place: &Place<'_>) -> Config {
         let settings = Settings {
             me: place.me,
             members: place.members.to_vec(),
             quorums: System::Majority { members: place.members.len() as u8 },
-            footprint,
-            buckets: self.buckets,
+            footprint: if self.store { |_| Footprint::All } else { footprint },
+            buckets: if self.store { 1 } else { self.buckets },
             resend: place.round_trip * 2,
             recover_after: place.round_trip * 5,
             beat: place.round_trip * 2,
@@ -66,7 +72,11 @@ impl Subject for Rehearsed {
         if self.seven { &[7] } else { &[3, 3, 5] }
     }
     fn order(&self) -> Order {
+        // Also of a store: its index counts commands, and replicas have their blanks at different places.
         Order::ByKey
+    }
+    fn key(&self, command: &Bytes) -> u16 {
+        if self.store { 0 } else { command::key(command) }
     }
     fn leaderless(&self) -> bool {
         true
@@ -80,8 +90,5 @@ impl Subject for Rehearsed {
             Record::Vote { vote, .. } => vote.command.as_ref() == Some(payload),
             Record::Promise { .. } | Record::Decided { .. } => false,
         }))
-    }
-    fn counts(&self, state: &Epaxos, each: &mut dyn FnMut(&'static str, u64)) {
-        state.counts().each(each);
     }
 }

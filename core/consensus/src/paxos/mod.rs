@@ -360,6 +360,10 @@ impl Protocol for Paxos {
         Mark { index: self.given, sealed }.encode()
     }
 
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        self.counts.all().into_iter().for_each(|(name, n)| each(name, n));
+    }
+
     fn compact(&self) -> Vec<Record> {
         self.kept_records()
     }

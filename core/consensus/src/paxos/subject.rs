@@ -14,7 +14,7 @@ pub enum Quorum {
     #[default]
     Majority,
     /// Three members with votes 2, 1, 1; a grid of four; five of which two decide and four elect; two
-    /// regions of three, one of which decides.
+    /// regions of three, one of which decides; seven, two of them witnesses; three regions of three, two of which decide.
     Uneven,
 }
 
@@ -36,9 +36,21 @@ impl Rehearsed {
             (Quorum::Uneven, 6) => {
                 System::Regional { regions: [0, 0, 0, 1, 1, 1].into(), rule: RegionRule::InRegion }
             }
+            (Quorum::Uneven, 7) => {
+                System::Witness { members: 7, witnesses: [5, 6].into_iter().fold(NodeSet::EMPTY, with) }
+            }
+            (Quorum::Uneven, 9) => {
+                let regions = [0, 0, 0, 1, 1, 1, 2, 2, 2].into();
+                System::Regional { regions, rule: RegionRule::MajorityOfMajorities }
+            }
             _ => System::Majority { members: members as u8 },
         }
     }
+}
+
+fn with(mut set: NodeSet, place: usize) -> NodeSet {
+    set.insert(place);
+    set
 }
 
 /// Bytes of a log that is soon full: some two hundred short commands, some ten long ones.
@@ -63,7 +75,7 @@ impl Subject for Rehearsed {
     fn sizes(&self) -> &'static [usize] {
         match self.quorum {
             Quorum::Majority => &[3, 3, 3, 5, 5, 1, 2, 4, 7],
-            Quorum::Uneven => &[3, 4, 5, 6],
+            Quorum::Uneven => &[3, 4, 5, 6, 7, 9],
         }
     }
     fn enough(&self, members: usize, disks: NodeSet) -> bool {
@@ -138,8 +150,5 @@ impl Subject for Rehearsed {
     }
     fn serves_within(&self) -> u64 {
         2
-    }
-    fn counts(&self, state: &Paxos, each: &mut dyn FnMut(&'static str, u64)) {
-        state.counts().all().into_iter().for_each(|(name, n)| each(name, n));
     }
 }

@@ -523,6 +523,26 @@ impl Protocol for Pbft {
         self.proves(mark, &digest).then_some(digest)
     }
 
+    fn tally(&self, each: &mut dyn FnMut(&'static str, u64)) {
+        let c = self.counts;
+        let all = [
+            ("views entered", c.views_entered),
+            ("places carried into a new view", c.carried),
+            ("places filled with nothing", c.filled),
+            ("new views that waited", c.new_view_waited),
+            ("batches fetched", c.fetched),
+            ("places decided by f + 1 words", c.told),
+            ("stable checkpoints", c.stable),
+            ("states installed", c.installed),
+            ("bundles ordered again", c.repeated),
+            ("messages refused", c.blamed),
+            ("appeals to all", c.appealed),
+            ("slow primaries left", c.slow),
+            ("recoveries", c.recovered),
+        ];
+        all.into_iter().for_each(|(name, n)| each(name, n));
+    }
+
     fn compact(&self) -> Vec<Record> {
         self.records()
     }

@@ -7,7 +7,6 @@ use crate::quorum::NodeSet;
 use crate::rehearsal::{Evidence, Liar, Place, Subject};
 use crate::step::Payload;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use bytes::Bytes;
 use dwcp_env::{Duration, Instant, NodeId, Purpose, Seed};
 use ed25519_dalek::SigningKey;
@@ -131,26 +130,5 @@ impl Subject for Rehearsed {
             }
             _ => false,
         }))
-    }
-
-    fn counts(&self, state: &Pbft, each: &mut dyn FnMut(&'static str, u64)) {
-        let c = state.counts();
-        let all: [(&'static str, u64); 13] = [
-            ("pbft: views entered", c.views_entered),
-            ("pbft: places carried into a new view", c.carried),
-            ("pbft: places filled with nothing", c.filled),
-            ("pbft: new views that waited", c.new_view_waited),
-            ("pbft: batches fetched", c.fetched),
-            ("pbft: places decided by f + 1 words", c.told),
-            ("pbft: stable checkpoints", c.stable),
-            ("pbft: states installed", c.installed),
-            ("pbft: bundles ordered again", c.repeated),
-            ("pbft: messages refused", c.blamed),
-            ("pbft: appeals to all", c.appealed),
-            ("pbft: slow primaries left", c.slow),
-            ("pbft: recoveries", c.recovered),
-        ];
-        let all: Vec<_> = all.into();
-        all.into_iter().for_each(|(name, n)| each(name, n));
     }
 }

@@ -1,6 +1,5 @@
 //! What a driver does with the outputs of a protocol: disks, messages, checkpoints, answers.
 
-use super::command;
 use super::fact::{Fact, Value};
 use super::invariant::Broken;
 use super::site::{Held, Snapshot};
@@ -89,7 +88,7 @@ impl<S: Subject> World<'_, S> {
         match payload {
             Payload::Blank => (Value::Blank, 0),
             Payload::Command(bytes) => match self.mint.number(bytes) {
-                Some(number) => (Value::Command(number), command::key(bytes)),
+                Some(number) => (Value::Command(number), self.subject.key(bytes)),
                 None => (Value::Foreign(digest(bytes)), 0),
             },
             Payload::Seal(bytes) => (Value::Seal(digest(bytes)), 0),

@@ -173,9 +173,15 @@ pub trait Subject: Clone + Debug {
     }
     /// Hard paths the protocol counted, by name; summed over a sweep, so that it can be demanded that
     /// they were taken.
-    fn counts(&self, _state: &Self::P, _each: &mut dyn FnMut(&'static str, u64)) {}
+    fn counts(&self, state: &Self::P, each: &mut dyn FnMut(&'static str, u64)) {
+        state.tally(each);
+    }
+    /// The key that a command counts under, where orders go by key: its own, or one of all if all meet.
+    fn key(&self, command: &Bytes) -> u16 {
+        command::key(command)
+    }
     /// Whether two commands may trade places.
     fn commute(&self, a: &Bytes, b: &Bytes) -> bool {
-        self.order() == Order::ByKey && command::key(a) != command::key(b)
+        self.order() == Order::ByKey && self.key(a) != self.key(b)
     }
 }

@@ -1,6 +1,6 @@
 //! A small group as one value: what it is, what may happen to it next, and what that does.
 
-use super::super::command::{self, Mint};
+use super::super::command::Mint;
 use super::super::fact::Value;
 use super::super::invariant::Broken;
 use super::super::plan::ROUND_TRIP;
@@ -549,7 +549,7 @@ impl<P: Protocol> Cosmos<P> {
             Payload::Blank => (Value::Blank, 0),
             Payload::Command(bytes) => match self.commands.0.number(bytes) {
                 Some(number) if number <= u32::from(self.seen.proposed) => {
-                    (Value::Command(number), command::key(bytes))
+                    (Value::Command(number), subject.key(bytes))
                 }
                 _ => {
                     return Err(broken(
