@@ -106,6 +106,9 @@ pub struct FleetDoor {
     /// The strong keyspace of the fleet's records, and of regions not named below; left out, the default one. Cluster-wide.
     #[serde(default)]
     pub keyspace: String,
+    /// The eventual keyspace in which regions and hosts announce what they have; left out, none do. It is the fleet's alone. Cluster-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcements: Option<String>,
     /// Regions with a keyspace of their own. Cluster-wide.
     #[serde(default)]
     pub regions: BTreeMap<String, String>,
@@ -455,7 +458,7 @@ impl File {
             }
         }
         if let Some(redis) = &self.redis {
-            if self.eventual().iter().all(|k| k.documents) {
+            if self.served().is_empty() {
                 let why =
                     "there is no eventual keyspace to serve; add a [[keyspace]] with `kind = \"eventual\"`";
                 return bad("redis", why.into());
@@ -470,6 +473,12 @@ impl File {
                     format!("there is no strong keyspace {name:?}; add a [[keyspace]], or leave it out");
                 return bad("fleet", why);
             }
+        }
+        if let Some(name) = self.fleet.as_ref().and_then(|f| f.announcements.as_ref())
+            && !self.eventual().iter().any(|k| k.name == *name && !k.documents)
+        {
+            let why = format!("there is no eventual keyspace {name:?} without documents; add a [[keyspace]]");
+            return bad("fleet.announcements", why);
         }
         for (region, delay) in self.inject.iter().flat_map(|i| &i.delay) {
             if let Err(why) = duration(delay) {
@@ -573,6 +582,13 @@ impl File {
         self.keyspace.iter().filter(|k| k.kind == KeyspaceKind::Eventual).collect()
     }
 
+    /// The eventual keyspaces that clients are served: documents have a door of their own, and announcements are the fleet's.
+    #[must_use]
+    pub fn served(&self) -> Vec<&Keyspace> {
+        let announced = self.fleet.as_ref().and_then(|f| f.announcements.as_ref());
+        self.eventual().into_iter().filter(|k| !k.documents && announced != Some(&k.name)).collect()
+    }
+
     /// The hybrid keyspaces, in the order of the file.
     #[must_use]
     pub fn hybrid(&self) -> Vec<&Keyspace> {
@@ -672,6 +688,17 @@ client = "127.0.0.1:2379"
                 "[fleet]\naddress = \"127.0.0.1:7080\"\n[[keyspace]]\nname = \"d\"\ngroup = 1\n\
                  kind = \"eventual\"\ndocuments = true\nkeep_days = 29\n[tls]",
                 "30 days",
+            ),
+            (
+                "[tls]",
+                "[fleet]\naddress = \"127.0.0.1:7080\"\nannouncements = \"d\"\n[[keyspace]]\nname = \"d\"\ngroup = 1\n[tls]",
+                "no eventual keyspace",
+            ),
+            (
+                "[tls]",
+                "[fleet]\naddress = \"127.0.0.1:7080\"\nannouncements = \"a\"\n[redis]\naddress = \"127.0.0.1:6379\"\n\
+                 [[keyspace]]\nname = \"a\"\ngroup = 1\nkind = \"eventual\"\n[tls]",
+                "no eventual keyspace to serve",
             ),
         ] {
             let text = GOOD.replacen(from, to, 1);

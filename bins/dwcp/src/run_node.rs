@@ -146,7 +146,7 @@ async fn serve(file: File, config: NodeConfig, end_with_stdin: bool) -> Result<(
     let cluster = file.cluster_id().unwrap_or_default();
     // etcd's headers have room for 64 bits.
     let face = Face::new(node.handle(), ((cluster.0 >> 64) as u64, file.node), file.keyspaces())
-        .with_eventual(file.eventual().into_iter().filter(|k| !k.documents).map(seen_keyspace));
+        .with_eventual(file.served().into_iter().map(seen_keyspace));
     let (close, closing) = watch::channel(false);
     let door_on = if file.threads == 1 { node.runtime().clone() } else { tokio::runtime::Handle::current() };
     let door_listener = rehome(door_listener, &door_on).map_err(|e| format!("the clients' port: {e}"))?;
@@ -201,7 +201,10 @@ fn open_fleet(
     let (Some(door), Some(listener)) = (&file.fleet, bound) else { return Ok(None) };
     let listener = rehome(listener, on).map_err(|e| format!("the fleet's port: {e}"))?;
     let keyspaces = Keyspaces { default: door.keyspace.clone(), regions: door.regions.clone() };
-    let fleet = Fleet::new(face.clone(), keyspaces, face.clock());
+    let announced = file.eventual().into_iter().find(|k| door.announcements.as_ref() == Some(&k.name));
+    let air = announced.map(|k| fleet::Air::new(face.clone(), GroupId(k.group)));
+    let backstop = air.map(|air| fleet::Backstop::new(air, face.clock(), registry));
+    let fleet = Fleet::new(face.clone(), keyspaces, face.clock()).announcing(backstop.clone());
     let holds = file.keyspace.iter().find(|k| k.documents);
     let documents = holds.map(|k| Documents::new(face.clone(), &k.name, GroupId(k.group)));
     let served = fleet::Door::new(fleet.clone()).beside(documents).serve(listener, closing.clone());
@@ -214,10 +217,19 @@ fn open_fleet(
         let mut closing = closing;
         tokio::select! {
             () = served => {}
-            () = fleet::control(fleet, damaged) => {}
+            () = fleet::control(fleet, damaged, backstop.clone()) => {}
+            () = listened(backstop) => {}
             _ = closing.changed() => {}
         }
     })))
+}
+
+/// Listens to announcements, if there are any.
+async fn listened(backstop: Option<fleet::Backstop>) {
+    match backstop {
+        Some(backstop) => backstop.listen().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the Redis door needs, got hold of before the node starts.

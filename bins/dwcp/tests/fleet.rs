@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything that is due may take.
 const SOON: Duration = Duration::from_secs(60);
@@ -41,6 +41,39 @@ impl Fleet {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(1), "dwcp {words} was done");
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+    fn dev(&self, words: &[&str]) {
+        let output =
+            Command::new(DWCP).arg("dev").args(words).arg("--dir").arg(self.cluster.dir.path()).output();
+        assert!(output.expect("dwcp starts").status.success(), "dwcp dev {words:?}");
+    }
+    /// All nodes end and begin again: with a region's keyspace, and keyspaces that were not there.
+    fn configure(&self, region: &str, keyspaces: &str) {
+        let all: Vec<String> = (1..=dev::NODES).map(|node| node.to_string()).collect();
+        let words =
+            |what: &'static str| [what].into_iter().chain(all.iter().map(String::as_str)).collect::<Vec<_>>();
+        self.dev(&words("stop"));
+        let folders = std::fs::read_dir(self.cluster.dir.path()).expect("a folder").flatten();
+        for path in folders.map(|folder| folder.path().join("node.toml")).filter(|path| path.exists()) {
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let head = "[fleet.regions]\n";
+            let empty = if text.contains(head) { text } else { text + head };
+            let text = empty.replace(head, &format!("{head}{region}\n\n")) + "\n" + keyspaces;
+            std::fs::write(&path, text).expect("it can be written");
+        }
+        self.dev(&words("start"));
+    }
+    /// Asks a node what it hears and finds, until it is so.
+    fn hears(&self, node: u16, so: impl Fn(&Value) -> bool) -> Value {
+        let door = format!("vm findings --fleet 127.0.0.1:{}", self.cluster.first_port + 5_000 + node);
+        let begin = Instant::now();
+        loop {
+            let told = self.ok(&door);
+            if so(&told) {
+                return told;
+            }
+            assert!(begin.elapsed() < SOON, "node {node} tells {told}");
+        }
     }
     /// Looks at a machine until it is so, whenever something has changed.
     fn until(&self, vm: &str, so: impl Fn(&Value) -> bool) -> Value {
@@ -258,6 +291,117 @@ fn one_process_of_a_name_runs() {
     assert_eq!(ended.code(), Some(1), "the older process ends by itself");
     let item = fleet.until("eu-web", |item| runs(item) && item["status"]["epoch"] == 2);
     assert_eq!(item["place"]["hold"]["held"]["life"], 2);
+}
+
+/// What regions and hosts announce is heard by every node. A move finds nothing; a host that claims another's machine is found on
+/// both sides of a cut once it is healed, and forgotten when it claims it no more.
+#[test]
+fn what_is_announced_is_heard_and_judged_on_every_node() {
+    let fleet = small();
+    let storage = tempfile::tempdir().expect("a folder");
+    let _eu = fleet.host("eu-h1", "eu", storage.path());
+    let _us = fleet.host("us-h1", "us", storage.path());
+    fleet.ok("vm create eu-web --region eu --image base --group red --nics 1 --start");
+    let runs = |item: &Value| item["status"]["phase"] == "running";
+    let web = fleet.until("eu-web", runs);
+    for node in 0..dev::NODES {
+        fleet.hears(node, |told| told["announcers"] == 4 && told["announced"].as_u64() >= Some(2));
+    }
+    fleet.ok("vm stop eu-web");
+    fleet.until("eu-web", |item| item["place"]["hold"] == "vacant");
+    fleet.ok("vm move eu-web --to us");
+    fleet.ok("vm start eu-web");
+    let web = fleet.until("eu-web", |item| runs(item) && item["place"]["epoch"] != web["place"]["epoch"]);
+    // It says something new, and so what it has said before is true for longer.
+    fleet.ok("vm create us-db --region us --image base --group red --start");
+    fleet.until("us-db", runs);
+    for node in 0..dev::NODES {
+        let told = fleet.hears(node, |told| told["announced"].as_u64() >= Some(4));
+        assert_eq!((&told["items"], &told["unreadable"]), (&serde_json::json!([]), &0.into()), "{told}");
+    }
+
+    let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    let (vm, epoch) =
+        (web["vm"]["id"].as_str().expect("a number"), web["place"]["epoch"].as_u64().expect("one"));
+    let claim = |at: u64, runs: &str| {
+        let body =
+            format!(r#"{{"region":"us","host":"us-h9","at":{at},"uncertainty":1000000,"runs":[{runs}]}}"#);
+        fleet.http("POST /v1/fleet/announcements", &body)
+    };
+    let runs_it = format!(r#"{{"vm":"{vm}","epoch":{}}}"#, epoch + 7);
+    fleet.dev(&["cut", "3"]);
+    assert_eq!(claim(since_1970() - 120_000_000_000, &runs_it).0, 200);
+    assert_eq!(claim(since_1970(), &runs_it), (200, "{\"said\":true}\n".into()));
+    let twice = |told: &Value| {
+        let found = &told["items"][0]["finding"]["runs_twice"];
+        found["vm"] == *vm && found["keeps"][0] == "us-h9" && found["fence"][0][0] == "us-h1"
+    };
+    fleet.hears(0, twice);
+    let apart = fleet.hears(2, |_| true);
+    assert_eq!(apart["items"], serde_json::json!([]), "it is cut off");
+    fleet.dev(&["heal"]);
+    for node in 0..dev::NODES {
+        fleet.hears(node, twice);
+    }
+    let said = fleet.ok("vm findings");
+    assert!(
+        said["items"][0]["told"].as_str().is_some_and(|told| told.contains("us-h9 under epoch")),
+        "{said}"
+    );
+    assert_eq!(claim(since_1970(), "").0, 200);
+    for node in 0..dev::NODES {
+        fleet.hears(node, |told| told["items"] == serde_json::json!([]));
+    }
+    for (at, runs, says) in
+        [(7, "", "five minutes"), (since_1970(), "{}", "missing field"), (0, "[[[[", "expected")]
+    {
+        let (code, said) = claim(at, runs);
+        assert!(code == 400 && said.contains(says), "{said}");
+    }
+}
+
+/// A region's keyspace is lost and an empty one taken in its place. There a machine is created by an old request which has moved
+/// away since: two regions own it. Every node finds it; the region of the lower epoch switches its own off; opened anew, it lets go.
+#[test]
+fn a_machine_that_two_regions_own_is_found_and_the_lower_epoch_yields() {
+    let fleet = small();
+    let create =
+        "vm create eu-web --region eu --image base --group red --key 0123456789abcdef0123456789abcdef";
+    fleet.ok(create);
+    fleet.ok("vm move eu-web --to us");
+    let web = fleet.until("eu-web", |item| item["region"] == "us" && item["vm"]["life"] == "active");
+    let number = web["vm"]["id"].as_str().expect("a number").to_string();
+    fleet.configure("eu = \"second\"", "[[keyspace]]\nname = \"second\"\ngroup = 5\nkind = \"strong\"\n");
+    fleet.ok("region reopen eu");
+    fleet.ok("region image eu base --source /images/base");
+    // It gives nothing for a minute, in which leases end that it may have forgotten.
+    let begin = Instant::now();
+    while !fleet.run(&format!("{create} --start")).status.success() {
+        assert!(begin.elapsed() < 3 * SOON, "{}", fleet.refused(&format!("{create} --start")));
+    }
+    fleet.hears(0, |told| told["announced"] == 2);
+    for region in ["eu", "us"] {
+        // What is said anew shows that the rest is believed still.
+        fleet.ok(&format!("vm create {region}-next --region {region} --image base --group red"));
+    }
+    let twice = |told: &Value| {
+        let found = &told["items"][0]["finding"]["owned_twice"];
+        found["vm"] == *number && found["keeps"] == serde_json::json!(["us", 2])
+    };
+    for node in 0..dev::NODES {
+        fleet.hears(node, twice);
+    }
+    let show = |region: &str| fleet.ok(&format!("vm show {number} --region {region}"));
+    fleet.look(|| match show("eu") {
+        item if item["vm"]["spec"]["power"] == "off" => Ok(()),
+        item => Err(format!("it does not yield: {item}")),
+    });
+    assert_eq!((&show("us")["vm"]["life"], &show("us")["vm"]["epoch"]), (&"active".into(), &2.into()));
+    fleet.ok("region reopen eu");
+    for node in 0..dev::NODES {
+        fleet.hears(node, |told| told["items"] == serde_json::json!([]));
+    }
+    assert_eq!(show("us")["vm"]["life"], "active");
 }
 
 #[test]

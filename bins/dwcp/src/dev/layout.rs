@@ -252,6 +252,9 @@ pub(crate) struct Ways {
     pub(crate) hybrid: Option<&'static str>,
 }
 
+/// The keyspace in which regions and hosts announce what they have.
+const ANNOUNCED: &str = "announcements";
+
 /// The keyspaces besides the default one.
 fn keyspaces(ways: Ways) -> Vec<Keyspace> {
     let plain = |name: &str, group, kind| Keyspace {
@@ -275,7 +278,9 @@ fn keyspaces(ways: Ways) -> Vec<Keyspace> {
     };
     let hybrid =
         |home: &str| Keyspace { home: Some(home.into()), ..plain("hybrid", 3, KeyspaceKind::Hybrid) };
-    [eventual, documents].into_iter().chain(ways.hybrid.map(hybrid)).collect()
+    let announced =
+        Keyspace { sync: Some(SyncPolicy::EverySecond), ..plain(ANNOUNCED, 4, KeyspaceKind::Eventual) };
+    [eventual, documents, announced].into_iter().chain(ways.hybrid.map(hybrid)).collect()
 }
 
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
@@ -327,7 +332,12 @@ pub(crate) fn write_nodes(
             member: members.clone(),
             keyspace: keyspaces(ways),
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
-            fleet: Some(FleetDoor { address: p.fleet, keyspace: String::new(), regions: BTreeMap::new() }),
+            fleet: Some(FleetDoor {
+                address: p.fleet,
+                keyspace: String::new(),
+                announcements: Some(ANNOUNCED.into()),
+                regions: BTreeMap::new(),
+            }),
             policy: ways.adapt.then(Policy::default),
             inject: Some(Inject { delay: delays(p) }),
         };

@@ -5,23 +5,28 @@
 //! life of the host's agent: when another process of the name registers, this one ends its machines and itself.
 
 use super::ask::Doors;
+use super::backstop::{Posted, Runs};
 use super::hypervisor::{Epochs, Table};
-use dwcp_env::{Duration, Now};
+use dwcp_env::{Duration, Instant, Now};
 use dwcp_fleet::agent::{Agent, Input, Output, Terms};
+use dwcp_fleet::announce::{Belief, Topic};
 use dwcp_fleet::command::{At, Command};
 use dwcp_fleet::name::{HostName, Region, VmId};
-use dwcp_fleet::record::{Life, Placement, Power, Status, Vm};
+use dwcp_fleet::record::{Life, Placement, Power, Status, Vm, What};
 use dwcp_fleet::refusal::Refusal;
 use dwcp_runtime_real::clock::Clock;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::Path;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Between two looks at the region at most: changes are heard at once, while there is a node that tells of them.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// Between two tries to hear of changes.
 const HEAR_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Between two times that it announces what it runs, while that does not change; whether a beat is due the door decides.
+const ANNOUNCE_EVERY: Duration = Duration::secs(15);
 /// Commands under way at once; what is wanted beyond is asked at the next look.
 const UNDER_WAY: usize = 64;
 /// What this process's calendar may be off by, as NTP keeps it.
@@ -39,6 +44,10 @@ struct Host {
     superseded: bool,
     /// Whether the last look could read all machines.
     sees_all: bool,
+    /// What was announced last, and when.
+    announced: Option<(Belief, Instant)>,
+    /// Held by the announcement that is under way.
+    announcing: Arc<Semaphore>,
 }
 
 /// Runs the agent until Ctrl-C or SIGTERM.
@@ -66,6 +75,8 @@ pub(super) async fn run(
         json,
         superseded: false,
         sees_all: true,
+        announced: None,
+        announcing: Arc::new(Semaphore::new(1)),
     };
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -88,6 +99,7 @@ pub(super) async fn run(
                     .into(),
             );
         }
+        here.announce(&region);
         let overdue = here.wake();
         tokio::select! {
             // A look may take long; the machines' times go on meanwhile.
@@ -124,6 +136,33 @@ impl Host {
             self.feed(Input::Stopped { vm, epoch, failed: None });
         }
         self.feed(Input::Tick);
+    }
+    /// Announces what it runs, when that has changed and every now and then; beside everything else, one at a time.
+    fn announce(&mut self, region: &Region) {
+        let now = self.now();
+        let believed = self.agent.belief(now);
+        let stands =
+            |(before, at): &(Belief, Instant)| *before == believed && now.mono.since(*at) < ANNOUNCE_EVERY;
+        if self.announced.as_ref().is_some_and(stands) {
+            return;
+        }
+        let Ok(place) = self.announcing.clone().try_acquire_owned() else { return };
+        let runs = believed.iter().filter_map(|(topic, what)| match (topic, what) {
+            (Topic::Vm(vm), What::Runs { epoch, seen }) => {
+                Some(Runs { vm: *vm, epoch: *epoch, seen: seen.clone() })
+            }
+            _ => None,
+        });
+        let (region, host) = (region.clone(), self.agent.host().clone());
+        let (at, uncertainty) = (now.wall, now.uncertainty);
+        let posted = Posted { region, host, at, uncertainty, runs: runs.collect() };
+        self.announced = Some((believed, now.mono));
+        let doors = self.doors.clone();
+        tokio::spawn(async move {
+            // What does not arrive is said again.
+            let _lost = doors.announce(&posted).await;
+            drop(place);
+        });
     }
     fn say(&self, what: &str, vm: VmId, epoch: u64) {
         if self.json {

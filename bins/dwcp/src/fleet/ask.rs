@@ -2,6 +2,7 @@
 //!
 //! A request goes out under one number, however many nodes it is sent to: whoever does it, it is done once.
 
+use super::backstop::Posted;
 use crate::dev::layout::Layout;
 use crate::http;
 use clap::Args;
@@ -103,6 +104,12 @@ impl Doors {
             return answer.map(Ok).map_err(|e| format!("the answer makes no sense: {e}"));
         }
         refusal(&value).map(Err).ok_or_else(|| value.to_string())
+    }
+
+    /// Says what a host runs; a node that takes no announcements says so, and nobody minds.
+    pub(super) async fn announce(&self, posted: &Posted) -> Result<(), String> {
+        let body = serde_json::to_string(posted).map_err(|e| e.to_string())?;
+        self.ask("POST", "/v1/fleet/announcements", &body).await.map(drop)
     }
 
     /// The names of the regions.

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
   dwcp vm move eu-web --to us
   dwcp vm move eu-web --call-back                    # us is lost: it stays where it is
   dwcp vm watch --region eu
+  dwcp vm findings                                   # does anything contradict itself?
   dwcp --output json vm show eu-web")]
 pub struct VmArgs {
     /// Whom to ask.
@@ -141,6 +142,9 @@ pub enum VmCommand {
         #[arg(long)]
         region: Region,
     },
+    /// Lists where what regions and hosts announce is contradictory: a machine at home or running twice, an address or a name given
+    /// twice, a host over-booked; and what follows. Each node tells what it hears.
+    Findings,
 }
 
 /// Hosts.
@@ -431,6 +435,7 @@ pub async fn vm(args: VmArgs, json: bool) -> Result<(), String> {
     let command = match args.command {
         VmCommand::List { region } => return list_vms(doors, region, json).await,
         VmCommand::Show(which) => return show(&doors.find(&which.vm, which.region.as_ref()).await?.1, json),
+        VmCommand::Findings => return findings(doors, json).await,
         VmCommand::Watch { region } => return watch(doors, &region).await,
         VmCommand::Create { name, region, image, group, vcpus, memory, disks, nics, ipv6, start } => {
             let part = |text: String| text.parse().unwrap_or_else(|_| unreachable!("letters and digits"));
@@ -525,6 +530,27 @@ async fn list_vms(doors: &Doors, region: Option<Region>, json: bool) -> Result<(
 fn show(item: &Value, json: bool) -> Result<(), String> {
     let text = if json { Ok(item.to_string()) } else { serde_json::to_string_pretty(item) };
     println!("{}", text.map_err(|e| e.to_string())?);
+    Ok(())
+}
+
+async fn findings(doors: &Doors, json: bool) -> Result<(), String> {
+    let found = doors.get("findings").await?;
+    if json {
+        println!("{found}");
+        return Ok(());
+    }
+    for item in found["items"].as_array().into_iter().flatten() {
+        let word = |name: &str| item[name].as_str().unwrap_or_default().to_string();
+        println!("{}\n    {}", word("told"), word("follows"));
+    }
+    let count = |name: &str| found[name].as_u64().unwrap_or(0);
+    println!(
+        "{} findings; {} regions and hosts are heard, of {} things; {} can't be read",
+        found["items"].as_array().map_or(0, Vec::len),
+        count("announcers"),
+        count("announced"),
+        count("unreadable")
+    );
     Ok(())
 }
 

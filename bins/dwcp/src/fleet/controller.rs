@@ -4,16 +4,18 @@
 //! transaction that one of them gets through ([`dwcp_fleet::plan::due`]). A node looks after the regions whose keyspace it
 //! hosts, whether or not it hosts the others'; a record that can't be read is told once, counted, and left alone.
 
+use super::backstop::Backstop;
 use super::drive::{Fleet, unavailable};
 use crate::etcd::Backend;
 use dwcp_consensus::Role;
 use dwcp_env::Duration;
+use dwcp_fleet::announce::{Belief, Read, belief};
 use dwcp_fleet::command::{Command, Request};
 use dwcp_fleet::key::Scope;
 use dwcp_fleet::name::{Region, RequestKey};
 use dwcp_fleet::plan::{Stop, due};
 use dwcp_fleet::refusal::Refusal;
-use dwcp_fleet::view::View;
+use dwcp_fleet::view::{View, Wanted};
 use dwcp_node::{Answer, Ask, AskError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ const BETWEEN_EVERY: u64 = 3;
 const LEASE: Duration = Duration::secs(30);
 
 /// Looks and acts until it is dropped; `damaged` is how many records were found that can't be read.
-pub async fn control<B: Backend>(fleet: Fleet<B>, damaged: Damaged) {
+pub async fn control<B: Backend>(fleet: Fleet<B>, damaged: Damaged, backstop: Option<Backstop>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told = BTreeSet::new();
@@ -37,7 +39,9 @@ pub async fn control<B: Backend>(fleet: Fleet<B>, damaged: Damaged) {
         let mut found = BTreeSet::new();
         for region in fleet.hosted_regions().await {
             // One region that can't be looked after stands in no other's way.
-            if let Err(refusal) = look(&fleet, &region, nth % BETWEEN_EVERY == 0, &mut found).await {
+            if let Err(refusal) =
+                look(&fleet, &region, nth % BETWEEN_EVERY == 0, &mut found, backstop.as_ref()).await
+            {
                 tracing::debug!("{region} is not looked after for now: {refusal}");
             }
         }
@@ -77,16 +81,69 @@ async fn look<B: Backend>(
     region: &Region,
     between: bool,
     damaged: &mut BTreeSet<String>,
+    backstop: Option<&Backstop>,
 ) -> Result<(), Refusal> {
     if !leads(fleet, &Scope::Region(region.clone())).await? {
+        if let Some(backstop) = backstop {
+            backstop.hushed(region).await;
+        }
         return Ok(());
     }
     // A region whose fleet's store can't be reached still looks after itself.
-    act(fleet, region, false, damaged).await?;
+    let begun = fleet.now();
+    let mut view = act(fleet, region, false, damaged).await?;
+    if let Some(backstop) = backstop {
+        if between {
+            let believed: Belief =
+                planned(fleet, &mut view, |view| belief(view, region, fleet.now())).await?;
+            backstop.region_says(region, &believed, Read::between(begun, fleet.now())).await;
+        }
+        yields(fleet, region, backstop, damaged).await?;
+    }
     if between {
         act(fleet, region, true, damaged).await?;
     }
     Ok(())
+}
+
+/// What follows for a region from what was found, by records that are read anew.
+async fn yields<B: Backend>(
+    fleet: &Fleet<B>,
+    region: &Region,
+    backstop: &Backstop,
+    damaged: &mut BTreeSet<String>,
+) -> Result<(), Refusal> {
+    let findings = backstop.findings();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let mut view = View::new();
+    let due = planned(fleet, &mut view, |view| due::contested(view, region, &findings, fleet.now())).await?;
+    damaged.extend(due.damaged.iter().map(ToString::to_string));
+    for command in due.commands {
+        tracing::warn!("{region} yields: {command:?}");
+        carry_out(fleet, region, command).await;
+    }
+    Ok(())
+}
+
+/// Reads what a plan wants until it is there.
+async fn planned<B: Backend, T>(
+    fleet: &Fleet<B>,
+    view: &mut View,
+    plan: impl Fn(&View) -> Result<T, Stop>,
+) -> Result<T, Refusal> {
+    loop {
+        let Wanted(wanted) = match plan(view) {
+            Ok(planned) => return Ok(planned),
+            Err(Stop::Refused(refusal)) => return Err(refusal),
+            Err(Stop::Want(wanted)) => wanted,
+        };
+        for fetch in wanted {
+            let (revision, found) = fleet.read(&fetch).await?;
+            view.take(&fetch, revision, found);
+        }
+    }
 }
 
 async fn act<B: Backend>(
@@ -94,31 +151,21 @@ async fn act<B: Backend>(
     region: &Region,
     between: bool,
     damaged: &mut BTreeSet<String>,
-) -> Result<(), Refusal> {
+) -> Result<View, Refusal> {
     let mut view = View::new();
-    loop {
-        let found = if between {
-            due::between(&view, region, fleet.now())
+    let due = planned(fleet, &mut view, |view| {
+        if between {
+            due::between(view, region, fleet.now())
         } else {
-            due::here(&view, region, LEASE, fleet.now())
-        };
-        match found {
-            Err(Stop::Want(wanted)) => {
-                for fetch in wanted.0 {
-                    let (revision, found) = fleet.read(&fetch).await?;
-                    view.take(&fetch, revision, found);
-                }
-            }
-            Err(Stop::Refused(refusal)) => return Err(refusal),
-            Ok(due) => {
-                damaged.extend(due.damaged.iter().map(ToString::to_string));
-                for command in due.commands {
-                    carry_out(fleet, region, command).await;
-                }
-                return Ok(());
-            }
+            due::here(view, region, LEASE, fleet.now())
         }
+    });
+    let due = due.await?;
+    damaged.extend(due.damaged.iter().map(ToString::to_string));
+    for command in due.commands {
+        carry_out(fleet, region, command).await;
     }
+    Ok(view)
 }
 
 async fn carry_out<B: Backend>(fleet: &Fleet<B>, region: &Region, command: Command) {

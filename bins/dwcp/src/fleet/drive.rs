@@ -1,5 +1,6 @@
 //! Work carried to the keyspaces: reads behind a barrier, transactions through the log.
 
+use super::backstop::Backstop;
 use crate::etcd::Backend;
 use bytes::Bytes;
 use dwcp_env::{GroupId, Now};
@@ -54,6 +55,7 @@ pub struct Fleet<B> {
     keyspaces: Arc<Keyspaces>,
     clock: dwcp_runtime_real::clock::Clock,
     known: Arc<Mutex<Vec<Region>>>,
+    pub(super) backstop: Option<Backstop>,
 }
 
 /// What was found: a store's revision, and keys with their revisions and values.
@@ -68,7 +70,13 @@ pub(super) fn unavailable(scope: &Scope, why: &AskError) -> Refusal {
 impl<B: Backend> Fleet<B> {
     /// The fleet behind a node, by its clock.
     pub fn new(node: B, keyspaces: Keyspaces, clock: dwcp_runtime_real::clock::Clock) -> Self {
-        Self { node, keyspaces: Arc::new(keyspaces), clock, known: Arc::default() }
+        Self { node, keyspaces: Arc::new(keyspaces), clock, known: Arc::default(), backstop: None }
+    }
+    /// With announcements, which its door takes and tells of.
+    #[must_use]
+    pub fn announcing(mut self, backstop: Option<Backstop>) -> Self {
+        self.backstop = backstop;
+        self
     }
     pub(super) fn now(&self) -> Now {
         self.clock.now()

@@ -16,13 +16,16 @@
 //! | `openapi` | its description |
 //! | `controller` | what is due, done by the node that leads |
 //! | `commands`, `ask` | `dwcp vm`, `host`, `region`, `address`, `quota`; how they ask |
+//! | `backstop`, `air` | announcements: said, heard, judged; where they lie |
 //! | `agent`, `hypervisor` | `dwcp host run`: a host's agent over a simulated hypervisor |
 //!
 //! **Limits.** 256 connections, a request of at most 64 KiB, 10 seconds to arrive and 15 to be answered. No
 //! authentication of its own: loopback or a management network, like the admin address.
 
 mod agent;
+mod air;
 mod ask;
+mod backstop;
 pub mod commands;
 mod controller;
 mod door;
@@ -32,7 +35,9 @@ mod openapi;
 mod routes;
 mod show;
 
+pub use air::Air;
 pub use ask::Places;
+pub use backstop::Backstop;
 pub use controller::{Damaged, control};
 pub use door::Door;
 pub use drive::{Fleet, Keyspaces};

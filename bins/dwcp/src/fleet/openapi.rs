@@ -141,6 +141,12 @@ fn schemas() -> Value {
         "Seat": object(&[("at", "At"), ("host", "Name"), ("epoch", "Number"), ("life", "Number")], &[("found", "Boolean")]),
         "Command": { "oneOf": commands },
         "Request": object(&[("command", "Command")], &[("key", "Key")]),
+        "Seen": { "type": "array", "items": { "type": "array", "prefixItems": [reference("Number"), reference("Phase")] } },
+        "Runs": object(&[("vm", "Key"), ("epoch", "Number")], &[("seen", "Seen")]),
+        "AllRuns": { "type": "array", "items": reference("Runs") },
+        "Announcement": object(
+            &[("region", "Name"), ("host", "Name"), ("at", "Nanoseconds"), ("uncertainty", "Nanoseconds"), ("runs", "AllRuns")],
+            &[]),
         "Refusal": { "type": "object", "properties": { "error": object(
             &[("code", "Text"), ("at", "Text"), ("what", "Text"), ("remedy", "Text")], &[]) } },
     })
@@ -187,6 +193,13 @@ pub(super) fn document() -> Value {
             "/v1/fleet/regions/{region}/vms/{vm}": read("One machine, by number or name.", &["region", "vm"]),
             "/v1/fleet/regions/{region}/watch":
                 read("Changes as lines of JSON, until the client goes.", &["region"]),
+            "/v1/fleet/announcements": { "post": {
+                "summary": "A host's agent says which machines may be running there, when it changes and every 15 s.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": reference("Announcement") } } },
+                "responses": answers("Heard; whether there was anything new to say."),
+            } },
+            "/v1/fleet/findings":
+                read("Where what regions and hosts announce is contradictory, as this node hears it; what follows.", &[]),
             "/v1/fleet/openapi.json": read("This document.", &[]),
         },
         "components": { "schemas": schemas() },

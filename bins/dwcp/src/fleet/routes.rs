@@ -7,8 +7,11 @@
 //! | `GET /v1/fleet/regions/<region>/<kind>` | a region's vms (with place and status), hosts, blocks, prefixes, quotas, images, names |
 //! | `GET /v1/fleet/regions/<region>/vms/<number or name>` | one machine |
 //! | `GET /v1/fleet/regions/<region>/watch` | changes, a JSON object a line, until the client goes |
+//! | `POST /v1/fleet/announcements` | a host's agent says what may be running there |
+//! | `GET /v1/fleet/findings` | where what regions and hosts announce is contradictory, as this node hears it |
 //! | `GET /v1/fleet/openapi.json` | all of this, for machines |
 
+use super::backstop::{Backstop, Posted as Announced};
 use super::drive::Fleet;
 use super::{openapi, show};
 use crate::etcd::Backend;
@@ -80,6 +83,8 @@ pub(super) async fn answer<B: Backend>(
     let parts: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
     let done = match (method, parts.as_slice()) {
         (&Method::POST, ["requests"]) => post(fleet, body).await,
+        (&Method::POST, ["announcements"]) => announced(fleet, body).await,
+        (&Method::GET, ["findings"]) => backstop(fleet).map(Backstop::shown),
         (&Method::GET, ["openapi.json"]) => Ok(openapi::document()),
         (&Method::GET, ["regions", region, "watch"]) => {
             return match watch(fleet, region) {
@@ -105,10 +110,25 @@ fn parsed<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, Refusal> 
     text.parse().map_err(|why: String| Refusal::new(Code::Invalid, text, why, "correct the path"))
 }
 
+fn misread(why: &serde_json::Error) -> Refusal {
+    Refusal::new(Code::Invalid, "the body", why.to_string(), "GET /v1/fleet/openapi.json has the shapes")
+}
+
+fn backstop<B: Backend>(fleet: &Fleet<B>) -> Result<&Backstop, Refusal> {
+    fleet.backstop.as_ref().ok_or_else(|| {
+        let what = "this node has no keyspace for announcements";
+        let remedy = "name an eventual keyspace in its configuration: [fleet] announcements";
+        Refusal::new(Code::NotFound, "the announcements", what, remedy)
+    })
+}
+
+async fn announced<B: Backend>(fleet: &Fleet<B>, body: &[u8]) -> Result<Value, Refusal> {
+    let posted: Announced = serde_json::from_slice(body).map_err(|why| misread(&why))?;
+    backstop(fleet)?.host_says(posted).await
+}
+
 async fn post<B: Backend>(fleet: &Fleet<B>, body: &[u8]) -> Result<Value, Refusal> {
-    let posted: Posted = serde_json::from_slice(body).map_err(|e| {
-        Refusal::new(Code::Invalid, "the body", e.to_string(), "GET /v1/fleet/openapi.json has the shapes")
-    })?;
+    let posted: Posted = serde_json::from_slice(body).map_err(|why| misread(&why))?;
     let key = match posted.key {
         Some(key) => key,
         None => RequestKey(super::ask::draw().map_err(|why| {

@@ -196,6 +196,11 @@ impl Agent {
         };
         running.map(|(vm, guest)| (Topic::Vm(*vm), runs(guest))).collect()
     }
+    /// Whose agent it is.
+    #[must_use]
+    pub const fn host(&self) -> &HostName {
+        &self.host
+    }
     /// By which number it was registered.
     #[must_use]
     pub const fn life(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::vec;
+use std::{format, vec};
 
 fn region(name: &str) -> Announcer {
     Announcer::Region(name.parse().unwrap())
@@ -134,6 +134,35 @@ fn what_can_not_be_read_changes_nothing_and_goes_with_the_next_word() {
     }
     let many = vec![(Bytes::from_static(b"x"), Bytes::new()); FIELDS_MAX + 2];
     assert!(ear.take(&eu, &many).is_err());
+}
+
+/// What is written, in bytes of fields and values: docs/fleet.md has these figures.
+#[test]
+fn ten_thousand_machines_cost_little_and_nothing_at_rest() {
+    let (eu, mut hash) = (region("eu"), Hash::default());
+    let one = |n: u32, epoch| What::Has {
+        name: format!("eu-machine-{n:05}").parse().unwrap(),
+        epoch,
+        addresses: vec![crate::record::Assigned {
+            ip: core::net::Ipv4Addr::from(0x0a00_0000 + n).into(),
+            block: "10.0.0.0/18".parse().unwrap(),
+            epoch: 1,
+        }],
+    };
+    let mut believed: Belief =
+        (0..10_000).map(|n| (Topic::Vm(VmId(u128::from(n) << 90)), one(n, 1))).collect();
+    let mut says = |believed: &Belief, secs: u64| {
+        let now = at(1_800_000_000 + secs);
+        let saying = Voice::following(&eu, &hash.fields()).say(believed, Read::between(now, now))?;
+        hash.write(&saying);
+        let put: usize = saying.put.iter().map(|(field, value)| field.len() + value.len()).sum();
+        Some((put, BEAT.len() + saying.beat.len()))
+    };
+    assert_eq!(says(&believed, 0), Some((600_000, 44)));
+    assert_eq!((1..60).find_map(|secs| says(&believed, secs)), None);
+    assert_eq!(says(&believed, 60), Some((0, 44)));
+    believed.insert(Topic::Vm(VmId(7 << 90)), one(7, 2));
+    assert_eq!(says(&believed, 61), Some((60, 44)));
 }
 
 #[test]
