@@ -105,6 +105,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "partition/minority",
     "partition/one_way",
     "partition/region_cut",
+    "partition/region_keyspace",
     "partition/store_cut_off",
     "swarm/crashes",
     "swarm/nine_nodes",

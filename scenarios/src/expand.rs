@@ -334,7 +334,9 @@ fn nodes(scenario: &Scenario) -> (Vec<NodePlan>, Vec<NodeId>) {
             }
         }
     }
-    let members = nodes.iter().map(|n| n.id).collect();
+    let region = scenario.node.region.as_deref();
+    let forms = |n: &&NodePlan| region.is_none_or(|r| n.region == r);
+    let members = nodes.iter().filter(forms).map(|n| n.id).collect();
     let home = scenario.world.regions.first().map_or("", |r| r.0.as_str());
     for _ in 0..scenario.world.spares {
         nodes.push(NodePlan::new(nodes.len() as u64 + 1, home));

@@ -154,6 +154,9 @@ pub struct NodeSettings {
     /// A hybrid keyspace besides, with clients of its own.
     #[serde(default)]
     pub hybrid: Option<Hybrid>,
+    /// The region whose nodes form the strong keyspace; the others bring questions to it. `None`: all nodes form it.
+    #[serde(default)]
+    pub region: Option<String>,
 }
 
 /// A hybrid keyspace of a run.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/metrics` | Prometheus' text format | 200 |
 //! | `/healthz` | the loop turns | 200, or 503 |
-//! | `/readyz` | every strong keyspace has a leader and is not being repaired, every eventual one serves | 200, or 503 with what is missing |
+//! | `/readyz` | every strong keyspace that this node hosts has a leader and is not being repaired, every eventual one serves | 200, or 503 with what is missing |
 //! | `/status` | groups and peers as JSON | 200 |
 //! | `/inject/cut?to=N`, `/inject/heal`, `/inject/clock?ms=N` | faults on purpose (POST; `dwcp dev` and `dwcp jepsen` only) | 200, or 404 |
 //!
@@ -164,6 +164,8 @@ fn readiness(
             None => return Err(format!("{what}: not looked at yet")),
             Some(Err(e)) => return Err(format!("{what}: {e}")),
             Some(Ok(GroupStatus { repairing: Some(why), .. })) => return Err(format!("{what}: {why}")),
+            // Another region's, which may be lost: this node is no less ready for its own.
+            Some(Ok(GroupStatus { role: Role::Outside, .. })) => {}
             Some(Ok(GroupStatus { leader: None, .. })) => return Err(format!("{what}: no leader is known")),
             Some(Ok(_)) => {}
         }

@@ -14,7 +14,7 @@ use dwcp_eventual::SyncPolicy;
 use dwcp_node::{Distrust, EngineKind, Spec, interval};
 use dwcp_raft::GroupConfig;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -192,6 +192,9 @@ pub struct Keyspace {
     /// What it promises. Cluster-wide.
     #[serde(default)]
     pub kind: KeyspaceKind,
+    /// Of a strong one: the region whose nodes form it; left out, all nodes do. Settled when they start first. Cluster-wide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// What answers to writes of an eventual one wait for: `always`, `everysec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncPolicy>,
@@ -216,6 +219,19 @@ pub struct Keyspace {
     /// Of a hybrid one: how many regions must be within these bounds, or the home waits (1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies: Option<u32>,
+}
+
+/// A strong keyspace that one region's nodes form.
+#[derive(Clone, Debug)]
+pub struct Regional<'a> {
+    /// Which.
+    pub keyspace: &'a Keyspace,
+    /// Whose.
+    pub region: &'a str,
+    /// The region's nodes.
+    pub nodes: BTreeSet<NodeId>,
+    /// Whether this node is one of them.
+    pub here: bool,
 }
 
 impl Keyspace {
@@ -418,7 +434,7 @@ impl File {
                 return bad("engine", why.to_string());
             }
         }
-        let mut groups = std::collections::BTreeSet::new();
+        let mut groups = BTreeSet::new();
         for k in &self.keyspace {
             if k.group == 0 || !groups.insert(k.group) || k.name.is_empty() {
                 return bad(
@@ -428,6 +444,7 @@ impl File {
             }
         }
         self.check_hybrid()?;
+        self.check_regions()?;
         if let Some(k) = self.keyspace.iter().find(|k| k.kind != KeyspaceKind::Eventual && k.sync.is_some()) {
             let why = format!(
                 "{:?} is strong: its writes are on a quorum of disks before they are answered",
@@ -486,6 +503,50 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    fn check_regions(&self) -> Result<(), (String, String)> {
+        let regions = self.regions();
+        for (k, region) in self.keyspace.iter().filter_map(|k| Some((k, k.region.as_ref()?))) {
+            let bad = |why: String| Err(("keyspace.region".to_owned(), format!("{:?}: {why}", k.name)));
+            if k.kind != KeyspaceKind::Strong {
+                return bad(
+                    "only a strong keyspace is formed by one region's nodes; a hybrid one has a `home`"
+                        .into(),
+                );
+            }
+            if self.engine == EngineKind::Pbft {
+                return bad("under pbft all members form each keyspace: leave `region` out, or begin with another engine".into());
+            }
+            let Some(me) = self.member.iter().find(|m| m.id == self.node) else {
+                return bad(format!(
+                    "node {} is not among the members, so its region is not known: add it",
+                    self.node
+                ));
+            };
+            // Who joins knows members only as far as its file names them.
+            if me.region != *region && !self.join && !regions.contains(region) {
+                return bad(format!(
+                    "{region:?} is no region of the members; there are {}",
+                    regions.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The strong keyspaces that one region's nodes form, each with those of them that this file names.
+    #[must_use]
+    pub fn regional(&self) -> Vec<Regional<'_>> {
+        let of = |region: &str| {
+            let there = self.member.iter().filter(|m| m.region == region);
+            there.map(|m| NodeId(m.id)).collect::<BTreeSet<NodeId>>()
+        };
+        let here = |region: &str| of(region).contains(&NodeId(self.node));
+        let regional = self.keyspace.iter().filter_map(|k| Some((k, k.region.as_deref()?)));
+        regional
+            .map(|(k, region)| Regional { keyspace: k, region, nodes: of(region), here: here(region) })
+            .collect()
     }
 
     fn check_hybrid(&self) -> Result<(), (String, String)> {
@@ -666,6 +727,21 @@ client = "127.0.0.1:2379"
                 "besides the home",
             ),
             ("[tls]", "[[keyspace]]\nname = \"h\"\ngroup = 2\nhome = \"eu\"\n[tls]", "kind = \"hybrid\""),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"k\"\ngroup = 1\nregion = \"us\"\n[tls]",
+                "\"us\" is no region of the members; there are eu",
+            ),
+            (
+                "[tls]",
+                "[[keyspace]]\nname = \"k\"\ngroup = 1\nkind = \"eventual\"\nregion = \"eu\"\n[tls]",
+                "only a strong keyspace",
+            ),
+            (
+                "node = 1",
+                "node = 2\njoin = true\nkeyspace = [{ name = \"k\", group = 1, region = \"eu\" }]",
+                "its region is not known",
+            ),
             ("[tls]", "[[keyspace]]\nname = \"k\"\ngroup = 1\nsync = \"always\"\n[tls]", "is strong"),
             (
                 "[tls]",

@@ -5,6 +5,7 @@
 //! each epoch. Of openraft nothing is told there: its elections are `dwcp_raft_leader_changes_total`.
 
 use crate::admin::Seen;
+use dwcp_consensus::Role;
 use dwcp_env::GroupId;
 use dwcp_node::{EngineKind, GroupStatus};
 use dwcp_runtime_real::Registry;
@@ -38,7 +39,8 @@ pub(crate) fn register(registry: &Registry, keyspace: &str, group: GroupId, seen
     for engine in ENGINES {
         let seen = seen.clone();
         registry.gauge(ENGINE.0, ENGINE.1, &[("keyspace", keyspace), ("engine", engine.name())], move || {
-            seen.value(group, |s| u64::from(s.engine == engine))
+            // What is another region's is told by its nodes.
+            seen.value(group, |s| u64::from(s.engine == engine && s.role != Role::Outside))
         });
     }
 }

@@ -1,7 +1,7 @@
 //! `dwcp node`: one node of a cluster as a process, with its doors.
 
 use crate::admin;
-use crate::config::{File, Keyspace, Timing, Transport};
+use crate::config::{File, Keyspace, Regional, Timing, Transport};
 use crate::documents::Documents;
 use crate::etcd::Door;
 use crate::face::Face;
@@ -12,7 +12,7 @@ use dwcp_conflict::audit::Retention;
 use dwcp_consensus::Members;
 use dwcp_env::{Duration, GroupId, NodeId, RegionId};
 use dwcp_eventual::EventualSpec;
-use dwcp_node::{GroupSpec, HybridSpec, Node, NodeConfig};
+use dwcp_node::{GroupSpec, HybridSpec, Node, NodeConfig, OutsideSpec};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_real::authority::Identity;
 use dwcp_runtime_real::{self as real, Ended, OnBroken, Peer, Registry, Settings};
@@ -83,6 +83,9 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
             file.member.len(),
             file.keyspaces().len()
         );
+        for k in file.regional() {
+            println!("{}", of_region(&k));
+        }
         return Ok(());
     }
     init_log();
@@ -109,6 +112,18 @@ pub fn run(args: &NodeArgs) -> Result<(), String> {
     // would keep the process until its parent closes the pipe.
     runtime.shutdown_background();
     done
+}
+
+/// What it means that a region's nodes form a keyspace.
+fn of_region(k: &Regional<'_>) -> String {
+    let (name, region, nodes) = (&k.keyspace.name, k.region, k.nodes.len());
+    let bears = match nodes {
+        0 => "this file names none of them".to_owned(),
+        1 => "it stands still while that one is down, and is lost with its disk".to_owned(),
+        _ => format!("{} of them may be down", (nodes - 1) / 2),
+    };
+    let part = if k.here { "one of them is this node" } else { "this node reaches it through them" };
+    format!("keyspace {name:?} is formed by the nodes of {region} ({nodes}): {bears}; {part}")
 }
 
 /// Our own lines only: the engine's library tells each of its steps, which costs more than the step.
@@ -315,16 +330,22 @@ fn node_config(file: &File) -> NodeConfig {
     let cluster = file.cluster_id().unwrap_or_default();
     let initial = if file.join { None } else { Some(file.members()) };
     let known: Vec<NodeId> = file.member.iter().map(|m| NodeId(m.id)).collect();
+    let regional = file.regional();
+    let region_of = |keyspace: &str| regional.iter().find(|k| k.keyspace.name == keyspace);
     let mut groups: Vec<GroupSpec> = file
         .keyspaces()
         .into_iter()
+        .filter(|(keyspace, _)| region_of(keyspace).is_none_or(|k| k.here))
         .map(|(keyspace, id)| {
             let hybrid = file.hybrid().into_iter().find(|k| k.name == keyspace);
-            let initial = match hybrid {
-                Some(k) => initial.as_ref().and_then(|m| at_home(file, k, m)),
-                None => initial.clone(),
+            let region = region_of(&keyspace);
+            let initial = match (hybrid, region) {
+                (Some(k), _) => initial.as_ref().and_then(|m| at_home(file, k, m)),
+                (None, Some(k)) => initial.as_ref().map(|m| only(m, &k.nodes)),
+                (None, None) => initial.clone(),
             };
-            let (engine, distrust, known) = (file.engine, file.distrust(), known.clone());
+            let known = region.map_or_else(|| known.clone(), |k| k.nodes.iter().copied().collect());
+            let (engine, distrust) = (file.engine, file.distrust());
             GroupSpec { id, keyspace, engine, distrust, initial, known }
         })
         .collect();
@@ -343,10 +364,28 @@ fn node_config(file: &File) -> NodeConfig {
         groups,
         eventual,
         hybrid,
+        outside: regional.iter().filter(|k| !k.here).map(outside).collect(),
+        regions: regional.iter().map(|k| (GroupId(k.keyspace.group), k.region.to_owned())).collect(),
         engine,
         policy: file.policy.clone(),
         ..NodeConfig::new(cluster, node)
     }
+}
+
+/// A keyspace that another region's nodes form.
+fn outside(k: &Regional<'_>) -> OutsideSpec {
+    OutsideSpec {
+        id: GroupId(k.keyspace.group),
+        keyspace: k.keyspace.name.clone(),
+        region: k.region.to_owned(),
+        known: k.nodes.clone(),
+    }
+}
+
+/// A group that these nodes form alone.
+fn only(all: &Members, voters: &BTreeSet<NodeId>) -> Members {
+    let nodes = all.nodes.iter().filter(|(n, _)| voters.contains(n)).map(|(n, m)| (*n, m.clone())).collect();
+    Members { voters: voters.clone(), nodes, ..Members::default() }
 }
 
 fn region_number(file: &File, name: &str) -> RegionId {

@@ -3,6 +3,7 @@
 use crate::dev::layout::Layout;
 use crate::http;
 use clap::Args;
+use dwcp_consensus::Role;
 use dwcp_node::GroupStatus;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -76,7 +77,8 @@ pub async fn run(args: StatusArgs, json: bool) -> Result<(), String> {
 
 fn print(name: &str, page: &Page) {
     let connected = page.peers.iter().filter(|p| p.lanes_connected > 0).count();
-    for g in &page.groups {
+    // What is another region's is told by its nodes.
+    for g in page.groups.iter().filter(|g| g.role != Role::Outside) {
         let keyspace = if g.keyspace.is_empty() { "default" } else { &g.keyspace };
         let role = format!("{:?}", g.role).to_lowercase();
         println!(

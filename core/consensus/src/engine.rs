@@ -69,6 +69,8 @@ pub enum Role {
     Candidate,
     /// Orders commands.
     Leader,
+    /// Has no part in it: it is another region's.
+    Outside,
 }
 
 /// How an engine sees its group.

@@ -132,13 +132,13 @@ impl Ask {
             | Self::LeaseKeepAlive(_)
             | Self::LeaseTimeToLive { .. }
             | Self::Leases
+            | Self::Members
             | Self::ChangeMembers(_)
             | Self::MoveLeader(_)
             | Self::Switch { .. } => true,
             Self::Range { serializable, .. } => !*serializable,
             Self::Watch(_)
             | Self::Status
-            | Self::Members
             | Self::Consensus
             | Self::HashKv(_)
             | Self::Snapshot

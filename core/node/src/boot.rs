@@ -8,6 +8,7 @@ use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::hybrid::{HybridGroup, Part};
 use crate::node::{Node, Out};
+use crate::outside::{Outside, settle_regions};
 use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
 use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
 use dwcp_consensus::{Position, StateMachine as _};
@@ -60,6 +61,27 @@ pub enum BootError {
         /// Why.
         why: String,
     },
+    /// A keyspace that other nodes form by this configuration than by the one it was formed under.
+    #[error(
+        "the keyspace {keyspace:?} was formed by {was}, and by this configuration it would be {is}': a keyspace does not move by its file, \
+         and would come up empty. Write it {line} again on all nodes, or give the new one a name and a group number of its own"
+    )]
+    OtherRegion {
+        /// Which.
+        keyspace: String,
+        /// Who formed it.
+        was: String,
+        /// Who would.
+        is: String,
+        /// How the file said it.
+        line: String,
+    },
+    /// What region forms which keyspace can't be read.
+    #[error(
+        "the file `regions` in the data directory, which says which region forms which keyspace, can't be read. Take it from another \
+         node: it is the same on all"
+    )]
+    Regions,
     /// An engine refused what was recovered.
     #[error("{group}: {why}")]
     Engine {
@@ -84,6 +106,7 @@ impl Node {
     /// # Errors
     /// See [`BootError`]; nothing has been changed on the disk then.
     pub fn boot(config: NodeConfig, world: &World) -> Result<Self, BootError> {
+        settle_regions(&config, &*world.storage)?;
         let (wal, mut recovered) = Wal::open(world, config.wal)?;
         let wal = Arc::new(Mutex::new(wal));
         let mut host = ChainHost::new(
@@ -189,6 +212,7 @@ impl Node {
                 .map_err(|why| BootError::Eventual { group, why })?;
             node.eventual.insert(group, found);
         }
+        node.outside = node.config.outside.iter().map(|o| (o.id, Outside::new(o.clone()))).collect();
         end_unknown_slots(&recovered, &node.wal);
         world.probe.event(&Event::NodeStarted { records, took: dwcp_env::Duration::ZERO });
         Ok(node)

@@ -4,6 +4,7 @@
 //! *per process* ones (sizes, caches) are free. None changes while the node runs.
 
 use crate::hybrid::HybridSpec;
+use crate::outside::OutsideSpec;
 use dwcp_chain::{Distrust, EngineKind, Secret};
 use dwcp_consensus::Members;
 use dwcp_consensus::select::Policy;
@@ -11,6 +12,7 @@ use dwcp_env::{ByteCount, ClusterId, Duration, GroupId, NodeId};
 use dwcp_eventual::EventualSpec;
 use dwcp_raft::GroupConfig;
 use dwcp_wal::WalConfig;
+use std::collections::BTreeMap;
 
 /// Everything a node is told at boot.
 #[derive(Clone, Debug)]
@@ -30,6 +32,11 @@ pub struct NodeConfig {
     pub eventual: Vec<EventualSpec>,
     /// The hybrid keyspaces among `groups`: where their home is, how far others may be behind.
     pub hybrid: Vec<HybridSpec>,
+    /// The strong keyspaces that it reaches and does not host: other regions'.
+    pub outside: Vec<OutsideSpec>,
+    /// Which region's nodes form a group, for those that not all nodes form, hosted or not: the same on all nodes, settled at the
+    /// first start.
+    pub regions: BTreeMap<GroupId, String>,
     /// How the engines keep time, and when they checkpoint; timings are cluster-wide. Its members are
     /// replaced by each group's own.
     pub engine: GroupConfig,
@@ -120,6 +127,8 @@ impl NodeConfig {
             policy: None,
             eventual: Vec::new(),
             hybrid: Vec::new(),
+            outside: Vec::new(),
+            regions: BTreeMap::new(),
             engine: GroupConfig::wan(node),
             wal: WalConfig { cluster, ..WalConfig::default() },
             store_cache: ByteCount::mib(64),

@@ -5,6 +5,7 @@ use crate::config::{NodeConfig, Patience};
 use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::hybrid::HybridGroup;
+use crate::outside::Outside;
 use crate::peer::{About, Body, PeerMessage, engine_body, parse};
 use crate::question::Questions;
 use crate::serve::NodeJob;
@@ -37,6 +38,7 @@ pub struct Node {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) eventual: BTreeMap<GroupId, EventualGroup>,
     pub(crate) hybrid: BTreeMap<GroupId, HybridGroup>,
+    pub(crate) outside: BTreeMap<GroupId, Outside>,
     pub(crate) questions: Questions,
     pub(crate) jobs: BTreeMap<JobId, NodeJob>,
     pub(crate) next_job: u64,
@@ -103,6 +105,7 @@ impl Node {
             groups: BTreeMap::new(),
             eventual: BTreeMap::new(),
             hybrid: BTreeMap::new(),
+            outside: BTreeMap::new(),
             questions: Questions::starting_at(first_token),
             jobs: BTreeMap::new(),
             next_job: OWN_JOBS,
@@ -175,6 +178,7 @@ impl Node {
             return self.fail(why, out);
         }
         self.run_repairs(now, out);
+        self.seek_leaders(now, out);
         self.settle_hybrid(now, out);
         self.settle_eventual(now, out);
         if let Some(why) = self.eventual.values().find_map(|e| e.replica.failure().map(str::to_string)) {
@@ -213,10 +217,20 @@ impl Node {
     }
 
     fn on_peer(&mut self, now: Now, from: NodeId, group: GroupId, message: PeerMessage, out: &mut Out) {
+        if self.is_outside(group) {
+            return match message {
+                PeerMessage::Answer { call, response, leader } => {
+                    self.on_answer(now, from, call, response, leader, out)
+                }
+                PeerMessage::LeaderIs(lead) => self.on_leader_is(now, from, group, lead, out),
+                _ => {}
+            };
+        }
         if !self.groups.contains_key(&group) {
             return;
         }
         match message {
+            PeerMessage::LeaderWanted => self.on_leader_wanted(from, group, out),
             PeerMessage::Ask { call, time_left, ask } => {
                 self.on_asked(now, About { from, group }, call, time_left, ask, out)
             }

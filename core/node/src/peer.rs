@@ -16,9 +16,11 @@
 //! | `Ask` | answer this in my client's place | `Answer` |
 //! | `EntryWanted` | my copy of this log entry is damaged | `Entry` or `EntryGone` |
 //! | `CheckpointWanted` | send me state at or after this index, from this place on | `Piece` or `CheckpointLater` |
+//! | `LeaderWanted` | who leads this group? (see `outside`) | `LeaderIs` |
 
 use crate::api::{Ask, Response};
 use crate::hybrid::HybridMessage;
+use crate::outside::Lead;
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position};
 use dwcp_env::wire::{self, WireError};
@@ -95,6 +97,10 @@ pub enum PeerMessage {
     },
     /// None yet; ask again.
     CheckpointLater,
+    /// Who leads this group? Asked by who does not host it.
+    LeaderWanted,
+    /// As I see it.
+    LeaderIs(Lead),
 }
 
 /// Who sent a message, and about which group.

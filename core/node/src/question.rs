@@ -192,6 +192,11 @@ impl Questions {
         self.open.iter().filter(|(_, q)| q.group == group && waits(q.waits)).map(|(t, _)| *t).collect()
     }
 
+    /// Whether any is about this group.
+    pub(crate) fn concern(&self, group: GroupId) -> bool {
+        self.open.values().any(|q| q.group == group)
+    }
+
     /// The questions that wait for the engine of an epoch.
     pub(crate) fn given_in(&self, group: GroupId, epoch: u32) -> Vec<Token> {
         let waits = |q: &Question| q.group == group && q.epoch == epoch && q.waits == Waits::Engine;

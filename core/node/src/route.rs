@@ -28,6 +28,9 @@ impl Node {
         if self.eventual.contains_key(&group) {
             return self.ask_eventual(now, id, deadline, group, ask, out);
         }
+        if self.is_outside(group) {
+            return self.ask_outside(now, (id, deadline), group, ask, out);
+        }
         if !self.groups.contains_key(&group) {
             return reply(out, id, Err(AskError::NoGroup(group)), true);
         }
@@ -119,9 +122,11 @@ impl Node {
             return self.route_home(now, token, hint, out);
         }
         let me = self.config.node;
+        let keeper = q.ask.needs_keeper();
         let leader = match self.host.brief(group) {
             _ if repairing => None,
-            brief if q.ask.needs_keeper() => brief.keeper,
+            _ if self.is_outside(group) => self.leader_outside(now, group, keeper),
+            brief if keeper => brief.keeper,
             brief => brief.leader,
         };
         match (hint.filter(|h| *h != me).or(leader), origin) {

@@ -87,6 +87,7 @@ struct RawNode {
     unstable_max: Option<Text>,
     transport: Option<Text>,
     hybrid: Option<RawHybrid>,
+    region: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -267,10 +268,7 @@ fn world(place: &Place<'_>, raw: &RawWorld) -> Result<World, FileError> {
 }
 
 fn hybrid(place: &Place<'_>, raw: &RawHybrid, regions: &[String]) -> Result<Hybrid, FileError> {
-    let home = place.read(&raw.home, |name| match regions.iter().any(|r| r == name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!("the home {name:?} is no region of the world: {}", regions.join(", "))),
-    })?;
+    let home = place.read(&raw.home, |name| region_of(name, regions))?;
     let bound = Bound::default();
     Ok(Hybrid {
         home,
@@ -282,6 +280,13 @@ fn hybrid(place: &Place<'_>, raw: &RawHybrid, regions: &[String]) -> Result<Hybr
         copies: raw.copies.unwrap_or(bound.copies),
         fence: place.read_or(raw.fence.as_ref(), Duration::secs(4), q::duration)?,
     })
+}
+
+fn region_of(name: &str, regions: &[String]) -> Result<String, String> {
+    match regions.iter().any(|r| r == name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("{name:?} is no region of the world: {}", regions.join(", "))),
+    }
 }
 
 fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSettings, FileError> {
@@ -297,6 +302,7 @@ fn node(place: &Place<'_>, raw: &RawNode, regions: &[String]) -> Result<NodeSett
         unstable_max: place.maybe(raw.unstable_max.as_ref(), q::bytes)?,
         transport: place.maybe(raw.transport.as_ref(), transport)?.unwrap_or_default(),
         hybrid: raw.hybrid.as_ref().map(|h| hybrid(place, h, regions)).transpose()?,
+        region: place.maybe(raw.region.as_ref(), |name| region_of(name, regions))?,
     })
 }
 

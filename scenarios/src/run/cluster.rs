@@ -9,7 +9,9 @@ use dwcp_consensus::pbft::keys;
 use dwcp_consensus::{Member, Members};
 use dwcp_env::{ByteCount, ClusterId, Duration, Instant, NodeId, Purpose, RegionId, Seed, World};
 use dwcp_eventual::{EventualSpec, Patience};
-use dwcp_node::{Distrust, EngineKind, GroupSpec, HybridSpec, Node, NodeConfig, Secret, interval};
+use dwcp_node::{
+    Distrust, EngineKind, GroupSpec, HybridSpec, Node, NodeConfig, OutsideSpec, Secret, interval,
+};
 use dwcp_raft::GroupConfig;
 use dwcp_runtime_sim::plan::Latency;
 use dwcp_wal::WalConfig;
@@ -82,6 +84,8 @@ impl Cluster {
             secret: None,
             policy: plan.node.adapt.then(|| plan.node.policy.clone().unwrap_or_default()),
             hybrid: plan.node.hybrid.iter().map(|h| hybrid(plan, h)).collect(),
+            outside: Vec::new(),
+            regions: plan.node.region.iter().map(|region| (GROUP, region.clone())).collect(),
             eventual: if has_eventual(plan) { vec![eventual(plan)] } else { Vec::new() },
             engine,
             wal,
@@ -105,9 +109,11 @@ impl Cluster {
         let (engine, distrust) = (self.engine, self.distrust.clone());
         let group = GroupSpec { id: GROUP, keyspace: "main".to_owned(), engine, distrust, initial, known };
         let secret = Some(Secret(secret(id)));
-        let mut groups = vec![group];
+        let region = self.config.regions.get(&GROUP).filter(|_| !self.members.nodes.contains_key(&id));
+        let outside: Vec<OutsideSpec> = region.map(|r| self.outside(r)).into_iter().collect();
+        let mut groups = if outside.is_empty() { vec![group] } else { Vec::new() };
         groups.extend(self.config.hybrid.first().map(|h| self.home_of(h, id)));
-        let mut config = NodeConfig { node: id, groups, secret, ..self.config.clone() };
+        let mut config = NodeConfig { node: id, groups, outside, secret, ..self.config.clone() };
         for spec in &mut config.hybrid {
             spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
         }
@@ -115,6 +121,11 @@ impl Cluster {
             spec.region = self.members.nodes.get(&id).map_or(RegionId(0), |m| m.region);
         }
         Node::boot(config, world).map_err(|e| e.to_string())
+    }
+    /// The strong keyspace on a node of another region than the one that forms it.
+    fn outside(&self, region: &str) -> OutsideSpec {
+        let known = self.members.voters.clone();
+        OutsideSpec { id: GROUP, keyspace: "main".to_owned(), region: region.to_owned(), known }
     }
     /// The hybrid keyspace's group on a node: the home's nodes form it.
     fn home_of(&self, spec: &HybridSpec, id: NodeId) -> GroupSpec {

@@ -178,7 +178,8 @@ fn preferred(plan: &RunPlan, seed: Seed, client: u32) -> Vec<NodeId> {
     regions.dedup();
     let home = regions[client as usize % regions.len()];
     let key = |n: &NodeId| seed.draw(HOME, u64::from(client), Instant::ZERO, n.0);
-    let is_member = |n: &NodeId| plan.members.contains(n);
+    // Where one region forms the keyspace, the others' nodes bring their clients' questions to it.
+    let is_member = |n: &NodeId| plan.members.contains(n) || plan.node.region.is_some();
     let mut nodes: Vec<(bool, u64, NodeId)> = plan
         .world
         .nodes

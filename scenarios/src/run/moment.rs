@@ -130,6 +130,7 @@ const fn role(role: Role) -> &'static str {
         Role::Candidate => "candidate",
         Role::Follower => "follower",
         Role::Learner => "learner",
+        Role::Outside => "outside",
     }
 }
 

@@ -58,6 +58,9 @@ pub struct Shape {
     /// The home of a hybrid keyspace, if there is to be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hybrid: Option<String>,
+    /// Whether each region has a keyspace of its own for its machines. Clusters that were made before there were any have none.
+    #[serde(default)]
+    pub regional: bool,
 }
 
 /// One node of the cluster.
@@ -129,7 +132,8 @@ impl Layout {
         let file = dir.join("cluster.toml");
         if file.exists() {
             let found = Self::existing(dir)?;
-            let same = Shape { cluster: found.shape.cluster.clone(), ..wanted.clone() } == found.shape;
+            let cluster = found.shape.cluster.clone();
+            let same = Shape { cluster, regional: found.shape.regional, ..wanted.clone() } == found.shape;
             if !same {
                 return Err(format!(
                     "{} holds a cluster of another shape ({} nodes, port {}, {:?}, latency {}, sync {}, engine {}); continue it by the same \
@@ -218,6 +222,7 @@ impl Layout {
             engine: self.shape.engine,
             adapt: self.shape.adapt,
             hybrid: self.shape.hybrid.as_deref().and_then(|h| REGIONS.into_iter().find(|r| *r == h)),
+            regional: self.shape.regional,
         };
         write_nodes(&self.dir, cluster, &self.places(), ways, &delays)?;
         // Last: a folder without it is not a cluster, so a half-made one is made again.
@@ -250,17 +255,30 @@ pub(crate) struct Ways {
     pub(crate) adapt: bool,
     /// The home of a hybrid keyspace, if there is to be one.
     pub(crate) hybrid: Option<&'static str>,
+    /// Whether each region has a keyspace of its own for its machines.
+    pub(crate) regional: bool,
+}
+
+/// The keyspace of a region's machines.
+fn of_region(region: &str) -> String {
+    format!("fleet-{region}")
+}
+
+/// The regions that have a keyspace of their own.
+fn regions(ways: Ways, places: &[Place]) -> Vec<&'static str> {
+    REGIONS.into_iter().filter(|r| ways.regional && places.iter().any(|p| p.region == *r)).collect()
 }
 
 /// The keyspace in which regions and hosts announce what they have.
 const ANNOUNCED: &str = "announcements";
 
 /// The keyspaces besides the default one.
-fn keyspaces(ways: Ways) -> Vec<Keyspace> {
+fn keyspaces(ways: Ways, places: &[Place]) -> Vec<Keyspace> {
     let plain = |name: &str, group, kind| Keyspace {
         name: name.into(),
         group,
         kind,
+        region: None,
         sync: None,
         documents: false,
         keep_days: None,
@@ -280,7 +298,12 @@ fn keyspaces(ways: Ways) -> Vec<Keyspace> {
         |home: &str| Keyspace { home: Some(home.into()), ..plain("hybrid", 3, KeyspaceKind::Hybrid) };
     let announced =
         Keyspace { sync: Some(SyncPolicy::EverySecond), ..plain(ANNOUNCED, 4, KeyspaceKind::Eventual) };
-    [eventual, documents, announced].into_iter().chain(ways.hybrid.map(hybrid)).collect()
+    // Behind those that may be added by hand.
+    let regional = (10..).zip(regions(ways, places)).map(|(group, region)| Keyspace {
+        region: Some(region.into()),
+        ..plain(&of_region(region), group, KeyspaceKind::Strong)
+    });
+    [eventual, documents, announced].into_iter().chain(ways.hybrid.map(hybrid)).chain(regional).collect()
 }
 
 /// Writes each node's folder under `dir`: its certificate and its configuration, faults allowed.
@@ -330,13 +353,13 @@ pub(crate) fn write_nodes(
             threads: 1,
             tls: Tls { authority: "ca.pem".into(), certificate: "node.pem".into(), key: "node.key".into() },
             member: members.clone(),
-            keyspace: keyspaces(ways),
+            keyspace: keyspaces(ways, places),
             redis: Some(RedisDoor { address: p.redis, password_file: None }),
             fleet: Some(FleetDoor {
                 address: p.fleet,
                 keyspace: String::new(),
                 announcements: Some(ANNOUNCED.into()),
-                regions: BTreeMap::new(),
+                regions: regions(ways, places).into_iter().map(|r| (r.to_owned(), of_region(r))).collect(),
             }),
             policy: ways.adapt.then(Policy::default),
             inject: Some(Inject { delay: delays(p) }),

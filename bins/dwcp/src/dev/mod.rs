@@ -135,7 +135,8 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
     if dev.fresh && dev.dir.join("cluster.toml").exists() {
         std::fs::remove_dir_all(&dev.dir).map_err(|e| format!("can't remove {}: {e}", dev.dir.display()))?;
     }
-    let began = || Layout::existing(&dev.dir).ok().map(|found| found.shape.engine);
+    let began = Layout::existing(&dev.dir).ok().map(|found| found.shape);
+    let engine = dev.engine.or_else(|| began.as_ref().map(|shape| shape.engine)).unwrap_or(EngineKind::Paxos);
     let shape = Shape {
         cluster: crate::identity::draw_cluster().map_err(|e| format!("no randomness: {e}"))?,
         nodes: usize::from(dev.nodes),
@@ -143,9 +144,10 @@ pub async fn run(dev: Dev, json: bool) -> Result<(), String> {
         transport: dev.transport,
         latency: dev.latency.clone(),
         sync: dev.sync,
-        engine: dev.engine.or_else(began).unwrap_or(EngineKind::Paxos),
+        engine,
         adapt: dev.adapt,
         hybrid: dev.hybrid.clone(),
+        regional: engine != EngineKind::Pbft,
     };
     let layout = Layout::open(&dev.dir, &shape)?;
     supervisor::run(layout, dev.for_seconds, json).await

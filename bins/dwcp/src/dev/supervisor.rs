@@ -3,6 +3,7 @@
 use super::control::{Answered, Order};
 use super::layout::{Layout, Place};
 use crate::http;
+use dwcp_node::EngineKind;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -184,6 +185,13 @@ impl Supervisor {
         lines.extend(try_these.iter().map(row));
         lines.extend([String::new(), "Now break it, from another terminal:".into()]);
         lines.extend(break_it.iter().map(row));
+        if !self.layout.shape.regional && self.layout.shape.engine != EngineKind::Pbft {
+            lines.extend([
+                String::new(),
+                "This cluster is of a time when all regions' machines lay in the default keyspace: a region that is cut off can't".into(),
+                "go on with its own. `--fresh` throws it away and makes one in which each has a keyspace for them.".into(),
+            ]);
+        }
         lines.extend([
             String::new(),
             format!(

@@ -93,6 +93,7 @@ impl Cluster {
             engine: spec.engine,
             adapt: false,
             hybrid: None,
+            regional: false,
         };
         write_nodes(&spec.dir, cluster, &places, ways, &|_| BTreeMap::new())
             .map_err(|e| format!("can't write {}: {e}", spec.dir.display()))?;
