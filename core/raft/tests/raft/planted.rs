@@ -110,7 +110,7 @@ fn hole_untold() {
     w.start(other);
     w.run(Duration::secs(10));
     w.write(G, "e");
-    assert_eq!(w.commands(other, G), ["a", "e"], "the bug is gone");
+    assert_eq!(w.agree(G), ["a", "e"], "the bug is gone");
 }
 
 /// State goes back to what a late snapshot holds.
