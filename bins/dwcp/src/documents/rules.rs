@@ -2,13 +2,13 @@
 
 use super::{Documents, Refused, bad, read, show};
 use bytes::Bytes;
-use dwcp_conflict::policy::Versions;
+use dwcp_conflict::policy::{SKIP_MAX, Versions};
 use dwcp_conflict::{Policy, Schema, Value};
 use dwcp_eventual::documents::ask::Question;
 use dwcp_eventual::roster::prefix;
 use dwcp_node::{Answer, Ask};
 use dwcp_store::api::{
-    Body, Compare, CompareOp, CompareTarget, Op, PutRequest, RangeRequest, TxnOp, TxnRequest,
+    Body, Compare, CompareOp, CompareTarget, Op, PutRequest, RangeRequest, Revision, TxnOp, TxnRequest,
 };
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
@@ -72,8 +72,7 @@ impl Documents {
                 let PolicyFile { policy } = read(body)?;
                 let file = with_epoch(&policy, now_s);
                 let policy = checked(&file)?;
-                self.follows(&policy, now_s).await?;
-                self.decide(&format!("policy/{:010}", policy.version()), &file).await?;
+                self.propose_policy(&policy, &file, now_s).await?;
                 Ok(told(&policy))
             }
             ("POST", ["schemas"]) => {
@@ -82,7 +81,7 @@ impl Documents {
                 if schema.name().contains('/') || schema.name().starts_with('\0') {
                     return bad("a kind's name has no slash in it");
                 }
-                self.decide(&format!("schema/{}/{:010}", schema.name(), schema.version()), &file).await?;
+                self.propose_schema(&schema, &file).await?;
                 Ok(
                     json!({ "schema": &**schema.name(), "version": schema.version(), "fields": schema.fields().len() }),
                 )
@@ -94,44 +93,56 @@ impl Documents {
         }
     }
 
-    /// Whether a policy follows those that were decided.
-    async fn follows(&self, policy: &Policy, now_s: i64) -> Result<(), Refused> {
-        let mut key = prefix(&self.keyspace).to_vec();
-        key.extend_from_slice(b"policy/");
-        let mut range_end = key.clone();
-        range_end.pop();
-        range_end.push(b'/' + 1);
-        let (key, range_end) = (key.into(), range_end.into());
-        let range = RangeRequest { key, range_end, ..RangeRequest::default() };
-        let Answer::Range { range, .. } = self.strongly(Ask::Range { range, serializable: false }).await?
-        else {
-            return Err((StatusCode::INTERNAL_SERVER_ERROR, "another answer than to this question".into()));
-        };
+    /// Has consensus decide a policy that follows those that were decided.
+    async fn propose_policy(&self, policy: &Policy, file: &Value, now_s: i64) -> Result<(), Refused> {
+        let known = self.decided("policy/").await?;
         let mut versions = Versions::default();
-        for kv in range.kvs {
-            let file = Value::from_bytes(&kv.value).ok();
-            if let Some(known) = file.and_then(|f| Policy::read(&f).ok()) {
+        for file in &known.files {
+            if let Ok(known) = Policy::read(file) {
                 // Those before it were let in one after the other.
                 let _follows = versions.add(known, 0);
             }
         }
-        versions.add(policy.clone(), now_s.unsigned_abs()).map_err(|e| (StatusCode::CONFLICT, e.to_string()))
+        let follows = versions.follows(policy, now_s.unsigned_abs());
+        follows.map_err(|e| (StatusCode::CONFLICT, e.to_string()))?;
+        self.decide(&known, &format!("policy/{:010}", policy.version()), file).await
     }
 
-    /// Has consensus decide something below the keyspace's prefix, once.
-    async fn decide(&self, name: &str, file: &Value) -> Result<(), Refused> {
+    /// Has consensus decide a kind's first schema or its next.
+    async fn propose_schema(&self, schema: &Schema, file: &Value) -> Result<(), Refused> {
+        let known = self.decided(&format!("schema/{}/", schema.name())).await?;
+        let last = known.files.iter().filter_map(|f| Schema::read(f).ok()).map(|s| s.version()).max();
+        follows(schema.version(), last.unwrap_or(0)).or_else(|why| Err((StatusCode::CONFLICT, why)))?;
+        self.decide(&known, &format!("schema/{}/{:010}", schema.name(), schema.version()), file).await
+    }
+
+    /// What was decided below a name.
+    async fn decided(&self, below: &str) -> Result<Decided, Refused> {
+        let key: Bytes = [&prefix(&self.keyspace)[..], below.as_bytes()].concat().into();
+        let mut range_end = key.to_vec();
+        // What is below a name ends with a slash.
+        range_end.pop();
+        range_end.push(b'/' + 1);
+        let range_end = Bytes::from(range_end);
+        let range =
+            RangeRequest { key: key.clone(), range_end: range_end.clone(), ..RangeRequest::default() };
+        let Answer::Range { range, revision } =
+            self.strongly(Ask::Range { range, serializable: false }).await?
+        else {
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, "another answer than to this question".into()));
+        };
+        let files = range.kvs.iter().filter_map(|kv| Value::from_bytes(&kv.value).ok()).collect();
+        Ok(Decided { key, range_end, revision, files })
+    }
+
+    /// Has consensus decide something below the keyspace's prefix, once, if nothing was decided beside it since it was judged.
+    async fn decide(&self, known: &Decided, name: &str, file: &Value) -> Result<(), Refused> {
         let key: Bytes = [&prefix(&self.keyspace)[..], name.as_bytes()].concat().into();
         let value: Bytes = file.to_bytes().into();
-        let absent = Compare {
-            key: key.clone(),
-            range_end: Bytes::new(),
-            op: CompareOp::Equal,
-            target: CompareTarget::Mod(0),
-        };
         let same = RangeRequest { key: key.clone(), ..RangeRequest::default() };
-        let put = PutRequest { key, value: value.clone(), ..PutRequest::default() };
+        let put = PutRequest { key: key.clone(), value: value.clone(), ..PutRequest::default() };
         let txn = TxnRequest {
-            compare: vec![absent],
+            compare: vec![absent(key), known.unchanged()],
             success: vec![TxnOp::Put(put)],
             failure: vec![TxnOp::Range(same)],
         };
@@ -139,21 +150,82 @@ impl Documents {
         let Answer::Written(response) = answer else {
             return Err((StatusCode::INTERNAL_SERVER_ERROR, "another answer than to this question".into()));
         };
-        match response.body {
-            Body::Txn { succeeded: true, .. } => Ok(()),
-            Body::Txn { responses, .. } => {
-                let is_this = |r: &dwcp_store::api::Response| match &r.body {
-                    Body::Range(range) => range.kvs.iter().any(|kv| kv.value == value),
-                    _ => false,
-                };
-                // Asked again, it is done.
-                if responses.iter().any(is_this) {
-                    return Ok(());
-                }
+        let Body::Txn { succeeded, responses } = response.body else {
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, "another answer than to this question".into()));
+        };
+        let found = responses.iter().find_map(|r| match &r.body {
+            Body::Range(range) => range.kvs.first(),
+            _ => None,
+        });
+        match found {
+            _ if succeeded => Ok(()),
+            // Asked again, it is done.
+            Some(kv) if kv.value == value => Ok(()),
+            Some(_) => {
                 let what = format!("{name} was decided already, and is another: give yours a higher version");
                 Err((StatusCode::CONFLICT, what))
             }
-            _ => Err((StatusCode::INTERNAL_SERVER_ERROR, "another answer than to this question".into())),
+            None => {
+                let what = format!(
+                    "{name}: another was decided in the same moment, which this one was not judged against; nothing was done: look at what counts now, and apply it again"
+                );
+                Err((StatusCode::CONFLICT, what))
+            }
         }
+    }
+}
+
+/// What was decided below a name, as of a revision.
+struct Decided {
+    key: Bytes,
+    range_end: Bytes,
+    revision: Revision,
+    files: Vec<Value>,
+}
+
+impl Decided {
+    /// The condition that nothing was decided below that name since.
+    fn unchanged(&self) -> Compare {
+        Compare {
+            key: self.key.clone(),
+            range_end: self.range_end.clone(),
+            op: CompareOp::Less,
+            target: CompareTarget::Mod(self.revision.saturating_add(1)),
+        }
+    }
+}
+
+/// The condition that there is no such key.
+fn absent(key: Bytes) -> Compare {
+    Compare { key, range_end: Bytes::new(), op: CompareOp::Equal, target: CompareTarget::Mod(0) }
+}
+
+/// Whether a schema's version may follow the last of its kind; the last itself may come again.
+fn follows(version: u32, last: u32) -> Result<(), String> {
+    if version < last {
+        return Err(format!(
+            "version {version} is older than version {last}, which counts: nothing would come of it; give it version {}",
+            last.saturating_add(1)
+        ));
+    }
+    if version - last > SKIP_MAX {
+        return Err(format!(
+            "version {version} is more than {SKIP_MAX} above {last}, the latest: versions only grow, and what is skipped is lost; give it version {}",
+            last.saturating_add(1)
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schemas_version_follows_the_last_and_leaves_room_for_others() {
+        assert!(follows(1, 0).is_ok() && follows(SKIP_MAX, 0).is_ok() && follows(7, 7).is_ok());
+        let older = follows(6, 7).unwrap_err();
+        assert!(older.contains("older than version 7") && older.ends_with("give it version 8"), "{older}");
+        assert!(follows(SKIP_MAX + 1, 0).is_err() && follows(u32::MAX, 7).is_err());
     }
 }

@@ -42,7 +42,7 @@ mod tree;
 mod versions;
 
 pub use rule::{Match, Pattern, Rule, Spread, Together};
-pub use versions::{NotActive, NotNext, Versions};
+pub use versions::{AHEAD_MAX, NotActive, NotNext, SKIP_MAX, Versions};
 
 use crate::conflict::{Base, Class, ConflictId, Place, Sibling};
 use crate::merge::{Clash, Decision, MergeFault, Merged, SIDES_MAX, Side, merge_with};

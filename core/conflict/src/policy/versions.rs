@@ -1,8 +1,19 @@
 //! Which policy is in force: decided by consensus, by epoch.
+//!
+//! Each policy has a higher version and a later epoch than the one before. So a policy that is decided with an epoch in the far future, or with the highest
+//! version there can be, could never be followed, nor taken back: who proposes one is held to [`AHEAD_MAX`] and [`SKIP_MAX`]
+//! ([`Versions::follows`]). Who learns what was decided is not ([`Versions::add`]): it is decided, whatever the clock says by then.
 
 use super::{Answer, Policy, Question};
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
+
+/// How far ahead of the present epoch a policy may be proposed, where an epoch is a second: thirty days.
+pub const AHEAD_MAX: u64 = 30 * 24 * 3_600;
+/// How far above the latest version a proposed one may be; where there is none, above 0.
+pub const SKIP_MAX: u32 = 1_000;
 
 /// Policies by the epoch from which on each counts.
 #[derive(Clone, Debug, Default)]
@@ -52,9 +63,58 @@ pub enum NotNext {
         /// The present epoch, or the last activation.
         after: u64,
     },
+    /// It would count from an epoch so far ahead that none could follow it until then.
+    #[error(
+        "it activates in epoch {activates}, {} ahead of the present, {epoch}: no other policy could count before it. An epoch is a second since 1970; give one within 30 days{}",
+        days(activates - epoch), instead(*.activates, *.epoch)
+    )]
+    Ahead {
+        /// When it activates.
+        activates: u64,
+        /// The present epoch.
+        epoch: u64,
+    },
+    /// Its version is so high that few could follow.
+    #[error(
+        "version {version} is more than {SKIP_MAX} above {last}, the latest: versions only grow, and what is skipped is lost; give it version {}",
+        last.saturating_add(1)
+    )]
+    Skips {
+        /// Its version.
+        version: u32,
+        /// The newest; 0 if there is none.
+        last: u32,
+    },
+}
+
+fn days(epochs: u64) -> String {
+    format!("{} days", epochs / (24 * 3_600))
+}
+
+/// What was probably meant: milliseconds are the common mistake.
+fn instead(activates: u64, epoch: u64) -> String {
+    let seconds = activates / 1_000;
+    if seconds.abs_diff(epoch) > AHEAD_MAX {
+        return String::new();
+    }
+    format!(" (these look like milliseconds: in seconds they are {seconds})")
 }
 
 impl Versions {
+    /// Whether a policy may be proposed now: it follows those there are, and others can follow it.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn follows(&self, policy: &Policy, epoch: u64) -> Result<(), NotNext> {
+        let last = self.0.last_key_value().map_or(0, |(_, p)| p.version);
+        if policy.version.saturating_sub(last) > SKIP_MAX {
+            return Err(NotNext::Skips { version: policy.version, last });
+        }
+        if policy.activates > epoch.saturating_add(AHEAD_MAX) {
+            return Err(NotNext::Ahead { activates: policy.activates, epoch });
+        }
+        self.clone().add(policy.clone(), epoch)
+    }
     /// Takes a policy that consensus decided in an epoch.
     ///
     /// # Errors

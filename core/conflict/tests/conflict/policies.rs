@@ -3,7 +3,7 @@
 use crate::strategies::sibling;
 use crate::world::{json, schema_of};
 use dwcp_conflict::policy::proof::{Law, prove};
-use dwcp_conflict::policy::{NotActive, NotNext, Version, Versions};
+use dwcp_conflict::policy::{AHEAD_MAX, NotActive, NotNext, SKIP_MAX, Version, Versions};
 use dwcp_conflict::strategy::Named;
 use dwcp_conflict::{Base, Class, Place, Pointer, Policy, Question, Sibling, Value};
 use proptest::prelude::*;
@@ -305,6 +305,31 @@ fn a_node_refuses_to_settle_under_a_policy_that_is_not_in_force() {
     assert_eq!(v.add(policy_of(2, 10, r#"{"name":"rest","use":"rollback"}"#), 99), Ok(()), "the same again");
     v.forget(10);
     assert_eq!(v.settle(1, 9, &q), Err(NotActive::None { epoch: 9 }));
+}
+
+/// What could never be followed, nor taken back.
+#[test]
+fn a_policy_that_none_could_follow_may_not_be_proposed() {
+    const NOW: u64 = 1_763_848_000;
+    let mut v = Versions::default();
+    let proposed = |v: &Versions, version, activates| v.follows(&policy_of(version, activates, LAST), NOW);
+    let refused = |v: &Versions, version, activates| proposed(v, version, activates).unwrap_err().to_string();
+    assert_eq!(proposed(&v, SKIP_MAX, 0), Ok(()), "the first may count from long ago");
+    assert_eq!(proposed(&v, SKIP_MAX + 1, 0), Err(NotNext::Skips { version: SKIP_MAX + 1, last: 0 }));
+    assert_eq!(proposed(&v, 1, NOW + AHEAD_MAX), Ok(()));
+    let far = NOW + AHEAD_MAX + 1;
+    assert_eq!(proposed(&v, 1, far), Err(NotNext::Ahead { activates: far, epoch: NOW }));
+    let millis = refused(&v, 1, (NOW + 5) * 1_000);
+    assert!(millis.ends_with("(these look like milliseconds: in seconds they are 1763848005)"), "{millis}");
+    let never = refused(&v, 1, u64::MAX >> 1);
+    assert!(never.ends_with("a second since 1970; give one within 30 days"), "{never}");
+    v.add(policy_of(7, 5, LAST), 0).unwrap();
+    assert!(refused(&v, u32::MAX, NOW + 5).ends_with("give it version 8"));
+    assert_eq!(proposed(&v, 7 + SKIP_MAX, NOW + 5), Ok(()));
+    assert_eq!(proposed(&v, 6, NOW + 5), Err(NotNext::Version { version: 6, last: 7 }));
+    assert_eq!(proposed(&v, 8, NOW), Err(NotNext::Epoch { activates: NOW, after: NOW }));
+    // What was decided is decided.
+    assert_eq!(v.add(policy_of(u32::MAX, far, LAST), 0), Ok(()));
 }
 
 #[test]
