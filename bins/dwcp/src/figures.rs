@@ -5,7 +5,7 @@
 
 use crate::face::Face;
 use crate::redis::Keyspace;
-use dwcp_eventual::api::{PeerStatus, Status};
+use dwcp_eventual::api::{DocumentFigures, PeerStatus, Status};
 use dwcp_runtime_real::Registry;
 use dwcp_runtime_real::metrics::Counter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A figure: its name, its help, and how to read it.
 type Gauge = (&'static str, &'static str, fn(&Status) -> f64);
+type DocumentGauge = (&'static str, &'static str, fn(&DocumentFigures) -> u64);
 type PeerGauge = (&'static str, &'static str, fn(&PeerStatus) -> f64);
 
 const GAUGES: [Gauge; 5] = [
@@ -44,6 +45,19 @@ const PEERS: [PeerGauge; 4] = [
     ),
 ];
 
+/// Of those that hold documents.
+const DOCUMENTS: [DocumentGauge; 5] = [
+    ("dwcp_documents_open_count", "Places where writes stand beside each other.", |d| d.open),
+    ("dwcp_documents_asked_count", "Open places about which people are asked.", |d| d.asked),
+    ("dwcp_documents_unsettled_count", "Open places that this node would settle and could not.", |d| {
+        d.unsettled
+    }),
+    ("dwcp_documents_records_count", "Records in the chains of the audit.", |d| d.records),
+    ("dwcp_documents_broken_chains_count", "Chains of the audit that do not go on as they should.", |d| {
+        d.broken_chains
+    }),
+];
+
 const DIGESTS: (&str, &str) =
     ("dwcp_eventual_digests_total", "Digests of peers that were compared with ours, by outcome.");
 const SENT: (&str, &str) = ("dwcp_eventual_sent_bytes_total", "Bytes sent to peers, by rung of the ladder.");
@@ -64,6 +78,8 @@ struct Figures {
     keyspace: Keyspace,
     seen: Seen,
     peers: BTreeSet<u64>,
+    /// Whether those of documents are registered.
+    documents: bool,
     counters: BTreeMap<(&'static str, String), Counter>,
 }
 
@@ -82,7 +98,13 @@ impl All {
                 let seen = seen.clone();
                 registry.gauge(name, help, &[("keyspace", &keyspace.name)], move || of(&see(&seen)));
             }
-            Figures { keyspace: keyspace.clone(), seen, peers: BTreeSet::new(), counters: BTreeMap::new() }
+            Figures {
+                keyspace: keyspace.clone(),
+                seen,
+                peers: BTreeSet::new(),
+                documents: false,
+                counters: BTreeMap::new(),
+            }
         };
         let keyspaces = keyspaces.iter().map(figures).collect();
         Self { registry, keyspaces }
@@ -108,6 +130,13 @@ impl Figures {
             self.count(registry, SENT, ("rung", rung), *sent);
             self.count(registry, RECEIVED, ("rung", rung), *received);
             self.count(registry, REPAIRS, ("rung", rung), *repairs);
+        }
+        if status.documents.is_some() && !std::mem::replace(&mut self.documents, true) {
+            for (name, help, of) in DOCUMENTS {
+                let seen = self.seen.clone();
+                let value = move || see(&seen).documents.as_ref().map_or(0.0, |d| of(d) as f64);
+                registry.gauge(name, help, &[("keyspace", &self.keyspace.name)], value);
+            }
         }
         for peer in &status.peers {
             if self.peers.insert(peer.node) {
@@ -153,6 +182,12 @@ mod tests {
         let status = |sent| Status {
             keys: 7,
             digests: (5, 1),
+            documents: Some(DocumentFigures {
+                open: 4,
+                asked: 3,
+                broken_chains: 1,
+                ..DocumentFigures::default()
+            }),
             rungs: vec![("operations".into(), sent, 3, 2)],
             peers: vec![PeerStatus {
                 node: 2,
@@ -172,6 +207,9 @@ mod tests {
         let text = registry.render();
         for line in [
             "dwcp_eventual_keys_count{keyspace=\"e\"} 7",
+            "dwcp_documents_open_count{keyspace=\"e\"} 4",
+            "dwcp_documents_asked_count{keyspace=\"e\"} 3",
+            "dwcp_documents_broken_chains_count{keyspace=\"e\"} 1",
             "dwcp_eventual_digests_total{keyspace=\"e\",outcome=\"equal\"} 5",
             "dwcp_eventual_sent_bytes_total{keyspace=\"e\",rung=\"operations\"} 100",
             "dwcp_eventual_repairs_total{keyspace=\"e\",rung=\"operations\"} 2",

@@ -34,6 +34,10 @@ name = "the rest"
 use = { strategy = "semantic", otherwise = "last-writer" }
 "#;
 
+/// With a field that says whether there is a document.
+const WITH_LIFE: &str = r#"{"schema":"host","version":4,"lifecycle":"/life","fields":{
+    "cpu":"atomic","note":"text","life":{"kind":"atomic","type":"text"}}}"#;
+
 struct Documents {
     cluster: Cluster,
 }
@@ -153,6 +157,84 @@ fn both_sides_of_a_cut_come_to_one_value_that_can_be_explained_and_undone() {
     assert_eq!(trial["otherwise"][0]["would"]["value"], 8, "{trial}");
 
     a_question_is_answered(&d);
+    what_could_never_be_followed_is_refused(&d);
+    of_policies_that_are_applied_at_once_none_is_lost(&d);
+    a_deletion_beside_an_edit_leaves_a_whole_document(&d);
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a calendar").as_secs()
+}
+
+fn policy(version: u32, activates: u64) -> String {
+    POLICY.replace("version = 1", &format!("version = {version}\nactivates = {activates}"))
+}
+
+fn what_could_never_be_followed_is_refused(d: &Documents) {
+    let apply = |text: &str| d.refused(0, &["policy", "apply", &d.file("bad.toml", text)]);
+    let millis = apply(&policy(2, (now_s() + 5) * 1_000));
+    assert!(millis.contains("these look like milliseconds"), "{millis}");
+    let skips = apply(&policy(u32::MAX, now_s() + 5));
+    assert!(skips.contains("is more than 1000 above 1, the latest"), "{skips}");
+    let schema = |version: &str| SCHEMA.replace("\"version\":1", &format!("\"version\":{version}"));
+    d.on(None, &["schema", "apply", &d.file("two.json", &schema("2"))]);
+    let older = d.refused(0, &["schema", "apply", &d.file("one.json", &schema("1"))]);
+    assert!(older.contains("version 1 is older than version 2, which counts"), "{older}");
+    let skips = d.refused(0, &["schema", "apply", &d.file("far.json", &schema("4000000000"))]);
+    assert!(skips.contains("is more than 1000 above 2"), "{skips}");
+}
+
+/// Each is judged against those there are: one that was decided meanwhile is not passed over.
+fn of_policies_that_are_applied_at_once_none_is_lost(d: &Documents) {
+    let mut refused = 0;
+    for round in 0..4_u32 {
+        let (first, second) = (10 + 2 * round, 11 + 2 * round);
+        // The one with the higher version would count first.
+        let epoch = now_s() + u64::from(round + 1) * 1_000;
+        let files = [(first, epoch + 500), (second, epoch)]
+            .map(|(v, at)| d.file(&format!("p{v}.toml"), &policy(v, at)));
+        std::thread::scope(|scope| {
+            let apply = |(n, file): (u16, &String)| {
+                let file = file.clone();
+                scope.spawn(move || d.run(Some(n), &["policy", "apply", &file]).status.success())
+            };
+            let both: Vec<_> = (0_u16..).zip(&files).map(apply).collect();
+            let done = both.into_iter().map(|t| t.join().expect("it ends")).filter(|done| *done).count();
+            assert!(done > 0, "round {round}: one of two can be decided");
+            refused += 2 - done;
+        });
+    }
+    let known = d.on(Some(1), &["policy", "show"]);
+    assert_eq!(known["faults"], json!([]), "what was let in counts");
+    assert_eq!(refused, 4, "the later of two contradicts the earlier");
+}
+
+fn a_deletion_beside_an_edit_leaves_a_whole_document(d: &Documents) {
+    d.on(None, &["schema", "apply", &d.file("host.json", WITH_LIFE)]);
+    let whole = d.file("h.json", r#"{"cpu":2,"note":"runs the shop"}"#);
+    let begun = Instant::now();
+    while !d.run(Some(0), &["document", "put", "host", "h", &whole]).status.success() {
+        assert!(begun.elapsed() < SOON);
+    }
+    let shows = |n: u16| {
+        let output = d.run(Some(n), &["document", "get", "host", "h"]);
+        serde_json::from_slice::<Value>(&output.stdout).map_or(Value::Null, |v| v["document"].clone())
+    };
+    let until = |nodes: &[u16], want: &Value| {
+        let begun = Instant::now();
+        while nodes.iter().any(|n| shows(*n) != *want) {
+            assert!(begun.elapsed() < SOON, "{:?}", nodes.iter().map(|n| shows(*n)).collect::<Vec<_>>());
+        }
+    };
+    until(&[0, 1, 2], &json!({ "cpu": 2, "life": "present", "note": "runs the shop" }));
+    d.dev(&["cut", "3"]);
+    d.on(Some(0), &["document", "delete", "host", "h"]);
+    until(&[0, 1], &Value::Null);
+    assert_eq!(d.on(Some(1), &["document", "list", "host"])["keys"], json!([]));
+    assert_eq!(d.on(Some(2), &["document", "list", "host"])["keys"], json!(["h"]));
+    d.on(Some(2), &["document", "set", "host", "h", "/cpu=8"]);
+    d.dev(&["heal"]);
+    until(&[0, 1, 2], &json!({ "cpu": 8, "life": "present", "note": "runs the shop" }));
 }
 
 fn a_question_is_answered(d: &Documents) {
@@ -174,6 +256,16 @@ fn a_question_is_answered(d: &Documents) {
         assert!(begun.elapsed() < SOON, "nobody is asked: {all}");
     };
     assert_eq!((&open["shown"], &open["base"]["value"]), (&json!("on"), &json!("on")), "{open}");
+    let text = Command::new(DWCP).args(["conflict", "list", "--dir"]).arg(d.cluster.dir.path()).output();
+    let text = String::from_utf8(text.expect("dwcp starts").stdout).expect("text");
+    for said in [
+        "rule: power (manual)",
+        "asked until 20",
+        "; then \"on\" stands for good",
+        "operator (operator) wrote \"off\", 20",
+    ] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
     let name = open["conflict"].as_str().expect("a name")[..8].to_string();
     let answer = |choice: &[&str]| {
         let mut words = vec!["conflict", "answer", &name, "vm", "web-1", "/power"];

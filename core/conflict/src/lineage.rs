@@ -353,6 +353,13 @@ impl Envelope {
         }
         out.into_bytes()
     }
+    /// Whether bytes are those of a write that deletes, without reading what it rests on.
+    #[must_use]
+    pub fn deletes(bytes: &[u8]) -> bool {
+        let from = &mut Reader::new(bytes);
+        let words = from.byte().is_ok_and(|v| v == VERSION) && (0..3).all(|_| text(from).is_ok());
+        words && from.byte().is_ok_and(|tag| tag == 0)
+    }
     /// Reads what [`Envelope::to_bytes`] wrote, all of it.
     ///
     /// # Errors

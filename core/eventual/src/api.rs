@@ -436,6 +436,23 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// What keeps it from serving, if anything does.
     pub waiting_for: Option<String>,
+    /// How its documents fare, if it holds any.
+    pub documents: Option<DocumentFigures>,
+}
+
+/// Documents as a replica sees them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DocumentFigures {
+    /// Places where writes stand beside each other.
+    pub open: u64,
+    /// Those of them about which people are asked.
+    pub asked: u64,
+    /// Those that this node would settle and could not.
+    pub unsettled: u64,
+    /// Records in all chains of the audit.
+    pub records: u64,
+    /// Chains that do not go on as they should.
+    pub broken_chains: u64,
 }
 
 /// A peer as a replica sees it.

@@ -229,6 +229,7 @@ impl Eventual {
             rungs: self.rungs.iter().map(|(r, c)| (r.name().into(), c.sent, c.received, c.repairs)).collect(),
             peers: peers.collect(),
             waiting_for: self.waiting_for(),
+            documents: self.documents.as_ref().map(crate::documents::Documents::figures),
         }
     }
 }

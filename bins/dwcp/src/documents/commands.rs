@@ -36,6 +36,21 @@ impl Doors {
             }
         }
     }
+    /// All of a list, page by page.
+    async fn pages(&self, path: &str, name: &str) -> Result<Vec<Value>, String> {
+        let mut all: Vec<Value> = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let after = next.as_deref().map(|n| format!("?after={}", escaped(n))).unwrap_or_default();
+            let page = self.ask("GET", &format!("{path}{after}"), &Value::Null).await?;
+            all.extend(list(&page, name).cloned());
+            let last = std::mem::replace(&mut next, page["next"].as_str().map(str::to_owned));
+            // Each page begins behind the one before.
+            if next.is_none() || next == last {
+                return Ok(all);
+            }
+        }
+    }
     fn who(&self) -> Value {
         json!({ "name": self.by, "role": self.role, "region": self.at })
     }
@@ -78,6 +93,9 @@ pub enum DocumentCommand {
         file: PathBuf,
     },
     /// Fields are to be this: `/cpu=4`, `/labels/team=red`. A value is JSON, or else text.
+    ///
+    /// If the schema names a lifecycle, it says that the document is there, too; a document that was deleted is brought back by it
+    /// (`/lifecycle=present`), and takes no other field alone.
     Set {
         /// Its kind.
         kind: String,
@@ -102,6 +120,9 @@ pub enum DocumentCommand {
         kind: String,
     },
     /// A document is to be no more.
+    ///
+    /// If the schema names a lifecycle, that is one write, which an edit on the other side of a cut meets as one conflict; the document stays or goes as a whole.
+    /// Without one, each field that is there goes, and what others write at the same time stays alone.
     Delete {
         /// Its kind.
         kind: String,
@@ -197,7 +218,7 @@ pub enum ConflictCommand {
 #[command(after_help = "Examples:
   dwcp policy check fleet.toml        is it sound? would a rule never be reached?
   dwcp policy dry-run fleet.toml      what of the past would have come out otherwise?
-  dwcp policy apply fleet.toml        through consensus; it counts from the second it names, or in three
+  dwcp policy apply fleet.toml        through consensus; it counts from the second it names, within 30 days, or in three
   dwcp policy show")]
 pub struct PolicyArgs {
     /// Whom to ask.
@@ -273,6 +294,18 @@ fn value_of(side: &Value) -> String {
     if side["deletes"] == true { "nothing (deleted)".into() } else { side["value"].to_string() }
 }
 
+/// A moment, for people: in UTC, to the second.
+fn moment(ms: &Value) -> String {
+    ms.as_u64().map_or_else(|| "?".into(), dwcp_conflict::audit::date)
+}
+
+/// Somebody, for people.
+fn somebody(by: &Value) -> String {
+    let region = word(by, "region");
+    let from = if region.is_empty() { String::new() } else { format!(", {region}") };
+    format!("{} ({}{from})", word(by, "name"), word(by, "role"))
+}
+
 /// An open conflict, for people.
 fn told(o: &Value) -> String {
     let name = word(o, "conflict");
@@ -290,10 +323,20 @@ fn told(o: &Value) -> String {
         _ => "  before: not known\n".into(),
     };
     for side in list(o, "sides") {
-        let (by, write) = (&side["by"], word(side, "write"));
-        out += &format!("  {write}: {} ({}) wrote {}\n", word(by, "name"), word(by, "role"), value_of(side));
+        let (by, write) = (somebody(&side["by"]), word(side, "write"));
+        out += &format!("  {write}: {by} wrote {}, {}\n", value_of(side), moment(&side["at_ms"]));
     }
     out += &format!("  shown: {}; {}\n", o["shown"], word(o, "waits_for"));
+    if let Some(rule) = o["rule"]["name"].as_str() {
+        out += &format!("  rule: {rule} ({})\n", word(&o["rule"], "strategy"));
+    }
+    if o["asked"]["until_ms"].is_u64() {
+        out += &format!(
+            "  asked until {}; then {} stands for good\n",
+            moment(&o["asked"]["until_ms"]),
+            o["shown"]
+        );
+    }
     if !o["asked"]["suggestion"].is_null() {
         out += &format!("  suggested: {}\n", o["asked"]["suggestion"]);
     }
@@ -343,16 +386,7 @@ pub async fn document(args: DocumentArgs, json: bool) -> Result<(), String> {
             (doors.ask("GET", &path(kind, key), &Value::Null).await?, show)
         }
         DocumentCommand::List { kind } => {
-            let mut keys: Vec<Value> = Vec::new();
-            loop {
-                let after = keys.last().and_then(Value::as_str).map(|k| format!("?after={}", escaped(k)));
-                let path = format!("/v1/documents/{}{}", escaped(kind), after.unwrap_or_default());
-                let page = doors.ask("GET", &path, &Value::Null).await?;
-                keys.extend(list(&page, "keys").cloned());
-                if page["more"] != true {
-                    break;
-                }
-            }
+            let keys = doors.pages(&format!("/v1/documents/{}", escaped(kind)), "keys").await?;
             let show = |v: &Value| list(v, "keys").filter_map(Value::as_str).collect::<Vec<_>>().join("\n");
             (json!({ "keys": keys }), show)
         }
@@ -377,7 +411,7 @@ pub async fn conflict(args: ConflictArgs, json: bool) -> Result<(), String> {
                 let all: Vec<String> = list(v, "items").map(told).collect();
                 if all.is_empty() { "nothing stands beside anything".into() } else { all.concat() }
             };
-            (doors.ask("GET", "/v1/conflicts", &Value::Null).await?, show)
+            (json!({ "items": doors.pages("/v1/conflicts", "items").await? }), show)
         }
         ConflictCommand::Show { conflict } => {
             (doors.ask("GET", &format!("/v1/conflicts/{}", escaped(&conflict)), &Value::Null).await?, story)
@@ -471,11 +505,15 @@ fn known(v: &Value) -> String {
 }
 
 fn trial(v: &Value) -> String {
-    let n = list(v, "otherwise").count();
+    let cut = v["cut"].as_u64().unwrap_or(0);
+    let n = list(v, "otherwise").count() as u64 + cut;
     let mut out = format!(
         "{} conflicts would have come out the same, {n} otherwise, {} can't be tried\n",
         v["same"], v["unknown"]
     );
+    if cut > 0 {
+        out += &format!("the first {} of those that would come out otherwise:\n", n - cut);
+    }
     for o in list(v, "otherwise") {
         let (was, would) = (&o["stands"], &o["would"]);
         out += &format!(

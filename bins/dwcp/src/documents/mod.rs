@@ -11,9 +11,9 @@
 //!
 //! | path | is |
 //! |---|---|
-//! | `GET /v1/documents/<kind>?after=<key>` | keys |
+//! | `GET /v1/documents/<kind>?after=<next>` | keys, by the page |
 //! | `GET`, `PUT`, `PATCH`, `DELETE /v1/documents/<kind>/<key>` | a document |
-//! | `GET /v1/conflicts` | what stands beside each other, and what people are asked |
+//! | `GET /v1/conflicts?after=<next>` | by the page, what stands beside each other, and what people are asked |
 //! | `GET /v1/conflicts/<name>` | what is on record of one; its first digits will do |
 //! | `GET /v1/conflicts/of/<kind>/<key>?at=<pointer>` | what is on record of an object |
 //! | `POST /v1/conflicts/<name>/answer`, `…/undo` | a person decides; what did not prevail stands again |
@@ -225,7 +225,10 @@ impl Documents {
                 show::answer(self.ask(Question::List { kind: (*kind).into(), after }).await?)
             }
             (_, ["documents", kind, key]) => self.document(method, (*kind).into(), (*key).into(), body).await,
-            ("GET", ["conflicts"]) => show::answer(self.ask(Question::Conflicts).await?),
+            ("GET", ["conflicts"]) => {
+                let after = asked(uri, "after")?.as_deref().map(show::after).transpose()?;
+                show::answer(self.ask(Question::Conflicts { after }).await?)
+            }
             ("GET", ["conflicts", name]) => show::answer(self.ask(Question::Conflict((*name).into())).await?),
             ("GET", ["conflicts", "of", kind, key]) => {
                 let (kind, key, pointer) = ((*kind).into(), (*key).into(), asked(uri, "at")?);

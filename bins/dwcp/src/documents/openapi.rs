@@ -80,14 +80,16 @@ pub(super) fn document() -> Value {
             "description": "Documents are written in every region, cut off or not; what stands beside each other is settled by the policy in force, recorded, and can be had back.",
         },
         "paths": {
-            "/v1/documents/{kind}": { "get": get("Keys of a kind, a thousand at a time.", &["kind", "after"]) },
+            "/v1/documents/{kind}": { "get": get("Keys of a kind, from a thousand looked at; a page may be empty. Go on with after=next until next is null.", &["kind", "after"]) },
             "/v1/documents/{kind}/{key}": {
                 "get": get("A document as this node shows it, and where in it writes stand beside each other.", &object),
                 "put": with_body("It is to be this; fields that are left out go.", &object, "Put"),
-                "patch": with_body("These fields, by JSON pointer, are to be this; null deletes.", &object, "Patch"),
-                "delete": with_body("It is to be no more.", &object, "Delete"),
+                "patch": with_body("These fields, by JSON pointer, are to be this; null deletes. Of a document that was deleted by its lifecycle only with the lifecycle.", &object, "Patch"),
+                "delete": with_body("It is to be no more: by its lifecycle if the schema names one, else field by field.", &object, "Delete"),
             },
-            "/v1/conflicts": { "get": get("What stands beside each other now, and what people are asked.", &[]) },
+            "/v1/conflicts": {
+                "get": get("What stands beside each other now, and what people are asked, a thousand at a time. Go on with after=next until next is null.", &["after"]),
+            },
             "/v1/conflicts/{name}": { "get": get("What is on record of a conflict.", &["name"]) },
             "/v1/conflicts/of/{kind}/{key}": {
                 "get": get("What is on record of an object, or of a place in it.", &["kind", "key", "at"]),

@@ -1,7 +1,7 @@
 //! Answers as JSON.
 
 use super::Refused;
-use dwcp_conflict::Value;
+use dwcp_conflict::{Pointer, Value};
 use dwcp_eventual::documents::ask::{Answer, At, Before, Open, Otherwise, Person, Resolution, Rule, Side};
 use hyper::StatusCode;
 use serde_json::{Value as Json, json};
@@ -25,6 +25,27 @@ fn person(p: &Person) -> Json {
 
 fn at(a: &At) -> Json {
     json!({ "kind": a.kind, "key": a.key, "at": a.pointer })
+}
+
+/// A place as one JSON pointer, kind and key first: what a page is asked for by.
+fn page(a: &At) -> String {
+    let mut names = Pointer::root();
+    names.enter(&a.kind);
+    names.enter(&a.key);
+    format!("{names}{}", a.pointer)
+}
+
+/// The place that a page comes after.
+pub(super) fn after(text: &str) -> Result<At, Refused> {
+    let wrong = || (StatusCode::BAD_REQUEST, format!("after={text}: give what an answer said is `next`"));
+    let all = Pointer::parse(text).map_err(|_| wrong())?;
+    let mut names = all.segments();
+    let (Some(kind), Some(key)) = (names.next(), names.next()) else { return Err(wrong()) };
+    let mut pointer = Pointer::root();
+    names.for_each(|name| {
+        pointer.enter(&name);
+    });
+    Ok(At { kind: kind.into_owned(), key: key.into_owned(), pointer: pointer.to_string() })
 }
 
 fn side(s: &Side) -> Json {
@@ -97,8 +118,11 @@ pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
         Answer::Document(Some((document, conflicts))) => {
             json!({ "document": value(&document), "conflicts": conflicts.iter().map(open).collect::<Vec<_>>() })
         }
-        Answer::Keys(keys, more) => json!({ "keys": keys, "more": more }),
-        Answer::Conflicts(all) => json!({ "items": all.iter().map(open).collect::<Vec<_>>() }),
+        Answer::Keys(keys, next) => json!({ "keys": keys, "more": next.is_some(), "next": next }),
+        Answer::Conflicts(all, next) => {
+            let items: Vec<Json> = all.iter().map(open).collect();
+            json!({ "items": items, "more": next.is_some(), "next": next.as_ref().map(page) })
+        }
         Answer::Explained(text, records) => {
             json!({ "text": text, "records": records.iter().map(resolution).collect::<Vec<_>>() })
         }
@@ -123,9 +147,28 @@ pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
             json!({
                 "same": t.same,
                 "otherwise": t.otherwise.iter().map(otherwise).collect::<Vec<_>>(),
+                "cut": t.cut,
                 "unknown": t.unknown,
                 "by_rule": t.by_rule.iter().map(|(name, n)| json!({ "rule": name, "conflicts": n })).collect::<Vec<_>>(),
             })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_comes_after_any_place() {
+        for (kind, key, pointer) in
+            [("vm", "web-1", "/labels/a"), ("v~m", "a/b ~1", ""), ("vm", "", "/a~1b/~0")]
+        {
+            let place = At { kind: kind.into(), key: key.into(), pointer: pointer.into() };
+            assert_eq!(after(&page(&place)), Ok(place));
+        }
+        for bad in ["", "vm/web-1", "/vm", "/~2/b"] {
+            assert!(after(bad).unwrap_err().1.contains("`next`"), "{bad}");
+        }
+    }
 }

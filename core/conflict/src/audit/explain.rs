@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 const SHOWN_MAX: usize = 60;
 
 /// `2026-11-22 07:20:05 UTC`: days of the civil calendar (Hinnant, *chrono-compatible low-level date algorithms*).
-pub(super) fn date(millis: u64) -> String {
+#[must_use]
+pub fn date(millis: u64) -> String {
     let (days, seconds) = (millis / DAY, millis / 1_000 % 86_400);
     let z = days + 719_468;
     let (era, day) = (z / 146_097, z % 146_097);

@@ -26,6 +26,7 @@ mod record;
 pub mod trial;
 
 pub use chain::{Chain, Head, Tampered};
+pub use explain::date;
 pub use record::{Held, INLINE_MAX, INPUTS_MAX, Input, Output, RECORD_MAX, Record, Settlement};
 
 use crate::conflict::{Class, ConflictId, Place};

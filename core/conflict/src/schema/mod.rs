@@ -16,6 +16,10 @@
 //! | `ordered-list` | values in a row | all insertions and deletions |
 //! | `reference` | the key of another object | as atomic; see [`crate::reference`] |
 //!
+//! **Lifecycle.** A document can't be taken away field by field beside somebody who goes on writing one: what is left is neither. So a schema may name a
+//! field (`lifecycle = "/field"`) that says in a word whether there is a document: [`DELETED`], or anything else ([`PRESENT`] by those who have
+//! nothing to add). Whoever deletes writes there alone, whoever changes anything writes there too, and the two meet in one conflict.
+//!
 //! **Limits.** 4096 fields with all that types expand to ([`FIELDS_MAX`]), 16 levels ([`LEVELS_MAX`]), 256 types, names of 256 bytes.
 //!
 //! **Rejected.** Recursive types: a merge's cost would follow the document's depth, and no object of a fleet needs them.
@@ -35,12 +39,18 @@ pub const FIELDS_MAX: usize = 4096;
 /// Levels of a schema.
 pub const LEVELS_MAX: usize = 16;
 
+/// The word of a lifecycle by which there is no document.
+pub const DELETED: &str = "deleted";
+/// The word of whoever changes a document and says nothing else there.
+pub const PRESENT: &str = "present";
+
 /// What the objects of one kind look like.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schema {
     pub(crate) name: Arc<str>,
     pub(crate) version: u32,
     pub(crate) root: Field,
+    pub(crate) lifecycle: Option<crate::Pointer>,
 }
 
 /// One field.
@@ -191,6 +201,11 @@ impl Schema {
     #[must_use]
     pub const fn version(&self) -> u32 {
         self.version
+    }
+    /// The place that says whether there is a document.
+    #[must_use]
+    pub const fn lifecycle(&self) -> Option<&crate::Pointer> {
+        self.lifecycle.as_ref()
     }
     /// The field at a place of this document's form: what lies there, merged on its own, is merged so. Nothing where the
     /// schema knows no field. Positions of keyed lists and of ordered lists are any number.

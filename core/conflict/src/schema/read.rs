@@ -11,6 +11,7 @@
 //! A field is a map with `kind`; or the name of a kind that needs nothing else; or the name of a type.
 
 use super::{FIELDS_MAX, Field, FieldKind, LEVELS_MAX, Schema, Type, find};
+use crate::pointer::Pointer;
 use crate::reading::{Fault, Part, any_of, quoted};
 use crate::value::Value;
 use alloc::format;
@@ -40,7 +41,7 @@ impl Schema {
     /// The first thing that is wrong, where, and what would be right.
     pub fn read(file: &Value) -> Result<Self, Fault> {
         let part = Part::root(file);
-        part.only(&["schema", "version", "types", "fields", "owner"])?;
+        part.only(&["schema", "version", "types", "fields", "owner", "lifecycle"])?;
         let name = part.need("schema")?.text()?.clone();
         let version = part.need("version")?.int(1..=i64::from(u32::MAX))? as u32;
         let types = match part.may("types") {
@@ -62,7 +63,33 @@ impl Schema {
         reader.fields = 0;
         let kind = reader.record(&part.need("fields")?, owner.as_ref())?;
         let root = Field { counts: counts(&kind), kind, required: true, owner };
-        Ok(Self { name, version, root })
+        let lifecycle = part.may("lifecycle").map(|p| lifecycle(&p, &root)).transpose()?;
+        Ok(Self { name, version, root, lifecycle })
+    }
+}
+
+/// The place of a field that there is in every document: below records only, a word, and none that its writers have to give.
+fn lifecycle(part: &Part<'_>, root: &Field) -> Result<Pointer, Fault> {
+    let text: &str = part.any_text()?;
+    let at = match Pointer::parse(text) {
+        Ok(at) => at,
+        Err(e) => return part.fault(format!("`{}` is no place", quoted(text)), format!("{e}")),
+    };
+    let field = at.segments().try_fold(root, |field, name| match &field.kind {
+        FieldKind::Record(fields) => find(fields, &name),
+        _ => None,
+    });
+    match field.map(|f| (&f.kind, f.required)) {
+        Some((FieldKind::Atomic(Type::Text | Type::Any), false)) => Ok(at),
+        Some((FieldKind::Atomic(Type::Text | Type::Any), true)) => part.fault(
+            format!("`{text}` is required"),
+            "leave `required` out: who says nothing there says `present`",
+        ),
+        Some(_) => part.fault(format!("`{text}` can't hold a word"), "name an atomic field of texts"),
+        None => part.fault(
+            format!("`{}` is no field of every document", quoted(text)),
+            "name one of `fields`, or of a record in it, as \"/lifecycle\"",
+        ),
     }
 }
 

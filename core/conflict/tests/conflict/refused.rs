@@ -9,6 +9,11 @@ use std::sync::Arc;
 fn bad_schemas() {
     let field = |f: &str| format!(r#"{{"schema":"s","version":1,"fields":{{"f":{f}}}}}"#);
     let types = |t: &str| format!(r#"{{"schema":"s","version":1,"types":{t},"fields":{{"f":"atomic"}}}}"#);
+    let life = |at: &str| {
+        format!(
+            r#"{{"schema":"s","version":1,"lifecycle":"{at}","fields":{{"m":{{"kind":"map","of":"atomic"}},"n":"counter","r":{{"kind":"atomic","required":true}}}}}}"#
+        )
+    };
     let mut deep = "\"atomic\"".to_string();
     for _ in 0..16 {
         deep = format!(r#"{{"kind":"map","of":{deep}}}"#);
@@ -32,7 +37,25 @@ fn bad_schemas() {
         ),
         (
             r#"{"schema":"s","version":1,"feilds":{}}"#.into(),
-            "the document: unknown key `feilds`; known here: schema, version, types, fields, owner",
+            "the document: unknown key `feilds`; known here: schema, version, types, fields, owner, lifecycle",
+        ),
+        (
+            life("life"),
+            "/lifecycle: `life` is no place; a JSON pointer begins with `/`, as in `/spec/cpu`; the whole document is the empty text",
+        ),
+        (
+            life("/gone"),
+            "/lifecycle: `/gone` is no field of every document; name one of `fields`, or of a record in it, as \"/lifecycle\"",
+        ),
+        (
+            life("/m/x"),
+            "/lifecycle: `/m/x` is no field of every document; name one of `fields`, or of a record in it, as \"/lifecycle\"",
+        ),
+        (life("/m"), "/lifecycle: `/m` can't hold a word; name an atomic field of texts"),
+        (life("/n"), "/lifecycle: `/n` can't hold a word; name an atomic field of texts"),
+        (
+            life("/r"),
+            "/lifecycle: `/r` is required; leave `required` out: who says nothing there says `present`",
         ),
         (field("7"), "/fields/f: a whole number where a field is due; name a kind"),
         (

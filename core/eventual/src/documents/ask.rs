@@ -80,8 +80,11 @@ pub enum Question {
         /// After this key.
         after: Option<String>,
     },
-    /// All places where writes stand beside each other, and what people are asked.
-    Conflicts,
+    /// Places where writes stand beside each other, and what people are asked, in order.
+    Conflicts {
+        /// After this place.
+        after: Option<At>,
+    },
     /// What is on record of an object.
     Explain {
         /// Its kind.
@@ -239,8 +242,10 @@ pub struct Otherwise {
 pub struct Trial {
     /// Conflicts that would have come out the same.
     pub same: u64,
-    /// Those that would not.
+    /// Those that would not; the first thousand.
     pub otherwise: Vec<Otherwise>,
+    /// Those beyond.
+    pub cut: u64,
     /// Records that can't be tried.
     pub unknown: u64,
     /// How often each rule would have been asked: its name, and that.
@@ -254,10 +259,10 @@ pub enum Answer {
     Written(u32),
     /// A document, and where in it writes stand beside each other.
     Document(Option<(Bytes, Vec<Open>)>),
-    /// Keys, in order; whether there are more.
-    Keys(Vec<String>, bool),
-    /// Open conflicts.
-    Conflicts(Vec<Open>),
+    /// Keys, in order; if there are more, the last that was looked at: the next page is what comes after it. Not each key that was looked at has a document.
+    Keys(Vec<String>, Option<String>),
+    /// Open conflicts, in order; if there are more, the last place that was looked at.
+    Conflicts(Vec<Open>, Option<At>),
     /// A story for people, and the records it is told from.
     Explained(String, Vec<Resolution>),
     /// Policies and schemas; what of them could not be read; the chains' heads: replica, records, check.

@@ -31,7 +31,7 @@
 //! **Invariants.** 1. Nothing is settled without its record. 2. What a person has not seen, their answer does not overwrite. 3. A deadline counts
 //! from when the question was put, and is in its record.
 //!
-//! **Limits.** 1024 open questions; beyond, defaults count at once. 64 MiB of long values. 256 places a look. Records and what did not prevail are kept in the space for thirty days
+//! **Limits.** 1024 open questions; beyond, defaults count at once. 64 MiB of long values. 1024 open places a look, 256 of them settled. 4096 places a document. Records and what did not prevail are kept in the space for thirty days
 //! ([`EventualSpec::retention`](crate::EventualSpec)); then a record leaves a hundred bytes behind for good.
 //!
 //! **Rejected.** Settling inside `dwcp-crdt`: it knows no clock and no policy. A resolution by every node: *n* siblings would breed *n* more. A
@@ -41,15 +41,19 @@
 //! |---|---|
 //! | `ask` | the words |
 //! | `view` | documents into places and back |
+//! | `write` | what a change comes to; whether there is a document |
 //! | `settle` | what is found, settled and recorded |
+//! | `fallen` | names where nothing is any more, and documents that are no more |
 //! | `past` | what is over |
 //! | `serve` | questions of clients |
 
 pub mod ask;
+mod fallen;
 mod past;
 mod serve;
 mod settle;
 mod view;
+mod write;
 
 use crate::roster::{Kept, prefix};
 pub use dwcp_conflict::Value;
@@ -103,8 +107,19 @@ pub(crate) struct Documents {
     next_look: Instant,
     next_past: Instant,
     retention: Retention,
-    /// Why some place is not settled, and how many.
-    unsettled: BTreeMap<String, u64>,
+    /// Why a place is not settled.
+    unsettled: BTreeMap<Place, String>,
+    /// Places about which people are asked.
+    asking: BTreeSet<Place>,
+    /// The place of the open ones that was looked at last.
+    looked: Option<Place>,
+    /// Places where nothing is, or a document that is no more, as they were seen last.
+    fallen: BTreeSet<Place>,
+    /// The one of them that was looked at last.
+    swept: Option<Place>,
+    next_sweep: Instant,
+    /// Chains of the audit that do not go on as they should, and why.
+    broken: BTreeMap<ReplicaIndex, String>,
     /// [`crate::EventualSpec::own_view`].
     #[cfg(feature = "planted-bugs")]
     pub(crate) own_view: bool,
@@ -129,6 +144,12 @@ impl Documents {
             next_past: Instant::ZERO,
             retention,
             unsettled: BTreeMap::new(),
+            asking: BTreeSet::new(),
+            looked: None,
+            fallen: BTreeSet::new(),
+            swept: None,
+            next_sweep: Instant::ZERO,
+            broken: BTreeMap::new(),
             #[cfg(feature = "planted-bugs")]
             own_view: false,
         }

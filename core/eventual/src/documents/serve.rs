@@ -2,16 +2,14 @@
 
 use super::ask::{self, At, Open, Person, Resolution, Rule, Side, Told, Trial};
 use super::settle::NOT_FIRST;
-use super::view::{PLACES_MAX, is_split, keys, places, places_of, schema_of};
+use super::view::{keys, places_of, schema_of};
 use super::{Documents, before, met};
-use crate::api::WRITE_MAX;
 use crate::refusal::Refusal;
 use crate::replica::{Eventual, Held, Outbox, millis};
 use bytes::Bytes;
 use dwcp_conflict::audit::{Held as Kept, Record, trial};
 use dwcp_conflict::lineage::{Envelope, Line, Meeting, Written};
 use dwcp_conflict::queue::Closed;
-use dwcp_conflict::schema::Schema;
 use dwcp_conflict::strategy::{Named, Ordered, Reason, Settled, Why};
 use dwcp_conflict::{
     Answer, ConflictId, Outcome, Place, Pointer, Policy, Sibling, Ticket, Value, Write, Writer,
@@ -25,14 +23,16 @@ use dwcp_wal::Lsn;
 const WORD_MAX: usize = 256;
 /// Open conflicts that one answer lists.
 const LISTED_MAX: usize = 1_000;
+/// Places that are looked at for it: not each is one still.
+const LOOKED_MAX: usize = 4_096;
 
-type Asked = Result<(ask::Answer, bool), Refusal>;
+pub(super) type Asked = Result<(ask::Answer, bool), Refusal>;
 
-fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Argument(why.into()))
 }
 
-fn value(bytes: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn value(bytes: &[u8]) -> Result<Value, Refusal> {
     let mut from = Reader::new(bytes);
     match Value::decode(&mut from) {
         Ok(v) if from.is_empty() => Ok(v),
@@ -75,7 +75,7 @@ fn at(place: &Place) -> At {
     At { kind: place.kind.to_string(), key: place.key.to_string(), pointer }
 }
 
-fn pointer(text: &str) -> Result<Pointer, Refusal> {
+pub(super) fn pointer(text: &str) -> Result<Pointer, Refusal> {
     Pointer::parse(text).or_else(|e| wrong(format!("{text:?}: {e}")))
 }
 
@@ -126,9 +126,7 @@ impl Eventual {
         match question {
             ask::Question::Write { kind, key, by, change } => {
                 word("the key", &key)?;
-                let (schema, by) = (schema_of(documents, &kind)?, writer(&by)?);
-                let wanted = self.wanted(&schema, &kind, &key, change)?;
-                self.write_fields(ms, documents, &by, wanted)
+                self.write_document(ms, documents, (&kind, &key), change, &writer(&by)?)
             }
             ask::Question::Read { kind, key } => {
                 let value = documents.document(&self.space, &kind, &key, ms);
@@ -137,13 +135,13 @@ impl Eventual {
                 Ok((ask::Answer::Document(value.map(|v| (bytes(&v), open))), false))
             }
             ask::Question::List { kind, after } => {
-                let (mut found, more) = keys(&self.space, &kind, after.as_deref());
+                let (mut found, next) = keys(&self.space, &kind, after.as_deref());
                 found.retain(|key| documents.document(&self.space, &kind, key, ms).is_some());
-                Ok((ask::Answer::Keys(found, more), false))
+                Ok((ask::Answer::Keys(found, next), false))
             }
-            ask::Question::Conflicts => {
-                let all = documents.open.iter().filter_map(|p| self.open_at(ms, documents, p));
-                Ok((ask::Answer::Conflicts(all.take(LISTED_MAX).collect()), false))
+            ask::Question::Conflicts { after } => {
+                let after = after.as_ref().map(place).transpose()?;
+                Ok((self.conflicts(ms, documents, after), false))
             }
             ask::Question::Explain { kind, key, pointer: at } => {
                 let at = at.as_deref().map(pointer).transpose()?;
@@ -178,106 +176,22 @@ impl Eventual {
         }
     }
 
-    /// The places that a change is about, and what each is to hold.
-    fn wanted(
-        &self,
-        schema: &Schema,
-        kind: &str,
-        key: &str,
-        change: ask::Change,
-    ) -> Result<Vec<(Place, Option<Value>)>, Refusal> {
-        let here = || places_of(&self.space, kind, key);
-        let at = |p: &Pointer| Place::new(kind, key, p.clone());
-        let refused = |e: dwcp_conflict::Fault| Refusal::Argument(e.to_string());
-        let root = schema.field(&Pointer::root());
-        let mut out: Vec<(Place, Option<Value>)> = Vec::new();
-        match change {
-            ask::Change::Delete => out.extend(here().into_iter().map(|p| (p, None))),
-            ask::Change::Put(document) => {
-                let document = schema.admit(&value(&document)?).map_err(refused)?;
-                let mut found = Vec::new();
-                if let Some(root) = root {
-                    places(root, &mut Pointer::root(), document.value(), &mut found);
-                }
-                let gone = here().into_iter().filter(|p| found.iter().all(|(f, _)| *f != p.pointer));
-                out.extend(gone.map(|p| (p, None)));
-                out.extend(found.into_iter().map(|(p, v)| (at(&p), Some(v))));
-            }
-            ask::Change::Patch(fields) => {
-                for (text, new) in fields {
-                    let pointer = pointer(&text)?;
-                    let Some(field) = schema.field(&pointer) else {
-                        return wrong(format!("{text}: a {kind} has no such field"));
-                    };
-                    let inside = pointer.segments().count() > 0 && {
-                        let parent = text.rsplit_once('/').map_or("", |(p, _)| p);
-                        schema.field(&self::pointer(parent)?).is_some_and(|f| !is_split(f))
-                    };
-                    if inside {
-                        return wrong(format!(
-                            "{text} lies in a field that is written as a whole: write that"
-                        ));
-                    }
-                    let below = |p: &Place| {
-                        p.pointer == pointer || p.pointer.as_str().starts_with(&format!("{text}/"))
-                    };
-                    let mut found = Vec::new();
-                    if let Some(new) = new {
-                        let new = schema.admit_at(&pointer, &value(&new)?).map_err(refused)?;
-                        places(field, &mut pointer.clone(), &new, &mut found);
-                    }
-                    let gone =
-                        here().into_iter().filter(|p| below(p) && found.iter().all(|(f, _)| *f != p.pointer));
-                    out.extend(gone.map(|p| (p, None)));
-                    out.extend(found.into_iter().map(|(p, v)| (at(&p), Some(v))));
-                }
-            }
+    /// Open conflicts after a place, in order, a page of them.
+    fn conflicts(&self, ms: u64, documents: &Documents, after: Option<Place>) -> ask::Answer {
+        let (mut found, mut looked, mut last) = (Vec::new(), 0, None);
+        let mut rest = documents.open_after(after.as_ref()).peekable();
+        while found.len() < LISTED_MAX && looked < LOOKED_MAX {
+            let Some(place) = rest.next() else { break };
+            found.extend(self.open_at(ms, documents, place));
+            (looked, last) = (looked + 1, Some(at(place)));
         }
-        if out.len() > PLACES_MAX {
-            let what = "the number of fields".to_string();
-            return Err(Refusal::TooLarge { what, size: out.len() as u64, limit: PLACES_MAX as u64 });
-        }
-        Ok(out)
-    }
-
-    /// Someone writes fields, over what they are shown.
-    fn write_fields(
-        &mut self,
-        ms: u64,
-        documents: &Documents,
-        by: &Writer,
-        wanted: Vec<(Place, Option<Value>)>,
-    ) -> Asked {
-        let mut edits = Vec::new();
-        for (place, value) in wanted {
-            let (_, written, meeting) = met(&self.space, &place);
-            // What stands there already, alone, is not written again.
-            let same = match &meeting.siblings[..] {
-                [] => value.is_none(),
-                [one] => one.value == value,
-                _ => false,
-            };
-            if !same {
-                edits.push(self.person_writes(ms, documents, &place, &written, &meeting, by, value));
-            }
-        }
-        let n = edits.len() as u32;
-        if edits.is_empty() {
-            return Ok((ask::Answer::Written(0), false));
-        }
-        self.check_room()?;
-        let size = self.space.weigh(&edits, WRITE_MAX);
-        if size > WRITE_MAX {
-            let what = "what is written at once, with what it rests on".to_string();
-            return Err(Refusal::TooLarge { what, size: size as u64, limit: WRITE_MAX as u64 });
-        }
-        let made = self.space.make(ms, &edits).map_err(|r| self.refusal(r))?;
-        Ok((ask::Answer::Written(n), made))
+        let next = last.filter(|_| rest.peek().is_some());
+        ask::Answer::Conflicts(found, next)
     }
 
     /// The edit by which somebody writes at a place over all that lies there.
     #[allow(clippy::too_many_arguments, reason = "it is what a write is made of")]
-    fn person_writes(
+    pub(super) fn person_writes(
         &self,
         ms: u64,
         documents: &Documents,
@@ -323,7 +237,7 @@ impl Eventual {
             (Some((_, a)), _) if matches!(a.settled.outcome, Outcome::Many(_)) => {
                 "all values are kept".into()
             }
-            _ => documents.unsettled.keys().next().cloned().unwrap_or_else(|| NOT_FIRST.into()),
+            _ => documents.unsettled.get(place).cloned().unwrap_or_else(|| NOT_FIRST.into()),
         };
         Some(Open {
             at: at(place),
@@ -522,7 +436,7 @@ impl Documents {
         ask::Answer::Rules {
             schemas: schemas.collect(),
             policies: policies.collect(),
-            faults: self.faults.clone(),
+            faults: self.faults.iter().chain(self.broken.values()).cloned().collect(),
             chains: chains.collect(),
         }
     }
@@ -530,6 +444,7 @@ impl Documents {
         let field = |place: &Place| self.schemas.get(&place.kind)?.schema.field(&place.pointer);
         let found = trial::dry_run(&self.audit, policy, field);
         let names = policy.rules().iter().map(|r| r.name.to_string());
+        let cut = found.otherwise.len().saturating_sub(LISTED_MAX) as u64;
         let otherwise = found.otherwise.into_iter().take(LISTED_MAX).map(|o| {
             let (was, would) = (o.was.as_ref().map(bytes), o.would.as_ref().map(bytes));
             let (stands, would) = ((was, o.by.1.name().into()), (would, o.would_by.1.name().into()));
@@ -538,6 +453,7 @@ impl Documents {
         Trial {
             same: found.same as u64,
             otherwise: otherwise.collect(),
+            cut,
             unknown: found.unknown.len() as u64,
             by_rule: names.zip(found.by_rule.iter().map(|n| *n as u64)).collect(),
         }

@@ -1,10 +1,11 @@
 //! What stands beside each other is found where it arrives, settled by the first node that lives, and recorded in the same transaction.
 
 use super::view::places_of;
+use super::write::is_deleted;
 use super::{
     AUDIT, Documents, Known, TICKETS_MAX, VALUE, VALUES_MAX, audit_address, met, place_of, value_address,
 };
-use crate::api::WRITE_MAX;
+use crate::api::{DocumentFigures as Figures, WRITE_MAX};
 use crate::look::Rung;
 use crate::replica::{Eventual, millis};
 use dwcp_conflict::audit::{Audit, Planned, Settlement};
@@ -13,15 +14,20 @@ use dwcp_conflict::queue::Closed;
 use dwcp_conflict::{Answer, ConflictId, Outcome, Place, Policy, Question, Value, Writer};
 use dwcp_crdt::code::Reader;
 use dwcp_crdt::space::Field;
-use dwcp_crdt::{Address, Change, Dot, Edit, Hlc, ReplicaIndex, Standing};
-use dwcp_env::{Duration, Now};
+use dwcp_crdt::{Address, Change, Dot, Edit, Hlc, ReplicaIndex, Space, Standing};
+use dwcp_env::{Duration, Event, Now};
 use dwcp_wal::Lsn;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Between looks at what is open.
 const LOOK_EVERY: Duration = Duration::millis(500);
-/// Places settled in one look: the rest in the next.
+/// Open places of one look: the rest in the next.
+const LOOK_AT: usize = 1_024;
+/// Places settled in one look.
 const AT_ONCE: usize = 256;
+/// Places of which it is remembered why they are not settled.
+const TOLD_MAX: usize = 1_024;
 
 /// What a conflict waits for where nothing else keeps it.
 pub(super) const NOT_FIRST: &str = "the first node that lives settles it in a moment";
@@ -40,7 +46,7 @@ impl Eventual {
                 [AUDIT, ..] | [VALUE, ..] => documents.scan_audit(),
                 _ => {
                     if let Some(place) = place_of(&names) {
-                        documents.open.insert(place);
+                        documents.note(&self.space, place);
                     }
                 }
             }
@@ -55,6 +61,7 @@ impl Eventual {
             self.look_through(&mut documents);
             self.take_records(&mut documents);
             self.look_at_open(now, &mut documents);
+            self.sweep(now, &mut documents);
             self.let_go(now, &mut documents);
         }
         self.documents = Some(documents);
@@ -80,8 +87,9 @@ impl Eventual {
                 let found = self.space.fields(&[kind.as_bytes().to_vec()], after.as_ref(), AT_ONCE);
                 for field in &found {
                     let Ok(key) = std::str::from_utf8(&field.name) else { continue };
-                    let several = |p: &Place| self.space.siblings(&p.address()).len() > 1;
-                    documents.open.extend(places_of(&self.space, &kind, key).into_iter().filter(several));
+                    for place in places_of(&self.space, &kind, key) {
+                        documents.note(&self.space, place);
+                    }
                 }
                 let full = found.len() == AT_ONCE;
                 after = found.into_iter().last();
@@ -115,9 +123,16 @@ impl Eventual {
                 }
                 let taken = found.iter().map(|s| documents.audit.take_in(of, next, &s.value));
                 match taken.reduce(|a, b| a.or(b)) {
-                    Some(Ok(_)) => next += 1,
+                    Some(Ok(_)) => {
+                        next += 1;
+                        documents.broken.remove(&of);
+                    }
                     Some(Err(why)) => {
-                        documents.tampered(of, &why.to_string());
+                        let told = format!("the audit of {of}, record {next}: {why}");
+                        if documents.broken.insert(of, told.clone()).is_none() {
+                            let file = format!("{}/{told}", self.spec.keyspace);
+                            self.probe.event(&Event::CorruptionFound { file, offset: next });
+                        }
                         self.probe.reachable("documents.record_refused");
                         break;
                     }
@@ -145,27 +160,41 @@ impl Eventual {
         others.min().is_none_or(|first| self.node < first)
     }
 
+    /// Goes on through what is open, so many places at a time.
     fn look_at_open(&mut self, now: Now, documents: &mut Documents) {
-        documents.unsettled.clear();
         let may = self.may_write() && self.is_first();
-        let places: Vec<Place> = documents.open.iter().cloned().collect();
+        let places: Vec<Place> =
+            documents.open_after(documents.looked.as_ref()).take(LOOK_AT).cloned().collect();
+        documents.looked = places.last().filter(|_| places.len() == LOOK_AT).cloned();
         let mut left = AT_ONCE;
-        let mut asked = 0;
         for place in places {
             let (dots, _, meeting) = met(&self.space, &place);
             if meeting.siblings.len() < 2 {
                 self.probe.sometimes("documents.twins_are_one", dots.len() > 1);
-                documents.open.remove(&place);
+                documents.close(&place);
+                if documents.fell(&place, &meeting) {
+                    documents.fallen.insert(place);
+                }
                 continue;
             }
             self.probe.reachable("documents.conflict");
-            if may && left > 0 {
-                match self.settle_place(now, documents, &place, &meeting, asked < TICKETS_MAX) {
-                    Ok(Done::Settled) => left -= 1,
-                    Ok(Done::Asked) => asked += 1,
-                    Ok(Done::Kept) => {}
-                    Err(why) => *documents.unsettled.entry(why).or_default() += 1,
+            let id = ConflictId::of(meeting.siblings.iter().map(|s| s.dot));
+            documents.set_asking(&place, documents.asked_until(id).is_some());
+            if !may || left == 0 {
+                continue;
+            }
+            let room = documents.asking.len() < TICKETS_MAX || documents.asking.contains(&place);
+            let done = self.settle_place(now, documents, &place, &meeting, room);
+            left -= usize::from(matches!(done, Ok(Done::Settled)));
+            documents.set_asking(&place, matches!(done, Ok(Done::Asked)));
+            match done {
+                Err(why)
+                    if documents.unsettled.len() < TOLD_MAX || documents.unsettled.contains_key(&place) =>
+                {
+                    documents.unsettled.insert(place, why);
                 }
+                Err(_) => {}
+                Ok(_) => drop(documents.unsettled.remove(&place)),
             }
         }
     }
@@ -289,8 +318,48 @@ impl Documents {
     const fn scan_audit(&mut self) {
         self.records_came = true;
     }
-    fn tampered(&mut self, of: ReplicaIndex, why: &str) {
-        self.fault(format!("the audit of {of}: {why}"));
+    /// Where a place belongs, by what lies there now.
+    fn note(&mut self, space: &Space, place: Place) {
+        let all = space.siblings(&place.address());
+        let fell = |bytes: &[u8]| match self.is_lifecycle(&place) {
+            true => Envelope::from_bytes(bytes).is_ok_and(|e| is_deleted(e.value.as_ref())),
+            false => Envelope::deletes(bytes),
+        };
+        match &all[..] {
+            [] => {}
+            [one] if fell(&one.value) => drop(self.fallen.insert(place)),
+            [_] => {}
+            _ => drop(self.open.insert(place)),
+        }
+    }
+    /// Nothing stands beside anything there any more.
+    fn close(&mut self, place: &Place) {
+        self.open.remove(place);
+        self.asking.remove(place);
+        self.unsettled.remove(place);
+    }
+    fn set_asking(&mut self, place: &Place, asked: bool) {
+        if asked {
+            self.asking.insert(place.clone());
+        } else {
+            self.asking.remove(place);
+        }
+    }
+    /// What was open when it was looked last, after a place, in order.
+    pub(super) fn open_after(&self, after: Option<&Place>) -> impl Iterator<Item = &Place> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.open.range::<Place, _>((from, Bound::Unbounded))
+    }
+    /// How its documents fare.
+    pub(crate) fn figures(&self) -> Figures {
+        let records = self.audit.chains().map(|c| c.head().sequence).sum();
+        Figures {
+            open: self.open.len() as u64,
+            asked: self.asking.len() as u64,
+            unsettled: self.unsettled.len() as u64,
+            records,
+            broken_chains: self.broken.len() as u64,
+        }
     }
     /// Something that people should look at.
     pub(super) fn fault(&mut self, told: String) {

@@ -1,5 +1,6 @@
 //! Documents into places, and back.
 
+use super::write::is_deleted;
 use super::{Documents, met};
 use crate::refusal::Refusal;
 use dwcp_conflict::audit::Held;
@@ -11,8 +12,10 @@ use dwcp_crdt::{Dot, Space};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Places of one document.
+/// Places of one document with something in them.
 pub(super) const PLACES_MAX: usize = 4_096;
+/// Names that are read at once.
+const PAGE: usize = 1_024;
 /// Keys of one step of a list.
 pub(super) const KEYS_MAX: usize = 1_000;
 
@@ -81,23 +84,30 @@ pub(super) fn schema_of(documents: &Documents, kind: &str) -> Result<Arc<Schema>
 /// The places that something lies at in an object.
 pub(super) fn places_of(space: &Space, kind: &str, key: &str) -> Vec<Place> {
     let names = [kind.as_bytes().to_vec(), key.as_bytes().to_vec()];
-    let found = space.fields(&names, None, PLACES_MAX);
-    let pointer = |f: Name| Pointer::parse(std::str::from_utf8(&f.name).ok()?).ok();
-    found
-        .into_iter()
-        .filter(|f| f.kind == Kind::Mv)
-        .filter_map(pointer)
-        .map(|p| Place::new(kind, key, p))
-        .collect()
+    let pointer = |f: &Name| Pointer::parse(std::str::from_utf8(&f.name).ok()?).ok();
+    let mut out = Vec::new();
+    let mut after: Option<Name> = None;
+    loop {
+        let found = space.fields(&names, after.as_ref(), PAGE);
+        let values = found.iter().filter(|f| f.kind == Kind::Mv);
+        out.extend(values.filter_map(pointer).map(|p| Place::new(kind, key, p)));
+        let full = found.len() == PAGE;
+        after = found.into_iter().last();
+        if !full {
+            return out;
+        }
+    }
 }
 
-/// Keys of a kind after one, in order; whether there are more.
-pub(super) fn keys(space: &Space, kind: &str, after: Option<&str>) -> (Vec<String>, bool) {
+/// Keys of a kind after one, in order; if there are more, the last that was looked at.
+pub(super) fn keys(space: &Space, kind: &str, after: Option<&str>) -> (Vec<String>, Option<String>) {
     let after = after.map(|a| Name { name: a.as_bytes().to_vec(), kind: Kind::Map });
     let found = space.fields(&[kind.as_bytes().to_vec()], after.as_ref(), KEYS_MAX + 1);
     let more = found.len() > KEYS_MAX;
     let keys = found.into_iter().take(KEYS_MAX).filter_map(|f| String::from_utf8(f.name).ok());
-    (keys.collect(), more)
+    let keys: Vec<String> = keys.collect();
+    let next = keys.last().cloned().filter(|_| more);
+    (keys, next)
 }
 
 impl Documents {
@@ -107,7 +117,7 @@ impl Documents {
         for kind in self.schemas.keys() {
             let mut after: Option<String> = None;
             loop {
-                let (found, more) = keys(space, kind, after.as_deref());
+                let (found, next) = keys(space, kind, after.as_deref());
                 for key in &found {
                     let document = self.document(space, kind, key, u64::MAX).map(|v| v.to_string());
                     shown.push((kind.to_string(), key.clone(), document.unwrap_or_default()));
@@ -121,8 +131,8 @@ impl Documents {
                         }
                     }
                 }
-                after = found.into_iter().last();
-                if !more {
+                after = next;
+                if after.is_none() {
                     break;
                 }
             }
@@ -157,8 +167,14 @@ impl Documents {
         };
         (dots, value)
     }
-    /// A document as it is shown; nothing if nothing is there.
+    /// A document as it is shown; nothing if nothing is there, or its lifecycle says so.
     pub(super) fn document(&self, space: &Space, kind: &str, key: &str, millis: u64) -> Option<Value> {
+        let life = self.schemas.get(kind).and_then(|k| k.schema.lifecycle());
+        if let Some(life) = life.map(|p| Place::new(kind, key, p.clone()))
+            && is_deleted(self.shown(space, &life, millis).1.as_ref())
+        {
+            return None;
+        }
         let mut tree = Tree::Map(BTreeMap::new());
         let mut any = false;
         for place in places_of(space, kind, key) {

@@ -16,16 +16,16 @@ const POLICY: &str = r#"{"policy":"fleet","version":1,"activates":0,"rule":[
     {"name":"power","path":"/power","use":{"strategy":"manual","deadline":"1h","default":"rollback"}},
     {"name":"the rest","use":{"strategy":"semantic","otherwise":"last-writer"}}]}"#;
 
-fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
-fn file(text: &str) -> Vec<u8> {
+pub(crate) fn file(text: &str) -> Vec<u8> {
     json(text).to_bytes()
 }
-fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     Value::decode(&mut Reader::new(bytes)).expect("a value").to_string()
 }
-fn who(role: &str) -> Person {
+pub(crate) fn who(role: &str) -> Person {
     Person { name: format!("{role} 1"), role: role.into(), region: "eu".into() }
 }
 
@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-fn three() -> World {
+pub(crate) fn three() -> World {
     let rules = [("schema/vm/1", file(SCHEMA)), ("policy/1", file(POLICY))];
     let mut w = World::documents(&[0, 0, 1], &rules);
     w.run(secs(15));

@@ -6,6 +6,7 @@
 #[path = "../../../wal/tests/log/disk.rs"]
 mod disk;
 mod documents;
+mod fallen;
 mod floors;
 mod ladder;
 mod large;

@@ -218,7 +218,7 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
-    fn clock(&self) -> Now {
+    pub(crate) fn calendar(&self) -> Now {
         let lived = self.now.as_nanos() + self.leapt.as_nanos();
         let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + lived);
         Now { mono: self.now, wall, uncertainty: Duration::ZERO }
@@ -229,11 +229,11 @@ impl World {
     }
     /// What the clocks on the walls show, in milliseconds.
     pub(crate) fn wall_ms(&self) -> u64 {
-        self.clock().wall.as_nanos() / 1_000_000
+        self.calendar().wall.as_nanos() / 1_000_000
     }
     /// Starts a node from its disk.
     pub(crate) fn boot(&mut self, n: usize) {
-        let (now, patience) = (self.clock(), self.patience);
+        let (now, patience) = (self.calendar(), self.patience);
         let all: Vec<NodeId> = (0..self.members.len()).map(|i| NodeId(i as u64 + 1)).collect();
         let m = &mut self.members[n];
         m.life += 1;
@@ -321,7 +321,7 @@ impl World {
     }
     /// How a node's streams are.
     pub(crate) fn streams(&self, n: usize) -> BTreeMap<usize, StreamStatus> {
-        let peers = self.node(n).status(self.clock()).peers;
+        let peers = self.node(n).status(self.calendar()).peers;
         peers.into_iter().filter_map(|p| Some((p.node as usize - 1, p.stream?))).collect()
     }
     /// From now on a part of the state's file takes so long to write.
@@ -383,7 +383,7 @@ impl World {
         self.now = end;
     }
     fn happen(&mut self, event: Event) {
-        let now = self.clock();
+        let now = self.calendar();
         let node = match event {
             Event::Message { to, from, body } => {
                 let severed = self.severed.contains(&(to.min(from), to.max(from)));
@@ -433,7 +433,7 @@ impl World {
     }
     /// A node's turn: what it says is carried out.
     fn turn(&mut self, n: usize) {
-        let now = self.clock();
+        let now = self.calendar();
         let mut out = Outbox::default();
         let Some((replica, wal)) = &mut self.members[n].running else { return };
         replica.settle(now, &mut out);
@@ -504,7 +504,7 @@ impl World {
     }
     fn query(&mut self, n: usize, query: Query) -> u64 {
         self.asked += 1;
-        let (id, now) = (self.asked, self.clock());
+        let (id, now) = (self.asked, self.calendar());
         let mut out = Outbox::default();
         if let Some((replica, _)) = &mut self.members[n].running {
             let deadline = self.now + Duration::secs(5);
@@ -571,7 +571,7 @@ impl World {
             assert!(
                 self.node(n).serves() && self.node(n).place().is_some(),
                 "{:?}",
-                self.node(n).status(self.clock())
+                self.node(n).status(self.calendar())
             );
         }
     }

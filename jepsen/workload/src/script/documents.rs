@@ -21,7 +21,7 @@ const DECLARE: u32 = 2;
 
 const SCHEMA: &str = r#"{"schema":"vm","version":1,"fields":{
     "cpu":{"kind":"atomic","type":"int","owner":"operator"},"power":"atomic","restarts":"counter","notes":"text",
-    "top":"max","labels":{"kind":"map","of":"atomic"},"addresses":"set","kept":"atomic"}}"#;
+    "top":"max","labels":{"kind":"map","of":"atomic"},"addresses":"set","kept":"atomic","life":{"kind":"atomic","type":"text"}},"lifecycle":"/life"}"#;
 const POLICY: &str = r#"{"policy":"scenario","version":1,"activates":0,"rule":[
     {"name":"owners first","class":"intent","use":{"strategy":"priority","by":"role","order":["operator"]}},
     {"name":"power","path":"/power","use":{"strategy":"manual","deadline":"2s","default":"rollback"}},
@@ -58,8 +58,19 @@ impl Documents {
         let unique = draw.unique(0);
         let number = Value::Int(unique.cast_signed());
         let text = |of: String| Value::from(of.as_str());
+        let set = |at: &str, value: Option<Value>| {
+            Change::Patch(vec![(at.into(), value.map(|v| v.to_bytes().into()))])
+        };
         let (at, value) = match draw.below(100, FIELD, 0) {
-            0..20 => ("/cpu", Some(number)),
+            0..2 => return Self::write(draw, key, unique, Change::Delete),
+            2..4 => ("/life", Some(text("wanted".into()))),
+            // What was deleted is made anew, or brought back: by itself no field is taken.
+            4..10 => {
+                let whole: [(std::sync::Arc<str>, Value); 2] =
+                    [("cpu".into(), number), ("notes".into(), text(format!("made {unique}")))];
+                return Self::write(draw, key, unique, Change::Put(Value::map(whole).to_bytes().into()));
+            }
+            10..20 => ("/cpu", Some(number)),
             20..30 => ("/power", Some(text(format!("p{unique}")))),
             30..45 => ("/restarts", Some(Value::Int(draw.below(50, FIELD, 1).cast_signed()))),
             45..55 => ("/notes", Some(text(format!("note {unique}")))),
@@ -69,9 +80,12 @@ impl Documents {
             80..90 => ("/addresses", Some(Value::from(vec![number]))),
             _ => ("/kept", Some(number)),
         };
+        Self::write(draw, key, unique, set(at, value))
+    }
+
+    fn write(draw: Draw, key: u64, unique: u64, change: Change) -> Begun {
         let role = if draw.below(3, ROLE, 0) == 0 { "autoscaler" } else { "operator" };
         let by = Person { name: format!("client {}", draw.client), role: role.into(), region: String::new() };
-        let change = Change::Patch(vec![(at.into(), value.map(|v| v.to_bytes().into()))]);
         let ask = Question::Write { kind: "vm".into(), key: format!("vm-{key}"), by, change };
         let what = What::Eventual(Deed::Write { key, value: unique });
         Begun { what: Some(what), ask: Ask::Documents(Box::new(ask)) }
