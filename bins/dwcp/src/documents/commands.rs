@@ -6,7 +6,7 @@ use super::files;
 use crate::fleet::Places;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whom a command asks, and for whom.
 #[derive(Args, Clone, Debug)]
@@ -67,6 +67,8 @@ fn escaped(text: &str) -> String {
 #[command(after_help = "Examples:
   dwcp schema apply vm.json
   dwcp document put vm web-1 web-1.json
+  dwcp document put vm web-1 edited.json --base web-1.json      what others changed since stays
+  dwcp document merge vm base.json mine.json theirs.json
   dwcp document set vm web-1 /cpu=4 /labels/team=red
   dwcp document set vm web-1 --unset /labels/team
   dwcp document get vm web-1
@@ -91,6 +93,22 @@ pub enum DocumentCommand {
         key: String,
         /// JSON or TOML; `-` for standard input.
         file: PathBuf,
+        /// The document as it was when you began to edit it: what others changed since stays. Refused where both changed the same.
+        #[arg(long)]
+        base: Option<PathBuf>,
+    },
+    /// Shows what two versions of a document come to beside the one both began with; nothing is written.
+    ///
+    /// Each field is merged as the schema says; where they clash it is told, and the exit code is 1.
+    Merge {
+        /// The kind.
+        kind: String,
+        /// What both began with: JSON or TOML.
+        base: PathBuf,
+        /// One version.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
     },
     /// Fields are to be this: `/cpu=4`, `/labels/team=red`. A value is JSON, or else text.
     ///
@@ -352,6 +370,27 @@ fn written(v: &Value) -> String {
     }
 }
 
+/// A document from a file.
+fn document_of(file: &Path) -> Result<Value, String> {
+    serde_json::to_value(files::read(file)?).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+/// Where versions clash, as an error.
+fn clashes(v: &Value) -> Result<(), String> {
+    let all = v["clashing"].as_u64().unwrap_or(0);
+    if all == 0 {
+        return Ok(());
+    }
+    let side = |s: &Value| format!("{} in version {}", value_of(s), s["side"]);
+    let told = |c: &Value| {
+        let sides: Vec<String> = list(c, "sides").map(side).collect();
+        let at = if word(c, "at").is_empty() { "the document" } else { word(c, "at") };
+        format!("\n  {at} was {}: {}; {} stands", word(c, "why"), sides.join(", "), c["stands"])
+    };
+    let told: String = list(v, "clashes").map(told).collect();
+    Err(format!("the versions clash at {all} places:{told}"))
+}
+
 /// `dwcp document`.
 ///
 /// # Errors
@@ -360,9 +399,19 @@ pub async fn document(args: DocumentArgs, json: bool) -> Result<(), String> {
     let doors = &args.doors;
     let path = |kind: &str, key: &str| format!("/v1/documents/{}/{}", escaped(kind), escaped(key));
     let (answer, show): (Value, fn(&Value) -> String) = match &args.command {
-        DocumentCommand::Put { kind, key, file } => {
-            let body = json!({ "by": doors.who(), "document": files::read(file)? });
+        DocumentCommand::Put { kind, key, file, base } => {
+            let mut body = json!({ "by": doors.who(), "document": files::read(file)? });
+            if let Some(base) = base {
+                body["base"] = document_of(base)?;
+            }
             (doors.ask("PUT", &path(kind, key), &body).await?, written)
+        }
+        DocumentCommand::Merge { kind, base, a, b } => {
+            let side = |file| document_of(file).map(|d| json!({ "document": d }));
+            let body = json!({ "kind": kind, "base": document_of(base)?, "sides": [side(a)?, side(b)?] });
+            let answer = doors.ask("POST", "/v1/merge", &body).await?;
+            print(json, &answer, |v| serde_json::to_string_pretty(&v["document"]).unwrap_or_default());
+            return clashes(&answer);
         }
         DocumentCommand::Set { kind, key, fields, unset } => {
             let mut all = serde_json::Map::new();

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `GET /v1/documents/<kind>?after=<next>` | keys, by the page |
 //! | `GET`, `PUT`, `PATCH`, `DELETE /v1/documents/<kind>/<key>` | a document |
+//! | `POST /v1/merge` | what versions of a document come to; nothing is written |
 //! | `GET /v1/conflicts?after=<next>` | by the page, what stands beside each other, and what people are asked |
 //! | `GET /v1/conflicts/<name>` | what is on record of one; its first digits will do |
 //! | `GET /v1/conflicts/of/<kind>/<key>?at=<pointer>` | what is on record of an object |
@@ -34,7 +35,7 @@ use crate::face::Face;
 use crate::redis;
 use dwcp_conflict::Value;
 use dwcp_env::GroupId;
-use dwcp_eventual::documents::ask::{Answer, At, Change, Choice, Person, Question};
+use dwcp_eventual::documents::ask::{self, Answer, At, Change, Choice, Person, Question};
 use dwcp_eventual::{Query, Refusal};
 use dwcp_node::AskError;
 use hyper::{Method, StatusCode, Uri};
@@ -64,7 +65,8 @@ fn bad<T>(why: impl Into<String>) -> Result<T, Refused> {
 /// Whether a path is one of these.
 #[must_use]
 pub fn is_ours(path: &str) -> bool {
-    let ours = ["/v1/documents", "/v1/conflicts", "/v1/policies", "/v1/schemas", "/v1/openapi.json"];
+    let ours =
+        ["/v1/documents", "/v1/merge", "/v1/conflicts", "/v1/policies", "/v1/schemas", "/v1/openapi.json"];
     ours.iter().any(|o| path.strip_prefix(o).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
@@ -89,6 +91,31 @@ impl From<By> for Person {
 struct Put {
     by: By,
     document: Value,
+    /// What its editor began with: then it is merged with what is there.
+    #[serde(default)]
+    base: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Merge {
+    kind: String,
+    /// Null: there was no document.
+    base: Value,
+    sides: Vec<Version>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Version {
+    #[serde(default)]
+    role: String,
+    /// Null: it was deleted.
+    document: Value,
+}
+
+fn some(document: &Value) -> Option<bytes::Bytes> {
+    (*document != Value::Null).then(|| document.to_bytes().into())
 }
 
 #[derive(Deserialize)]
@@ -254,6 +281,12 @@ impl Documents {
                 let conflict = (*name).into();
                 show::answer(self.ask(Question::Undo { conflict, which, force, by: by.into() }).await?)
             }
+            ("POST", ["merge"]) => {
+                let Merge { kind, base, sides } = read(body)?;
+                let side = |v: Version| ask::Version { role: v.role, document: some(&v.document) };
+                let sides = sides.into_iter().map(side).collect();
+                show::answer(self.ask(Question::Merge { kind, base: some(&base), sides }).await?)
+            }
             (_, ["policies" | "schemas", ..]) => self.rules(method, &parts, body).await,
             _ => Err((
                 StatusCode::NOT_FOUND,
@@ -281,8 +314,12 @@ impl Documents {
                 return show::answer(answer);
             }
             "PUT" => {
-                let Put { by, document } = read(body)?;
-                (by, Change::Put(document.to_bytes().into()))
+                let Put { by, document, base } = read(body)?;
+                let document = document.to_bytes().into();
+                match base {
+                    None => (by, Change::Put(document)),
+                    Some(base) => (by, Change::Merge { base: base.to_bytes().into(), document }),
+                }
             }
             "PATCH" => {
                 let Patch { by, fields } = read(body)?;

@@ -53,9 +53,15 @@ fn schemas() -> Value {
         object(&[("value", any.clone())], &["value"]),
     ] });
     let map = json!({ "type": "object" });
+    let perhaps = json!({ "type": ["object", "null"] });
+    let version = object(&[("role", text.clone()), ("document", perhaps.clone())], &["document"]);
     json!({
         "By": object(&[("name", text.clone()), ("role", text.clone()), ("region", text.clone())], &["name", "role"]),
-        "Put": object(&[("by", by.clone()), ("document", map.clone())], &["by", "document"]),
+        "Put": object(&[("by", by.clone()), ("document", map.clone()), ("base", map.clone())], &["by", "document"]),
+        "Merge": object(
+            &[("kind", text.clone()), ("base", perhaps.clone()), ("sides", json!({ "type": "array", "minItems": 2, "maxItems": 16, "items": version }))],
+            &["kind", "base", "sides"],
+        ),
         "Patch": object(&[("by", by.clone()), ("fields", map.clone())], &["by", "fields"]),
         "Delete": object(&[("by", by.clone())], &["by"]),
         "Decision": object(
@@ -83,10 +89,11 @@ pub(super) fn document() -> Value {
             "/v1/documents/{kind}": { "get": get("Keys of a kind, from a thousand looked at; a page may be empty. Go on with after=next until next is null.", &["kind", "after"]) },
             "/v1/documents/{kind}/{key}": {
                 "get": get("A document as this node shows it, and where in it writes stand beside each other.", &object),
-                "put": with_body("It is to be this; fields that are left out go.", &object, "Put"),
+                "put": with_body("It is to be this; fields that are left out go. With a base it is merged with what is there, and refused where both changed the same.", &object, "Put"),
                 "patch": with_body("These fields, by JSON pointer, are to be this; null deletes. Of a document that was deleted by its lifecycle only with the lifecycle.", &object, "Patch"),
                 "delete": with_body("It is to be no more: by its lifecycle if the schema names one, else field by field.", &object, "Delete"),
             },
+            "/v1/merge": { "post": with_body("What versions of a document come to beside a base, and where they clash; nothing is written.", &[], "Merge") },
             "/v1/conflicts": {
                 "get": get("What stands beside each other now, and what people are asked, a thousand at a time. Go on with after=next until next is null.", &["after"]),
             },

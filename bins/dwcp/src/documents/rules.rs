@@ -112,7 +112,7 @@ impl Documents {
     async fn propose_schema(&self, schema: &Schema, file: &Value) -> Result<(), Refused> {
         let known = self.decided(&format!("schema/{}/", schema.name())).await?;
         let last = known.files.iter().filter_map(|f| Schema::read(f).ok()).map(|s| s.version()).max();
-        follows(schema.version(), last.unwrap_or(0)).or_else(|why| Err((StatusCode::CONFLICT, why)))?;
+        follows(schema.version(), last.unwrap_or(0)).map_err(|why| (StatusCode::CONFLICT, why))?;
         self.decide(&known, &format!("schema/{}/{:010}", schema.name(), schema.version()), file).await
     }
 

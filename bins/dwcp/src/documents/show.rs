@@ -2,7 +2,9 @@
 
 use super::Refused;
 use dwcp_conflict::{Pointer, Value};
-use dwcp_eventual::documents::ask::{Answer, At, Before, Open, Otherwise, Person, Resolution, Rule, Side};
+use dwcp_eventual::documents::ask::{
+    Answer, At, Before, Clash, Open, Otherwise, Person, Resolution, Rule, Side,
+};
 use hyper::StatusCode;
 use serde_json::{Value as Json, json};
 
@@ -99,6 +101,18 @@ fn resolution(r: &Resolution) -> Json {
     out
 }
 
+fn clash(c: &Clash) -> Json {
+    let side = |(n, value): &(u64, Option<bytes::Bytes>)| json!({ "side": n, "value": optional(value.as_ref()), "deletes": value.is_none() });
+    json!({
+        "at": c.at,
+        "class": c.class,
+        "why": c.why,
+        "base": optional(c.base.as_ref()),
+        "sides": c.sides.iter().map(side).collect::<Vec<_>>(),
+        "stands": optional(c.stands.as_ref()),
+    })
+}
+
 fn rule(r: &Rule) -> Json {
     let mut out = json!({ "name": r.name, "version": r.version, "file": value(&r.file) });
     if let Some(activates) = r.activates {
@@ -134,6 +148,10 @@ pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
                 "faults": faults,
                 "audit": chains.iter().map(chain).collect::<Vec<_>>(),
             })
+        }
+        Answer::Joined(j) => {
+            let clashes: Vec<Json> = j.clashes.iter().map(clash).collect();
+            json!({ "document": optional(j.document.as_ref()), "clashes": clashes, "clashing": j.all })
         }
         Answer::Trial(t) => {
             let otherwise = |o: &Otherwise| {

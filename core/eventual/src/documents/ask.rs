@@ -31,6 +31,13 @@ pub struct At {
 pub enum Change {
     /// It is to be this; what it holds besides goes.
     Put(Bytes),
+    /// It was edited from a base, and is to be what that comes to beside what is there now.
+    Merge {
+        /// What the editor began with.
+        base: Bytes,
+        /// What they made of it.
+        document: Bytes,
+    },
     /// These fields are to be this; nothing deletes one.
     Patch(Vec<(String, Option<Bytes>)>),
     /// It is to be no more.
@@ -118,10 +125,56 @@ pub enum Question {
         /// Who wants it.
         by: Person,
     },
+    /// What versions of a document come to; nothing is written.
+    Merge {
+        /// Its kind.
+        kind: String,
+        /// What all began with; nothing if there was no document.
+        base: Option<Bytes>,
+        /// What became of it.
+        sides: Vec<Version>,
+    },
     /// Schemas, policies, and how far the chains of the audit have come.
     Rules,
     /// What would have come out otherwise under this policy.
     DryRun(Bytes),
+}
+
+/// A version of a document.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The role of who made it; empty if that is not known.
+    pub role: String,
+    /// What it holds; nothing if it was deleted.
+    pub document: Option<Bytes>,
+}
+
+/// A place at which versions clash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Clash {
+    /// Where: a JSON pointer.
+    pub at: String,
+    /// Its class.
+    pub class: String,
+    /// Why.
+    pub why: String,
+    /// What was there.
+    pub base: Option<Bytes>,
+    /// The sides that changed it, counted from 1, and what each made of it.
+    pub sides: Vec<(u64, Option<Bytes>)>,
+    /// What stands there in the merged document.
+    pub stands: Option<Bytes>,
+}
+
+/// What versions came to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Joined {
+    /// The document; nothing if it is to be no more.
+    pub document: Option<Bytes>,
+    /// Where versions clash, the first of them.
+    pub clashes: Vec<Clash>,
+    /// How many clash.
+    pub all: u64,
 }
 
 /// A write, as people are shown it.
@@ -278,4 +331,6 @@ pub enum Answer {
     },
     /// What a trial found.
     Trial(Trial),
+    /// What a merge came to.
+    Joined(Joined),
 }

@@ -42,6 +42,7 @@
 //! | `ask` | the words |
 //! | `view` | documents into places and back |
 //! | `write` | what a change comes to; whether there is a document |
+//! | `join` | versions without a history |
 //! | `settle` | what is found, settled and recorded |
 //! | `fallen` | names where nothing is any more, and documents that are no more |
 //! | `past` | what is over |
@@ -49,6 +50,7 @@
 
 pub mod ask;
 mod fallen;
+mod join;
 mod past;
 mod serve;
 mod settle;

@@ -41,11 +41,11 @@ pub(super) fn value(bytes: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-fn bytes(value: &Value) -> Bytes {
+pub(super) fn bytes(value: &Value) -> Bytes {
     value.to_bytes().into()
 }
 
-fn word(what: &str, text: &str) -> Result<(), Refusal> {
+pub(super) fn word(what: &str, text: &str) -> Result<(), Refusal> {
     if text.is_empty() || text.len() > WORD_MAX || text.starts_with('\0') {
         return wrong(format!("{what} {text:?}: 1 to {WORD_MAX} bytes, not beginning with a zero"));
     }
@@ -167,6 +167,9 @@ impl Eventual {
             ask::Question::Undo { conflict, which, force, by } => {
                 let which = which.map(|(r, s)| Dot::new(ReplicaIndex(r), s));
                 self.undo(now, documents, &conflict, which, force, &writer(&by)?)
+            }
+            ask::Question::Merge { kind, base, sides } => {
+                super::join::join(documents, &kind, base.as_deref(), &sides)
             }
             ask::Question::Rules => Ok((documents.rules(ms), false)),
             ask::Question::DryRun(file) => {

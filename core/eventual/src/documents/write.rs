@@ -17,6 +17,7 @@
 //! **Limits.** [`PLACES_MAX`] places with something in them a document, refused with their number. Two sides of a cut may each stay
 //! below it and be above it together: then all is shown, and nothing that adds a place is taken.
 
+use super::join::over;
 use super::serve::{Asked, pointer, value, wrong};
 use super::view::{PLACES_MAX, is_split, places, places_of, schema_of};
 use super::{Documents, ask, met};
@@ -64,6 +65,15 @@ impl Target<'_> {
     fn is_deleted(&self) -> bool {
         self.life.as_ref().is_some_and(|l| l.deleted)
     }
+    /// The document is to be this.
+    fn whole(&self, document: &Value) -> Result<Vec<Wanted>, Refusal> {
+        let document = self.schema.admit(document).map_err(|e| Refusal::Argument(e.to_string()))?;
+        let mut found = Vec::new();
+        if let Some(root) = self.schema.field(&Pointer::root()) {
+            places(root, &mut Pointer::root(), document.value(), &mut found);
+        }
+        Ok(self.replaced(&Pointer::root(), found))
+    }
     /// These places with what they are to hold, and those of the document below a place that are not among them with nothing.
     fn replaced(&self, below: &Pointer, found: Vec<(Pointer, Value)>) -> Vec<Wanted> {
         let names: BTreeSet<&str> = found.iter().map(|(p, _)| p.as_str()).collect();
@@ -110,18 +120,19 @@ impl Eventual {
 
     /// The places that a change is about, and what each is to hold.
     fn wanted(&self, to: &Target<'_>, change: ask::Change) -> Result<Vec<Wanted>, Refusal> {
-        let refused = |e: dwcp_conflict::Fault| Refusal::Argument(e.to_string());
         let mut out: Vec<Wanted> = Vec::new();
         let mut explicit = false;
         match change {
             ask::Change::Delete => return Ok(self.deletion(to)),
-            ask::Change::Put(document) => {
-                let document = to.schema.admit(&value(&document)?).map_err(refused)?;
-                let mut found = Vec::new();
-                if let Some(root) = to.schema.field(&Pointer::root()) {
-                    places(root, &mut Pointer::root(), document.value(), &mut found);
+            ask::Change::Put(document) => out.extend(to.whole(&value(&document)?)?),
+            ask::Change::Merge { base, document } => {
+                let there = to.documents.document(&self.space, to.kind, to.key, to.ms);
+                let merged = over(to.schema, &value(&base)?, there.as_ref(), &value(&document)?)?;
+                match merged {
+                    None if there.is_none() => return Ok(Vec::new()),
+                    None => return Ok(self.deletion(to)),
+                    Some(merged) => out.extend(to.whole(&merged)?),
                 }
-                out.extend(to.replaced(&Pointer::root(), found));
             }
             ask::Change::Patch(fields) => {
                 explicit = true;
@@ -259,12 +270,11 @@ fn patched(to: &Target<'_>, text: &str, new: Option<Bytes>) -> Result<Vec<Wanted
     if inside {
         return wrong(format!("{text} lies in a field that is written as a whole: write that"));
     }
-    if let Some(life) = &to.life {
-        if at == life.place.pointer && new.is_none() {
-            return wrong(format!(
-                "{text} says whether there is a document: write {PRESENT:?} or {DELETED:?}"
-            ));
-        }
+    if let Some(life) = &to.life
+        && at == life.place.pointer
+        && new.is_none()
+    {
+        return wrong(format!("{text} says whether there is a document: write {PRESENT:?} or {DELETED:?}"));
     }
     let mut found = Vec::new();
     if let Some(new) = new {

@@ -8,6 +8,7 @@ mod disk;
 mod documents;
 mod fallen;
 mod floors;
+mod joined;
 mod ladder;
 mod large;
 mod last_state;
