@@ -57,6 +57,12 @@ pub async fn ask(
         .await
         .map_err(|_| format!("{address} does not answer"))?
         .map_err(|e| format!("{address}: {e}"))?;
+    if answer.len() as u64 == ANSWER_MAX {
+        let mib = ANSWER_MAX >> 20;
+        return Err(format!(
+            "{address} answers with {mib} MiB or more, and {mib} MiB at most are read; ask for less at once"
+        ));
+    }
     parse(&answer).ok_or_else(|| format!("{address} does not speak HTTP; is it a node's admin address?"))
 }
 

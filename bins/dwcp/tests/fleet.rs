@@ -6,6 +6,7 @@ mod dev;
 
 use dev::{Cluster, DWCP};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -16,11 +17,28 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long anything that is due may take.
 const SOON: Duration = Duration::from_secs(60);
 
+/// Where the fleet's doors listen, counted from the first port.
+const FLEET: u16 = 5_000;
+
 struct Fleet {
     cluster: Cluster,
+    /// Regions whose changes are heard, and the node that tells of each.
+    heard: [(&'static str, u16); 2],
+    /// The nodes that are asked; all, where none is named.
+    asked: Vec<u16>,
 }
 
 impl Fleet {
+    fn new(cluster: Cluster) -> Self {
+        Self { cluster, heard: [("eu", 0), ("us", 0)], asked: Vec::new() }
+    }
+    /// From now on these nodes are asked alone.
+    fn ask(&mut self, nodes: impl IntoIterator<Item = u16>) {
+        self.asked = nodes.into_iter().collect();
+    }
+    fn door(&self, node: u16) -> u16 {
+        self.cluster.first_port + FLEET + node
+    }
     fn run(&self, words: &str) -> Output {
         let mut command = Command::new(DWCP);
         command
@@ -28,6 +46,11 @@ impl Fleet {
             .args(words.split_whitespace())
             .arg("--dir")
             .arg(self.cluster.dir.path());
+        if !self.asked.is_empty() && !words.starts_with("dev ") {
+            let doors: Vec<String> =
+                self.asked.iter().map(|n| format!("127.0.0.1:{}", self.door(*n))).collect();
+            command.args(["--fleet", &doors.join(",")]);
+        }
         command.output().expect("dwcp starts")
     }
     fn ok(&self, words: &str) -> Value {
@@ -111,17 +134,15 @@ impl Fleet {
         Agent(child)
     }
     /// All that changes in a region from now on.
-    fn watch(&self, region: &str) -> TcpStream {
-        let mut stream =
-            TcpStream::connect(("127.0.0.1", self.cluster.first_port + 5_000)).expect("the door listens");
+    fn watch(&self, (region, node): (&str, u16)) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.door(node))).expect("the door listens");
         write!(stream, "GET /v1/fleet/regions/{region}/watch HTTP/1.1\r\nHost: x\r\n\r\n")
             .expect("it is sent");
         stream
     }
     /// One request, as any program would send it.
     fn http(&self, head: &str, body: &str) -> (u16, String) {
-        let mut stream =
-            TcpStream::connect(("127.0.0.1", self.cluster.first_port + 5_000)).expect("the door listens");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.door(0))).expect("the door listens");
         let length = body.len();
         write!(
             stream,
@@ -144,8 +165,8 @@ struct Changes {
 impl Changes {
     fn of(fleet: &Fleet) -> Self {
         let (told, heard) = mpsc::sync_channel(1);
-        let streams = ["eu", "us"].map(|region| {
-            let stream = fleet.watch(region);
+        let streams = fleet.heard.map(|place| {
+            let stream = fleet.watch(place);
             let lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
             let told = told.clone();
             std::thread::spawn(move || {
@@ -178,19 +199,24 @@ impl Drop for Agent {
 }
 
 fn small() -> Fleet {
-    let fleet = Fleet { cluster: Cluster::start(24_000..26_000) };
+    let fleet = Fleet::new(Cluster::start(24_000..26_000));
+    formed(&fleet, [("eu", "eu"), ("us", "us")]);
+    fleet
+}
+
+/// Two regions, each with a prefix of names, an image, a block and a share.
+fn formed(fleet: &Fleet, regions: [(&str, &str); 2]) {
     fleet.ok("address add 10.0.0.0/16");
     fleet.ok("address split 10.0.0.0/16 --length 20");
     fleet.ok("quota set red --vms 10 --vcpus 20 --memory 20000 --disk 100 --addresses 10");
-    for (region, block) in [("eu", "10.0.0.0/20"), ("us", "10.0.16.0/20")] {
-        fleet.ok(&format!("region add {region} --prefix {region}-"));
+    for ((region, prefix), block) in regions.into_iter().zip(["10.0.0.0/20", "10.0.16.0/20"]) {
+        fleet.ok(&format!("region add {region} --prefix {prefix}-"));
         fleet.ok(&format!("region image {region} base --source /images/base"));
         fleet.ok(&format!("address lend {block} --to {region}"));
         fleet.ok(&format!(
             "quota share red --region {region} --vms 5 --vcpus 10 --memory 10000 --disk 50 --addresses 5"
         ));
     }
-    fleet
 }
 
 #[test]
@@ -253,7 +279,8 @@ fn what_the_readme_shows_works() {
         .expect("it is there");
     let section = readme.split("## Run machines").nth(1).expect("it tells of machines");
     let shown = section.split("```").nth(1).expect("a block").trim_start_matches("sh");
-    let fleet = Fleet { cluster: Cluster::start(24_000..26_000) };
+    let fleet =
+        Fleet { heard: [("eu-west-1", 0), ("eu-west-1", 0)], ..Fleet::new(Cluster::start(24_000..26_000)) };
     let storage = tempfile::tempdir().expect("a folder");
     let mut agents = Vec::new();
     for line in shown.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
@@ -263,7 +290,7 @@ fn what_the_readme_shows_works() {
             match words.strip_prefix("host run ") {
                 Some(rest) => {
                     let name = rest.split(' ').next().expect("a name");
-                    agents.push(fleet.host(name, "eu", storage.path()));
+                    agents.push(fleet.host(name, "eu-west-1", storage.path()));
                 }
                 None => drop(fleet.ok(words)),
             }
@@ -305,7 +332,8 @@ fn what_is_announced_is_heard_and_judged_on_every_node() {
     let runs = |item: &Value| item["status"]["phase"] == "running";
     let web = fleet.until("eu-web", runs);
     for node in 0..dev::NODES {
-        fleet.hears(node, |told| told["announcers"] == 4 && told["announced"].as_u64() >= Some(2));
+        // Two hosts, their regions, and those three that the configuration gives keyspaces.
+        fleet.hears(node, |told| told["announcers"] == 7 && told["announced"].as_u64() >= Some(2));
     }
     fleet.ok("vm stop eu-web");
     fleet.until("eu-web", |item| item["place"]["hold"] == "vacant");
@@ -404,6 +432,111 @@ fn a_machine_that_two_regions_own_is_found_and_the_lower_epoch_yields() {
     assert_eq!(show("us")["vm"]["life"], "active");
 }
 
+/// The regions that a list says did not answer.
+fn silent(list: &Value) -> BTreeSet<&str> {
+    let unanswered = list["unanswered"].as_array().expect("a list");
+    unanswered.iter().filter_map(|item| item["region"].as_str()).collect()
+}
+
+/// A region's machines are its own nodes' affair: it is cut off from all others and goes on, and so do they; healed, all is there
+/// once. One of its nodes may die.
+#[test]
+fn a_region_that_is_cut_off_goes_on() {
+    // Nodes are dealt out in turn: eu-west-1 has the first, the fourth and the seventh.
+    let (eu, us) = ("eu-west-1", "us-east-1");
+    let (inside, outside) = ([0, 3, 6], [1, 2, 4, 5, 7, 8]);
+    let mut fleet = Fleet { heard: [(eu, 3), (us, 1)], ..Fleet::new(Cluster::of(9, 24_000..26_000)) };
+    formed(&fleet, [(eu, "eu"), (us, "us")]);
+    let storage = tempfile::tempdir().expect("a folder");
+    let _hosts =
+        [("eu-h1", eu), ("us-h1", us)].map(|(host, region)| fleet.host(host, region, storage.path()));
+    let create = |name: &str, region: &str| {
+        format!("vm create {name} --region {region} --image base --group red --nics 1 --start")
+    };
+    let runs = |item: &Value| item["status"]["phase"] == "running";
+    let vacant = |item: &Value| item["place"]["hold"] == "vacant";
+    let until = |item: &Value| item["place"]["hold"]["held"]["until"].as_u64().expect("it is held");
+    for (name, region) in [("eu-keep", eu), ("eu-web", eu), ("us-keep", us)] {
+        fleet.ok(&create(name, region));
+        fleet.until(name, runs);
+    }
+    let places = [("eu-keep", inside.to_vec()), ("us-keep", outside.to_vec())]
+        .map(|(name, nodes)| (name, nodes, until(&fleet.until(name, runs))));
+
+    fleet.ok("dev cut eu-west-1");
+    fleet.ask(inside);
+    fleet.ok(&create("eu-db", eu));
+    fleet.until("eu-db", runs);
+    fleet.ok("vm stop eu-web");
+    fleet.until("eu-web", vacant);
+    fleet.ok("vm start eu-web");
+    fleet.until("eu-web", |item| runs(item) && item["status"]["epoch"] == 2);
+    fleet.ok("vm stop eu-db");
+    fleet.until("eu-db", vacant);
+    fleet.ok("vm delete eu-db");
+    fleet.look(|| {
+        let list = fleet.ok("vm list");
+        let names: Vec<&Value> = list["items"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|item| &item["vm"]["spec"]["name"])
+            .collect();
+        assert_eq!(silent(&list), ["ap-southeast-1", us].into(), "{list}");
+        if names.contains(&&Value::from("eu-db")) { Err(format!("{names:?}")) } else { Ok(()) }
+    });
+    fleet.ask(outside);
+    fleet.ok(&create("us-db", us));
+    fleet.until("us-db", runs);
+    let said = fleet.refused("vm show eu-web");
+    assert!(said.contains("eu-west-1 could not be asked"), "{said}");
+    let list = fleet.ok("vm list");
+    assert_eq!((silent(&list), list["items"].as_array().map(Vec::len)), ([eu].into(), Some(2)), "{list}");
+    // Leases are renewed on both sides, by more than any could have run for.
+    for (name, nodes, before) in places {
+        fleet.ask(nodes);
+        let item = fleet.until(name, |item| until(item) > before + Duration::from_secs(30).as_nanos() as u64);
+        assert!(runs(&item) && item["place"]["epoch"] == 1, "{item}");
+    }
+
+    fleet.ok("dev heal");
+    fleet.ask([]);
+    let list = fleet.look(|| {
+        let list = fleet.ok("vm list");
+        if list["unanswered"] == serde_json::json!([]) { Ok(list) } else { Err(list.to_string()) }
+    });
+    let items = list["items"].as_array().expect("a list");
+    let names: BTreeSet<&str> = items.iter().filter_map(|item| item["vm"]["spec"]["name"].as_str()).collect();
+    assert_eq!(names, ["eu-keep", "eu-web", "us-db", "us-keep"].into());
+    let addresses: BTreeSet<&str> =
+        items.iter().filter_map(|item| item["vm"]["addresses"][0]["ip"].as_str()).collect();
+    assert_eq!(addresses.len(), items.len(), "{list}");
+
+    fleet.ok("dev kill 1");
+    fleet.ok(&create("eu-late", eu));
+    fleet.until("eu-late", runs);
+    let item = fleet.until("eu-keep", runs);
+    assert_eq!(item["place"]["epoch"], 1, "{item}");
+
+    // A file that gives the keyspace to another region would bring it up empty there.
+    let said = started_under_another_region(&fleet, "eu-west-1-a");
+    assert!(said.contains("was formed by eu-west-1's nodes"), "{said}");
+    assert!(said.contains("`region = \"eu-west-1\"` again"), "{said}");
+}
+
+/// What a node says when its file gives its region's keyspace to another region.
+fn started_under_another_region(fleet: &Fleet, node: &str) -> String {
+    let file = fleet.cluster.dir.path().join(node).join("node.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let (before, keyspace) =
+        text.split_once("name = \"fleet-eu-west-1\"").expect("the region has a keyspace");
+    let moved = keyspace.replacen("region = \"eu-west-1\"", "region = \"us-east-1\"", 1);
+    std::fs::write(&file, format!("{before}name = \"fleet-eu-west-1\"{moved}")).expect("it is written");
+    let output = Command::new(DWCP).args(["node", "--config"]).arg(&file).output().expect("dwcp starts");
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn the_door_answers_programs() {
     let fleet = small();
@@ -418,7 +551,7 @@ fn the_door_answers_programs() {
         )
     };
     let key = "0123456789abcdef0123456789abcdef";
-    let watching = fleet.watch("eu");
+    let watching = fleet.watch(("eu", 0));
     watching.set_read_timeout(Some(SOON)).expect("a timeout");
     let mut lines = BufReader::new(watching).lines().map(|line| line.expect("it goes on"));
     assert!(lines.any(|line| line.starts_with(r#"{"revision""#)), "the watch stands");

@@ -48,6 +48,8 @@ struct Host {
     announced: Option<(Belief, Instant)>,
     /// Held by the announcement that is under way.
     announcing: Arc<Semaphore>,
+    /// Why the last look failed.
+    blind: Option<String>,
 }
 
 /// Runs the agent until Ctrl-C or SIGTERM.
@@ -77,6 +79,7 @@ pub(super) async fn run(
         sees_all: true,
         announced: None,
         announcing: Arc::new(Semaphore::new(1)),
+        blind: None,
     };
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -105,8 +108,11 @@ pub(super) async fn run(
             // A look may take long; the machines' times go on meanwhile.
             _ = look.tick() => stale = !here.look(&region, &found),
             Some(()) = heard.recv() => stale = !here.look(&region, &found),
-            Some(items) = looked.recv() => {
-                here.take(&region, &items);
+            Some(looked) = looked.recv() => {
+                here.told(looked.as_ref().err());
+                if let Ok(items) = looked {
+                    here.take(&region, &items);
+                }
                 if stale {
                     stale = !here.look(&region, &found);
                 }
@@ -173,18 +179,29 @@ impl Host {
     }
 
     /// Reads the region, beside everything else; one look at a time. Whether it has begun.
-    fn look(&self, region: &Region, found: &mpsc::Sender<Vec<Value>>) -> bool {
+    fn look(&self, region: &Region, found: &mpsc::Sender<Result<Vec<Value>, String>>) -> bool {
         let Ok(place) = found.clone().try_reserve_owned() else { return false };
         let (doors, path) = (self.doors.clone(), format!("regions/{region}/vms"));
         tokio::spawn(async move {
             // What is no list says nothing, and least of all that there are no machines.
-            if let Some(items) =
-                doors.get(&path).await.ok().and_then(|read| read["items"].as_array().cloned())
-            {
-                place.send(items);
-            }
+            let items = doors.get(&path).await.and_then(|read| {
+                read["items"].as_array().cloned().ok_or_else(|| format!("{path} is no list"))
+            });
+            place.send(items);
         });
         true
+    }
+
+    /// Says when the region can't be read, and when it can again; not at each look.
+    fn told(&mut self, why: Option<&String>) {
+        match why {
+            Some(why) if self.blind.as_ref() != Some(why) => {
+                eprintln!("dwcp: the region can't be read, its leases are kept as they are known: {why}");
+            }
+            None if self.blind.is_some() => eprintln!("dwcp: the region can be read again"),
+            _ => {}
+        }
+        self.blind = why.cloned();
     }
 
     fn take(&mut self, region: &Region, items: &[Value]) {
@@ -287,11 +304,12 @@ impl Host {
 fn hear(doors: &Doors, region: &Region) -> mpsc::Receiver<()> {
     let (changed, heard) = mpsc::channel(1);
     let (doors, path) = (doors.clone(), format!("/v1/fleet/regions/{region}/watch"));
+    let region = region.clone();
     tokio::spawn(async move {
         let mut again = tokio::time::interval(HEAR_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !changed.is_closed() {
-            for door in doors.places.all().unwrap_or_default() {
+            for door in doors.places.about(Some(region.as_str())).unwrap_or_default() {
                 let told = |line: &str| {
                     // Statuses are what agents tell themselves. What is full already says that there is something.
                     if line.contains("/vm/") || line.contains("/place/") {

@@ -1,6 +1,11 @@
 //! How commands ask the door: one HTTP request a question, the next node where one is silent.
 //!
-//! A request goes out under one number, however many nodes it is sent to: whoever does it, it is done once.
+//! A request goes out under one number, however many nodes it is sent to: whoever does it, it is done once. The nodes of the
+//! region it is about are asked first, where it is known which they are: while that is cut off no others can answer. Else
+//! who has answered last is asked first, so that a process that asks again and again waits for a silent node once.
+//!
+//! A machine is looked for in all regions, and those that do not answer stand in nobody's way: they are named only if it was
+//! found in none. Which regions there are every node says from memory, for when the fleet's store can't be reached.
 
 use super::backstop::Posted;
 use crate::dev::layout::Layout;
@@ -10,9 +15,12 @@ use dwcp_fleet::command::{Answer, At, Command};
 use dwcp_fleet::name::{Region, RequestKey, VmId};
 use dwcp_fleet::refusal::Refusal;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// An answer may take this long: the door's own patience, and the way.
@@ -35,24 +43,61 @@ pub struct Places {
     /// Where the development cluster lies.
     #[arg(long, global = true, default_value = ".dwcp-dev")]
     pub dir: PathBuf,
+    /// Which of them has answered last.
+    #[arg(skip)]
+    answered: Arc<AtomicUsize>,
 }
 
 impl Places {
-    pub(super) fn all(&self) -> Result<Vec<SocketAddr>, String> {
-        if !self.fleet.is_empty() {
-            return Ok(self.fleet.clone());
-        }
-        Ok(Layout::existing(&self.dir)?.places().into_iter().map(|p| p.fleet).collect())
+    /// The doors, in the order in which they are asked about a region.
+    pub(super) fn about(&self, region: Option<&str>) -> Result<Vec<SocketAddr>, String> {
+        let mut doors: Vec<(bool, SocketAddr)> = if self.fleet.is_empty() {
+            let places = Layout::existing(&self.dir)?.places().into_iter();
+            places.map(|p| (region.is_some_and(|r| r != p.region), p.fleet)).collect()
+        } else {
+            self.fleet.iter().map(|door| (false, *door)).collect()
+        };
+        let first = self.answered.load(Ordering::Relaxed).min(doors.len());
+        doors.rotate_left(first);
+        doors.sort_by_key(|(elsewhere, _)| *elsewhere);
+        Ok(doors.into_iter().map(|(_, door)| door).collect())
+    }
+
+    /// Notes who has answered, in the order in which doors are named.
+    fn note(&self, door: SocketAddr) {
+        let named = if self.fleet.is_empty() {
+            let places = Layout::existing(&self.dir).map(|l| l.places()).unwrap_or_default();
+            places.iter().position(|p| p.fleet == door)
+        } else {
+            self.fleet.iter().position(|d| *d == door)
+        };
+        self.answered.store(named.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The answer of the first node that has one.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
-        let mut silent = Vec::new();
-        for door in self.all()? {
+        self.ask_about(None, method, path, body).await
+    }
+
+    async fn ask_about(
+        &self,
+        region: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<(u16, Value), String> {
+        let mut silent: Vec<String> = Vec::new();
+        for door in self.about(region)? {
             match http::ask(door, method, path, body, PATIENCE).await {
-                // 503: this node can't for now, another may.
-                Ok((503, text)) => silent.push(said(&text)),
+                // 503: this node can't for now, another may. Several say the same.
+                Ok((503, text)) => {
+                    let why = said(&text);
+                    if !silent.contains(&why) {
+                        silent.push(why);
+                    }
+                }
                 Ok((code, text)) => {
+                    self.note(door);
                     let value = serde_json::from_str(&text).map_err(|e| {
                         format!("{door} answers what makes no sense: {e}; is it a fleet's door?")
                     })?;
@@ -77,13 +122,14 @@ pub struct Doors {
 }
 
 impl Doors {
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
-        self.places.ask(method, path, body).await
+    async fn read(&self, path: &str) -> Result<(u16, Value), String> {
+        let region = path.strip_prefix("regions/").and_then(|rest| rest.split('/').next());
+        self.places.ask_about(region, "GET", &format!("/v1/fleet/{path}"), "").await
     }
 
     /// What stands under a path.
     pub(super) async fn get(&self, path: &str) -> Result<Value, String> {
-        match self.ask("GET", &format!("/v1/fleet/{path}"), "").await? {
+        match self.read(path).await? {
             (200, value) => Ok(value),
             (_, value) => Err(refusal(&value).map_or_else(|| value.to_string(), |r| r.to_string())),
         }
@@ -97,8 +143,10 @@ impl Doors {
     /// Has something done, and tells a refusal from everything else.
     pub(super) async fn tried(&self, command: &Command) -> Result<Result<Answer, Refusal>, String> {
         let key = self.key.map_or_else(|| draw().map(RequestKey), Ok)?;
-        let body = json!({ "key": key, "command": command }).to_string();
-        let (code, value) = self.ask("POST", "/v1/fleet/requests", &body).await?;
+        let body = json!({ "key": key, "command": command });
+        let region = region_of(&body["command"]);
+        let (code, value) =
+            self.places.ask_about(region, "POST", "/v1/fleet/requests", &body.to_string()).await?;
         if code == 200 {
             let answer = serde_json::from_value(value["answer"].clone());
             return answer.map(Ok).map_err(|e| format!("the answer makes no sense: {e}"));
@@ -109,36 +157,97 @@ impl Doors {
     /// Says what a host runs; a node that takes no announcements says so, and nobody minds.
     pub(super) async fn announce(&self, posted: &Posted) -> Result<(), String> {
         let body = serde_json::to_string(posted).map_err(|e| e.to_string())?;
-        self.ask("POST", "/v1/fleet/announcements", &body).await.map(drop)
+        self.places
+            .ask_about(Some(posted.region.as_str()), "POST", "/v1/fleet/announcements", &body)
+            .await
+            .map(drop)
     }
 
-    /// The names of the regions.
+    /// The names of the regions: by the fleet's store, or, while that can't be reached, by what a node remembers.
     pub(super) async fn regions(&self) -> Result<Vec<Region>, String> {
-        let found = self.get("regions").await?;
-        let names = found["items"].as_array().into_iter().flatten().filter_map(|item| item["name"].as_str());
-        names.map(str::parse).collect()
+        match self.get("regions").await {
+            Ok(found) => names(&found),
+            Err(why) => self.remembered().await.map_err(|_| why),
+        }
+    }
+
+    async fn remembered(&self) -> Result<Vec<Region>, String> {
+        names(&self.get("known").await?)
     }
 
     /// A machine by its number or name, in a region or wherever it is.
     pub(super) async fn find(&self, which: &str, region: Option<&Region>) -> Result<(At, Value), String> {
-        let regions = match region {
-            Some(region) => vec![region.clone()],
-            None => self.regions().await?,
-        };
-        for region in &regions {
-            let path = format!("/v1/fleet/regions/{region}/vms/{which}");
-            let (code, value) = self.ask("GET", &path, "").await?;
-            if code == 200 {
-                let vm: VmId = value["vm"]["id"].as_str().unwrap_or_default().parse()?;
-                return Ok((At { region: region.clone(), vm }, value));
+        let mut search = Search { which, searched: BTreeSet::new(), silent: Vec::new() };
+        if let Some(region) = region {
+            if let Some(found) = search.within(self, std::slice::from_ref(region)).await? {
+                return Ok(found);
+            }
+            return Err(search.in_vain());
+        }
+        // What a node remembers costs nothing and is nearly always all there is.
+        let remembered = self.remembered().await.unwrap_or_default();
+        if let Some(found) = search.within(self, &remembered).await? {
+            return Ok(found);
+        }
+        let all = self.regions().await?;
+        search.within(self, &all).await?.ok_or_else(|| search.in_vain())
+    }
+}
+
+/// A search for a machine, region by region.
+struct Search<'a> {
+    which: &'a str,
+    searched: BTreeSet<Region>,
+    /// Regions that did not answer, and why.
+    silent: Vec<(Region, String)>,
+}
+
+impl Search<'_> {
+    async fn within(&mut self, doors: &Doors, regions: &[Region]) -> Result<Option<(At, Value)>, String> {
+        for region in regions {
+            if !self.searched.insert(region.clone()) {
+                continue;
+            }
+            match doors.read(&format!("regions/{region}/vms/{}", self.which)).await {
+                Ok((200, value)) => {
+                    let vm: VmId = value["vm"]["id"].as_str().unwrap_or_default().parse()?;
+                    return Ok(Some((At { region: region.clone(), vm }, value)));
+                }
+                Ok(_) => {}
+                Err(why) => self.silent.push((region.clone(), why)),
             }
         }
-        let names: Vec<String> = regions.iter().map(ToString::to_string).collect();
-        Err(format!(
-            "there is no machine {which:?} in {}; `dwcp vm list` shows those there are",
-            names.join(", ")
-        ))
+        Ok(None)
     }
+
+    /// Where it is not, and where nobody knows.
+    fn in_vain(&self) -> String {
+        let asked = self.searched.iter().filter(|r| self.silent.iter().all(|(silent, _)| silent != *r));
+        let asked: Vec<&str> = asked.map(Region::as_str).collect();
+        let mut said = match asked.as_slice() {
+            [] => String::new(),
+            asked => format!("there is no machine {:?} in {}", self.which, asked.join(", ")),
+        };
+        for (region, why) in &self.silent {
+            let sep = if said.is_empty() { "" } else { "; " };
+            said += &format!("{sep}{region} could not be asked: {why}");
+        }
+        said + "; `dwcp vm list` shows those there are"
+    }
+}
+
+/// The names in a list.
+fn names(list: &Value) -> Result<Vec<Region>, String> {
+    let found = list["items"].as_array().into_iter().flatten();
+    found.filter_map(|item| item["name"].as_str()).map(str::parse).collect()
+}
+
+/// The region that a command is about, if it is one's.
+fn region_of(command: &Value) -> Option<&str> {
+    let fields = command.as_object()?.values().next()?;
+    [&fields["region"], &fields["at"]["region"], &fields["seat"]["at"]["region"]]
+        .into_iter()
+        .find_map(Value::as_str)
 }
 
 fn refusal(value: &Value) -> Option<Refusal> {
@@ -149,4 +258,41 @@ fn refusal(value: &Value) -> Option<Refusal> {
 fn said(text: &str) -> String {
     let refusal = serde_json::from_str::<Value>(text).ok().and_then(|value| refusal(&value));
     refusal.map_or_else(|| text.trim().to_string(), |refusal| refusal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_whose_it_is() {
+        for (command, region) in [
+            (json!({ "create": { "region": "eu", "spec": {} } }), Some("eu")),
+            (json!({ "delete": { "at": { "region": "us", "vm": "0" } } }), Some("us")),
+            (json!({ "renew": { "seat": { "at": { "region": "us", "vm": "0" } } } }), Some("us")),
+            (json!({ "block_add": { "block": "10.0.0.0/8" } }), None),
+            (json!("nothing"), None),
+        ] {
+            assert_eq!(region_of(&command), region, "{command}");
+        }
+    }
+
+    #[test]
+    fn who_answered_last_is_asked_first() {
+        let door = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let fleet = vec![door(1), door(2), door(3)];
+        let places = Places { fleet, dir: PathBuf::new(), answered: Arc::default() };
+        places.note(door(2));
+        assert_eq!(places.about(Some("eu")), Ok(vec![door(2), door(3), door(1)]));
+    }
+
+    #[test]
+    fn a_search_in_vain_says_where_nobody_knows() {
+        let regions: Vec<Region> = ["eu", "us"].map(|r| r.parse().unwrap()).into();
+        let silent = vec![(regions[1].clone(), "no node answers".to_string())];
+        let search = Search { which: "web", searched: regions.into_iter().collect(), silent };
+        let said = search.in_vain();
+        assert!(said.contains("there is no machine \"web\" in eu;"), "{said}");
+        assert!(said.contains("us could not be asked: no node answers"), "{said}");
+    }
 }

@@ -505,18 +505,51 @@ fn line(item: &Value) -> String {
     )
 }
 
-async fn list_vms(doors: &Doors, region: Option<Region>, json: bool) -> Result<(), String> {
+/// The regions that did not answer, and why.
+type Unanswered = Vec<(Region, String)>;
+
+/// What each of some regions has under a kind; if none of them answers, why.
+async fn each(
+    doors: &Doors,
+    region: Option<Region>,
+    kind: &str,
+) -> Result<(Vec<(Region, Value)>, Unanswered), String> {
     let regions = match region {
         Some(region) => vec![region],
         None => doors.regions().await?,
     };
-    let mut all = Vec::new();
-    for region in regions {
-        let found = doors.get(&format!("regions/{region}/vms")).await?;
-        all.extend(found["items"].as_array().cloned().unwrap_or_default());
+    let asked = regions.into_iter().map(|region| async move {
+        let answer = doors.get(&format!("regions/{region}/{kind}")).await;
+        (region, answer)
+    });
+    let (mut found, mut unanswered) = (Vec::new(), Vec::new());
+    for (region, answer) in futures_util::future::join_all(asked).await {
+        match answer {
+            Ok(value) => found.push((region, value)),
+            Err(why) => unanswered.push((region, why)),
+        }
     }
+    match unanswered.first() {
+        Some((_, why)) if found.is_empty() => Err(why.clone()),
+        _ => Ok((found, unanswered)),
+    }
+}
+
+/// Says whom nobody could ask: what is listed is not all there is.
+fn missing(unanswered: &Unanswered) -> Value {
+    for (region, why) in unanswered {
+        eprintln!("dwcp: {region} is not listed: {why}");
+    }
+    unanswered.iter().map(|(region, why)| json!({ "region": region, "why": why })).collect()
+}
+
+async fn list_vms(doors: &Doors, region: Option<Region>, json: bool) -> Result<(), String> {
+    let (found, unanswered) = each(doors, region, "vms").await?;
+    let items = found.iter().flat_map(|(_, value)| value["items"].as_array().into_iter().flatten());
+    let all: Vec<Value> = items.cloned().collect();
+    let unanswered = missing(&unanswered);
     if json {
-        println!("{}", json!({ "items": all }));
+        println!("{}", json!({ "items": all, "unanswered": unanswered }));
         return Ok(());
     }
     println!(
@@ -554,27 +587,60 @@ async fn findings(doors: &Doors, json: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Between two rounds of all doors.
+const ROUND_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Prints what changes, as told by one node; when that ends, by the next. Ends when a round of all nodes tells nothing.
 async fn watch(doors: &Doors, region: &Region) -> Result<(), String> {
-    let door = doors.places.all()?.into_iter().next().ok_or("no door is named")?;
-    crate::http::lines(door, &format!("/v1/fleet/regions/{region}/watch"), |line| println!("{line}")).await
+    let path = format!("/v1/fleet/regions/{region}/watch");
+    let mut round = tokio::time::interval(ROUND_EVERY);
+    loop {
+        round.tick().await;
+        let (mut told, mut silent) = (false, Vec::new());
+        for door in doors.places.about(Some(region.as_str()))? {
+            let mut stood = false;
+            let each = |line: &str| {
+                stood = true;
+                println!("{line}");
+            };
+            let Err(why) = crate::http::lines(door, &path, each).await else { continue };
+            if stood {
+                eprintln!("dwcp: {why}");
+            } else {
+                silent.push(why);
+            }
+            told |= stood;
+        }
+        if !told {
+            return Err(format!("no node tells of changes in {region}: {}", silent.join("; ")));
+        }
+    }
 }
 
 /// Lists of records, a line each, or all as one object.
 async fn records(doors: &Doors, paths: &[String], json: bool) -> Result<(), String> {
-    let mut all = serde_json::Map::new();
+    let mut found = Vec::new();
     for path in paths {
-        let found = doors.get(path).await?;
+        found.push((path.clone(), doors.get(path).await?));
+    }
+    print_records(found, json, None);
+    Ok(())
+}
+
+fn print_records(found: impl IntoIterator<Item = (String, Value)>, json: bool, unanswered: Option<Value>) {
+    let mut all = serde_json::Map::new();
+    for (path, found) in found {
         if !json {
             for item in found["items"].as_array().into_iter().flatten() {
                 println!("{path}/{} {}", item["name"].as_str().unwrap_or("-"), item["record"]);
             }
         }
-        all.insert(path.clone(), found["items"].clone());
+        all.insert(path, found["items"].clone());
     }
+    all.extend(unanswered.map(|u| ("unanswered".to_owned(), u)));
     if json {
         println!("{}", Value::Object(all));
     }
-    Ok(())
 }
 
 /// `dwcp host`.
@@ -586,12 +652,10 @@ pub async fn host(args: HostArgs, json: bool) -> Result<(), String> {
     let state = |host: OneHost, state| Command::HostState { region: host.region, host: host.host, state };
     let command = match args.command {
         HostCommand::List { region } => {
-            let regions = match region {
-                Some(region) => vec![region],
-                None => doors.regions().await?,
-            };
-            let paths: Vec<String> = regions.iter().map(|r| format!("regions/{r}/hosts")).collect();
-            return records(doors, &paths, json).await;
+            let (found, unanswered) = each(doors, region, "hosts").await?;
+            let found = found.into_iter().map(|(region, value)| (format!("regions/{region}/hosts"), value));
+            print_records(found, json, Some(missing(&unanswered)));
+            return Ok(());
         }
         HostCommand::Join { host, capacity } => join(&host, &capacity),
         HostCommand::Cordon(host) => state(host, HostState::Cordoned),

@@ -5,7 +5,7 @@
 //! hosts, whether or not it hosts the others'; a record that can't be read is told once, counted, and left alone.
 
 use super::backstop::Backstop;
-use super::drive::{Fleet, unavailable};
+use super::drive::Fleet;
 use crate::etcd::Backend;
 use dwcp_consensus::Role;
 use dwcp_env::Duration;
@@ -16,63 +16,82 @@ use dwcp_fleet::name::{Region, RequestKey};
 use dwcp_fleet::plan::{Stop, due};
 use dwcp_fleet::refusal::Refusal;
 use dwcp_fleet::view::{View, Wanted};
-use dwcp_node::{Answer, Ask, AskError};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Between two looks.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// So many looks at a region go by for one at what it has to settle with the fleet.
-const BETWEEN_EVERY: u64 = 3;
+const BETWEEN_EVERY: u32 = 3;
 /// What new places are given for; agents renew them.
 const LEASE: Duration = Duration::secs(30);
 
 /// Looks and acts until it is dropped; `damaged` is how many records were found that can't be read.
+///
+/// Which regions there are, and what is between a region and the fleet, is asked beside what a region does for itself: where the
+/// fleet's store is out of reach each such question takes its whole patience.
 pub async fn control<B: Backend>(fleet: Fleet<B>, damaged: Damaged, backstop: Option<Backstop>) {
+    let backstop = backstop.as_ref();
+    tokio::select! {
+        () = learn(&fleet) => {}
+        () = look_after(&fleet, false, LOOK_EVERY, &damaged, backstop) => {}
+        () = look_after(&fleet, true, LOOK_EVERY * BETWEEN_EVERY, &damaged, backstop) => {}
+    }
+}
+
+/// Learns again and again which regions there are.
+async fn learn<B: Backend>(fleet: &Fleet<B>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = BTreeSet::new();
-    for nth in 0_u64.. {
+    loop {
         tick.tick().await;
-        let mut found = BTreeSet::new();
-        for region in fleet.hosted_regions().await {
-            // One region that can't be looked after stands in no other's way.
-            if let Err(refusal) =
-                look(&fleet, &region, nth % BETWEEN_EVERY == 0, &mut found, backstop.as_ref()).await
-            {
-                tracing::debug!("{region} is not looked after for now: {refusal}");
-            }
-        }
-        if nth % BETWEEN_EVERY == 0 {
-            damaged.0.store(found.len() as u64, Ordering::Relaxed);
-            found
-                .difference(&told)
-                .for_each(|what| tracing::warn!("a record of the fleet can't be read: {what}"));
-            told = found;
+        if let Err(refusal) = fleet.learn_regions().await {
+            tracing::debug!("the fleet's regions are those known so far: {refusal}");
         }
     }
 }
 
-/// How many records of the regions that this node leads can't be read; none is acted on, nor anything else held up.
+/// Does what is due in the regions that this node leads: of their own, or between them and the fleet.
+async fn look_after<B: Backend>(
+    fleet: &Fleet<B>,
+    between: bool,
+    every: std::time::Duration,
+    damaged: &Damaged,
+    backstop: Option<&Backstop>,
+) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = BTreeSet::new();
+    loop {
+        tick.tick().await;
+        let mut found = BTreeSet::new();
+        for region in fleet.hosted_regions() {
+            // One region that can't be looked after stands in no other's way.
+            if let Err(refusal) = look(fleet, &region, between, &mut found, backstop).await {
+                tracing::debug!("{region} is not looked after for now: {refusal}");
+            }
+        }
+        for what in found.difference(&told) {
+            tracing::warn!("a record of the fleet can't be read: {what}");
+        }
+        damaged.note(between, &found);
+        told = found;
+    }
+}
+
+/// Which records of the regions that this node leads can't be read; none is acted on, nor anything else held up.
 #[derive(Clone, Debug, Default)]
-pub struct Damaged(Arc<AtomicU64>);
+pub struct Damaged(Arc<Mutex<[BTreeSet<String>; 2]>>);
 
 impl Damaged {
     /// How many, at the last look at everything.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub fn count(&self) -> usize {
+        let [here, between] = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        here.union(between).count()
     }
-}
-
-async fn leads<B: Backend>(fleet: &Fleet<B>, scope: &Scope) -> Result<bool, Refusal> {
-    let request = dwcp_node::Request { group: fleet.group(scope)?, ask: Ask::Status };
-    match fleet.node.begin(request, Instant::now() + LOOK_EVERY).await {
-        Ok(Answer::Status(status)) => Ok(status.role == Role::Leader),
-        Ok(_) => Err(unavailable(scope, &AskError::Unknown)),
-        Err(why) => Err(unavailable(scope, &why)),
+    fn note(&self, between: bool, found: &BTreeSet<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(between)].clone_from(found);
     }
 }
 
@@ -83,27 +102,26 @@ async fn look<B: Backend>(
     damaged: &mut BTreeSet<String>,
     backstop: Option<&Backstop>,
 ) -> Result<(), Refusal> {
-    if !leads(fleet, &Scope::Region(region.clone())).await? {
+    if fleet.role(&Scope::Region(region.clone())).await? != Role::Leader {
         if let Some(backstop) = backstop {
             backstop.hushed(region).await;
         }
         return Ok(());
     }
-    // A region whose fleet's store can't be reached still looks after itself.
-    let begun = fleet.now();
-    let mut view = act(fleet, region, false, damaged).await?;
-    if let Some(backstop) = backstop {
-        if between {
+    if between {
+        if let Some(backstop) = backstop {
+            let (begun, mut view) = (fleet.now(), View::new());
             let believed: Belief =
                 planned(fleet, &mut view, |view| belief(view, region, fleet.now())).await?;
             backstop.region_says(region, &believed, Read::between(begun, fleet.now())).await;
         }
-        yields(fleet, region, backstop, damaged).await?;
+        return act(fleet, region, true, damaged).await;
     }
-    if between {
-        act(fleet, region, true, damaged).await?;
+    act(fleet, region, false, damaged).await?;
+    match backstop {
+        Some(backstop) => yields(fleet, region, backstop, damaged).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What follows for a region from what was found, by records that are read anew.
@@ -151,7 +169,7 @@ async fn act<B: Backend>(
     region: &Region,
     between: bool,
     damaged: &mut BTreeSet<String>,
-) -> Result<View, Refusal> {
+) -> Result<(), Refusal> {
     let mut view = View::new();
     let due = planned(fleet, &mut view, |view| {
         if between {
@@ -165,7 +183,7 @@ async fn act<B: Backend>(
     for command in due.commands {
         carry_out(fleet, region, command).await;
     }
-    Ok(view)
+    Ok(())
 }
 
 async fn carry_out<B: Backend>(fleet: &Fleet<B>, region: &Region, command: Command) {

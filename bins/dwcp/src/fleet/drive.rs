@@ -3,6 +3,7 @@
 use super::backstop::Backstop;
 use crate::etcd::Backend;
 use bytes::Bytes;
+use dwcp_consensus::Role;
 use dwcp_env::{GroupId, Now};
 use dwcp_fleet::command::{Answer, Request};
 use dwcp_fleet::key::{Key, Scope};
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// One question to a group has this long.
 const STEP_WITHIN: Duration = Duration::from_secs(5);
+/// What a node says of itself has this long.
+const ROLE_WITHIN: Duration = Duration::from_secs(1);
 /// Between a question without an answer and the next, unless something changes before: an election takes about so long.
 const REST: Duration = Duration::from_millis(200);
 
@@ -62,7 +65,7 @@ pub struct Fleet<B> {
 pub(super) type Found = (i64, Vec<(Key, i64, Bytes)>);
 
 /// Why there is no answer from the stores.
-pub(super) fn unavailable(scope: &Scope, why: &AskError) -> Refusal {
+fn unavailable(scope: &Scope, why: &AskError) -> Refusal {
     let remedy = "ask again in a moment, or at another node";
     Refusal::new(Code::Contention, scope, why.to_string(), remedy)
 }
@@ -92,6 +95,16 @@ impl<B: Backend> Fleet<B> {
                 "ask a node that does, or correct [fleet] in its configuration",
             )
         })
+    }
+
+    /// What this node is to the keyspace of a scope.
+    pub(super) async fn role(&self, scope: &Scope) -> Result<Role, Refusal> {
+        let request = dwcp_node::Request { group: self.group(scope)?, ask: Ask::Status };
+        match self.node.begin(request, Instant::now() + ROLE_WITHIN).await {
+            Ok(Told::Status(status)) => Ok(status.role),
+            Ok(_) => Err(unavailable(scope, &AskError::Unknown)),
+            Err(why) => Err(unavailable(scope, &why)),
+        }
     }
 
     /// Reads what is there, behind a barrier.
@@ -200,18 +213,24 @@ impl<B: Backend> Fleet<B> {
         let _either = tokio::time::timeout(REST, heard).await;
     }
 
-    /// The regions to look after: those that this node hosts the keyspace of. What was known last stands in for a store of
-    /// the fleet that can't be reached, or that this node does not host; and regions with a keyspace of their own are
-    /// known by the configuration.
-    pub(super) async fn hosted_regions(&self) -> Vec<Region> {
-        let found = self.regions().await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(regions) = found {
-            *known = regions;
-        }
+    /// The regions to look after: those that this node hosts the keyspace of.
+    pub(super) fn hosted_regions(&self) -> Vec<Region> {
+        let all = self.known_regions().into_iter();
+        all.filter(|region| self.group(&Scope::Region(region.clone())).is_ok()).collect()
+    }
+
+    /// Reads which regions there are. What was known last stands in for a store of the fleet that can't be reached.
+    pub(super) async fn learn_regions(&self) -> Result<(), Refusal> {
+        let regions = self.regions().await?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = regions;
+        Ok(())
+    }
+
+    /// The regions known by what was read last, and those with a keyspace of their own by the configuration.
+    pub(super) fn known_regions(&self) -> BTreeSet<Region> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let named = self.keyspaces.regions.keys().filter_map(|name| name.parse().ok());
-        let all: BTreeSet<Region> = known.iter().cloned().chain(named).collect();
-        all.into_iter().filter(|region| self.group(&Scope::Region(region.clone())).is_ok()).collect()
+        known.iter().cloned().chain(named).collect()
     }
 
     /// The regions there are.

@@ -188,6 +188,8 @@ pub(super) fn document() -> Value {
                 "responses": answers("Done; the key, and the answer."),
             } },
             "/v1/fleet/{kind}": read("The fleet's regions, roster, blocks, prefixes, quotas or owners.", &["kind"]),
+            "/v1/fleet/known":
+                read("The names of the regions that this node knows of, from memory: for when the fleet's store is out of reach.", &[]),
             "/v1/fleet/regions/{region}/{kind}":
                 read("A region's vms, hosts, blocks, prefixes, quotas, images or names.", &["region", "kind"]),
             "/v1/fleet/regions/{region}/vms/{vm}": read("One machine, by number or name.", &["region", "vm"]),

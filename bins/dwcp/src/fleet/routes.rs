@@ -16,6 +16,7 @@ use super::drive::Fleet;
 use super::{openapi, show};
 use crate::etcd::Backend;
 use bytes::Bytes;
+use dwcp_consensus::Role;
 use dwcp_fleet::command::{Command, Request};
 use dwcp_fleet::key::{Key, Scope};
 use dwcp_fleet::name::{Region, RequestKey, VmId, VmName};
@@ -86,8 +87,9 @@ pub(super) async fn answer<B: Backend>(
         (&Method::POST, ["announcements"]) => announced(fleet, body).await,
         (&Method::GET, ["findings"]) => backstop(fleet).map(Backstop::shown),
         (&Method::GET, ["openapi.json"]) => Ok(openapi::document()),
+        (&Method::GET, ["known"]) => Ok(known(fleet)),
         (&Method::GET, ["regions", region, "watch"]) => {
-            return match watch(fleet, region) {
+            return match watch(fleet, region).await {
                 Ok(changes) => Reply::Watch(changes),
                 Err(refusal) => refused(&refusal),
             };
@@ -203,8 +205,19 @@ async fn one<B: Backend>(fleet: &Fleet<B>, region: &str, which: &str) -> Result<
     Ok(item)
 }
 
-fn watch<B: Backend>(fleet: &Fleet<B>, region: &str) -> Result<B::Replies, Refusal> {
-    fleet.changes(&Scope::Region(parsed(region)?))
+/// The regions that this node knows of, from memory: right though the fleet's store is out of reach, and a second old at most else.
+fn known<B: Backend>(fleet: &Fleet<B>) -> Value {
+    let items: Vec<Value> = fleet.known_regions().iter().map(|name| json!({ "name": name })).collect();
+    json!({ "items": items })
+}
+
+async fn watch<B: Backend>(fleet: &Fleet<B>, region: &str) -> Result<B::Replies, Refusal> {
+    let scope = Scope::Region(parsed(region)?);
+    if fleet.role(&scope).await? == Role::Outside {
+        let what = "this node holds nothing of the region, and hears of no change there";
+        return Err(Refusal::new(Code::NotYet, region, what, "watch at a node of the region"));
+    }
+    fleet.changes(&scope)
 }
 
 /// A watch's answers as lines of JSON; its end is told.

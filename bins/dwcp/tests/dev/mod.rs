@@ -25,10 +25,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts one whose first port lies in this range. Each file of tests has a range of its own.
     pub(crate) fn start(ports: Range<u16>) -> Self {
+        Self::of(NODES, ports)
+    }
+    /// One of so many nodes.
+    pub(crate) fn of(nodes: u16, ports: Range<u16>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let first_port = ports::free(ports, NODES);
+        let first_port = ports::free(ports, nodes);
         let mut supervisor = Command::new(DWCP)
-            .args(["--output", "json", "dev", "--nodes", &NODES.to_string()])
+            .args(["--output", "json", "dev", "--nodes", &nodes.to_string()])
             .args(["--port", &first_port.to_string(), "--dir"])
             .arg(dir.path())
             .stdout(Stdio::piped())
