@@ -306,6 +306,11 @@ fn fourth_node(dir: &Path, third: &str, ports: [&str; 4]) -> PathBuf {
     let authority = Authority::load_or_create(&dir.join("authority")).unwrap();
     authority.issue(Name { cluster, node: NodeId(4) }).unwrap().save(&folder).unwrap();
     [file.client, file.peer, file.admin, _] = ports.map(|p| p.parse().unwrap());
+    // It names itself: which region's keyspaces it hosts is known from there.
+    let mut itself = file.member.iter().find(|m| m.id == file.node).expect("the third names itself").clone();
+    (itself.id, itself.name) = (4, "fourth".into());
+    (itself.peer, itself.client) = (ports[1].parse().unwrap(), ports[0].parse().unwrap());
+    file.member.push(itself);
     (file.node, file.join) = (4, true);
     // The third's Redis door is its own, and so is its fleet door.
     file.redis = None;

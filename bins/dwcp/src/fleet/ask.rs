@@ -4,7 +4,7 @@
 //! region it is about are asked first, where it is known which they are: while that is cut off no others can answer. Else
 //! who has answered last is asked first, so that a process that asks again and again waits for a silent node once.
 //!
-//! A machine is looked for in all regions, and those that do not answer stand in nobody's way: they are named only if it was
+//! A machine is looked for in all regions at once, and those that do not answer stand in nobody's way: they are named only if it was
 //! found in none. Which regions there are every node says from memory, for when the fleet's store can't be reached.
 
 use super::backstop::Posted;
@@ -14,17 +14,23 @@ use clap::Args;
 use dwcp_fleet::command::{Answer, At, Command};
 use dwcp_fleet::name::{Region, RequestKey, VmId};
 use dwcp_fleet::refusal::Refusal;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// An answer may take this long: the door's own patience, and the way.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The fleet's store is waited for so long while a node remembers which regions there are.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A number from the operating system.
 pub(super) fn draw() -> Result<u128, String> {
@@ -165,9 +171,14 @@ impl Doors {
 
     /// The names of the regions: by the fleet's store, or, while that can't be reached, by what a node remembers.
     pub(super) async fn regions(&self) -> Result<Vec<Region>, String> {
-        match self.get("regions").await {
-            Ok(found) => names(&found),
-            Err(why) => self.remembered().await.map_err(|_| why),
+        let mut asked = pin!(self.get("regions"));
+        match tokio::time::timeout(STORE_PATIENCE, &mut asked).await {
+            Ok(Ok(found)) => names(&found),
+            Ok(Err(why)) => self.remembered().await.map_err(|_| why),
+            Err(_) => match self.remembered().await {
+                Ok(remembered) => Ok(remembered),
+                Err(_) => names(&asked.await?),
+            },
         }
     }
 
@@ -204,11 +215,16 @@ struct Search<'a> {
 
 impl Search<'_> {
     async fn within(&mut self, doors: &Doors, regions: &[Region]) -> Result<Option<(At, Value)>, String> {
-        for region in regions {
-            if !self.searched.insert(region.clone()) {
-                continue;
-            }
-            match doors.read(&format!("regions/{region}/vms/{}", self.which)).await {
+        let new = regions.iter().filter(|region| self.searched.insert((*region).clone()));
+        // All at once: whoever has it answers while those that are cut off are still waited for.
+        let mut asked: FuturesUnordered<_> = new
+            .map(|region| {
+                let path = format!("regions/{region}/vms/{}", self.which);
+                async move { (region, doors.read(&path).await) }
+            })
+            .collect();
+        while let Some((region, answer)) = asked.next().await {
+            match answer {
                 Ok((200, value)) => {
                     let vm: VmId = value["vm"]["id"].as_str().unwrap_or_default().parse()?;
                     return Ok(Some((At { region: region.clone(), vm }, value)));
