@@ -151,6 +151,11 @@ impl Ask {
     pub(crate) const fn needs_keeper(&self) -> bool {
         matches!(self, Self::LeaseKeepAlive(_) | Self::LeaseTimeToLive { .. })
     }
+    /// Whether it changes nothing: of one that was not answered in time nothing is in doubt.
+    #[must_use]
+    pub(crate) const fn reads(&self) -> bool {
+        matches!(self, Self::Range { .. } | Self::Leases | Self::LeaseTimeToLive { .. } | Self::Members)
+    }
     /// Whether asking again may do harm: true of what changes state, is not an absolute statement,
     /// and carries no session.
     #[must_use]

@@ -292,9 +292,8 @@ impl Node {
             return;
         }
         if now.mono >= q.deadline {
-            let changes = !matches!(q.ask, Ask::Range { .. } | Ask::Leases | Ask::LeaseTimeToLive { .. });
             let error = match q.waits {
-                _ if q.in_doubt() && changes => self.unknown(),
+                _ if q.in_doubt() && !q.ask.reads() => self.unknown(),
                 Waits::Leader => AskError::NoLeader,
                 Waits::Home => AskError::Refused(self.why_not_home(q.group)),
                 _ => AskError::Deadline,
