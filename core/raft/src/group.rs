@@ -13,7 +13,7 @@ use crate::types::{self, Answer, Ballot, Command, Reply, Types, kind, position};
 use bytes::Bytes;
 use dwcp_consensus::{EngineError, EngineOutput, MemberChange, Position, Role, StateMachine, Status, Token};
 use dwcp_env::bound::VOTERS_MAX;
-use dwcp_env::{Duration, Lane, NodeId};
+use dwcp_env::{Lane, NodeId};
 use dwcp_wal::PAYLOAD_MAX;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{
@@ -295,6 +295,8 @@ impl<SM: StateMachine> RaftGroup<SM> {
     }
 }
 
+/// A leader without a lease is asked again no more often than so many times a heartbeat.
+const BEAT_PARTS: u64 = 64;
 const SNAPSHOT_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn role(state: ServerState) -> Role {
@@ -318,6 +320,16 @@ impl<SM: StateMachine> Core<SM> {
     /// Two elections from now.
     fn patience(&self) -> Moment {
         Moment::now() + (self.shared.config.election_max * 2).to_std()
+    }
+
+    /// Waits, half a heartbeat at most, until a leader's lease may hold: the answers of a quorum that renew it move what is decided, the
+    /// first entry of a leader that was just elected above all. (A fixed pause was most of the time of a switch to Raft.)
+    async fn lease_may_be_back(&self) {
+        let beat = self.shared.config.heartbeat;
+        let mut data = self.raft.data_metrics();
+        data.borrow_and_update();
+        Runtime::sleep((beat / BEAT_PARTS).to_std()).await;
+        let _moved = Runtime::timeout((beat / 2).to_std(), data.changed()).await;
     }
 
     fn proposed(&self, token: Token, kind: u8, result: Result<(Position, SM::Response), EngineError>) {
@@ -401,7 +413,7 @@ impl<SM: StateMachine> Core<SM> {
                         return Err(EngineError::NotLeader { leader: None });
                     }
                     self.shared.probe.reachable("raft.retry_after_lease_expired");
-                    Runtime::sleep((self.shared.config.heartbeat / 2).to_std()).await;
+                    self.lease_may_be_back().await;
                 }
                 Err(ClientWriteError::ForwardToLeader(f)) => return Err(not_leader(&f)),
                 Err(ClientWriteError::LogEntryDiscarded(_)) => return Err(EngineError::Unknown),
@@ -492,13 +504,12 @@ impl<SM: StateMachine> Proposal<SM> {
     /// A leader whose lease has run out, or that was just elected: nothing was done, ask again.
     fn again(self) {
         self.core.shared.probe.reachable("raft.retry_after_lease_expired");
-        let pause: Duration = self.core.shared.config.heartbeat / 2;
         drop(Runtime::spawn(async move {
             if Moment::now() >= self.until {
                 let error = EngineError::NotLeader { leader: None };
                 return self.core.proposed(self.token, self.command.kind(), Err(error));
             }
-            Runtime::sleep(pause.to_std()).await;
+            self.core.lease_may_be_back().await;
             let core = self.core.clone();
             core.write(self);
         }));

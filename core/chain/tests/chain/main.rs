@@ -3,6 +3,7 @@
 
 mod bent;
 mod door;
+mod gap;
 mod gone;
 mod harness;
 mod lost;

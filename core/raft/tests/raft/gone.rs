@@ -10,6 +10,14 @@ fn others(of: NodeId) -> Vec<NodeId> {
     [1, 2, 3].map(n).into_iter().filter(|id| *id != of).collect()
 }
 
+/// Those nodes find nobody where a peer was, as a world tells it: behind all that was under way, as who was reset dials again after a pause.
+fn find_gone(w: &mut World, by: &[NodeId], peer: NodeId) {
+    w.run(Duration::millis(25));
+    for id in by {
+        w.hint(*id, peer);
+    }
+}
+
 /// How long until another leads than `old`.
 fn until_replaced(w: &mut World, old: NodeId) -> Duration {
     let step = Duration::millis(5);
@@ -29,9 +37,7 @@ fn a_leader_that_is_known_to_be_gone_is_replaced_within_three_heartbeats() {
         let old = w.elect();
         w.write(G, "a");
         w.crash(old);
-        for id in others(old) {
-            w.hint(id, old);
-        }
+        find_gone(&mut w, &others(old), old);
         let waited = until_replaced(&mut w, old);
         let beat = GroupConfig::lan(old).heartbeat;
         assert!(waited < beat * 3, "seed {seed}: {waited}, a heartbeat is {beat}");
@@ -69,7 +75,7 @@ fn one_that_alone_is_cut_off_from_its_leader_deposes_it_not() {
         w.write(G, "a");
         let apart = others(leader)[0];
         w.cut.insert((leader, apart));
-        w.hint(apart, leader);
+        find_gone(&mut w, &[apart], leader);
         w.run(Duration::secs(4));
         assert_eq!(w.leader(G), Some(leader), "seed {seed}: what the others hear is what counts");
         w.cut.clear();
@@ -90,13 +96,13 @@ fn a_lease_that_was_void_protects_the_leader_again_once_it_is_heard() {
         let [helper, apart] = others(leader)[..] else { panic!("three nodes") };
         // It finds its leader silent, gives up the lease, and hears the leader again.
         w.cut.insert((leader, helper));
-        w.hint(helper, leader);
+        find_gone(&mut w, &[helper], leader);
         w.run(beat + beat / 8);
         w.cut.clear();
         w.run(beat * 4);
         assert_eq!(w.leader(G), Some(leader), "seed {seed}");
         w.cut.insert((leader, apart));
-        w.hint(apart, leader);
+        find_gone(&mut w, &[apart], leader);
         w.run(Duration::secs(4));
         assert_eq!(w.leader(G), Some(leader), "seed {seed}: {helper} hears it and must not help {apart}");
         assert!(w.marked("raft.vote_refused_for_a_living_leader"), "seed {seed}");
@@ -130,9 +136,7 @@ fn a_pre_vote_that_is_lost_is_asked_for_again_before_the_lease_ends() {
         let [a, b] = others(old)[..] else { panic!("three nodes") };
         w.crash(old);
         w.cut.extend([(a, b), (b, a)]);
-        for id in [a, b] {
-            w.hint(id, old);
-        }
+        find_gone(&mut w, &[a, b], old);
         w.run(beat * 2);
         w.cut.clear();
         let waited = until_replaced(&mut w, old);
