@@ -2,10 +2,10 @@
 #![cfg(feature = "rehearsal")]
 
 use dwcp_consensus::rehearsal::invariant::{
-    Agreement, All, Answered, Blame, Complete, Durable, Elected, InOrder, Kept, Live, Matching, OnlyProposed,
-    Reads, Sealed,
+    Agreement, All, Answered, Blame, Complete, Dependencies, Durable, Elected, InOrder, Kept, Live, Matching,
+    OnlyProposed, Reads, Sealed,
 };
-use dwcp_consensus::rehearsal::{Fact, Invariant, Value};
+use dwcp_consensus::rehearsal::{Fact, Invariant, NODES_MAX, Value};
 use dwcp_env::NodeId;
 
 const A: NodeId = NodeId(1);
@@ -31,6 +31,13 @@ const fn ended(node: NodeId, chain: u64, missing: Option<u32>, open: Option<u64>
 }
 const fn readable(missing: Option<u32>) -> Fact {
     Fact::Readable { node: A, token: 1, applied: 7, missing }
+}
+
+/// `number`: nothing, or a command; `key`: all, or one.
+fn settled(node: NodeId, instance: (u8, u64), number: Option<u32>, key: Option<u16>, on: &[u64]) -> Fact {
+    let mut deps = [0; NODES_MAX];
+    deps[..on.len()].copy_from_slice(on);
+    Fact::Settled { node, instance, value: number.map(command), key, deps }
 }
 
 /// The fact, counted from 0, at which the history breaks the invariant.
@@ -61,6 +68,9 @@ fn a_good_history_passes_all() {
         Fact::Elected { node: A, ballot: 3 },
         Fact::Complete { node: A, index: 1, decided: Value::Blank, held: Some(Value::Blank) },
         Fact::Accepted { node: A, index: 1, ballot: 3, value: Value::Blank },
+        settled(A, (0, 1), Some(1), Some(1), &[]),
+        settled(B, (0, 1), Some(1), Some(1), &[]),
+        settled(B, (1, 1), Some(2), Some(1), &[1]),
         Fact::Sealed { node: A, order: 4 },
         Fact::Survived { silent: (1, 1) },
         Fact::Served { after: (1, 1) },
@@ -158,6 +168,33 @@ fn one_leader_a_ballot_who_holds_what_is_decided_and_one_value_a_ballot() {
     let good = [accepted(A, 1, 1), accepted(B, 1, 1), accepted(B, 2, 2)];
     assert_eq!(breaks::<Matching>(&good), None);
     assert_eq!(breaks::<Matching>(&[accepted(A, 1, 1), accepted(B, 1, 2)]), Some(1));
+}
+
+#[test]
+fn dependencies_are_agreed_on_and_join_all_that_interfere() {
+    const K: Option<u16> = Some(1);
+    let first = settled(A, (0, 1), Some(1), K, &[]);
+    // One instance: another value, nothing instead, other dependencies.
+    assert_eq!(breaks::<Dependencies>(&[first, first, settled(B, (0, 1), Some(2), K, &[])]), Some(2));
+    assert_eq!(breaks::<Dependencies>(&[first, settled(B, (0, 1), None, K, &[])]), Some(1));
+    assert_eq!(breaks::<Dependencies>(&[first, settled(B, (0, 1), Some(1), K, &[0, 1])]), Some(1));
+    // Two that interfere: either may depend on the other, or both, but not neither.
+    let second = |key, on: &[u64]| settled(B, (1, 4), Some(2), key, on);
+    assert_eq!(breaks::<Dependencies>(&[first, second(K, &[1, 3])]), None);
+    assert_eq!(breaks::<Dependencies>(&[second(K, &[0, 3]), settled(A, (0, 1), Some(1), K, &[0, 4])]), None);
+    assert_eq!(breaks::<Dependencies>(&[first, second(K, &[0, 3])]), Some(1));
+    assert_eq!(
+        breaks::<Dependencies>(&[second(K, &[0, 3]), settled(A, (0, 1), Some(1), K, &[0, 3])]),
+        Some(1)
+    );
+    // Another key does not interfere, what touches everything does, and nothing never does.
+    assert_eq!(breaks::<Dependencies>(&[first, second(Some(2), &[0, 3])]), None);
+    assert_eq!(breaks::<Dependencies>(&[first, second(None, &[0, 3])]), Some(1));
+    assert_eq!(breaks::<Dependencies>(&[second(None, &[0, 3]), first]), Some(1));
+    assert_eq!(breaks::<Dependencies>(&[first, settled(B, (1, 4), None, None, &[0, 3])]), None);
+    // A replica's own commands too, and none waits for itself.
+    assert_eq!(breaks::<Dependencies>(&[first, settled(A, (0, 2), Some(2), K, &[])]), Some(1));
+    assert_eq!(breaks::<Dependencies>(&[settled(A, (0, 1), Some(1), K, &[1])]), Some(0));
 }
 
 #[test]

@@ -21,6 +21,8 @@ dwcp_env::planted_bugs! {
     UnsortedCycle,
     /// What was executed is no longer a dependency of what comes.
     ForgottenExecuted,
+    /// A marker depends on all commands, and no command on it.
+    LooseMarker,
     /// A read is answered from what this replica has heard of alone.
     LocalRead,
     /// A restarted replica counts its instances from where its executed ones end.

@@ -215,6 +215,7 @@ impl Epaxos {
         let vote = &instance.vote;
         let touch = match &vote.command {
             _ if vote.committed() && vote.noop => Touch::Nothing,
+            Some(Payload::Blank) if planted::is(Bug::LooseMarker) => Touch::Nothing,
             Some(command) => self.config.touch(command),
             // A vote for nothing, the command unknown: that may still be decided, and may touch anything.
             None if vote.noop => Touch::All,

@@ -1,9 +1,10 @@
 //! EPaxos as the rehearsal sees it.
 
+use super::message::{Message, Phase};
 use super::{Access, Config, Epaxos, Footprint, Record, Settings};
 use crate::quorum::System;
-use crate::rehearsal::{Evidence, Order, Place, Subject, command};
-use crate::step::Payload;
+use crate::rehearsal::{Evidence, Order, Place, Settled, Subject, command};
+use crate::step::{Output, Payload};
 use alloc::vec;
 use bytes::Bytes;
 use dwcp_env::Duration;
@@ -90,5 +91,20 @@ impl Subject for Rehearsed {
             Record::Vote { vote, .. } => vote.command.as_ref() == Some(payload),
             Record::Promise { .. } | Record::Decided { .. } => false,
         }))
+    }
+    fn settled<'a>(&self, state: &'a Epaxos, output: &Output<Message, Record>) -> Option<Settled<'a>> {
+        let id = match output {
+            Output::Persist { record: Record::Decided { id, .. }, .. }
+            | Output::Send { message: Message::Commit { id, .. }, .. } => *id,
+            Output::Persist { record: Record::Vote { id, vote }, .. } if vote.phase == Phase::Committed => {
+                *id
+            }
+            _ => return None,
+        };
+        // A fast decision on its way to disk is not announced yet.
+        let instance = state.instances.get(&id).filter(|i| i.announced)?;
+        let vote = &instance.vote;
+        let payload = vote.command.as_ref().filter(|_| !vote.noop);
+        Some(Settled { instance: (id.replica, id.number), payload, deps: &vote.deps.0 })
     }
 }

@@ -1,6 +1,6 @@
 //! What a driver does with the outputs of a protocol: disks, messages, checkpoints, answers.
 
-use super::fact::{Fact, Value};
+use super::fact::{Fact, NODES_MAX, Value};
 use super::invariant::Broken;
 use super::site::{Held, Snapshot};
 use super::state::fold;
@@ -41,6 +41,7 @@ impl<S: Subject> World<'_, S> {
         node: usize,
         output: Output<<S::P as Protocol>::Message, <S::P as Protocol>::Record>,
     ) -> Result<(), Broken> {
+        self.settled(node, &output)?;
         match output {
             Output::Persist { ticket, record } => {
                 self.tally.add(Seen::Appended);
@@ -93,6 +94,29 @@ impl<S: Subject> World<'_, S> {
             },
             Payload::Seal(bytes) => (Value::Seal(digest(bytes)), 0),
         }
+    }
+
+    /// Shows what an output says is decided, with what it depends on.
+    fn settled(
+        &mut self,
+        node: usize,
+        output: &Output<<S::P as Protocol>::Message, <S::P as Protocol>::Record>,
+    ) -> Result<(), Broken> {
+        let Some(state) = &self.sites[node].protocol else { return Ok(()) };
+        let Some(settled) = self.subject.settled(state, output) else { return Ok(()) };
+        let mut deps = [0; NODES_MAX];
+        deps.iter_mut().zip(settled.deps).for_each(|(to, from)| *to = *from);
+        let (value, key) = match settled.payload {
+            None => (None, None),
+            Some(payload) => match self.value(payload) {
+                (value @ Value::Command(_), key) => (Some(value), Some(key)),
+                // Blanks that were proposed and seals come between all.
+                (value, _) => (Some(value), None),
+            },
+        };
+        let fact = Fact::Settled { node: self.members[node], instance: settled.instance, value, key, deps };
+        self.tally.add(Seen::Settled);
+        self.see(node, fact)
     }
 
     /// Shows what a record says was accepted.

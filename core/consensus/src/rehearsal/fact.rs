@@ -3,6 +3,9 @@
 use super::state::fold;
 use dwcp_env::NodeId;
 
+/// Nodes a run has at most.
+pub const NODES_MAX: usize = 16;
+
 /// What was decided, in short.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Value {
@@ -162,6 +165,19 @@ pub enum Fact {
         ballot: u64,
         /// What.
         value: Value,
+    },
+    /// A member shows that it has an instance as decided (protocols that agree on dependencies).
+    Settled {
+        /// Who.
+        node: NodeId,
+        /// Place of the instance's replica, and its number there.
+        instance: (u8, u64),
+        /// As what; `None`: as nothing.
+        value: Option<Value>,
+        /// The key it touches; `None`: all of them.
+        key: Option<u16>,
+        /// By place: it depends on all numbers up to this that interfere with it.
+        deps: [u64; NODES_MAX],
     },
     /// A node applied its first seal.
     Sealed {

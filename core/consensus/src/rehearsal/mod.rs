@@ -55,11 +55,11 @@ mod subject;
 mod tally;
 mod world;
 
-pub use fact::{Fact, Value};
+pub use fact::{Fact, NODES_MAX, Value};
 pub use invariant::{Broken, Invariant};
 pub use plan::{Fault, Plan, Scenario, Shape};
 pub use state::State;
-pub use subject::{Evidence, Held, Liar, Order, Place, Subject};
+pub use subject::{Evidence, Held, Liar, Order, Place, Settled, Subject};
 pub use tally::{Seen, Tally};
 pub use world::{Failure, Report, World};
 

@@ -2,7 +2,7 @@
 
 use super::command;
 use crate::quorum::NodeSet;
-use crate::step::{Outputs, Payload, Protocol};
+use crate::step::{Output, Outputs, Payload, Protocol};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -44,6 +44,17 @@ pub enum Held<'a> {
     Nothing,
     /// This.
     Value(&'a Payload),
+}
+
+/// An instance of a protocol that agrees on dependencies, as a member has it decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settled<'a> {
+    /// Place of its replica, and its number there.
+    pub instance: (u8, u64),
+    /// As what; `None`: as nothing.
+    pub payload: Option<&'a Payload>,
+    /// By place: it depends on all numbers up to this that interfere with it.
+    pub deps: &'a [u64],
 }
 
 /// What a disk holds, as a crash of the machine right now would leave it at the least.
@@ -155,6 +166,15 @@ pub trait Subject: Clone + Debug {
     }
     /// What this record says was accepted: index, ballot, value.
     fn accepted(&self, _record: &<Self::P as Protocol>::Record, _each: &mut dyn FnMut(u64, u64, &Payload)) {}
+    /// What this output shows to be decided at its member, whose state it left behind ([`Order::ByKey`], protocols that agree
+    /// on dependencies). A decision that a crash could still take back is none.
+    fn settled<'a>(
+        &self,
+        _state: &'a Self::P,
+        _output: &Output<<Self::P as Protocol>::Message, <Self::P as Protocol>::Record>,
+    ) -> Option<Settled<'a>> {
+        None
+    }
     /// A seal as its clients propose it: signed, where the protocol asks for that.
     fn seal(&self, record: Bytes) -> Bytes {
         record

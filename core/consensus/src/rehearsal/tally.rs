@@ -88,6 +88,8 @@ seen! {
     Compared = "decisions looked for in new leaders";
     /// A value accepted in a ballot was compared with others of that ballot.
     Matched = "acceptances compared";
+    /// A decision was compared with others in what it depends on.
+    Settled = "dependencies compared";
     /// A value's disks were counted.
     Weighed = "decisions weighed on disks";
     /// A message in another's name was put on the wire.

@@ -1,7 +1,7 @@
 //! The event loop: a heap of (time, sequence), and what each event does.
 
 use super::command::Mint;
-use super::fact::Fact;
+use super::fact::{Fact, NODES_MAX};
 use super::invariant::{All, Broken};
 use super::network::Network;
 use super::plan::{Plan, ROUND_TRIP, Scenario};
@@ -216,7 +216,7 @@ impl<'a, S: Subject> World<'a, S> {
     /// A world according to a plan, nothing started.
     #[must_use]
     pub fn new(subject: &'a S, plan: Plan) -> Self {
-        assert!((1..=16).contains(&plan.nodes), "1 to 16 nodes");
+        assert!((1..=NODES_MAX).contains(&plan.nodes), "1 to {NODES_MAX} nodes");
         let members: Vec<NodeId> = (1..=plan.nodes as u64).map(NodeId).collect();
         let sites = members.iter().enumerate().map(|(i, id)| Site::new(&plan, *id, i)).collect();
         let mut invariants = All::default();

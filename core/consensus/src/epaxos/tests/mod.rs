@@ -245,8 +245,10 @@ impl Cluster {
         for (x, first) in self.given.iter().enumerate() {
             for (y, second) in self.given.iter().enumerate().skip(x + 1) {
                 let shared = |of: &[Given], other: &[Given]| -> Vec<Payload> {
+                    // Nothing is not ordered, and there are no markers here.
                     of.iter()
                         .map(|g| g.payload.clone())
+                        .filter(|p| *p != Payload::Blank)
                         .filter(|p| other.iter().any(|o| o.payload == *p))
                         .collect()
                 };

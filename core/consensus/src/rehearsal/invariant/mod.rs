@@ -4,6 +4,7 @@ mod agreement;
 mod answered;
 mod blame;
 mod complete;
+mod dependencies;
 mod durable;
 mod elected;
 mod kept;
@@ -18,6 +19,7 @@ pub use agreement::Agreement;
 pub use answered::Answered;
 pub use blame::Blame;
 pub use complete::Complete;
+pub use dependencies::Dependencies;
 pub use durable::Durable;
 pub use elected::Elected;
 pub use kept::Kept;
@@ -90,5 +92,6 @@ impl All {
 all!(
     order: InOrder, agreement: Agreement, proposed: OnlyProposed, answered: Answered, reads: Reads,
     durable: Durable, blame: Blame, live: Live, kept: Kept, elected: Elected, complete: Complete,
-    matching: Matching, sealed: Sealed
+    matching: Matching, sealed: Sealed,
+    dependencies: Dependencies
 );
