@@ -47,6 +47,7 @@ pub use convergence::converged;
 pub use documents::{Settled, Views, one_view};
 pub use eventual::{Replicas, uncut, unequal};
 pub use hybrid::Homes;
+pub use state_machine_safety::Extent;
 
 use dwcp_consensus::{Position, Role};
 use dwcp_env::NodeId;
@@ -246,13 +247,13 @@ impl Looks {
         }
         None
     }
-    /// Takes the hash of a replica's content at a revision, of what is left of it after a compaction to another.
-    pub fn hash(&mut self, node: NodeId, revision: (i64, i64), hash: u64) -> Option<Broken> {
+    /// Takes the hash of a replica's content.
+    pub fn hash(&mut self, node: NodeId, of: Extent, hash: u64) -> Option<Broken> {
         let property = Property::StateMachineSafety;
         if !self.watched.contains(&property) {
             return None;
         }
-        self.state_machine_safety.hash(node, revision, hash).map(|detail| Broken { property, detail })
+        self.state_machine_safety.hash(node, of, hash).map(|detail| Broken { property, detail })
     }
 }
 
@@ -341,10 +342,12 @@ mod tests {
     #[test]
     fn hashes_at_one_revision_must_agree() {
         let mut all = Looks::new(&[Property::StateMachineSafety], 3);
-        assert_eq!(all.hash(NodeId(1), (7, -1), 1), None);
-        assert_eq!(all.hash(NodeId(2), (8, -1), 2), None);
-        assert_eq!(all.hash(NodeId(3), (7, -1), 1), None);
-        assert_eq!(all.hash(NodeId(2), (7, 5), 3), None, "less is left of it");
-        assert!(all.hash(NodeId(2), (7, -1), 3).is_some());
+        let of = |revision, after, compacted| Extent { revision, after, compacted };
+        assert_eq!(all.hash(NodeId(1), of(7, 0, -1), 1), None);
+        assert_eq!(all.hash(NodeId(2), of(8, 0, -1), 2), None);
+        assert_eq!(all.hash(NodeId(3), of(7, 0, -1), 1), None);
+        assert_eq!(all.hash(NodeId(2), of(7, 0, 5), 3), None, "less is left of it");
+        assert_eq!(all.hash(NodeId(2), of(7, 6, -1), 4), None, "only what is new");
+        assert!(all.hash(NodeId(2), of(7, 0, -1), 3).is_some());
     }
 }

@@ -8,8 +8,8 @@
 //!                   safety                                          liveness
 //! ```
 //!
-//! *Safety*: after every event at a node a look is taken ([`crate::invariant`]); hashes of the
-//! replicas are compared every [`HASH_EVERY`]. *Liveness*: from `heal_at` on the core is
+//! *Safety*: after every event at a node a look is taken ([`crate::invariant`]); hashes of what
+//! replicas hold are compared every [`HASH_EVERY`]. *Liveness*: from `heal_at` on the core is
 //! healed and nothing new breaks; within `converge_within` every node of the core must reach
 //! what was committed by then and a write must succeed; clients stop `serve_for` later, and
 //! once the last has its answer the core must become equal within `converge_within`. Then the

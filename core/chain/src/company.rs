@@ -45,7 +45,7 @@ const OFFER_EVERY: Duration = Duration::secs(1);
 impl<SM: StateMachine> ChainHost<SM> {
     pub(crate) fn say(&mut self, id: GroupId, to: NodeId, lane: Lane, message: &ChainMessage) {
         let Some(group) = self.groups.get(&id) else { return };
-        let (epoch, about) = group.tail.with(|t| (t.spec.epoch, t.spec.id()));
+        let (epoch, about) = group.tail.name();
         let body = message::chain(epoch, about, message);
         self.out.push((id, EngineOutput::Send { to, lane, body }));
     }
@@ -254,8 +254,8 @@ impl<SM: StateMachine> ChainHost<SM> {
             let from = *known.get(turn % known.len().max(1))?;
             group.begin_fetch(now.mono, from);
         }
-        let (patience, beyond) = (group.patience(), group.applied());
-        let whole = group.whole;
+        group.fetch.as_ref()?;
+        let (patience, beyond, whole) = (group.patience(), group.applied(), group.whole);
         if group.outlived_its_trust() {
             self.probe.reachable("chain.transfer_of_another_trust");
             group.end_fetch();

@@ -179,7 +179,7 @@ pub(crate) struct Driver<P: Protocol, SM: StateMachine> {
 impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
     /// Goes on from what the journal held.
     pub(crate) fn new(seat: Seat<SM>, spec: Spec, protocol: P, journal: Journal) -> Self {
-        let applied = seat.machine.lock().applied().0.map_or(0, |at| at.index);
+        let applied = seat.machine.lock().applied_at().map_or(0, |at| at.index);
         let untouched = seat.tail.with(|t| t.inner.is_empty() && t.base == applied);
         let begun = if P::LIARS && spec.epoch > 0 && untouched { Begun::Due } else { Begun::Past };
         Self {
@@ -394,7 +394,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             Payload::Command(command) => {
                 self.applied += 1;
                 if bug!(self.seat.bugs, void_applied) && !self.is_current() {
-                    self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index) + 1;
+                    self.applied = self.seat.machine.lock().applied_at().map_or(0, |at| at.index) + 1;
                 }
                 let at = Position { term: term(self.spec.epoch, 0), index: self.applied };
                 let response = self.seat.machine.lock().apply(at, &command);
@@ -499,7 +499,7 @@ impl<P: Protocol, SM: StateMachine> Driver<P, SM> {
             return None;
         }
         self.wanted = false;
-        if self.seat.machine.lock().applied().0.is_none() {
+        if self.seat.machine.lock().applied_at().is_none() {
             // Blanks and reads move the mark, and leave nothing to be written.
             self.answer_askers(&Ok(()));
             return None;
@@ -658,7 +658,7 @@ impl<P: Protocol, SM: StateMachine> StepEngine<SM::Response> for Driver<P, SM> {
         }
     }
     fn installed(&mut self, now: Instant, mark: &Bytes) {
-        self.applied = self.seat.machine.lock().applied().0.map_or(0, |at| at.index);
+        self.applied = self.seat.machine.lock().applied_at().map_or(0, |at| at.index);
         self.lately.clear();
         (self.proved, self.naming, self.begun) = (None, None, Begun::Past);
         self.unproved.clear();

@@ -489,7 +489,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
     ) -> Result<(), String> {
         let spec = &record.spec;
         let fresh = log == GroupLog::default();
-        let applied = self.machine.lock().applied().0.and_then(|at| record.inner(at));
+        let applied = self.machine.lock().applied_at().and_then(|at| record.inner(at));
         if let Some(at) = applied.filter(|_| spec.epoch > 0) {
             self.begin_log_behind(slot, &mut log, at);
         }
@@ -633,7 +633,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
     }
 
     pub(crate) fn applied(&self) -> u64 {
-        self.machine.lock().applied().0.map_or(0, |at| at.index)
+        self.machine.lock().applied_at().map_or(0, |at| at.index)
     }
 
     /// The epoch of the last durable checkpoint.
@@ -716,7 +716,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             Some(Running::Raft(slot)) => raft.group(*slot).map(dwcp_raft::RaftGroup::status),
             _ => None,
         };
-        let applied = self.machine.lock().applied().0;
+        let applied = self.machine.lock().applied_at();
         let snapshot_index = self.machine.lock().current_checkpoint().map_or(0, |c| c.at.index);
         let mut status = Status {
             role: brief.role,

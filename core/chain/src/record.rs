@@ -167,6 +167,8 @@ pub(crate) struct Tail(Arc<Mutex<Shared>>);
 struct Shared {
     /// Looked at by every turn, and changed by few: whoever looks shares it.
     record: Arc<ChainRecord>,
+    /// What names its epoch, once it was asked for.
+    id: Option<u64>,
     intake: Intake,
     /// Of an epoch under Raft that a peer's state has overtaken: its first index that was not applied, though it may be in
     /// that state.
@@ -179,13 +181,14 @@ impl Tail {
     pub(crate) fn new(record: ChainRecord) -> Self {
         let (intake, overtaken) = (Intake::Nobody, BTreeMap::new());
         let record = Arc::new(record);
-        Self(Arc::new(Mutex::new(Shared { record, intake, overtaken, lost: None })))
+        Self(Arc::new(Mutex::new(Shared { record, id: None, intake, overtaken, lost: None })))
     }
     pub(crate) fn get(&self) -> Arc<ChainRecord> {
         self.0.lock().record.clone()
     }
     pub(crate) fn set(&self, record: ChainRecord) {
-        self.0.lock().record = Arc::new(record);
+        let mut shared = self.0.lock();
+        (shared.record, shared.id) = (Arc::new(record), None);
     }
     pub(crate) fn epoch(&self) -> u32 {
         self.0.lock().record.spec.epoch
@@ -194,7 +197,17 @@ impl Tail {
         f(&self.0.lock().record)
     }
     pub(crate) fn change<T>(&self, f: impl FnOnce(&mut ChainRecord) -> T) -> T {
-        f(Arc::make_mut(&mut self.0.lock().record))
+        let mut shared = self.0.lock();
+        shared.id = None;
+        f(Arc::make_mut(&mut shared.record))
+    }
+    /// The epoch, and what names it ([`Spec::id`]), which each message bears.
+    pub(crate) fn name(&self) -> (u32, u64) {
+        let mut shared = self.0.lock();
+        let spec = &shared.record.spec;
+        let (epoch, id) = (spec.epoch, shared.id.unwrap_or_else(|| spec.id()));
+        shared.id = Some(id);
+        (epoch, id)
     }
 
     /// What was decided can't be followed here: the group stops, as it is.

@@ -206,6 +206,10 @@ pub trait StateMachine: Send + 'static {
 
     /// The last position applied, and the engine's own record of the members then (opaque here).
     fn applied(&self) -> (Option<Position>, Bytes);
+    /// The position alone, which is asked for at each turn.
+    fn applied_at(&self) -> Option<Position> {
+        self.applied().0
+    }
     /// Applies a decided command.
     fn apply(&mut self, at: Position, command: &Bytes) -> Self::Response;
     /// Notes an entry without a command; `engine_record` replaces the engine's record if given.

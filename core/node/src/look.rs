@@ -128,14 +128,19 @@ impl Node {
         let Some(g) = self.groups.get(&group) else { return Vec::new() };
         g.store().leases().map(|l| (l.id, l.ttl_s, l.keys.len())).collect()
     }
-    /// A hash of this node's own state as of a revision, and what that was compacted to: hashes with different ones
-    /// can't be compared.
+    /// A hash of what this node's own state holds behind a revision up to another one, and what that was compacted to: hashes with
+    /// different ones can't be compared.
     ///
     /// # Errors
     /// As the store's; `Stopped` if the node does not host the group.
-    pub fn hash(&self, group: GroupId, revision: Revision) -> Result<(u64, Revision), OpError> {
+    pub fn hash(
+        &self,
+        group: GroupId,
+        after: Revision,
+        revision: Revision,
+    ) -> Result<(u64, Revision), OpError> {
         let none = || OpError::Stopped { why: format!("{group} is not hosted here") };
-        let found = self.groups.get(&group).ok_or_else(none)?.store().hash_kv(revision)?;
+        let found = self.groups.get(&group).ok_or_else(none)?.store().hash_behind(after, revision)?;
         let hash = found.hash.first_chunk().map_or(0, |h| u64::from_le_bytes(*h));
         Ok((hash, found.compact_revision))
     }

@@ -201,6 +201,9 @@ impl StateMachine for Store {
     fn applied(&self) -> (Option<Position>, Bytes) {
         (self.data.applied, self.data.engine_record.clone())
     }
+    fn applied_at(&self) -> Option<Position> {
+        self.data.applied
+    }
     fn apply(&mut self, at: Position, command: &Bytes) -> Applied {
         if let Some(failure) = self.failure() {
             return Err(OpError::Stopped { why: failure.to_string() });

@@ -99,12 +99,19 @@ impl Store {
     /// # Errors
     /// `Compacted`, `FutureRev`; `Stopped` if the file can't be read.
     pub fn hash_kv(&self, revision: Revision) -> Result<HashKv, OpError> {
+        self.hash_behind(0, revision)
+    }
+    /// The same of what was written behind `after` only.
+    ///
+    /// # Errors
+    /// As [`Store::hash_kv`].
+    pub fn hash_behind(&self, after: Revision, revision: Revision) -> Result<HashKv, OpError> {
         self.readable(revision)?;
         let revision = if revision > 0 { revision } else { self.revision() };
         let compact_revision = self.compact_revision();
         let mut hasher = blake3::Hasher::new();
         let mut row = Vec::new();
-        for (_, rev) in self.data.index.kept(compact_revision, revision) {
+        for (_, rev) in self.data.index.kept(compact_revision, revision).filter(|(_, rev)| rev.main > after) {
             let record = self.records.get(rev).map_err(|e| self.fail(e))?;
             let key = rev.to_bytes();
             record.seal_into(&key, &mut row);

@@ -13,11 +13,22 @@ const WINDOW: u64 = 1 << 16;
 /// Hashes of the last so many revisions asked for.
 const HASHES: usize = 256;
 
+/// What of a replica's content was hashed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Extent {
+    /// As of this revision.
+    pub revision: i64,
+    /// Without what was written up to this one.
+    pub after: i64,
+    /// What is left of it behind a compaction to this one.
+    pub compacted: i64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct StateMachineSafety {
     /// Ring over the index: (index, revision, who).
     revisions: Vec<(u64, i64, NodeId)>,
-    hashes: BTreeMap<(i64, i64), (u64, NodeId)>,
+    hashes: BTreeMap<Extent, (u64, NodeId)>,
 }
 
 impl StateMachineSafety {
@@ -41,15 +52,15 @@ impl StateMachineSafety {
         None
     }
 
-    pub(super) fn hash(&mut self, node: NodeId, revision: (i64, i64), hash: u64) -> Option<String> {
+    pub(super) fn hash(&mut self, node: NodeId, of: Extent, hash: u64) -> Option<String> {
         if self.hashes.len() >= HASHES {
             self.hashes.pop_first();
         }
-        let (known, who) = *self.hashes.entry(revision).or_insert((hash, node));
+        let (known, who) = *self.hashes.entry(of).or_insert((hash, node));
         (known != hash).then(|| {
             format!(
                 "at revision {} the content of {node} has hash {hash:016x}, that of {who} {known:016x}",
-                revision.0
+                of.revision
             )
         })
     }

@@ -12,7 +12,7 @@ use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
 use crate::invariant::{
-    Broken, Homes, Looks, Property, Replicas, Settled, Views, converged, one_view, uncut, unequal,
+    Broken, Extent, Homes, Looks, Property, Replicas, Settled, Views, converged, one_view, uncut, unequal,
 };
 use dwcp_consensus::Role;
 use dwcp_crdt::VersionVector;
@@ -29,7 +29,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Between two comparisons of the replicas' content.
+/// Between two comparisons of what was written meanwhile. All that replicas hold is compared when a run is this old, twice, four times as
+/// old, ..., and at its end: a comparison costs by what there is, so the others would cost more than what they watch.
 pub const HASH_EVERY: Duration = Duration::secs(5);
 /// Between two looks at whether the core has converged.
 const POLL: Duration = Duration::millis(50);
@@ -227,6 +228,9 @@ pub(super) struct Drive {
     all: Vec<(NodeId, String)>,
     resolved: Vec<Fault>,
     next_hash: Instant,
+    /// When all is compared next, and the revision that was compared last.
+    next_whole: Instant,
+    compared: i64,
     next_poll: Instant,
     next_rekey: Instant,
     live: Liveness,
@@ -302,6 +306,8 @@ impl Drive {
             wishes: Vec::new(),
             resolved: Vec::new(),
             next_hash: Instant::ZERO + HASH_EVERY,
+            next_whole: Instant::ZERO + HASH_EVERY,
+            compared: 0,
             live: Liveness::default(),
             broken: None,
             moment: options.moment,
@@ -383,7 +389,11 @@ impl Drive {
         self.tenants_ask(now);
         if now >= self.next_hash {
             self.next_hash = now + HASH_EVERY;
-            self.compare_hashes(None);
+            let whole = now >= self.next_whole;
+            if whole {
+                self.next_whole = now + now.since(Instant::ZERO);
+            }
+            self.compare_hashes(None, if whole { 0 } else { self.compared });
             self.audit();
         }
         if now >= self.next_poll && !self.poll(now) {
@@ -546,18 +556,22 @@ impl Drive {
         (hear, Some(leader))
     }
 
-    /// Compares the content of replicas at the newest revision that each of them has.
-    fn compare_hashes(&mut self, only: Option<&[NodeId]>) {
+    /// Compares what replicas hold behind a revision, up to the newest that each of them has.
+    fn compare_hashes(&mut self, only: Option<&[NodeId]>, after: i64) {
         let view = self.world.view();
         let alive = |n: &NodeId| view.machine(*n).filter(|_| only.is_none_or(|o| o.contains(n)));
         let nodes: Vec<&Node> = self.all.iter().filter_map(|(n, _)| alive(n)).collect();
         let Some(revision) = nodes.iter().map(|n| n.look(GROUP).revision).filter(|r| *r > 1).min() else {
             return;
         };
+        if revision <= after {
+            return;
+        }
+        self.compared = revision;
         for node in nodes {
-            if let Ok((hash, compacted)) = node.hash(GROUP, revision)
-                && let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), (revision, compacted), hash)
-            {
+            let Ok((hash, compacted)) = node.hash(GROUP, after, revision) else { continue };
+            let of = Extent { revision, after, compacted };
+            if let Some(b) = self.eye.borrow_mut().looks.hash(node.id(), of, hash) {
                 self.broken = Some(self.violation(b.property, b.detail));
                 return;
             }
@@ -703,7 +717,7 @@ impl Drive {
         // A run that was stopped has no end to be judged.
         let whole = self.moment.is_none();
         if self.broken.is_none() && whole {
-            self.compare_hashes(Some(&core));
+            self.compare_hashes(Some(&core), 0);
             self.audit();
         }
         let states = self.states.take().unwrap_or_else(|| self.look_at_all());
