@@ -10,8 +10,18 @@ use dwcp_consensus::{epaxos, paxos};
 use std::process::ExitCode;
 
 /// What `--protocol list` names.
-const NAMES: &[&str] =
-    &["double", "epaxos", "epaxos-7", "epaxos-store", "paxos", "paxos-uneven", "pbft", "pbft-signed"];
+const NAMES: &[&str] = &[
+    "double",
+    "epaxos",
+    "epaxos-7",
+    "epaxos-atlas",
+    "epaxos-atlas-2",
+    "epaxos-store",
+    "paxos",
+    "paxos-uneven",
+    "pbft",
+    "pbft-signed",
+];
 
 const MAJORITY: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Majority };
 const UNEVEN: paxos::Rehearsed = paxos::Rehearsed { quorum: paxos::Quorum::Uneven };
@@ -20,7 +30,7 @@ fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
         #[cfg(feature = "planted-bugs")]
-        "epaxos" | "epaxos-7" | "epaxos-store" => {
+        "epaxos" | "epaxos-7" | "epaxos-atlas" | "epaxos-atlas-2" | "epaxos-store" => {
             epaxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect()
         }
         #[cfg(feature = "planted-bugs")]
@@ -53,6 +63,11 @@ fn epaxos_rehearsed(args: &Args) -> epaxos::Rehearsed {
     epaxos::Rehearsed {
         seven: args.protocol == "epaxos-7",
         store: args.protocol == "epaxos-store",
+        atlas: match args.protocol.as_str() {
+            "epaxos-atlas" => Some(1),
+            "epaxos-atlas-2" => Some(2),
+            _ => None,
+        },
         ..Default::default()
     }
 }
@@ -69,7 +84,9 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
     let Some(wanted) = &args.mutant else {
         return match protocol {
             "double" => held(&Double::new(None), args, scenarios),
-            "epaxos" | "epaxos-7" | "epaxos-store" => held(&epaxos_rehearsed(args), args, scenarios),
+            "epaxos" | "epaxos-7" | "epaxos-atlas" | "epaxos-atlas-2" | "epaxos-store" => {
+                held(&epaxos_rehearsed(args), args, scenarios)
+            }
             "paxos" => held(&MAJORITY, args, scenarios),
             "paxos-uneven" => held(&UNEVEN, args, scenarios),
             "pbft" => held(&Pbft::default(), args, scenarios),
@@ -91,7 +108,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario]) -> ExitCode {
                 found(&Double::new(bug), name, args, scenarios)
             }
             #[cfg(feature = "planted-bugs")]
-            "epaxos" | "epaxos-7" | "epaxos-store" => {
+            "epaxos" | "epaxos-7" | "epaxos-atlas" | "epaxos-atlas-2" | "epaxos-store" => {
                 epaxos::planted::plant(epaxos::planted::Bug::named(name));
                 let is_found = found(&epaxos_rehearsed(args), name, args, scenarios);
                 epaxos::planted::plant(None);

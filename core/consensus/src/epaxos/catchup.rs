@@ -4,12 +4,12 @@
 //! that asks for what is forgotten here is given a checkpoint by the driver. When all replicas are known to
 //! be equal, nothing is sent.
 
-use super::message::{FETCH_MAX, InstanceId, Message};
+use super::message::{FETCH_MAX, InstanceId, Message, Phase};
 use super::protocol::{Epaxos, Out};
 use crate::step::Output;
 use alloc::vec;
 use alloc::vec::Vec;
-use dwcp_env::Instant;
+use dwcp_env::{Duration, Instant};
 
 /// Times an instance is fetched from those said to have it before its recovery is tried.
 const FETCHES: u8 = 3;
@@ -24,6 +24,8 @@ pub(super) struct Peers {
     last: Vec<Instant>,
     /// Whether to ask who is there, though all seem equal.
     probe: bool,
+    /// By place: how long its answers take, about (ns). Not known: none.
+    took: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -42,7 +44,28 @@ impl Peers {
             beat_at: now,
             last: vec![Instant::ZERO; n],
             probe: false,
+            took: vec![0; n],
         }
+    }
+    /// A question of this time was answered.
+    pub(super) fn answered(&mut self, from: u8, (asked, now): (Instant, Instant)) {
+        let (took, new) = (&mut self.took[usize::from(from)], now.since(asked).as_nanos());
+        // What is far off the mark, as after a silence, is not averaged.
+        *took = if *took == 0 || *took / 4 > new { new } else { (*took * 3 + new) / 4 };
+    }
+    /// Of a fast quorum only these answered within this time: the others are asked last from now on.
+    pub(super) fn kept_waiting(&mut self, phase: Phase, have: &[u8], time: Duration) {
+        let Phase::Collected(quorum) = phase else { return };
+        for late in quorum.places().filter(|p| !have.contains(&(*p as u8))) {
+            self.took[late] = self.took[late].max(time.as_nanos()).saturating_mul(4);
+        }
+    }
+    /// Whose answers come soonest, in the order of their places behind `me`; who is not known counts as near.
+    pub(super) fn nearest(&self, me: u8) -> Vec<u8> {
+        let n = self.took.len() as u8;
+        let mut others: Vec<u8> = (1..n).map(|turn| (me + turn) % n).collect();
+        others.sort_by_key(|p| self.took[usize::from(*p)]);
+        others
     }
     pub(super) fn came(&mut self, now: Instant, from: u8) {
         self.last[usize::from(from)] = now;

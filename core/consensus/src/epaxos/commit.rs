@@ -78,21 +78,23 @@ impl Epaxos {
         self.next += 1;
         let touch = self.config.touch(&command);
         let deps = self.dependencies(id, &touch, self.config.none());
+        let (phase, asked) = self.whom_to_ask(id);
         let instance = self.entry(id);
         instance.vote = Vote {
             ballot: 0,
             voted: 0,
-            phase: Phase::PreAccepted,
-            command: Some(command.clone()),
+            phase,
+            command: Some(command),
             noop: false,
             deps: deps.clone(),
-            initial: Some(deps.clone()),
+            initial: Some(deps),
         };
         instance.drive = Drive::PreAccept { replies: alloc::collections::BTreeMap::new() };
         self.reindex(id);
         self.persist_vote(id, out);
-        for to in self.config.others() {
-            self.send(to, Message::PreAccept { id, command: command.clone(), deps: deps.clone() }, out);
+        let question = question(id, &self.instances[&id].vote);
+        for to in self.config.others().filter(|to| asked.has(usize::from(*to))) {
+            question.iter().for_each(|message| self.send(to, message.clone(), out));
         }
         self.schedule(id, now + self.config.set.resend);
         self.own(now, Own::PreAccept(id), out);
@@ -118,8 +120,7 @@ impl Epaxos {
         now: Instant,
         from: u8,
         id: InstanceId,
-        command: Payload,
-        deps: Deps,
+        (command, deps, phase): (Payload, Deps, Phase),
         out: &mut Out,
     ) {
         if id.replica != from {
@@ -137,8 +138,9 @@ impl Epaxos {
             let ballot = vote.ballot;
             return self.send(from, Message::Nack { id, ballot }, out);
         }
-        if vote.phase == Phase::PreAccepted {
-            if vote.command.as_ref() != Some(&command) || vote.initial.as_ref() != Some(&deps) {
+        if vote.answered() {
+            let same = vote.command.as_ref() == Some(&command) && vote.initial.as_ref() == Some(&deps);
+            if !same || vote.phase != phase {
                 return self.blame(from, Fault::Contradiction, out);
             }
             let deps = vote.deps.clone();
@@ -150,7 +152,7 @@ impl Epaxos {
         let touch = self.config.touch(&command);
         let known = self.dependencies(id, &touch, deps.clone());
         let vote = &mut self.entry(id).vote;
-        vote.phase = Phase::PreAccepted;
+        vote.phase = phase;
         vote.command = Some(command);
         vote.initial = Some(deps);
         vote.deps = known.clone();
@@ -172,6 +174,10 @@ impl Epaxos {
         }
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let Drive::PreAccept { replies } = &mut instance.drive else { return };
+        if instance.attempts == 0 && from != self.config.place {
+            let asked = instance.due.since(Instant::ZERO + self.config.set.resend);
+            self.peers.answered(from, (Instant::ZERO + asked, now));
+        }
         replies.insert(from, deps);
         self.conclude_pre_accept(now, id, false, out);
     }
@@ -181,10 +187,14 @@ impl Epaxos {
         let (Drive::PreAccept { replies }, Some(initial)) = (&instance.drive, &instance.vote.initial) else {
             return;
         };
+        if let Phase::Collected(quorum) = instance.vote.phase {
+            return self.conclude_collect(now, id, quorum, hurry, out);
+        }
         let agreeing = replies.values().filter(|d| *d == initial).count();
         let fast = self.config.fast_size() - usize::from(planted::is(Bug::SmallFastQuorum));
         if agreeing >= fast {
-            return self.decide_fast(now, id, out);
+            let deps = initial.clone();
+            return self.decide_fast(now, id, deps, out);
         }
         let slow = self.config.n - self.config.slow_misses;
         if replies.len() >= if hurry { slow } else { slow.max(self.config.fast_size()) } {
@@ -198,11 +208,11 @@ impl Epaxos {
         }
     }
     /// The decision is ours alone until it is told: it goes to disk first (see the module's header).
-    fn decide_fast(&mut self, now: Instant, id: InstanceId, out: &mut Out) {
+    pub(super) fn decide_fast(&mut self, now: Instant, id: InstanceId, deps: Deps, out: &mut Out) {
         let instance = self.instances.get_mut(&id).expect("just looked at");
         instance.vote.phase = Phase::Committed;
+        instance.vote.deps = deps.clone();
         instance.drive = Drive::Deciding;
-        let deps = instance.vote.deps.clone();
         self.counts.fast += 1;
         self.persist(Record::Decided { id, noop: false, deps }, out);
         self.own(now, Own::Decision(id), out);
@@ -407,11 +417,10 @@ impl Epaxos {
         let vote = &instance.vote;
         let (message, have) = match &instance.drive {
             Drive::PreAccept { replies } => {
-                let (Some(command), Some(deps)) = (vote.command.clone(), vote.initial.clone()) else {
-                    return;
-                };
+                let Some(question) = question(id, vote) else { return };
                 let have: Vec<u8> = replies.keys().copied().collect();
-                (Message::PreAccept { id, command, deps }, have)
+                self.peers.kept_waiting(vote.phase, &have, self.config.set.resend);
+                (question, have)
             }
             Drive::Accept { ballot, acks } => {
                 let Some(value) = vote.value() else { return };
@@ -430,4 +439,13 @@ impl Epaxos {
         }
         self.conclude_pre_accept(now, id, true, out);
     }
+}
+
+/// What the replica of an instance asks the others in ballot 0.
+fn question(id: InstanceId, vote: &Vote) -> Option<Message> {
+    let (command, deps) = (vote.command.clone()?, vote.initial.clone()?);
+    Some(match vote.phase {
+        Phase::Collected(quorum) => Message::Collect { id, command, deps, quorum },
+        _ => Message::PreAccept { id, command, deps },
+    })
 }

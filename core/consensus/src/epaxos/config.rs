@@ -1,7 +1,7 @@
 //! What a replica is told when it is built, and what it may not be told.
 
 use super::message::Deps;
-use crate::quorum::{NodeSet, Phase, Quorums, System};
+use crate::quorum::{Needs, NodeSet, Phase, Quorums, Refusal, System, admit};
 use crate::step::Payload;
 use alloc::vec::Vec;
 use dwcp_env::{Duration, NodeId};
@@ -37,7 +37,8 @@ pub struct Settings {
     pub me: NodeId,
     /// All replicas, sorted.
     pub members: Vec<NodeId>,
-    /// Who must answer; only [`System::Majority`] is admitted.
+    /// Who must answer, and with it the rule of the fast path: [`System::Majority`], all of a fast quorum know nothing to add;
+    /// [`System::atlas`], whatever was added was added by as many as may be gone (`atlas.rs`).
     pub quorums: System,
     /// What a command touches. Pure: the same bytes touch the same keys on every replica.
     pub footprint: fn(&[u8]) -> Footprint,
@@ -62,14 +63,19 @@ pub struct Settings {
 }
 
 /// Why settings are refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ConfigError {
     /// The list of members.
     #[error("members must be sorted, without repetition, 1 to {GROUP_MAX}, and include this replica")]
     Members,
     /// The quorum system.
-    #[error("EPaxos needs majorities of exactly its members: other systems lack its fast intersections")]
+    #[error(
+        "EPaxos needs majorities of exactly its members, or those of Atlas: other systems lack its fast intersections"
+    )]
     Quorums,
+    /// Atlas' quorums do not meet as they must.
+    #[error("Atlas' rule: {0}")]
+    Atlas(Refusal),
     /// A number out of its range.
     #[error("{0} is out of range")]
     Range(&'static str),
@@ -87,6 +93,8 @@ pub struct Config {
     pub(super) slow_misses: usize,
     /// How many a fast quorum misses at most: E of the paper.
     pub(super) fast_misses: usize,
+    /// Atlas' rule: what is added must have been added by so many, and so many may be gone at once.
+    pub(super) reported: Option<usize>,
 }
 
 impl Settings {
@@ -100,15 +108,7 @@ impl Settings {
             return Err(ConfigError::Members);
         }
         let place = self.members.binary_search(&self.me).map_err(|_| ConfigError::Members)?;
-        if !matches!(self.quorums, System::Majority { .. }) || self.quorums.members() != n {
-            return Err(ConfigError::Quorums);
-        }
-        let least = |phase| (1..=n).find(|k| self.quorums.is_quorum(phase, NodeSet::first(*k))).unwrap_or(n);
-        let (f, e) = (n - least(Phase::Accept).max(least(Phase::Prepare)), n - least(Phase::Fast));
-        // The theorem of the paper: n >= max(2e + f - 1, 2f + 1), and fast quorums are no smaller than slow ones.
-        if n + 1 < 2 * e + f || n < 2 * f + 1 || e > f {
-            return Err(ConfigError::Quorums);
-        }
+        let (slow_misses, fast_misses, reported) = self.misses()?;
         let range = |bad: bool, what| if bad { Err(ConfigError::Range(what)) } else { Ok(()) };
         range(self.buckets == 0 || self.buckets > 1 << 20, "buckets (1 to 1,048,576)")?;
         range(self.resend == Duration::ZERO, "resend (above 0)")?;
@@ -118,7 +118,35 @@ impl Settings {
         range(self.chain_max == 0 || self.chain_max > 1 << 12, "chain_max (1 to 4,096)")?;
         range(self.retain > 1 << 16, "retain (at most 65,536)")?;
         range(self.marker_every == 0, "marker_every (above 0)")?;
-        Ok(Config { n, place: place as u8, slow_misses: f, fast_misses: e, set: self })
+        Ok(Config { n, place: place as u8, slow_misses, fast_misses, reported, set: self })
+    }
+    /// How many a slow and a fast quorum miss at most, and who must have reported under Atlas' rule.
+    fn misses(&self) -> Result<(usize, usize, Option<usize>), ConfigError> {
+        let n = self.members.len();
+        if self.quorums.members() != n {
+            return Err(ConfigError::Quorums);
+        }
+        let least = |phase| (1..=n).find(|k| self.quorums.is_quorum(phase, NodeSet::first(*k))).unwrap_or(n);
+        let (prepare, accept, fast) = (least(Phase::Prepare), least(Phase::Accept), least(Phase::Fast));
+        match self.quorums {
+            System::Majority { .. } => {
+                let (f, e) = (n - accept.max(prepare), n - fast);
+                // The theorem of the paper: n >= max(2e + f - 1, 2f + 1), and fast quorums are no smaller than slow ones.
+                if n + 1 < 2 * e + f || n < 2 * f + 1 || e > f {
+                    return Err(ConfigError::Quorums);
+                }
+                Ok((f, e, None))
+            }
+            System::Threshold { .. } => {
+                let bears = n - prepare;
+                if bears == 0 || accept != n / 2 + 1 || fast != n / 2 + bears {
+                    return Err(ConfigError::Quorums);
+                }
+                admit(&self.quorums, &self.members, Needs::Atlas).map_err(ConfigError::Atlas)?;
+                Ok((n - accept, n - fast, Some(bears)))
+            }
+            _ => Err(ConfigError::Quorums),
+        }
     }
 }
 

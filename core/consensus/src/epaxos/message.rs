@@ -1,6 +1,7 @@
 //! What replicas tell each other, and what they write down.
 
 use super::config::GROUP_MAX;
+use crate::quorum::NodeSet;
 use crate::step::Payload;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ const _: () = {
     // An integer of the encoding has at most ten bytes; a driver adds up to 64.
     let id = 1 + 10;
     let deps = 5 + GROUP_MAX * 10;
-    let vote = 2 * 10 + 1 + (1 + 1 + 5 + PAYLOAD_MAX) + 1 + deps + (1 + deps);
+    let vote = 2 * 10 + (1 + 19) + (1 + 1 + 5 + PAYLOAD_MAX) + 1 + deps + (1 + deps);
     let most = 1 + id + 10 + vote + 64;
     assert!(most <= WAL_RECORD_MAX.0 as usize, "a vote with its command fits a record");
     assert!(most <= FRAME_BODY_MAX.0 as usize, "a message with a command fits a frame");
@@ -98,6 +99,8 @@ pub enum Phase {
     Accepted,
     /// Decided.
     Committed,
+    /// Answered in the round of its own replica, under Atlas' rule: the fast quorum that was named.
+    Collected(NodeSet),
 }
 
 /// What an instance is decided to be, beside its dependencies.
@@ -145,6 +148,10 @@ impl Vote {
     /// What it votes for; `None` if for nothing yet.
     pub(super) fn value(&self) -> Option<Value> {
         if self.noop { Some(Value::Noop) } else { self.command.clone().map(Value::Command) }
+    }
+    /// Whether it was answered in the round of its own replica, and not more.
+    pub(super) fn answered(&self) -> bool {
+        matches!(self.phase, Phase::PreAccepted | Phase::Collected(_))
     }
     pub(super) fn committed(&self) -> bool {
         self.phase == Phase::Committed
@@ -279,6 +286,17 @@ pub enum Message {
         /// The highest number heard of, by replica.
         seen: Vec<u64>,
     },
+    /// `PreAccept` under Atlas' rule: these are to answer. Durable before: the same.
+    Collect {
+        /// Which.
+        id: InstanceId,
+        /// The command.
+        command: Payload,
+        /// What interferes with it as far as its replica knows.
+        deps: Deps,
+        /// Its fast quorum, its replica included.
+        quorum: NodeSet,
+    },
 }
 
 /// What is written down.
@@ -318,6 +336,18 @@ pub(super) enum Shape {
 }
 
 impl Message {
+    /// Whether it belongs to a group that goes by Atlas' rule; `None`: to any.
+    pub(super) fn of_atlas(&self) -> Option<bool> {
+        match self {
+            Self::PreAccept { .. }
+            | Self::Validate { .. }
+            | Self::ValidateOk { .. }
+            | Self::Waiting { .. } => Some(false),
+            Self::Collect { .. } => Some(true),
+            Self::PrepareOk { vote, .. } if vote.answered() => Some(vote.phase != Phase::PreAccepted),
+            _ => None,
+        }
+    }
     /// Whether sizes and numbers are such as a correct replica of a group of `n` sends.
     pub(super) fn shape(&self, n: usize) -> Shape {
         debug_assert!(n <= GROUP_MAX);
@@ -330,6 +360,11 @@ impl Message {
         match self {
             Self::PreAccept { id, command, deps } => {
                 Shape::of(id_ok(id) && payload(command) && vector(&deps.0), || before(id, deps))
+            }
+            Self::Collect { id, command, deps, quorum } => {
+                let sized =
+                    id_ok(id) && payload(command) && vector(&deps.0) && NodeSet::first(n).covers(*quorum);
+                Shape::of(sized, || before(id, deps) && quorum.has(id.at()))
             }
             Self::PreAcceptOk { id, deps } => Shape::of(id_ok(id) && vector(&deps.0), || before(id, deps)),
             Self::Accept { id, ballot, value: v, deps } => {
@@ -357,7 +392,7 @@ impl Message {
                         && before(id, &vote.deps)
                         && initial.is_none_or(|d| before(id, d))
                         && (vote.phase == Phase::Initial || vote.value().is_some())
-                        && (vote.phase != Phase::PreAccepted || initial.is_some())
+                        && (!vote.answered() || initial.is_some())
                 })
             }
             Self::ValidateOk { id, ballot, blockers, .. } => {

@@ -25,6 +25,14 @@ dwcp_env::planted_bugs! {
     LooseMarker,
     /// A read is answered from what this replica has heard of alone.
     LocalRead,
+    /// Atlas' rule: one report fewer is enough.
+    OneReportLess,
+    /// Atlas' rule: a recovery takes what most of those left of the fast quorum know, not what any does.
+    MostForUnion,
+    /// Atlas' rule: a recovery does not wait for those of the fast quorum who may have reported.
+    ShortOfReports,
+    /// Atlas' rule: answers count whoever gives them, named or not.
+    UnnamedQuorum,
     /// A restarted replica counts its instances from where its executed ones end.
     ReusedNumber,
 }

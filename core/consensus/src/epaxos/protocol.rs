@@ -51,6 +51,8 @@ counts! {
     hurried = "recoveries brought forward as the replica seemed gone";
     recovered_vote = "recoveries that found a vote";
     recovered_nothing = "recoveries that voted for nothing";
+    recovered_union = "recoveries by what a fast quorum's rest knew";
+    recovered_blocked = "recoveries that lacked more of a fast quorum than may be gone";
     recovered_validated = "recoveries of what may have been decided fast";
     refuted = "recoveries refuted by validation";
     waited = "recoveries that waited for others";
@@ -307,8 +309,19 @@ impl Epaxos {
             Shape::Bound => return self.blame(from, Fault::Bound, out),
             Shape::Contradiction => return self.blame(from, Fault::Contradiction, out),
         }
+        if message.of_atlas().is_some_and(|atlas| atlas != self.config.reported.is_some()) {
+            return self.blame(from, Fault::Contradiction, out);
+        }
         match message {
-            Message::PreAccept { id, command, deps } => self.on_pre_accept(now, from, id, command, deps, out),
+            Message::PreAccept { id, command, deps } => {
+                self.on_pre_accept(now, from, id, (command, deps, Phase::PreAccepted), out);
+            }
+            Message::Collect { id, command, deps, quorum } => {
+                if quorum.len() != self.config.fast_size() {
+                    return self.blame(from, Fault::Contradiction, out);
+                }
+                self.on_pre_accept(now, from, id, (command, deps, Phase::Collected(quorum)), out);
+            }
             Message::PreAcceptOk { id, deps } => self.on_pre_accept_ok(now, from, id, deps, out),
             Message::Accept { id, ballot, value, deps } => {
                 self.on_accept(now, from, (id, ballot), value, deps, out)
@@ -496,7 +509,7 @@ impl Epaxos {
             }
             let mine = id.replica == me && vote.ballot == 0;
             instance.drive = match (vote.phase, &vote.initial) {
-                (Phase::PreAccepted, Some(deps)) if mine => {
+                (Phase::PreAccepted | Phase::Collected(_), Some(deps)) if mine => {
                     Drive::PreAccept { replies: [(me, deps.clone())].into_iter().collect() }
                 }
                 (Phase::Accepted, _) if mine => {

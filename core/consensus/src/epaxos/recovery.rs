@@ -186,6 +186,9 @@ impl Epaxos {
                 replies.insert(from, vote);
                 let quorum = replies.keys().fold(NodeSet::EMPTY, |s, p| s.or(NodeSet::one(usize::from(*p))));
                 if self.config.is_slow_quorum(quorum) {
+                    if let Some(bears) = self.config.reported {
+                        return self.conclude_promises(now, (id, ballot), (quorum, bears), out);
+                    }
                     let replies = core::mem::take(replies);
                     self.conclude_prepare(now, (id, ballot), quorum, replies, out);
                 }
@@ -242,7 +245,7 @@ impl Epaxos {
         self.begin_validation(now, id, candidate, out);
     }
     /// Votes for nothing: the command was not decided, and will not be under this number.
-    fn nothing(&mut self, now: Instant, at: (InstanceId, u64), out: &mut Out) {
+    pub(super) fn nothing(&mut self, now: Instant, at: (InstanceId, u64), out: &mut Out) {
         self.counts.recovered_nothing += 1;
         self.vote(now, at, Value::Noop, self.config.none(), out);
     }

@@ -22,13 +22,23 @@ pub struct Rehearsed {
     pub marker_every: u64,
     /// Groups of seven, whose fast quorums are larger than slow ones; else of three and five.
     pub seven: bool,
+    /// Atlas' rule, and how many members may be gone under it: in groups of three and five, or of five and seven.
+    pub atlas: Option<u8>,
     /// As a store runs it: every command meets every other one, and all are executed in one order.
     pub store: bool,
 }
 
 impl Default for Rehearsed {
     fn default() -> Self {
-        Self { buckets: 6, chain_max: 24, retain: 8, marker_every: 60, seven: false, store: false }
+        Self {
+            buckets: 6,
+            chain_max: 24,
+            retain: 8,
+            marker_every: 60,
+            seven: false,
+            atlas: None,
+            store: false,
+        }
     }
 }
 
@@ -42,17 +52,22 @@ impl Subject for Rehearsed {
     type P = Epaxos;
 
     fn name(&self) -> &'static str {
-        match (self.seven, self.store) {
-            (true, _) => "epaxos-7",
-            (false, true) => "epaxos-store",
-            (false, false) => "epaxos",
+        match (self.atlas, self.seven, self.store) {
+            (Some(0 | 1), ..) => "epaxos-atlas",
+            (Some(_), ..) => "epaxos-atlas-2",
+            (None, true, _) => "epaxos-7",
+            (None, false, true) => "epaxos-store",
+            (None, false, false) => "epaxos",
         }
     }
     fn config(&self, place: &Place<'_>) -> Config {
         let settings = Settings {
             me: place.me,
             members: place.members.to_vec(),
-            quorums: System::Majority { members: place.members.len() as u8 },
+            quorums: match (place.members.len() as u8, self.atlas) {
+                (members, None) => System::Majority { members },
+                (members, Some(bears)) => System::atlas(members, bears),
+            },
             footprint: if self.store { |_| Footprint::All } else { footprint },
             buckets: if self.store { 1 } else { self.buckets },
             resend: place.round_trip * 2,
@@ -70,7 +85,11 @@ impl Subject for Rehearsed {
         round_trip * 15
     }
     fn sizes(&self) -> &'static [usize] {
-        if self.seven { &[7] } else { &[3, 3, 5] }
+        match self.atlas {
+            Some(2..) => &[5, 5, 7],
+            _ if self.seven => &[7],
+            _ => &[3, 3, 5],
+        }
     }
     fn order(&self) -> Order {
         // Also of a store: its index counts commands, and replicas have their blanks at different places.

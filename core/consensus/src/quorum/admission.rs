@@ -34,6 +34,10 @@ pub enum Needs {
     /// fast share `⌊(F + 1) / 2⌋` (EPaxos, §4.3 and §4.7, for n = 2F + 1) and `e - 1` (for every n: no
     /// protocol has fast decisions with n < 2e + F - 1; EPaxos\*, 2025), at least one.
     EPaxos,
+    /// Accept shares a member with itself, with prepare and with fast; a fast quorum, its proposer and as many others as a
+    /// prepare quorum misses less one left out, still shares so many with a prepare quorum that they and the
+    /// proposer are a majority: any two of these share one who knew both of two commands that conflict (Atlas, §3.2 and §4).
+    Atlas,
     /// Any two quorums share `f + 1`, so one correct member; the correct ones alone hold a quorum;
     /// `f = ⌊(n - 1) / 3⌋` is at least 1 (PBFT, §2).
     Byzantine,
@@ -199,6 +203,12 @@ pub(super) fn judge(
             }
             let wanted = failures.div_ceil(2).max(fast_failures.saturating_sub(1)).max(1);
             admission.pair(Phase::Prepare, Phase::Fast, wanted)
+        }
+        Needs::Atlas => {
+            admission.pair(Phase::Prepare, Phase::Accept, 1)?;
+            admission.pair(Phase::Accept, Phase::Accept, 1)?;
+            admission.pair(Phase::Accept, Phase::Fast, 1)?;
+            admission.pair(Phase::Prepare, Phase::Fast, (n / 2).max(1))
         }
         Needs::Byzantine => {
             let liars = n.saturating_sub(1) / 3;

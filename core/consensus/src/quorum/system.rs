@@ -114,6 +114,18 @@ impl System {
         Self::Threshold { members, prepare, accept, fast: members }
     }
 
+    /// What Atlas needs, of which `bears` members may be gone at once: majorities decide, fast ones are `⌊n / 2⌋ + bears`, and
+    /// `n - bears` recover (Enes et al., EuroSys 2020, §3).
+    #[must_use]
+    pub const fn atlas(members: u8, bears: u8) -> Self {
+        Self::Threshold {
+            members,
+            prepare: members.saturating_sub(bears),
+            accept: members / 2 + 1,
+            fast: (members / 2).saturating_add(bears),
+        }
+    }
+
     /// Whether the data makes sense; says nothing of intersections ([`super::admit`]).
     ///
     /// # Errors

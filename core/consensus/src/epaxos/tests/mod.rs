@@ -291,6 +291,7 @@ pub(super) fn name(message: &Message) -> &'static str {
         Message::Fetch { .. } => "Fetch",
         Message::ReadAsk { .. } => "ReadAsk",
         Message::ReadOk { .. } => "ReadOk",
+        Message::Collect { .. } => "Collect",
     }
 }
 
@@ -303,6 +304,7 @@ fn told(message: &Message) -> String {
     };
     match message {
         Message::PreAccept { id, deps, .. } => format!("PreAccept {id:?} behind {deps:?}"),
+        Message::Collect { id, deps, quorum, .. } => format!("Collect {id:?} of {quorum:?} behind {deps:?}"),
         Message::PreAcceptOk { id, deps } => format!("PreAcceptOk {id:?} behind {deps:?}"),
         Message::Accept { id, ballot, value: v, deps } => {
             format!("Accept {id:?} in {ballot}: {} behind {deps:?}", value(v))
