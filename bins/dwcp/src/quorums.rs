@@ -12,6 +12,7 @@
 //! | `regions` | majorities in a majority of the regions | the same |
 //! | `in-region` | a majority of every region | a majority of one region |
 //! | `witness:3` | a majority with one who is no witness | the same |
+//! | `atlas:1` (EPaxos) | all but one (recover) | a majority; at once: half, rounded down, and one |
 //!
 //! Whether the two phases share a member is not looked at here: the cluster admits a system or refuses it, naming the sets that do not meet
 //! (`dwcp_consensus::quorum::admit`).
@@ -23,7 +24,8 @@ use std::collections::BTreeMap;
 
 /// How the forms are written.
 pub(crate) const FORMS: &str = "write `majority`, or how many elect and how many decide: 4/2, grid:2x3 (a row elects, a column decides), \
-     weights:2,1,1:3/2 (votes of the voters in the order of their numbers, and how many elect and decide), regions, in-region, or witness:3";
+     weights:2,1,1:3/2 (votes of the voters in the order of their numbers, and how many elect and decide), regions, in-region, witness:3, or under epaxos atlas:1 \
+     (what meets others is decided in one round trip too; one member may be gone)";
 
 /// Quorums as asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +57,11 @@ pub enum Wanted {
     },
     /// By regions.
     Regional(RegionRule),
+    /// Atlas' rule for the fast path of EPaxos.
+    Atlas {
+        /// So many may be gone.
+        bears: u8,
+    },
     /// Majorities with somebody who is none of these.
     Witness(Vec<NodeId>),
 }
@@ -73,6 +80,7 @@ fn read(text: &str) -> Option<Wanted> {
     Some(match (form, rest) {
         ("majority", "") => Wanted::Majority,
         ("regions", "") => Wanted::Regional(RegionRule::MajorityOfMajorities),
+        ("atlas", bears) => Wanted::Atlas { bears: bears.parse().ok()? },
         ("in-region", "") => Wanted::Regional(RegionRule::InRegion),
         ("grid", rest) => {
             let (rows, columns) = two(rest, 'x')?;
@@ -138,6 +146,17 @@ impl Wanted {
                 };
                 System::Regional { regions: voters.iter().map(&mut number).collect(), rule: *rule }
             }
+            Self::Atlas { bears } => {
+                let most = voters.len().saturating_sub(1) / 2;
+                if !(1..=most).contains(&usize::from(*bears)) {
+                    return Err(format!(
+                        "atlas:{bears}: of {} voters ({}) from 1 to {most} may be gone",
+                        voters.len(),
+                        named()
+                    ));
+                }
+                System::atlas(voters.len() as u8, *bears)
+            }
             Self::Witness(nodes) => {
                 let mut witnesses = NodeSet::EMPTY;
                 for node in nodes {
@@ -156,6 +175,14 @@ impl Wanted {
 pub(crate) fn told(system: &System, voters: &[NodeId]) -> String {
     match system {
         System::Majority { .. } => "majorities".to_owned(),
+        System::Threshold { members, prepare, accept, fast }
+            if *system == System::atlas(*members, members.saturating_sub(*prepare)) =>
+        {
+            format!(
+                "{fast} decide at once (Atlas' rule), {accept} by vote, and {} may be gone,",
+                members.saturating_sub(*prepare)
+            )
+        }
         System::Threshold { prepare, accept, .. } => format!("{prepare} elect and {accept} decide"),
         System::Grid { rows, columns } => {
             format!("a row of {columns} elects and a column of {rows} decides, in a grid")
@@ -216,6 +243,16 @@ mod tests {
             assert_eq!(told(&system, &voters), words, "{text}");
             admit(&system, &voters, Needs::Paxos).unwrap_or_else(|why| panic!("{text}: {why}"));
         }
+        for (text, n, words) in [
+            ("atlas:1", 3, "2 decide at once (Atlas' rule), 2 by vote, and 1 may be gone,"),
+            ("atlas:2", 5, "4 decide at once (Atlas' rule), 3 by vote, and 2 may be gone,"),
+        ] {
+            let of = members(n);
+            let system = parse(text).unwrap().system(&of).unwrap().expect("no majority");
+            let voters: Vec<NodeId> = of.voters.iter().copied().collect();
+            assert_eq!(told(&system, &voters), words, "{text}");
+            dwcp_consensus::epaxos::admits(&system, &voters).unwrap_or_else(|why| panic!("{text}: {why}"));
+        }
         assert_eq!(parse("majority").unwrap().system(&members(3)), Ok(None));
     }
 
@@ -237,6 +274,8 @@ mod tests {
             "weights:70000:1/1",
             "witness:",
             "witness:a",
+            "atlas",
+            "atlas:x",
             "regions:3",
             "majority:2",
             "rows",
@@ -247,6 +286,8 @@ mod tests {
             ("grid:2x2", "has 4 places, and there are 3 voters: n1, n2, n3"),
             ("weights:1,1:1/1", "2 weights for 3 voters"),
             ("witness:4", "n4 is no voter"),
+            ("atlas:2", "of 3 voters (n1, n2, n3) from 1 to 1 may be gone"),
+            ("atlas:0", "from 1 to 1"),
         ] {
             let refused = parse(text).unwrap().system(&members(3)).unwrap_err();
             assert!(refused.contains(why), "{refused}");

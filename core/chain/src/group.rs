@@ -13,7 +13,6 @@ use crate::spec::{EngineKind, Spec, times};
 use crate::trust::Wish;
 use bytes::Bytes;
 use dwcp_consensus::pbft::Pbft;
-use dwcp_consensus::quorum::System;
 use dwcp_consensus::select::Policy;
 use dwcp_consensus::step::Protocol;
 use dwcp_consensus::{Checkpointed, Members, Position, Role, StateMachine, Status, epaxos, paxos};
@@ -452,7 +451,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
                 let times = &self.config.raft;
                 let settings = epaxos::Settings {
                     me,
-                    quorums: System::Majority { members: voters.len() as u8 },
+                    quorums: spec.system(),
                     members: voters,
                     footprint: all,
                     buckets: 1,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dwcp_consensus::quorum::{Needs, Refusal, System, admit};
 use dwcp_consensus::{MemberChange, Members};
-use dwcp_consensus::{paxos, pbft};
+use dwcp_consensus::{epaxos, paxos, pbft};
 use dwcp_env::bound::VOTERS_MAX;
 use dwcp_env::{GroupId, NodeId, wire};
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,9 @@ pub enum SpecError {
     /// Quorums that do not meet.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Quorums under which EPaxos can't run.
+    #[error(transparent)]
+    Leaderless(#[from] epaxos::ConfigError),
     /// The first leader does not count.
     #[error("{0} is to lead first and is no voter")]
     First(NodeId),
@@ -204,6 +207,10 @@ impl Spec {
             (Some(system), EngineKind::Paxos) => {
                 let voters: Vec<NodeId> = voters.iter().copied().collect();
                 Ok(admit(system, &voters, Needs::Paxos)?)
+            }
+            (Some(system), EngineKind::EPaxos) => {
+                let voters: Vec<NodeId> = voters.iter().copied().collect();
+                Ok(epaxos::admits(system, &voters)?)
             }
             (Some(_), engine) => Err(SpecError::Quorums(engine)),
         }

@@ -14,7 +14,7 @@ mod wide;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
-use wide::table::{Bench, CONFLICTS, FIVE, Sites, THREE, beside_fantoch, byzantine, latencies, pick};
+use wide::table::{Bench, CONFLICTS, FIVE, Sites, THREE, beside_fantoch, byzantine, latencies, pick, rules};
 
 /// Measures commit latencies in the wide area and prints the golden table.
 ///
@@ -24,8 +24,8 @@ use wide::table::{Bench, CONFLICTS, FIVE, Sites, THREE, beside_fantoch, byzantin
 #[derive(Parser)]
 #[command(name = "wide_area")]
 struct Args {
-    /// Only this part: latencies, picks or fantoch.
-    #[arg(long, value_parser = ["latencies", "picks", "fantoch"])]
+    /// Only this part: latencies, picks, fantoch or rules.
+    #[arg(long, value_parser = ["latencies", "picks", "fantoch", "rules"])]
     only: Option<String>,
     /// Sentences or JSON: one object with the parts as arrays of lines.
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
@@ -62,10 +62,16 @@ fn main() -> ExitCode {
     if wants("fantoch") {
         beside = beside_fantoch(&mut bench);
     }
+    let mut both = String::new();
+    if wants("rules") {
+        for sites in [&FIVE, &THREE] {
+            CONFLICTS.into_iter().for_each(|conflict| both += &rules(&mut bench, sites, conflict));
+        }
+    }
     bar.finish_and_clear();
     if args.output == "json" {
         let lines = |text: &str| text.lines().map(str::to_string).collect::<Vec<_>>();
-        let parts = serde_json::json!({ "latencies": lines(&slow), "picks": lines(&picks), "fantoch": lines(&beside), "worst": worst });
+        let parts = serde_json::json!({ "latencies": lines(&slow), "picks": lines(&picks), "fantoch": lines(&beside), "rules": lines(&both), "worst": worst });
         println!("{parts}");
     } else {
         let parts = [
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
                 &picks,
             ),
             ("# mean ours, fantoch's, difference; p99 ours, fantoch's, difference", &beside),
+            ("# rule of the fast path, sites, clients, conflicts; mean p50 p99 (ms)", &both),
         ];
         for (title, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
             println!("{title}\n{}", text.trim_end());

@@ -1,4 +1,4 @@
-//! What a decision costs where nothing fails, to the byte: `tests/golden/cost_{pbft,epaxos,paxos}.txt`.
+//! What a decision costs where nothing fails, to the byte: `tests/golden/cost_{pbft,epaxos,epaxos_atlas,paxos}.txt`.
 //! `UPDATE_GOLDEN=1` writes them anew; read the difference.
 #![cfg(feature = "rehearsal")]
 #![allow(clippy::disallowed_methods, reason = "a test reads its golden file, and rewrites it when asked to")]
@@ -83,6 +83,19 @@ fn epaxos_costs_what_the_golden_file_says() {
     let subject =
         epaxos::Rehearsed { chain_max: 4_096, marker_every: 1 << 20, ..epaxos::Rehearsed::default() };
     compare("epaxos", &table(&subject, &[3, 5]));
+}
+
+/// As above under Atlas' rule: only a fast quorum is asked, of every thirty-second command all are.
+#[test]
+fn epaxos_under_atlas_rule_costs_what_the_golden_file_says() {
+    let subject = |bears| epaxos::Rehearsed {
+        chain_max: 4_096,
+        marker_every: 1 << 20,
+        atlas: Some(bears),
+        ..epaxos::Rehearsed::default()
+    };
+    let (one, two) = (table(&subject(1), &[3, 5]), table(&subject(2), &[5]));
+    compare("epaxos_atlas", &format!("one may be gone\n{one}two may be gone\n{two}"));
 }
 
 /// A batch is one message to each follower and one back, whatever it holds.

@@ -27,6 +27,8 @@ fn it_holds_in_every_scenario_and_takes_its_hard_paths() {
     let tally = sweep(&Rehearsed::default(), 5);
     // Left to the long sweeps.
     let rare = [
+        "recoveries by what a fast quorum's rest knew",
+        "recoveries that lacked more of a fast quorum than may be gone",
         "waits ended by a late promise",
         "waits ended by another recovery's count",
         "walks interrupted",
@@ -46,4 +48,23 @@ fn it_holds_as_a_store_runs_it() {
 #[test]
 fn it_holds_where_fast_quorums_are_larger_than_slow_ones() {
     sweep(&Rehearsed { seven: true, ..Rehearsed::default() }, 1);
+}
+
+/// Atlas' rule has no validation and no waits, and paths of its own.
+#[test]
+fn it_holds_under_atlas_rule_where_one_or_two_may_be_gone() {
+    for (bears, seeds) in [(1, 3), (2, 1)] {
+        let tally = sweep(&Rehearsed { atlas: Some(bears), ..Rehearsed::default() }, seeds);
+        for name in [
+            "fast decisions",
+            "slow paths",
+            "recoveries by what a fast quorum's rest knew",
+            "recoveries that lacked more of a fast quorum than may be gone",
+            "recoveries that voted for nothing",
+            "recoveries that found a vote",
+        ] {
+            assert!(tally.hard[name] > 0, "never: {name}");
+        }
+        assert_eq!(tally.hard["recoveries that waited for others"], 0);
+    }
 }

@@ -4,7 +4,7 @@
 mod weather;
 mod wide;
 
-use wide::table::{Bench, CONFLICTS, FIVE, Sites, THREE, beside_fantoch, byzantine, latencies, pick};
+use wide::table::{Bench, CONFLICTS, FIVE, Sites, THREE, beside_fantoch, byzantine, latencies, pick, rules};
 
 const GOLDEN: &str = include_str!("golden/wide_area.txt");
 
@@ -28,6 +28,12 @@ fn a_sample_comes_out_as_written() {
         written(&latencies(&mut bench, &THREE, spread, conflict));
         written(&pick(&mut bench, &THREE, spread, conflict).0);
     }
+}
+
+#[test]
+fn both_rules_of_the_fast_path_come_out_as_written() {
+    let mut bench = Bench::default();
+    CONFLICTS.into_iter().for_each(|conflict| written(&rules(&mut bench, &THREE, conflict)));
 }
 
 #[test]
@@ -70,4 +76,5 @@ fn the_whole_table_comes_out_as_written() {
         }
     }
     written(&beside_fantoch(&mut Bench::default()));
+    CONFLICTS.into_iter().for_each(|conflict| written(&rules(&mut Bench::default(), &FIVE, conflict)));
 }

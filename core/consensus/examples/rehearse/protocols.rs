@@ -30,8 +30,14 @@ fn mutants(protocol: &str) -> Vec<String> {
     match protocol {
         "double" => ALL_BUGS.iter().map(|b| format!("{b:?}")).collect(),
         #[cfg(feature = "planted-bugs")]
-        "epaxos" | "epaxos-7" | "epaxos-atlas" | "epaxos-atlas-2" | "epaxos-store" => {
-            epaxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect()
+        "epaxos" | "epaxos-7" | "epaxos-store" | "epaxos-atlas" | "epaxos-atlas-2" => {
+            let atlas = protocol.contains("atlas");
+            let harms = |b: &&epaxos::planted::Bug| b.of_atlas().is_none_or(|only| only == atlas);
+            // Where one report is enough, there is none less.
+            let shows = |b: &&epaxos::planted::Bug| {
+                protocol != "epaxos-atlas" || **b != epaxos::planted::Bug::OneReportLess
+            };
+            epaxos::planted::Bug::ALL.iter().filter(harms).filter(shows).map(|b| format!("{b:?}")).collect()
         }
         #[cfg(feature = "planted-bugs")]
         "paxos" => paxos::planted::Bug::ALL.iter().map(|b| format!("{b:?}")).collect(),

@@ -37,7 +37,7 @@
 //! EPaxos\* bears any minority. With three members and f = 1 there is no difference. With five and f = 2 the fast quorum is four instead of three.
 //!
 //! **Who is asked**: those whose answers came soonest of late. Who does not answer is asked last from then on, the round goes on by votes
-//! of whoever answers, all being asked; and [`LOOK_AROUND`]th commands ask all, so that distances stay known.
+//! of whoever answers, all being asked. One of [`LOOK_AROUND`] commands asks all, so that distances stay known.
 //!
 //! **Rejected.** *Slow quorums of f + 1, as the paper has*: reads and disks would count differently by rule, for one round trip
 //! of few commands. *Asking all and counting the first ⌊n/2⌋ + f*: a recovery could not know whose answers counted. *The smaller union
@@ -54,6 +54,8 @@ use dwcp_env::Instant;
 
 /// Of so many commands one asks everybody.
 const LOOK_AROUND: u64 = 32;
+/// The same, while it is not known of all how far they are.
+const LOOK_AROUND_AT_FIRST: u64 = 4;
 
 /// What the promises of a majority allow.
 enum Recovered {
@@ -78,7 +80,8 @@ impl Epaxos {
         for place in self.peers.nearest(self.config.place).into_iter().take(self.config.fast_size() - 1) {
             quorum.insert(usize::from(place));
         }
-        let asked = if id.number.is_multiple_of(LOOK_AROUND) { all } else { quorum };
+        let each = if self.peers.untimed(self.config.place) { LOOK_AROUND_AT_FIRST } else { LOOK_AROUND };
+        let asked = if id.number % each == 1 { all } else { quorum };
         (Phase::Collected(quorum), asked)
     }
 
@@ -99,6 +102,11 @@ impl Epaxos {
         let counted = |p: &u8| unnamed || quorum.has(usize::from(*p));
         let named = || replies.iter().filter(|(p, _)| counted(p));
         let whole = named().count() >= quorum.len();
+        if whole && id.number % LOOK_AROUND_AT_FIRST == 1 {
+            let have = replies.keys().fold(NodeSet::EMPTY, |set, p| set.or(NodeSet::one(usize::from(*p))));
+            let asked = instance.due.since(Instant::ZERO + self.config.set.resend);
+            self.peers.outlasted(have, now.since(Instant::ZERO + asked).as_nanos());
+        }
         let mut union = initial.clone();
         named().for_each(|(_, d)| union.join(d));
         let wanted = self.config.reported.unwrap_or_default() - usize::from(planted::is(Bug::OneReportLess));

@@ -6,10 +6,11 @@
 
 use super::message::{FETCH_MAX, InstanceId, Message, Phase};
 use super::protocol::{Epaxos, Out};
+use crate::quorum::NodeSet;
 use crate::step::Output;
 use alloc::vec;
 use alloc::vec::Vec;
-use dwcp_env::{Duration, Instant};
+use dwcp_env::Instant;
 
 /// Times an instance is fetched from those said to have it before its recovery is tried.
 const FETCHES: u8 = 3;
@@ -24,7 +25,7 @@ pub(super) struct Peers {
     last: Vec<Instant>,
     /// Whether to ask who is there, though all seem equal.
     probe: bool,
-    /// By place: how long its answers take, about (ns). Not known: none.
+    /// By place: how long its answers take, about (ns); 0: not known; the most there is: it did not answer.
     took: Vec<u64>,
 }
 
@@ -51,20 +52,35 @@ impl Peers {
     pub(super) fn answered(&mut self, from: u8, (asked, now): (Instant, Instant)) {
         let (took, new) = (&mut self.took[usize::from(from)], now.since(asked).as_nanos());
         // What is far off the mark, as after a silence, is not averaged.
+        let new = new.max(1);
         *took = if *took == 0 || *took / 4 > new { new } else { (*took * 3 + new) / 4 };
     }
-    /// Of a fast quorum only these answered within this time: the others are asked last from now on.
-    pub(super) fn kept_waiting(&mut self, phase: Phase, have: &[u8], time: Duration) {
+    /// Of a fast quorum only these answered in time: the others are asked last from now on.
+    pub(super) fn kept_waiting(&mut self, phase: Phase, have: &[u8]) {
         let Phase::Collected(quorum) = phase else { return };
         for late in quorum.places().filter(|p| !have.contains(&(*p as u8))) {
-            self.took[late] = self.took[late].max(time.as_nanos()).saturating_mul(4);
+            self.took[late] = u64::MAX;
         }
     }
-    /// Whose answers come soonest, in the order of their places behind `me`; who is not known counts as near.
+    /// A round in which all were asked is over after this time, with the answers of these: who was never timed takes longer.
+    pub(super) fn outlasted(&mut self, have: NodeSet, time: u64) {
+        for (_, took) in self.took.iter_mut().enumerate().filter(|(p, took)| !have.has(*p) && **took == 0) {
+            *took = time + 1;
+        }
+    }
+    /// Whether somebody's answers were never timed.
+    pub(super) fn untimed(&self, me: u8) -> bool {
+        self.took.iter().enumerate().any(|(place, took)| *took == 0 && place != usize::from(me))
+    }
+    /// Whose answers come soonest, in the order of their places behind `me`; who was not timed yet, though all are asked at first,
+    /// is farther than who was.
     pub(super) fn nearest(&self, me: u8) -> Vec<u8> {
         let n = self.took.len() as u8;
         let mut others: Vec<u8> = (1..n).map(|turn| (me + turn) % n).collect();
-        others.sort_by_key(|p| self.took[usize::from(*p)]);
+        others.sort_by_key(|p| match self.took[usize::from(*p)] {
+            0 => u64::MAX / 2,
+            took => took,
+        });
         others
     }
     pub(super) fn came(&mut self, now: Instant, from: u8) {

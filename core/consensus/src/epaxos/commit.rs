@@ -419,7 +419,7 @@ impl Epaxos {
             Drive::PreAccept { replies } => {
                 let Some(question) = question(id, vote) else { return };
                 let have: Vec<u8> = replies.keys().copied().collect();
-                self.peers.kept_waiting(vote.phase, &have, self.config.set.resend);
+                self.peers.kept_waiting(vote.phase, &have);
                 (question, have)
             }
             Drive::Accept { ballot, acks } => {

@@ -108,7 +108,7 @@ impl Settings {
             return Err(ConfigError::Members);
         }
         let place = self.members.binary_search(&self.me).map_err(|_| ConfigError::Members)?;
-        let (slow_misses, fast_misses, reported) = self.misses()?;
+        let (slow_misses, fast_misses, reported) = misses(&self.quorums, &self.members)?;
         let range = |bad: bool, what| if bad { Err(ConfigError::Range(what)) } else { Ok(()) };
         range(self.buckets == 0 || self.buckets > 1 << 20, "buckets (1 to 1,048,576)")?;
         range(self.resend == Duration::ZERO, "resend (above 0)")?;
@@ -120,33 +120,43 @@ impl Settings {
         range(self.marker_every == 0, "marker_every (above 0)")?;
         Ok(Config { n, place: place as u8, slow_misses, fast_misses, reported, set: self })
     }
-    /// How many a slow and a fast quorum miss at most, and who must have reported under Atlas' rule.
-    fn misses(&self) -> Result<(usize, usize, Option<usize>), ConfigError> {
-        let n = self.members.len();
-        if self.quorums.members() != n {
-            return Err(ConfigError::Quorums);
-        }
-        let least = |phase| (1..=n).find(|k| self.quorums.is_quorum(phase, NodeSet::first(*k))).unwrap_or(n);
-        let (prepare, accept, fast) = (least(Phase::Prepare), least(Phase::Accept), least(Phase::Fast));
-        match self.quorums {
-            System::Majority { .. } => {
-                let (f, e) = (n - accept.max(prepare), n - fast);
-                // The theorem of the paper: n >= max(2e + f - 1, 2f + 1), and fast quorums are no smaller than slow ones.
-                if n + 1 < 2 * e + f || n < 2 * f + 1 || e > f {
-                    return Err(ConfigError::Quorums);
-                }
-                Ok((f, e, None))
+}
+
+/// Whether a group of these members (sorted) can run under these quorums.
+///
+/// # Errors
+/// Why not.
+pub fn admits(quorums: &System, members: &[NodeId]) -> Result<(), ConfigError> {
+    misses(quorums, members).map(|_| ())
+}
+
+/// How many a slow and a fast quorum miss at most, and how many must report under Atlas' rule.
+fn misses(quorums: &System, members: &[NodeId]) -> Result<(usize, usize, Option<usize>), ConfigError> {
+    let n = members.len();
+    if quorums.members() != n {
+        return Err(ConfigError::Quorums);
+    }
+    let least = |phase| (1..=n).find(|k| quorums.is_quorum(phase, NodeSet::first(*k))).unwrap_or(n);
+    let (prepare, accept, fast) = (least(Phase::Prepare), least(Phase::Accept), least(Phase::Fast));
+    match quorums {
+        System::Majority { .. } => {
+            let (f, e) = (n - accept.max(prepare), n - fast);
+            // The theorem of the paper: n >= max(2e + f - 1, 2f + 1), and fast quorums are no smaller than slow ones.
+            if n + 1 < 2 * e + f || n < 2 * f + 1 || e > f {
+                return Err(ConfigError::Quorums);
             }
-            System::Threshold { .. } => {
-                let bears = n - prepare;
-                if bears == 0 || accept != n / 2 + 1 || fast != n / 2 + bears {
-                    return Err(ConfigError::Quorums);
-                }
-                admit(&self.quorums, &self.members, Needs::Atlas).map_err(ConfigError::Atlas)?;
-                Ok((n - accept, n - fast, Some(bears)))
-            }
-            _ => Err(ConfigError::Quorums),
+            Ok((f, e, None))
         }
+        System::Threshold { .. } => {
+            admit(quorums, members, Needs::Atlas).map_err(ConfigError::Atlas)?;
+            let bears = n - prepare;
+            let sized = accept == n / 2 + 1 && fast == n / 2 + bears;
+            if !sized || bears == 0 || bears > n - accept {
+                return Err(ConfigError::Quorums);
+            }
+            Ok((n - accept, n - fast, Some(bears)))
+        }
+        _ => Err(ConfigError::Quorums),
     }
 }
 

@@ -110,7 +110,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Access, Config, ConfigError, Footprint, GROUP_MAX, KEYS_MAX, Settings};
+pub use config::{Access, Config, ConfigError, Footprint, GROUP_MAX, KEYS_MAX, Settings, admits};
 pub use instance::WINDOW;
 pub use message::{
     BLOCKERS_MAX, Deps, FETCH_MAX, InstanceId, Message, NUMBER_MAX, PAYLOAD_MAX, Phase, Record, Value, Vote,

@@ -36,3 +36,19 @@ dwcp_env::planted_bugs! {
     /// A restarted replica counts its instances from where its executed ones end.
     ReusedNumber,
 }
+
+impl Bug {
+    /// Whether it harms groups under Atlas' rule only; `None`: under either rule.
+    #[must_use]
+    pub const fn of_atlas(self) -> Option<bool> {
+        match self {
+            Self::NoValidation | Self::AnyPreAccept | Self::SmallFastQuorum | Self::ForgottenAnswers => {
+                Some(false)
+            }
+            Self::OneReportLess | Self::MostForUnion | Self::ShortOfReports | Self::UnnamedQuorum => {
+                Some(true)
+            }
+            _ => None,
+        }
+    }
+}

@@ -45,6 +45,8 @@ pub(crate) struct Plan {
 pub(crate) enum Engine {
     /// EPaxos.
     Leaderless,
+    /// EPaxos under Atlas' rule for the fast path: so many may be gone.
+    Atlas { bears: u8 },
     /// Multi-Paxos under the member at this site; so many of them decide, the rest that is needed elects.
     Led { leader: usize, accept: u8 },
     /// PBFT with the first primary at this site.
@@ -83,12 +85,16 @@ pub(crate) fn run(plan: &Plan, engine: &Engine) -> Figures {
     let n = plan.rtt.len();
     let ids: Vec<NodeId> = (1..=n as u64).map(NodeId).collect();
     match engine {
-        Engine::Leaderless => {
+        Engine::Leaderless | Engine::Atlas { .. } => {
+            let quorums = match engine {
+                Engine::Atlas { bears } => System::atlas(n as u8, *bears),
+                _ => System::Majority { members: n as u8 },
+            };
             let config = |me: NodeId| {
                 let settings = epaxos::Settings {
                     me,
                     members: ids.clone(),
-                    quorums: System::Majority { members: n as u8 },
+                    quorums: quorums.clone(),
                     footprint,
                     buckets: 1 << 16,
                     resend: PATIENCE,

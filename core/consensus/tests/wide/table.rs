@@ -81,7 +81,8 @@ impl Bench {
         engine: &Engine,
     ) -> Figures {
         // Only EPaxos knows of keys.
-        let conflict = if *engine == Engine::Leaderless { conflict } else { 0 };
+        let keyed = matches!(engine, Engine::Leaderless | Engine::Atlas { .. });
+        let conflict = if keyed { conflict } else { 0 };
         let plan =
             Plan { rtt: aws(sites.names), clients: clients.to_vec(), conflict, commands: COMMANDS, seed: 1 };
         let key = (clients.to_vec(), conflict, engine.clone());
@@ -222,6 +223,30 @@ fn rest(m: &Measurements, policy: &Policy, from: Placement) -> Placement {
         }
     }
     current.placement
+}
+
+/// The fast path by both rules, clients everywhere: how much of it there is, and what it is worth.
+pub(crate) fn rules(bench: &mut Bench, sites: &Sites, conflict: u64) -> String {
+    let (label, clients) = sites.spreads[0];
+    let mut text = String::new();
+    let bears = (1..=(sites.names.len() as u8 - 1) / 2).map(|bears| Engine::Atlas { bears });
+    for engine in [Engine::Leaderless].into_iter().chain(bears) {
+        let rule = match engine {
+            Engine::Atlas { bears } => format!("Atlas f={bears}"),
+            _ => String::from("EPaxos*"),
+        };
+        let ours = bench.figures(sites, clients, conflict, &engine);
+        let fast = ours.fast_of_1000.unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{rule:<10} {} {label:<8} {conflict:>3}%  {}  fast {:>3}.{}%",
+            sites.names.len(),
+            figures(ours.all()),
+            fast / 10,
+            fast % 10
+        );
+    }
+    text
 }
 
 /// PBFT under each first primary, clients everywhere.

@@ -1,5 +1,6 @@
 //! EPaxos by hand: a small cluster whose messages and disks are moved one by one.
 
+mod atlas;
 mod explore;
 mod golden;
 mod kept;
@@ -9,7 +10,7 @@ use super::message::{InstanceId, Message, Record};
 use super::protocol::Epaxos;
 use super::{Access, Config, Footprint, Settings};
 use crate::engine::Token;
-use crate::quorum::System;
+use crate::quorum::{Quorums, System};
 use crate::step::{Input, Output, Payload, Protocol, Ticket};
 use bytes::Bytes;
 use dwcp_env::{Duration, Instant, NodeId};
@@ -48,6 +49,11 @@ pub(super) fn settings(me: u64, n: u64) -> Settings {
 pub(super) fn config(me: u64, n: u64) -> Config {
     settings(me, n).check().expect("good settings")
 }
+/// A group whose quorums these are.
+pub(super) fn config_of(me: u64, quorums: &System) -> Config {
+    let set = Settings { quorums: quorums.clone(), ..settings(me, quorums.members() as u64) };
+    set.check().expect("good settings")
+}
 
 /// What a node gave out as decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +66,7 @@ pub(super) struct Given {
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) now: Instant,
+    quorums: System,
     pub(super) nodes: Vec<Epaxos>,
     pub(super) disks: Vec<Vec<Record>>,
     /// Up to here the disk is known to be synced.
@@ -81,10 +88,15 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(n: u64) -> Self {
+        Self::of(System::Majority { members: n as u8 })
+    }
+    pub(super) fn of(quorums: System) -> Self {
+        let n = quorums.members() as u64;
         let none = || std::vec![0; n as usize];
         Self {
             now: Instant::from_nanos(1),
-            nodes: (0..n).map(|me| started(me, n, &[])).collect(),
+            nodes: (0..n).map(|me| started_at(me, &quorums, &[], Instant::from_nanos(1))).collect(),
+            quorums,
             disks: std::vec![Vec::new(); n as usize],
             synced: none(),
             base: none(),
@@ -162,7 +174,7 @@ impl Cluster {
         self.base[at] = self.disks[at].len();
         self.given[at].clear();
         let records = self.disks[at].clone();
-        self.nodes[at] = started_at(u64::from(node), self.nodes.len() as u64, &records, self.now);
+        self.nodes[at] = started_at(u64::from(node), &self.quorums, &records, self.now);
         self.say(|| format!("{node} crashes"));
     }
     pub(super) fn propose(&mut self, node: u8, token: u64, command: &'static str) {
@@ -268,10 +280,10 @@ impl Cluster {
 }
 
 pub(super) fn started(me: u64, n: u64, records: &[Record]) -> Epaxos {
-    started_at(me, n, records, Instant::from_nanos(1))
+    started_at(me, &System::Majority { members: n as u8 }, records, Instant::from_nanos(1))
 }
-fn started_at(me: u64, n: u64, records: &[Record], now: Instant) -> Epaxos {
-    Epaxos::recover(config(me, n), None, records.iter().cloned(), now).expect("its own records")
+fn started_at(me: u64, quorums: &System, records: &[Record], now: Instant) -> Epaxos {
+    Epaxos::recover(config_of(me, quorums), None, records.iter().cloned(), now).expect("its own records")
 }
 
 pub(super) fn name(message: &Message) -> &'static str {
