@@ -259,6 +259,11 @@ const fn runs(engine: select::EngineKind) -> Option<EngineKind> {
     }
 }
 
+/// As a seal names them: majorities need no name.
+fn sealed_quorums(quorums: Option<System>) -> Option<System> {
+    quorums.filter(|q| !matches!(q, System::Majority { .. }))
+}
+
 /// The policy without what can't be an epoch of a store.
 pub(crate) fn applicable(mut policy: Policy) -> Policy {
     policy.engines.retain(|e| runs(*e).is_some());
@@ -339,7 +344,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                     return;
                 }
                 self.probe.reachable("chain.adapted_by_seal");
-                let quorums = to.quorums.filter(|q| !matches!(q, System::Majority { .. }));
+                let quorums = sealed_quorums(to.quorums);
                 let after = Some(group.tail.epoch());
                 let switch = Switch { engine, quorums, first: to.leader, ..Switch::default() };
                 self.switch(id, OWN, after, switch);
@@ -347,6 +352,13 @@ impl<SM: StateMachine> ChainHost<SM> {
         }
     }
 
+    /// The epoch that the selection wants begun, where this node leads a group under a policy: engine and quorums.
+    #[must_use]
+    pub fn wanted(&self, id: GroupId) -> Option<(EngineKind, Option<System>)> {
+        let (_, verdict) = self.groups.get(&id)?.eye.verdict.as_ref()?;
+        let Decision::Seal(to) = &verdict.decision else { return None };
+        Some((runs(to.engine)?, sealed_quorums(to.quorums.clone())))
+    }
     /// What the selection says, in words: where this node leads a group under a policy.
     #[must_use]
     pub fn advice(&self, id: GroupId) -> Option<String> {

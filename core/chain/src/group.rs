@@ -272,6 +272,11 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.config.raft.node
     }
 
+    /// The number of the epoch the state is in.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.tail.epoch()
+    }
     /// The epoch the state is in.
     #[must_use]
     pub fn spec(&self) -> Spec {

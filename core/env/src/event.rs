@@ -145,6 +145,14 @@ events! {
         /// Its engine.
         engine: String,
     }
+    /// A group's first epoch was not under the engine that this node's configuration begins with: the group goes on as it is,
+    /// and configurations of its nodes may differ.
+    EngineDiffers "chain.engine_differs" Warn Metric::None, {
+        /// Which group.
+        group: GroupId,
+        /// What the configuration says.
+        configured: String,
+    }
     /// The voters of a group have changed.
     MembersChanged "raft.members_changed" Info Metric::Count("dwcp_raft_membership_changes_total", "Membership changes applied."), {
         /// Which group.

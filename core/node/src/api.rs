@@ -3,8 +3,10 @@
 //! A door (gRPC, the command line, a simulated client) turns its own words into an [`Ask`] and back.
 //! Every ask names a group; all but [`Ask::Watch`] and [`Ask::Snapshot`] get one answer.
 
+use crate::origin::Origin;
 use bytes::Bytes;
 use dwcp_chain::{EngineKind, Past, Spec, Switch};
+use dwcp_consensus::select::Policy;
 use dwcp_consensus::{MemberChange, Members, Position, Role};
 use dwcp_env::{ByteCount, GroupId, NodeId};
 use dwcp_store::api::{self, LeaseId, Op, OpError, RangeRequest, RangeResponse, Revision, Stamp, WatchEvent};
@@ -264,6 +266,15 @@ pub struct ConsensusStatus {
     pub applied: u64,
     /// Whether it takes no part in the epoch because its disk lost what it had promised there.
     pub silent: bool,
+    /// When the node came to it, and why it was begun, as far as the node's process has seen that.
+    #[serde(default)]
+    pub origin: Origin,
+    /// The policy in the node's configuration, by which the selection goes; `None`: operators choose.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// The engine that the node's configuration begins with, where the first epoch was under another.
+    #[serde(default)]
+    pub configured: Option<EngineKind>,
     /// What the selection says of it, where this node leads and a policy is set.
     pub advice: Option<String>,
     /// Where others are by their own word: epoch and index applied. Empty in a first epoch under Raft.
@@ -303,6 +314,9 @@ pub struct GroupStatus {
     pub matched: BTreeMap<NodeId, u64>,
     /// Whether the node is still repairing this group from its peers, and what is missing.
     pub repairing: Option<String>,
+    /// The engine that the node's configuration begins with, where the first epoch was under another.
+    #[serde(default)]
+    pub configured: Option<EngineKind>,
     /// The epoch its state is in.
     pub epoch: u32,
     /// The engine of that epoch.

@@ -8,6 +8,7 @@ use crate::eventual::EventualGroup;
 use crate::group::Group;
 use crate::hybrid::{HybridGroup, Part};
 use crate::node::{Node, Out};
+use crate::origin::Origins;
 use crate::outside::{Outside, settle_regions};
 use crate::repair::{Fetch, Missing, Place, Repair, begin_log_at};
 use dwcp_chain::{ChainConfig, ChainHost, ChainRecord, EngineKind, Found, Spec, end_unknown_slots};
@@ -161,6 +162,7 @@ impl Node {
                 leases_term: 0,
                 watchers: Watchers::default(),
                 watches: BTreeMap::new(),
+                origins: Origins::of(&record),
                 more_to_watch: false,
             };
             if let Some(mut boot) = hybrid {
@@ -234,7 +236,11 @@ impl Node {
         };
         let store = self.groups.get(&group).map(|g| g.store.clone());
         let Some(store) = store else { return Err("no such group".into()) };
-        self.host.add_group(now, group, config, store, found)
+        self.host.add_group(now, group, config, store, found)?;
+        if let Some(configured) = self.other_engine(group) {
+            self.probe.event(&Event::EngineDiffers { group, configured: configured.to_string() });
+        }
+        Ok(())
     }
 
     /// Tells the world which links the members of all groups call for, if that has changed.

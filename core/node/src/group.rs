@@ -1,5 +1,6 @@
 //! What a node keeps for each group it hosts.
 
+use crate::origin::Origins;
 use crate::repair::Repair;
 use dwcp_env::{GroupId, NodeId, RequestId};
 use dwcp_store::{LeaseClock, Store, WatchId, Watchers};
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) watchers: Watchers,
     /// and who waits for each.
     pub(crate) watches: BTreeMap<WatchId, RequestId>,
+    /// Where its epoch comes from.
+    pub(crate) origins: Origins,
     /// Whether watches have more to hear than one turn tells.
     pub(crate) more_to_watch: bool,
 }

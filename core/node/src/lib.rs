@@ -18,7 +18,7 @@
 //! **Files, in reading order**: [`api`] (what is asked), `peer` (what nodes say), `question` (what is in progress),
 //! `node` (the turn), `route` (where a question goes), `serve` (answers from state), `repair` (what was lost
 //! to the disk), `eventual` (keyspaces without a leader), `hybrid` (keyspaces with a home), `outside` (keyspaces of other regions),
-//! `boot`, `look` (what is seen from outside).
+//! `boot`, `origin` (where an epoch comes from), `look` (what is seen from outside).
 //!
 //! **Left to others**: order and quorums (`dwcp-raft`), meaning of commands and exactly-once
 //! (`dwcp-store`), bytes on disk (`dwcp-wal`), bytes on the wire (the runtimes).
@@ -31,6 +31,7 @@ mod group;
 pub mod hybrid;
 mod look;
 mod node;
+mod origin;
 mod outside;
 mod peer;
 mod question;
@@ -45,9 +46,10 @@ pub use boot::BootError;
 #[cfg(feature = "planted-bugs")]
 pub use config::NodeBugs;
 pub use config::{GroupSpec, NodeConfig};
-pub use dwcp_chain::{Distrust, EngineKind, Secret, Spec, Switch, interval};
+pub use dwcp_chain::{Distrust, EngineKind, Past, Secret, Spec, Switch, interval};
 pub use hybrid::{HybridAsk, HybridSpec, HybridStatus};
 pub use look::{HybridSight, Sight};
 pub use node::Node;
+pub use origin::{Cause, Origin};
 pub use outside::{Lead, OutsideSpec};
 pub use peer::{Call, PeerMessage};

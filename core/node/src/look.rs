@@ -4,6 +4,7 @@
 use crate::hybrid::{Aside, Part};
 use crate::node::Node;
 use bytes::Bytes;
+use dwcp_chain::{EngineKind, Past, Spec};
 use dwcp_consensus::{Position, Role};
 use dwcp_env::{GroupId, RegionId};
 use dwcp_store::api::{Header, LeaseId, OpError, RangeRequest, RangeResponse, Revision};
@@ -15,6 +16,10 @@ pub struct Sight {
     pub role: Role,
     /// Its term.
     pub term: u64,
+    /// The epoch its state is in.
+    pub epoch: u32,
+    /// That one's engine.
+    pub engine: EngineKind,
     /// The last entry in its log.
     pub last_index: u64,
     /// The last entry known decided.
@@ -96,12 +101,22 @@ impl Node {
         Sight {
             role: brief.role,
             term: brief.term,
+            epoch: brief.epoch,
+            engine: brief.engine,
             last_index: brief.last_index,
             committed_index: brief.committed_index,
             applied: store.position(),
             revision: store.revision(),
             repairing: g.repair.is_some() || self.host.is_suspect(group),
         }
+    }
+    /// The chain of a group as it was decided: the epoch its state is in, the index of the seal that began it, and the epochs
+    /// before, oldest first, as far as they are remembered. `None` while its engine does not run.
+    #[must_use]
+    pub fn chain(&self, group: GroupId) -> Option<(Spec, u64, Vec<Past>)> {
+        let g = self.host.group(group)?;
+        let (base, past) = g.history();
+        Some((g.spec(), base, past))
     }
     /// Its replica of an eventual keyspace.
     #[must_use]

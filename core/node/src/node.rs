@@ -173,6 +173,7 @@ impl Node {
             self.notice_leaders(now, out);
             self.keep_leases(now);
         }
+        self.notice_epochs(now);
         self.tell_peers(out);
         if let Some(why) = self.failure() {
             return self.fail(why, out);

@@ -190,6 +190,7 @@ impl Node {
             state_bytes: 0,
             matched: BTreeMap::new(),
             repairing: None,
+            configured: None,
             epoch: 0,
             engine: EngineKind::default(),
             silent: false,

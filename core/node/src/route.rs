@@ -171,6 +171,7 @@ impl Node {
             }
             Ask::Switch { after, to } => {
                 let (after, to) = (*after, to.clone());
+                self.note_wish(group, &to);
                 self.host.switch(group, token, after, to);
             }
             Ask::MoveLeader(to) => {

@@ -165,6 +165,9 @@ impl Node {
             leader: brief.leader,
             applied: brief.applied_index,
             silent: self.host.is_suspect(group),
+            origin: self.groups.get(&group).map(|g| g.origins.get()).unwrap_or_default(),
+            policy: self.config.policy.clone(),
+            configured: self.other_engine(group),
             advice: self.host.advice(group),
             peers: self.host.whereabouts(group),
         })
@@ -193,6 +196,7 @@ impl Node {
             state_bytes: store.file_size().0,
             matched: engine.matched,
             repairing: g.repair.as_ref().map(ToString::to_string),
+            configured: self.other_engine(group),
             epoch: spec.epoch,
             engine: spec.engine,
             silent: self.host.is_suspect(group),
