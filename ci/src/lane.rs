@@ -124,7 +124,7 @@ fn sim() -> Result<(), String> {
 
 /// What every change must hold, each seed in two processes that differ on purpose: 334 seeds, most under
 /// the engine that clusters begin with, some of what it must hold under Raft, and of how it is left. More is `dwcp sim gate swarm/nine_nodes swarm/three_nodes swarm/crashes --seeds 334`.
-const GATED: [(&[&str], &str); 10] = [
+const GATED: [(&[&str], &str); 11] = [
     (&["swarm/nine_nodes"], "30"),
     (&["swarm/nine_nodes@raft"], "8"),
     (&["eventual/swarm", "eventual/swarm_disks"], "16"),
@@ -158,6 +158,17 @@ const GATED: [(&[&str], &str); 10] = [
         "2",
     ),
     (&["consensus/switch_killed@paxos", "consensus/adaptive@paxos", "consensus/hybrid_returns@paxos"], "2"),
+    // Out of a first epoch under the engine that clusters begin with.
+    (
+        &[
+            "consensus/switch@paxos",
+            "consensus/switch_crashes@paxos",
+            "consensus/switch_idle@paxos",
+            "consensus/switch_leases@paxos",
+            "consensus/switch_rot@paxos",
+        ],
+        "4",
+    ),
     // Ten switches a minute between all engines, and what `claims` has no row of.
     (
         &[

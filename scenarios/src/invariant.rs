@@ -8,6 +8,7 @@
 //! | `leader_completeness` | a new leader's log against what was committed | every look |
 //! | `committed_on_quorum` | how many logs reach the commit index | every look |
 //! | `state_machine_safety` | the revision, and the hash of the content, at equal index | every look; hashes at intervals and at the end |
+//! | `chain_never_forks` | the epoch a node comes to, and those it remembers | every look that shows another epoch or life |
 //! | `monotone` | term, commit and applied index of one life of a node | every look |
 //! | `no_acknowledged_loss` | acknowledged writes against a replica's history | at the end |
 //! | `exactly_once` | what is there against who wrote it | at the end |
@@ -32,6 +33,7 @@
 //! few numbers, no allocation, so that nine nodes can be looked at a hundred thousand times a
 //! second. Nothing here knows the engine.
 
+mod chain_never_forks;
 mod committed_on_quorum;
 mod convergence;
 mod documents;
@@ -43,6 +45,7 @@ mod log_matching;
 mod monotone;
 mod state_machine_safety;
 
+pub use chain_never_forks::Chains;
 pub use convergence::converged;
 pub use documents::{Settled, Views, one_view};
 pub use eventual::{Replicas, uncut, unequal};
@@ -80,7 +83,7 @@ macro_rules! properties {
 }
 
 properties! {
-    /// At most one leader a term (Raft §5.2).
+    /// At most one leader a term (Raft §5.2), under engines that elect one.
     ElectionSafety "election_safety",
     /// Equal index, equal term, on every node (Raft §5.3).
     LogMatching "log_matching",
@@ -90,6 +93,8 @@ properties! {
     CommittedOnQuorum "committed_on_quorum",
     /// Equal index applied, equal state (Raft §5.4.3).
     StateMachineSafety "state_machine_safety",
+    /// One epoch of each number, one end of each (Delos §3.2).
+    ChainNeverForks "chain_never_forks",
     /// Term, commit and applied index of one life never fall.
     Monotone "monotone",
     /// An acknowledged write is there, at its revision.
@@ -157,6 +162,10 @@ pub struct Look {
     pub role: Role,
     /// Its term.
     pub term: u64,
+    /// The epoch its state is in.
+    pub epoch: u32,
+    /// That one's engine.
+    pub engine: EngineKind,
     /// The last entry in its log.
     pub last: u64,
     /// The last entry known to be decided.
@@ -268,6 +277,8 @@ mod tests {
             life: 1,
             role,
             term,
+            epoch: 0,
+            engine: EngineKind::Raft,
             last,
             committed,
             applied,
@@ -297,6 +308,13 @@ mod tests {
             // n3 leads in term 2 and says that index 2 is of term 2: it is not.
             Some(Property::LogMatching)
         );
+    }
+
+    #[test]
+    fn where_everybody_leads_nobody_is_elected() {
+        let both = |engine| [1, 2].map(|node| Look { engine, ..look(node, Role::Leader, 1 << 40, 0, 0) });
+        assert_eq!(judge(&both(EngineKind::Paxos)), Some(Property::ElectionSafety));
+        assert_eq!(judge(&both(EngineKind::EPaxos)), None);
     }
 
     #[test]

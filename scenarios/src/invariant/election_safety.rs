@@ -2,7 +2,10 @@
 //!
 //! Seen from outside: of all looks that ever showed a leader of term T, all showed the same
 //! node. A node may lead again in a later life only in a later term, or in the same term if it
-//! kept its vote; both agree with this.
+//! kept its vote; both agree with this. Terms of later epochs of the chain are higher.
+//!
+//! Only where a leader is elected: under EPaxos every node leads, and under PBFT the view names its primary, and the term
+//! counts more than views.
 
 use super::Look;
 use dwcp_consensus::Role;
@@ -18,7 +21,8 @@ pub(super) struct ElectionSafety {
 
 impl ElectionSafety {
     pub(super) fn look(&mut self, look: &Look) -> Option<String> {
-        if look.role != Role::Leader || self.known == Some((look.term, look.node)) {
+        let elects = !look.engine.serves_everywhere();
+        if !elects || look.role != Role::Leader || self.known == Some((look.term, look.node)) {
             return None;
         }
         let first = *self.leaders.entry(look.term).or_insert(look.node);

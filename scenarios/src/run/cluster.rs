@@ -206,6 +206,8 @@ pub fn look(node: &Node, life: u32) -> Look {
         life,
         role: seen.role,
         term: seen.term,
+        epoch: seen.epoch,
+        engine: seen.engine,
         last: seen.last_index,
         // After a restart the engine first learns again what is committed; what is applied was.
         committed: seen.committed_index.max(seen.applied.map_or(0, |p| p.index)),

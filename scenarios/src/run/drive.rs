@@ -12,7 +12,8 @@ use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
 use crate::invariant::{
-    Broken, Extent, Homes, Looks, Property, Replicas, Settled, Views, converged, one_view, uncut, unequal,
+    Broken, Chains, Extent, Homes, Looks, Property, Replicas, Settled, Views, converged, one_view, uncut,
+    unequal,
 };
 use dwcp_consensus::Role;
 use dwcp_crdt::VersionVector;
@@ -43,6 +44,7 @@ const AMNESIA: &str = "may not vote again";
 #[derive(Default)]
 struct Eye {
     looks: Looks,
+    chains: Chains,
     lives: Vec<u32>,
     told: BTreeMap<&'static str, Reached>,
     /// Nodes whose disk lost what they may have promised.
@@ -144,6 +146,12 @@ impl Eye {
         if seen.role == Role::Leader && seen.term > self.leads {
             (self.leads, self.leads_since) = (seen.term, at);
             self.leaders += 1;
+        }
+        if self.chains.wants(&seen)
+            && let Some((spec, base, past)) = node.chain(GROUP)
+            && let Some(broken) = self.chains.look(node.id(), life, &spec, base, &past)
+        {
+            return Some(broken);
         }
         if let (Some(replicas), Some(replica)) = (&mut self.replicas, node.eventual(EVENTUAL))
             && let Some(broken) = replicas.look(at, node.id(), life, replica)
@@ -264,6 +272,7 @@ impl Drive {
         let mut world = SimWorld::new(plan.world.clone(), boot)?;
         let eye = Rc::new(RefCell::new(Eye {
             looks: Looks::new(&plan.always, plan.members.len()),
+            chains: Chains::new(&plan.always),
             witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
             replicas: has_eventual(&plan).then(|| Replicas::new(&plan.always, regions(&plan))),
             settled: Settled::default(),
