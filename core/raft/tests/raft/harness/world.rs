@@ -8,8 +8,8 @@ use dwcp_consensus::{EngineError, EngineOutput, Member, MemberChange, Position, 
 use dwcp_env::exec::Pick;
 use dwcp_env::probe::Watch;
 use dwcp_env::{
-    ByteCount, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now, Probe,
-    Purpose, Seed, World as NodeWorld,
+    ByteCount, DiskOp, DiskRequest, Duration, Event, GroupId, Instant, JobId, JobResult, Lane, NodeId, Now,
+    Probe, Purpose, Seed, World as NodeWorld,
 };
 use dwcp_wal::{GroupLog, Recovered, Wal, WalConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,9 +143,14 @@ pub(crate) struct World<H: Host> {
     pub(crate) asked: u64,
     pub(crate) hash: u64,
     pub(crate) messages: u64,
+    /// Their bytes, without frames.
+    pub(crate) bytes: u64,
     /// Every tenth message sent, as it was.
     pub(crate) samples: Vec<(NodeId, NodeId, Lane, Bytes)>,
     pub(crate) requests: u64,
+    /// How often files were synced, and the bytes written to them, on all disks.
+    pub(crate) syncs: u64,
+    pub(crate) logged: u64,
 }
 
 pub(crate) fn n(id: u64) -> NodeId {
@@ -182,6 +187,9 @@ impl<H: Host> World<H> {
             asked: 0,
             hash: 0,
             messages: 0,
+            bytes: 0,
+            syncs: 0,
+            logged: 0,
             samples: Vec::new(),
             requests: 0,
         }
@@ -288,6 +296,13 @@ impl<H: Host> World<H> {
         for request in disk {
             let took = 200 + self.seed.below(800, DISK, id.0, self.now, request.ticket.0);
             self.requests += 1;
+            for op in &request.ops {
+                match op {
+                    DiskOp::Write { data, .. } => self.logged += data.len() as u64,
+                    DiskOp::Sync { .. } => self.syncs += 1,
+                    _ => {}
+                }
+            }
             self.schedule(self.now + Duration::micros(took) + self.disk_slow, id, What::Disk { request });
         }
         for (group, output) in out {
@@ -315,6 +330,7 @@ impl<H: Host> World<H> {
 
     fn send(&mut self, from: NodeId, to: NodeId, lane: Lane, group: GroupId, body: Bytes) {
         self.messages += 1;
+        self.bytes += body.len() as u64;
         let digest = body
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
