@@ -2,8 +2,8 @@
 #![cfg(feature = "rehearsal")]
 
 use dwcp_consensus::rehearsal::invariant::{
-    Agreement, All, Answered, Blame, Complete, Dependencies, Durable, Elected, InOrder, Kept, Live, Matching,
-    OnlyProposed, Reads, Sealed,
+    Agreement, All, Answered, Blame, Complete, Dependencies, Deposed, Durable, Elected, InOrder, Kept, Live,
+    Matching, OnlyProposed, Reads, Sealed,
 };
 use dwcp_consensus::rehearsal::{Fact, Invariant, NODES_MAX, Value};
 use dwcp_env::NodeId;
@@ -217,4 +217,28 @@ fn who_looks_away_lets_others_see() {
     all.blind = &["durability"];
     assert_eq!(all.see(&Fact::Held { node: A, index: 1, enough: false, disks: 1 }), Ok(()));
     assert!(all.see(&Fact::Stuck { applied: (1, 2), left: 0 }).is_err());
+}
+
+#[test]
+fn the_deposed_serve_no_read_that_was_asked_for_after_a_successor_acknowledged() {
+    let elected = |node, ballot| Fact::Elected { node, ballot };
+    let served = Fact::Readable { node: A, token: 9, applied: 7, missing: None };
+    let asked = Fact::Asked { node: A, token: 9 };
+    let done = decided(B, 1, command(1), Some(1));
+    assert_eq!(breaks::<Deposed>(&[elected(A, 3), elected(B, 4), done, asked, served]), Some(4));
+    assert_eq!(
+        breaks::<Deposed>(&[elected(A, 3), elected(B, 4), asked, done, served]),
+        None,
+        "asked for before"
+    );
+    assert_eq!(
+        breaks::<Deposed>(&[elected(A, 3), elected(B, 4), asked, served]),
+        None,
+        "nothing was acknowledged"
+    );
+    assert_eq!(
+        breaks::<Deposed>(&[elected(A, 3), elected(B, 4), done, elected(A, 5), asked, served]),
+        None,
+        "it leads again"
+    );
 }

@@ -1,4 +1,4 @@
-//! The rule by which a client believes: f + 1 equal replies from different members.
+//! The rule by which a client believes: f + 1 equal replies from different members (`dwcp kv … --agree` counts by it).
 //!
 //! One of f + 1 is correct, and a correct one answers what was decided. Each member counts once for
 //! a question: a second reply of another content is a lie and is dropped. Replies are authenticated by the
@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Replies {
     members: usize,
-    liars_max: usize,
+    enough: usize,
     heard: NodeSet,
     said: Vec<([u8; 32], NodeSet)>,
 }
@@ -20,8 +20,13 @@ impl Replies {
     /// None yet, of a group of this many members.
     #[must_use]
     pub const fn of(members: usize) -> Self {
-        let liars_max = members.saturating_sub(1) / 3;
-        Self { members, liars_max, heard: NodeSet::EMPTY, said: Vec::new() }
+        Self::needing(members, members.saturating_sub(1) / 3 + 1)
+    }
+
+    /// The same where so many must be alike.
+    #[must_use]
+    pub const fn needing(members: usize, enough: usize) -> Self {
+        Self { members, enough, heard: NodeSet::EMPTY, said: Vec::new() }
     }
 
     /// Takes a reply from the member at `place`; says the digest that may be believed, if there is one now.
@@ -37,10 +42,10 @@ impl Replies {
         self.believed()
     }
 
-    /// What f + 1 said alike.
+    /// What enough said alike.
     #[must_use]
     pub fn believed(&self) -> Option<[u8; 32]> {
-        self.said.iter().find(|(_, who)| who.len() > self.liars_max).map(|(d, _)| *d)
+        self.said.iter().find(|(_, who)| who.len() >= self.enough).map(|(d, _)| *d)
     }
 
     /// Whether no answer can be believed any more, whatever the others say: ask again.
@@ -48,6 +53,6 @@ impl Replies {
     pub fn hopeless(&self) -> bool {
         let left = self.members - self.heard.len();
         let most = self.said.iter().map(|(_, who)| who.len()).max().unwrap_or(0);
-        most + left <= self.liars_max
+        most + left < self.enough
     }
 }

@@ -5,6 +5,7 @@ mod answered;
 mod blame;
 mod complete;
 mod dependencies;
+mod deposed;
 mod durable;
 mod elected;
 mod kept;
@@ -20,6 +21,7 @@ pub use answered::Answered;
 pub use blame::Blame;
 pub use complete::Complete;
 pub use dependencies::Dependencies;
+pub use deposed::Deposed;
 pub use durable::Durable;
 pub use elected::Elected;
 pub use kept::Kept;
@@ -93,5 +95,5 @@ all!(
     order: InOrder, agreement: Agreement, proposed: OnlyProposed, answered: Answered, reads: Reads,
     durable: Durable, blame: Blame, live: Live, kept: Kept, elected: Elected, complete: Complete,
     matching: Matching, sealed: Sealed,
-    dependencies: Dependencies
+    dependencies: Dependencies, deposed: Deposed
 );
