@@ -39,6 +39,16 @@ fn it_holds_in_every_scenario_and_takes_its_hard_paths() {
     }
 }
 
+/// A command that only those had heard of who are gone is known from what others depend on alone.
+#[test]
+fn what_is_heard_of_in_dependencies_alone_is_found_out() {
+    let seven = Rehearsed { seven: true, ..Rehearsed::default() };
+    let store = Rehearsed { store: true, ..Rehearsed::default() };
+    for (subject, seed) in [(Rehearsed::default(), 49), (store, 49), (seven, 120)] {
+        rehearsal::run(&subject, Scenario::Gone, seed).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
 /// One order of everything: what a store asks of it, whose entries have one index on all nodes.
 #[test]
 fn it_holds_as_a_store_runs_it() {

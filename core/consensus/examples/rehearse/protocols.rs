@@ -33,10 +33,9 @@ fn mutants(protocol: &str) -> Vec<String> {
         "epaxos" | "epaxos-7" | "epaxos-store" | "epaxos-atlas" | "epaxos-atlas-2" => {
             let atlas = protocol.contains("atlas");
             let harms = |b: &&epaxos::planted::Bug| b.of_atlas().is_none_or(|only| only == atlas);
-            // Where one report is enough, there is none less.
-            let shows = |b: &&epaxos::planted::Bug| {
-                protocol != "epaxos-atlas" || **b != epaxos::planted::Bug::OneReportLess
-            };
+            // Where one report is enough, there is none less; where one may be gone, it is not gone with who heard it alone.
+            let few = [epaxos::planted::Bug::OneReportLess, epaxos::planted::Bug::MissedUnheard];
+            let shows = |b: &&epaxos::planted::Bug| protocol != "epaxos-atlas" || !few.contains(*b);
             epaxos::planted::Bug::ALL.iter().filter(harms).filter(shows).map(|b| format!("{b:?}")).collect()
         }
         #[cfg(feature = "planted-bugs")]

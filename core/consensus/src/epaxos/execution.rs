@@ -7,10 +7,11 @@
 //! replicas alike.
 //!
 //! A walk that meets an instance whose dependencies are not all decided is given up, and all that led to it waits
-//! for exactly the number that is missing: nothing is walked twice for the same gap. What the walk executed until then stays executed: components leave
+//! for exactly the number that is missing: nothing is walked twice for the same gap. That number may be known from these dependencies alone,
+//! those who saw it being gone: so it is noted here, and looked after like any other that was heard of. What the walk executed until then stays executed: components leave
 //! Tarjan's stack only when all they depend on has.
 
-use super::instance::Timer;
+use super::instance::{Timer, WINDOW};
 use super::message::{Deps, InstanceId};
 use super::planted::{self, Bug};
 use super::protocol::{Epaxos, Out};
@@ -33,6 +34,8 @@ pub(super) struct Execution {
     /// The same the other way round.
     waits: BTreeMap<InstanceId, InstanceId>,
     walk: Option<Walk>,
+    /// What something waits for since the last step.
+    missed: BTreeSet<InstanceId>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -85,6 +88,7 @@ impl Execution {
             there.remove(&id);
         }
         self.blocked.entry(on).or_default().insert(id);
+        self.missed.insert(on);
     }
     /// Whether a walk was interrupted or has not begun.
     pub(super) fn unfinished(&self) -> bool {
@@ -105,6 +109,12 @@ impl Epaxos {
                 self.counts.paused += 1;
                 self.execution.walk = Some(walk);
                 break;
+            }
+        }
+        if !planted::is(Bug::MissedUnheard) {
+            for on in core::mem::take(&mut self.execution.missed) {
+                let within = self.executed.frontier[on.at()].saturating_add(WINDOW);
+                self.note(now, on.replica, on.number.min(within));
             }
         }
         if self.executed.count() > before {

@@ -386,8 +386,14 @@ impl Message {
                 let initial = vote.initial.as_ref();
                 let command = vote.command.as_ref().is_none_or(payload);
                 let vectors = vector(&vote.deps.0) && initial.is_none_or(|d| vector(&d.0));
-                Shape::of(id_ok(id) && *ballot < NUMBER_MAX && vectors && command, || {
-                    vote.ballot == *ballot
+                let named = match vote.phase {
+                    Phase::Collected(named) => named,
+                    _ => NodeSet::first(n),
+                };
+                let sized = id_ok(id) && *ballot < NUMBER_MAX && NodeSet::first(n).covers(named);
+                Shape::of(sized && vectors && command, || {
+                    named.has(id.at())
+                        && vote.ballot == *ballot
                         && vote.voted < *ballot
                         && before(id, &vote.deps)
                         && initial.is_none_or(|d| before(id, d))

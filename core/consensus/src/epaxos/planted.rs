@@ -33,6 +33,8 @@ dwcp_env::planted_bugs! {
     ShortOfReports,
     /// Atlas' rule: answers count whoever gives them, named or not.
     UnnamedQuorum,
+    /// What is heard of in others' dependencies alone is waited for, and looked after by nobody.
+    MissedUnheard,
     /// A restarted replica counts its instances from where its executed ones end.
     ReusedNumber,
 }

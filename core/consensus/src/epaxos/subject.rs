@@ -91,6 +91,9 @@ impl Subject for Rehearsed {
             _ => &[3, 3, 5],
         }
     }
+    fn bears_gone(&self, members: usize) -> usize {
+        self.atlas.map_or((members - 1) / 2, usize::from)
+    }
     fn order(&self) -> Order {
         // Also of a store: its index counts commands, and replicas have their blanks at different places.
         Order::ByKey

@@ -78,6 +78,12 @@ impl Subject for Rehearsed {
             Quorum::Uneven => &[3, 4, 5, 6, 7, 9],
         }
     }
+    fn bears_gone(&self, members: usize) -> usize {
+        match self.quorum {
+            Quorum::Majority => (members - 1) / 2,
+            Quorum::Uneven => 0,
+        }
+    }
     fn enough(&self, members: usize, disks: NodeSet) -> bool {
         self.system(members).is_quorum(Phase::Accept, disks)
     }

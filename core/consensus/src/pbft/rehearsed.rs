@@ -109,6 +109,10 @@ impl Subject for Rehearsed {
         (members - 1) / 3
     }
 
+    fn bears_gone(&self, members: usize) -> usize {
+        (members - 1) / 3
+    }
+
     fn liar(&self, place: &Place<'_>, kind: u64) -> Option<Box<dyn Liar<Pbft>>> {
         let kind = self.kind.unwrap_or(kind);
         Some(Box::new(Tongue::new(self.config(place), place.seed, kind)))

@@ -8,6 +8,7 @@ use super::tally::Seen;
 use super::world::{Event, InForce, World};
 use crate::step::Input;
 use alloc::format;
+use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant, NodeId, Purpose};
 
 const HINT: Purpose = Purpose::named("rehearsal hint");
@@ -177,6 +178,11 @@ impl<S: Subject> World<'_, S> {
             let site = &mut self.sites[node];
             site.paused_until = Instant::ZERO;
             site.slow_until = Instant::ZERO;
+            if self.plan.gone.has(node) {
+                self.crash(node, false)?;
+                continue;
+            }
+            let site = &self.sites[node];
             if site.protocol.is_none() {
                 self.start(node)?;
             }
@@ -189,8 +195,14 @@ impl<S: Subject> World<'_, S> {
         self.plan.patience / 320
     }
 
+    /// Whether what becomes of this node is looked at in the end.
+    fn is_judged(&self, node: usize) -> bool {
+        self.sites[node].liar.is_none() && !self.plan.gone.has(node)
+    }
+
     fn alike(&self) -> bool {
-        let mut honest = self.sites.iter().filter(|s| s.liar.is_none()).map(|s| &s.state);
+        let judged = self.sites.iter().enumerate().filter(|(n, _)| self.is_judged(*n));
+        let mut honest = judged.map(|(_, s)| &s.state);
         let Some(first) = honest.next() else { return true };
         honest.all(|s| match self.order {
             Order::Total => s.applied == first.applied,
@@ -209,9 +221,7 @@ impl<S: Subject> World<'_, S> {
             let questions = world.clients.questions.iter().enumerate();
             questions.filter(|(_, q)| q.open && usize::from(q.node) == node).map(|(i, _)| i as u64 + 1).next()
         };
-        let honest =
-            |world: &Self| (0..world.sites.len()).filter(|n| world.sites[*n].liar.is_none()).collect();
-        let honest: alloc::vec::Vec<usize> = honest(self);
+        let honest: Vec<usize> = (0..self.sites.len()).filter(|n| self.is_judged(*n)).collect();
         // All may be alike and lack what was acknowledged, as long as nobody leads after a crash of all.
         let waits = |n: &usize| {
             open(self, *n).is_some()

@@ -175,6 +175,10 @@ impl Network {
                 }
                 false
             }
+            Shape::Confides { who, to } => {
+                keep_only(&|a, b| a != who && b != who || a == who && b == to);
+                false
+            }
             Shape::Isolate => {
                 keep_only(&|a, b| a != leader && b != leader);
                 true
@@ -249,6 +253,7 @@ mod tests {
             reads: 0,
             conflict: 0,
             traitors: 0,
+            gone: NodeSet::EMPTY,
             faults: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! Scenarios by name, and a seed expanded into what will go wrong.
 
 use super::subject::Subject;
+use crate::quorum::NodeSet;
 use alloc::vec::Vec;
 use dwcp_env::{Duration, Instant, Purpose, Seed};
 
@@ -65,6 +66,9 @@ scenarios! {
     /// Up to half of all messages are lost, syncs take as long as round trips, everybody crashes for a moment, and what is told in
     /// pieces comes in small ones: those who would lead, or recover a command, undo each other.
     Duels = "duels";
+    /// Over cut and bad links as many nodes as the protocol bears end at one moment, and never come back: what they had begun the others
+    /// find out.
+    Gone = "gone";
 }
 
 /// A way to cut links.
@@ -86,6 +90,13 @@ pub enum Shape {
     Chained,
     /// The leader reaches one member of the only quorum; one node reaches nobody.
     OldLeader,
+    /// A node reaches only one other.
+    Confides {
+        /// Its place.
+        who: usize,
+        /// That of the other.
+        to: usize,
+    },
 }
 
 /// Something that goes wrong.
@@ -198,6 +209,8 @@ pub struct Plan {
     pub conflict: u32,
     /// How many members lie: those at the last places.
     pub traitors: usize,
+    /// Who never comes back when the faults end.
+    pub gone: NodeSet,
     /// What goes wrong, in order of time.
     pub faults: Vec<(Instant, Fault)>,
 }
@@ -244,7 +257,7 @@ impl Plan {
         let rough = storm
             || upheaval
             || scenario == Scenario::Duels
-            || matches!(scenario, Scenario::Links | Scenario::Seals);
+            || matches!(scenario, Scenario::Links | Scenario::Seals | Scenario::Gone);
         let duels = scenario == Scenario::Duels;
         let full = scenario == Scenario::Full;
         // Now and then all at once, and then nothing: what found no room is asked for by nobody again.
@@ -292,6 +305,7 @@ impl Plan {
             reads: dice.pick(9, &[0, 4_000, 16_000]),
             conflict: dice.pick(10, &[0, 6_554, 65_536]),
             traitors: 0,
+            gone: NodeSet::EMPTY,
             faults: Vec::new(),
         };
         if scenario == Scenario::Liars || ((storm || upheaval) && dice.below(11, 2) == 0) {
@@ -311,6 +325,12 @@ impl Plan {
         if scenario == Scenario::Seals {
             plan.seals_from = Instant::from_nanos(dice.below(24, span.as_nanos()));
             plan.upheave(&dice, timeout);
+        }
+        if scenario == Scenario::Gone {
+            let first = dice.below(32, nodes as u64) as usize;
+            for nth in 0..subject.bears_gone(nodes) {
+                plan.gone.insert((first + nth) % nodes);
+            }
         }
         plan.fill(subject, &dice, timeout);
         plan.faults.sort_by_key(|(at, _)| *at);
@@ -378,6 +398,15 @@ impl Plan {
         }
         if self.scenario == Scenario::Wipes && subject.bears_wipe() {
             faults.push((at(40), Fault::Crash { node: Some(node(40)), down: lasts(40), wipe: true }));
+        }
+        if self.scenario == Scenario::Gone {
+            // Some of the last words reach one, and not the other.
+            let who = (0..self.nodes)
+                .find(|n| self.gone.has(*n) && !self.gone.has((n + self.nodes - 1) % self.nodes));
+            let confides = who.map(|who| Shape::Confides { who, to: (who + 1) % self.nodes });
+            let shape = confides.filter(|_| dice.below(800, 2) == 0).unwrap_or(Shape::Partial);
+            let lasts = Duration::nanos(1 + dice.below(801, timeout.as_nanos()));
+            faults.push((self.calm - lasts, Fault::Cut { shape, lasts }));
         }
         let shape = match self.scenario {
             Scenario::QuorumLoss => Some(Shape::QuorumLoss),

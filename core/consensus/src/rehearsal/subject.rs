@@ -132,6 +132,10 @@ pub trait Subject: Clone + Debug {
     fn traitors(&self, _members: usize) -> usize {
         0
     }
+    /// How many of `members` may be gone for good while the others go on.
+    fn bears_gone(&self, _members: usize) -> usize {
+        0
+    }
     /// A traitor's tongue; `kind` is drawn from the seed.
     fn liar(&self, _place: &Place<'_>, _kind: u64) -> Option<Box<dyn Liar<Self::P>>> {
         None

@@ -428,7 +428,8 @@ impl<'a, S: Subject> World<'a, S> {
             }
             Event::Bring { from, to, what } => self.bring(usize::from(from), usize::from(to), &what)?,
             Event::Start { node } => {
-                if self.sites[usize::from(node)].protocol.is_none() {
+                let gone = self.calm && self.plan.gone.has(usize::from(node));
+                if self.sites[usize::from(node)].protocol.is_none() && !gone {
                     self.start(usize::from(node))?;
                 }
             }
