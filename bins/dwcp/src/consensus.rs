@@ -330,7 +330,7 @@ async fn change(endpoints: &Endpoints, mut args: SwitchArgs, json: bool) -> Resu
     let before = asked(&client).await.map_err(|e| e.to_string())?;
     let mut to = Switch {
         engine: args.engine,
-        quorums: args.quorums.system(&before.spec.members)?,
+        quorums: args.quorums.system(args.engine, &before.spec.members)?,
         first: args.leader.map(NodeId),
         ..Switch::default()
     };

@@ -20,6 +20,7 @@
 use dwcp_consensus::Members;
 use dwcp_consensus::quorum::{NodeSet, RegionRule, System};
 use dwcp_env::NodeId;
+use dwcp_node::EngineKind;
 use std::collections::BTreeMap;
 
 /// How the forms are written.
@@ -107,8 +108,13 @@ impl Wanted {
     /// The system over these members; `None`: majorities.
     ///
     /// # Errors
-    /// What does not fit the members.
-    pub fn system(&self, members: &Members) -> Result<Option<System>, String> {
+    /// What does not fit the members, or the engine.
+    pub fn system(&self, engine: EngineKind, members: &Members) -> Result<Option<System>, String> {
+        if matches!(self, Self::Atlas { .. }) && engine != EngineKind::EPaxos {
+            return Err(format!(
+                "atlas is a rule of epaxos, and {engine} has a leader: give how many elect and decide, as 4/2"
+            ));
+        }
         let voters: Vec<NodeId> = members.voters.iter().copied().collect();
         let named = || voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Ok(Some(match self {
@@ -238,7 +244,8 @@ mod tests {
             ("witness:3", 3, "majorities with one who is no witness (n3)"),
         ] {
             let of = members(n);
-            let system = parse(text).unwrap().system(&of).unwrap().expect("none of them is a majority");
+            let system = parse(text).unwrap().system(EngineKind::EPaxos, &of).unwrap();
+            let system = system.expect("none of them is a majority");
             let voters: Vec<NodeId> = of.voters.iter().copied().collect();
             assert_eq!(told(&system, &voters), words, "{text}");
             admit(&system, &voters, Needs::Paxos).unwrap_or_else(|why| panic!("{text}: {why}"));
@@ -248,12 +255,12 @@ mod tests {
             ("atlas:2", 5, "4 decide at once (Atlas' rule), 3 by vote, and 2 may be gone,"),
         ] {
             let of = members(n);
-            let system = parse(text).unwrap().system(&of).unwrap().expect("no majority");
+            let system = parse(text).unwrap().system(EngineKind::EPaxos, &of).unwrap().expect("no majority");
             let voters: Vec<NodeId> = of.voters.iter().copied().collect();
             assert_eq!(told(&system, &voters), words, "{text}");
             dwcp_consensus::epaxos::admits(&system, &voters).unwrap_or_else(|why| panic!("{text}: {why}"));
         }
-        assert_eq!(parse("majority").unwrap().system(&members(3)), Ok(None));
+        assert_eq!(parse("majority").unwrap().system(EngineKind::Raft, &members(3)), Ok(None));
     }
 
     #[test]
@@ -289,8 +296,10 @@ mod tests {
             ("atlas:2", "of 3 voters (n1, n2, n3) from 1 to 1 may be gone"),
             ("atlas:0", "from 1 to 1"),
         ] {
-            let refused = parse(text).unwrap().system(&members(3)).unwrap_err();
+            let refused = parse(text).unwrap().system(EngineKind::EPaxos, &members(3)).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
+        let refused = parse("atlas:1").unwrap().system(EngineKind::Paxos, &members(3)).unwrap_err();
+        assert!(refused.contains("a rule of epaxos"), "{refused}");
     }
 }
