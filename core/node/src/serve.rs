@@ -178,6 +178,8 @@ impl Node {
     pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
         let g = self.groups.get(&group)?;
         let engine = self.engine_status(group);
+        // It looks into the store, too, whose lock nobody takes twice.
+        let configured = self.other_engine(group);
         let store = g.store();
         let spec = self.host.group(group).map(|c| c.spec()).unwrap_or_default();
         Some(GroupStatus {
@@ -196,7 +198,7 @@ impl Node {
             state_bytes: store.file_size().0,
             matched: engine.matched,
             repairing: g.repair.as_ref().map(ToString::to_string),
-            configured: self.other_engine(group),
+            configured,
             epoch: spec.epoch,
             engine: spec.engine,
             silent: self.host.is_suspect(group),
