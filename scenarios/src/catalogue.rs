@@ -60,6 +60,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "disk/unreadable",
     "eventual/answers_ahead",
     "eventual/bit_rot",
+    "eventual/checkpoints",
     "eventual/clock_hour",
     "eventual/collections",
     "eventual/crash_before_sync",

@@ -3,17 +3,20 @@
 //! **Promise.** [`Tree::clone`] is one pointer: a checkpoint. What changes afterwards shares all else with it. [`rollback`] tells the writes that lead back; they are new
 //! writes, with new dots: nothing that others have seen is undone behind their backs, no version vector runs backward.
 //!
+//! [`taken`] is a checkpoint in bytes: for who has to keep it through a restart.
+//!
 //! A persistent B-tree: nodes behind [`Arc`], copied on the way down where somebody else holds them ([`Arc::make_mut`]), changed in place where nobody
 //! does. [`Tree::differences`] skips what two trees share, so going back costs by what changed, not by what there is.
 //!
 //! **Invariants.** 1. Keys ascend across the leaves. 2. All leaves lie at one depth. 3. A node holds at most [`WIDE`] entries, and all but the root at least a
 //! quarter of that.
 
+pub mod taken;
+
 use crate::conflict::Place;
 use crate::pointer::Pointer;
 use crate::queue::Write;
 use crate::reference::Name;
-use crate::schema::Document;
 use crate::value::Value;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -24,8 +27,8 @@ pub const WIDE: usize = 32;
 /// Fewer than this, and a node joins its neighbour.
 const NARROW: usize = WIDE / 4;
 
-/// Objects by kind and key.
-pub type Objects = Tree<Name, Document>;
+/// Objects by kind and key. Not all that is there need fit the schema in force: it may be older.
+pub type Objects = Tree<Name, Value>;
 
 #[derive(Clone, Debug)]
 enum Node<K, V> {
@@ -272,14 +275,14 @@ impl<'t, K, V> Walk<'t, K, V> {
     }
 }
 
-/// The writes that lead from what objects are now back to what they were.
+/// The writes that lead from what objects are now back to what they were. `splits` tells whether the fields below one are places of their
+/// own: what lies in a field that is written as a whole is not named by itself.
 #[must_use]
-pub fn rollback(now: &Objects, then: &Objects) -> Vec<Write> {
+pub fn rollback(now: &Objects, then: &Objects, splits: impl Fn(&str, &Pointer) -> bool) -> Vec<Write> {
     let mut out = Vec::new();
     for ((kind, key), was, is) in then.differences(now) {
-        let (was, is) = (was.map(Document::value), is.map(Document::value));
         let mut at = Pointer::root();
-        fields(was, is, &mut at, &mut |at, value| {
+        fields(was, is, &mut at, &|at| splits(kind, at), &mut |at, value| {
             let place = Place { kind: kind.clone(), key: key.clone(), pointer: at.clone() };
             // What lies there now is superseded by whoever makes the write: only a space knows its dots.
             out.push(Write { place, value, supersedes: Vec::new() });
@@ -293,6 +296,7 @@ fn fields(
     was: Option<&Value>,
     is: Option<&Value>,
     at: &mut Pointer,
+    splits: &impl Fn(&Pointer) -> bool,
     found: &mut impl FnMut(&Pointer, Option<Value>),
 ) {
     if was == is {
@@ -301,6 +305,9 @@ fn fields(
     let (Some(Value::Map(was_map)), Some(Value::Map(is_map))) = (was, is) else {
         return found(at, was.cloned());
     };
+    if !splits(at) {
+        return found(at, was.cloned());
+    }
     let (mut a, mut b) = (was_map.iter().peekable(), is_map.iter().peekable());
     loop {
         let (name, was, is) = match (a.peek(), b.peek()) {
@@ -321,7 +328,7 @@ fn fields(
             (Some(_), None) => unreachable!("taken by the second arm"),
         };
         let here = at.enter(name);
-        fields(was, is, at, found);
+        fields(was, is, at, splits, found);
         at.leave(here);
     }
 }

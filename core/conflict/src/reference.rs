@@ -4,7 +4,7 @@
 //! **Invariant.** What is found, and which of the objects is named, is a function of the set of objects.
 
 use crate::pointer::Pointer;
-use crate::schema::{Document, Field, FieldKind, Schema};
+use crate::schema::{Field, FieldKind, Schema};
 use crate::value::Value;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -43,15 +43,41 @@ pub enum Broken {
 }
 
 /// A reference of a document.
-struct Link {
-    at: Pointer,
-    to: Name,
-    tree: bool,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// In which field.
+    pub at: Pointer,
+    /// To what.
+    pub to: Name,
+    /// Whether references of this field must form a tree.
+    pub tree: bool,
+}
+
+/// All references of a document.
+#[must_use]
+pub fn links(schema: &Schema, document: &Value) -> Vec<Link> {
+    let mut out = Vec::new();
+    collect(&schema.root, document, &mut Pointer::root(), &mut out);
+    out
+}
+
+/// Whether documents of this schema may refer to others at all.
+#[must_use]
+pub fn may_refer(schema: &Schema) -> bool {
+    fn below(field: &Field) -> bool {
+        match &field.kind {
+            FieldKind::Reference { .. } => true,
+            FieldKind::Record(fields) => fields.iter().any(|(_, f)| below(f)),
+            FieldKind::Map(of) | FieldKind::Keyed { of, .. } => below(of),
+            _ => false,
+        }
+    }
+    below(&schema.root)
 }
 
 /// Looks at objects of several kinds. `schema` tells the schema of a kind; objects of others are targets only.
 pub fn examine<'d>(
-    objects: &BTreeMap<Name, &'d Document>,
+    objects: &BTreeMap<Name, &Value>,
     schema: impl Fn(&str) -> Option<&'d Schema>,
 ) -> Vec<Broken> {
     let mut out = Vec::new();
@@ -59,9 +85,7 @@ pub fn examine<'d>(
     let mut parents: BTreeMap<&Name, Vec<(Pointer, Name)>> = BTreeMap::new();
     for (name, document) in objects {
         let Some(schema) = schema(&name.0) else { continue };
-        let mut links = Vec::new();
-        collect(&schema.root, document.value(), &mut Pointer::root(), &mut links);
-        for link in links {
+        for link in links(schema, document) {
             if !objects.contains_key(&link.to) {
                 out.push(Broken::Dangling { from: name.clone(), at: link.at, to: link.to });
             } else if link.tree {
@@ -145,10 +169,10 @@ fn circles(parents: &BTreeMap<&Name, Vec<(Pointer, Name)>>, out: &mut Vec<Broken
 }
 
 /// Names at a field that must be unique among the objects of one kind, and are not.
-pub fn unique(objects: &BTreeMap<Name, &Document>, kind: &str, at: &Pointer) -> Vec<Broken> {
+pub fn unique(objects: &BTreeMap<Name, &Value>, kind: &str, at: &Pointer) -> Vec<Broken> {
     let mut holders: BTreeMap<&Value, Vec<Name>> = BTreeMap::new();
     for (name, document) in objects.iter().filter(|(n, _)| &*n.0 == kind) {
-        if let Some(v) = document.value().at(at) {
+        if let Some(v) = document.at(at) {
             holders.entry(v).or_default().push(name.clone());
         }
     }

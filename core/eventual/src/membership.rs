@@ -226,7 +226,7 @@ impl Eventual {
         if now.mono < self.next_wish || !self.decided_known {
             return;
         }
-        if let Some(wish) = self.wish(now) {
+        if let Some(wish) = self.wish(now).or_else(|| self.promise_records(now)) {
             let jitter = Duration::millis(self.draw(now) % 1_000);
             self.next_wish = now.mono + WISH_AGAIN + jitter;
             out.wishes.push(wish);

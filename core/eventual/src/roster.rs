@@ -3,6 +3,7 @@
 //! ```text
 //! \0dwcp/eventual/<keyspace>/roster                       the roster's canonical bytes
 //! \0dwcp/eventual/<keyspace>/closing/<replica>/<reporter> how far the reporter has come with the replica, decimal
+//! \0dwcp/eventual/<keyspace>/heads/<replica>             heads of the replica's chain of records ([`crate::documents`])
 //! \0dwcp/eventual/<keyspace>/short/<replica>/<last>/<reporter>   the same, of one evicted at `last`, which the reporter has long lacked
 //! ```
 //!
@@ -46,6 +47,7 @@
 
 use crate::identity::{read_roster, roster_bytes};
 use bytes::Bytes;
+use dwcp_conflict::audit::Promised;
 use dwcp_crdt::{Member, ReplicaIndex, Roster, Standing};
 use dwcp_env::{Duration, Instant, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +107,8 @@ pub(crate) struct Decided {
     pub(crate) reports: BTreeMap<(u16, u16), (u64, i64)>,
     /// The same of one evicted at a number, by who lacks some of that.
     short: BTreeMap<(u16, u64, u16), (u64, i64)>,
+    /// What was promised of replicas' chains of records.
+    pub(crate) heads: BTreeMap<u16, (Promised, i64)>,
 }
 
 impl Decided {
@@ -120,6 +124,10 @@ impl Decided {
                 out.reports.insert((of as u16, by as u16), (far, k.revision));
             } else if let Some(([of, last, by], far)) = report(rest, b"short/", &k.value) {
                 out.short.insert((of as u16, last, by as u16), (far, k.revision));
+            } else if let Some(of) = rest.strip_prefix(b"heads/").and_then(number)
+                && let Ok(promised) = Promised::from_bytes(&k.value)
+            {
+                out.heads.insert(of, (promised, k.revision));
             }
         }
         out
@@ -128,6 +136,11 @@ impl Decided {
     pub(crate) fn short(&self, of: ReplicaIndex, last: u64, by: ReplicaIndex) -> Option<u64> {
         self.short.get(&(of.0, last, by.0)).map(|(far, _)| *far)
     }
+}
+
+/// A place's number.
+fn number(text: &[u8]) -> Option<u16> {
+    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The numbers in a key, places first and last, and in its value.
@@ -144,6 +157,12 @@ fn report<const N: usize>(rest: &[u8], of: &[u8], value: &[u8]) -> Option<([u64;
 pub(crate) fn wish(keyspace: &str, decided: &Decided, next: &Roster) -> Wish {
     let key = [&prefix(keyspace)[..], b"roster"].concat().into();
     Wish { key, seen: decided.roster.as_ref().map_or(0, |(_, r)| *r), value: roster_bytes(next) }
+}
+
+/// A promise of how far a replica's chain of records has come.
+pub(crate) fn heads_wish(keyspace: &str, decided: &Decided, of: ReplicaIndex, heads: &Promised) -> Wish {
+    let key = [&prefix(keyspace)[..], format!("heads/{}", of.0).as_bytes()].concat().into();
+    Wish { key, seen: decided.heads.get(&of.0).map_or(0, |(_, r)| *r), value: heads.to_bytes().into() }
 }
 
 /// A report of how far `by` has come with `of`.

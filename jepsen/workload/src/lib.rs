@@ -68,6 +68,8 @@ pub enum Use {
     Collections,
     /// Documents with a schema, settled by policy.
     Documents,
+    /// The same, of which checkpoints are taken, and gone back to.
+    Checkpoints,
 }
 
 impl Use {
@@ -84,7 +86,7 @@ impl Use {
         Self::Collections,
     ];
     /// These, the one that needs the oracle, which sees the decided log, and those that need the replicas' state.
-    pub const SIMULATED: [Self; 9] = [
+    pub const SIMULATED: [Self; 10] = [
         Self::Register,
         Self::ListAppend,
         Self::Bank,
@@ -94,6 +96,7 @@ impl Use {
         Self::Eventual,
         Self::Collections,
         Self::Documents,
+        Self::Checkpoints,
     ];
 
     /// Its name in scenario files.
@@ -109,12 +112,13 @@ impl Use {
             Self::Eventual => "eventual",
             Self::Collections => "collections",
             Self::Documents => "documents",
+            Self::Checkpoints => "checkpoints",
         }
     }
     /// Whether it lives in an eventual keyspace.
     #[must_use]
     pub const fn is_eventual(self) -> bool {
-        matches!(self, Self::Eventual | Self::Collections | Self::Documents)
+        matches!(self, Self::Eventual | Self::Collections | Self::Documents | Self::Checkpoints)
     }
     /// The workload of this name that runs on real processes.
     #[must_use]
@@ -131,7 +135,7 @@ impl Use {
             Self::Lock => "k/",
             Self::Watch => "w/",
             Self::Store => "s/",
-            Self::Eventual | Self::Collections | Self::Documents => "e/",
+            Self::Eventual | Self::Collections | Self::Documents | Self::Checkpoints => "e/",
         }
     }
     /// The key of this number: the prefix and eight bytes.

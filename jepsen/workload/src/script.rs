@@ -113,7 +113,8 @@ impl Script {
             Use::Store => Self::Store(store::Store::new(nth, keys)),
             Use::Eventual => Self::Eventual(eventual::Eventual::new(keys)),
             Use::Collections => Self::Collections(collections::Collections::new(keys)),
-            Use::Documents => Self::Documents(documents::Documents::new(nth, keys)),
+            Use::Documents => Self::Documents(documents::Documents::new(nth, keys, false)),
+            Use::Checkpoints => Self::Documents(documents::Documents::new(nth, keys, true)),
         }
     }
     /// The same, whose writes carry so much. Only eventual keyspaces' registers do.

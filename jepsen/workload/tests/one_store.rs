@@ -229,7 +229,7 @@ fn judged(kind: Use, log: &Log, store: &Store) -> Vec<String> {
         Use::Bank => judge::bank(log),
         Use::Lock => judge::locks(log),
         Use::Watch => judge::watches(log),
-        Use::Store | Use::Eventual | Use::Collections | Use::Documents => Ok(()),
+        Use::Store | Use::Eventual | Use::Collections | Use::Documents | Use::Checkpoints => Ok(()),
     };
     let (_, lost) = judge::acknowledged(log, store);
     let verdicts = [kinds.err(), lost, judge::exactly_once(log, store).err()];

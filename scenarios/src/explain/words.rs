@@ -94,6 +94,9 @@ fn workload(load: &Load, clients: u32) -> String {
         Use::Eventual => "change sets, counters, registers and maps, of each",
         Use::Collections => "fill and empty sets, maps, lists, registers and counters, of each",
         Use::Documents => "write fields of documents, of which there are",
+        Use::Checkpoints => {
+            "write fields of documents, take checkpoints of them and go back to those; of documents there are"
+        }
     };
     // A shrunk plan has fewer clients than its loads; each keeps its own pace.
     let rate = load.per_second_milli * u64::from(clients) / u64::from(load.clients.max(1));

@@ -3,7 +3,7 @@
 //! The first is the promise of a resolution as a view: who has the same writes and the same rules shows the same document. It is asked of all
 //! at the end, and of any two that have the same meanwhile, while writes stand beside each other ([`Views`]): at the end nothing does. The second
 //! takes every write as its replica logged it, knows which of them resolutions superseded, and asks every replica's audit for each: on record, with its
-//! value. It does not ask the code that settles what it thinks it did.
+//! value. It does not ask the code that settles what it thinks it did. What rollbacks superseded counts as what resolutions did.
 
 use super::{Broken, Property};
 use dwcp_conflict::lineage::{Envelope, Name};
@@ -13,6 +13,9 @@ use dwcp_crdt::{Address, Dot};
 use dwcp_env::NodeId;
 use dwcp_eventual::Eventual;
 use std::collections::{BTreeMap, VecDeque};
+
+/// How the name of whoever goes back begins in workloads.
+const BACK: &str = "back ";
 
 /// Writes that were seen, and those among them that a resolution superseded.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ struct Seen {
     /// The writes whose values its line tells.
     rests_on: Vec<Dot>,
     supersedes: Vec<Dot>,
+    /// What it wrote; nothing if it deleted.
+    says: Option<[u8; 32]>,
 }
 
 impl Settled {
@@ -44,8 +49,9 @@ impl Settled {
             }
             let Ok(envelope) = Envelope::from_bytes(bytes) else { continue };
             let is_resolution = envelope.resolves.is_some();
+            let settles = is_resolution || envelope.writer.name.starts_with(BACK);
             let supersedes = op.supersedes.as_slice().to_vec();
-            if is_resolution && !self.writes.contains_key(&op.dot) {
+            if settles && !self.writes.contains_key(&op.dot) {
                 let name = String::from_utf8_lossy(op.name).into_owned();
                 let at = container.map_or_else(|_| name.clone(), |c| format!("{} {name}", told(&c)));
                 self.superseded.extend(supersedes.iter().map(|d| ((*d, op.dot), at.clone())));
@@ -53,7 +59,8 @@ impl Settled {
             let points = envelope.line.points.iter();
             let rests_on = points.filter_map(|p| if let Name::Write(d) = p.name { Some(d) } else { None });
             let rests_on = rests_on.collect();
-            self.writes.entry(op.dot).or_insert(Seen { is_resolution, rests_on, supersedes });
+            let says = envelope.value.as_ref().map(dwcp_conflict::Value::digest);
+            self.writes.entry(op.dot).or_insert(Seen { is_resolution, rests_on, supersedes, says });
         }
     }
     /// Whether somebody whose write this resolution joined had written over it: operations of several replicas come in any order, so what
@@ -61,6 +68,11 @@ impl Settled {
     fn was_seen(&self, dot: Dot, by: Dot) -> bool {
         let joined = self.writes.get(&by).map_or(&[][..], |r| &r.supersedes);
         joined.iter().any(|d| self.writes.get(d).is_some_and(|w| w.rests_on.contains(&dot)))
+    }
+    /// Whether somebody wrote over it what it said itself, without settling anything.
+    fn was_said_again(&self, dot: Dot, by: Dot) -> bool {
+        let (was, by) = (self.writes.get(&dot), self.writes.get(&by));
+        was.zip(by).is_some_and(|(was, by)| was.says == by.says && !by.is_resolution)
     }
     /// Resolutions seen so far, and what they superseded.
     #[must_use]
@@ -77,8 +89,9 @@ impl Settled {
         replicas: impl Iterator<Item = (NodeId, Option<&'e Eventual>)>,
     ) -> Result<(), String> {
         let meant = |d: &Dot| self.writes.get(d).is_some_and(|w| !w.is_resolution);
-        let all: Vec<_> =
-            self.superseded.iter().filter(|((d, by), _)| meant(d) && !self.was_seen(*d, *by)).collect();
+        let lost =
+            |(d, by): &(Dot, Dot)| meant(d) && !self.was_seen(*d, *by) && !self.was_said_again(*d, *by);
+        let all: Vec<_> = self.superseded.iter().filter(|(both, _)| lost(both)).collect();
         for (node, replica) in replicas {
             let Some(replica) = replica else { return Err(format!("{node} does not run")) };
             let known = replica.writes_on_record();

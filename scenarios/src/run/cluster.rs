@@ -193,7 +193,7 @@ fn eventual(plan: &RunPlan) -> EventualSpec {
     spec.sync = plan.node.sync;
     spec.unstable_max = plan.node.unstable_max.unwrap_or(spec.unstable_max);
     spec.gossip.streams = plan.node.transport == Transport::Quic;
-    spec.documents = plan.loads.iter().any(|l| l.kind == Use::Documents);
+    spec.documents = plan.loads.iter().any(|l| matches!(l.kind, Use::Documents | Use::Checkpoints));
     spec
 }
 

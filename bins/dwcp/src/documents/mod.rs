@@ -13,17 +13,20 @@
 //! |---|---|
 //! | `GET /v1/documents/<kind>?after=<next>` | keys, by the page |
 //! | `GET`, `PUT`, `PATCH`, `DELETE /v1/documents/<kind>/<key>` | a document |
+//! | `/v1/checkpoints`… | what was there at a moment, and the way back ([`checkpoints`]) |
 //! | `POST /v1/merge` | what versions of a document come to; nothing is written |
 //! | `GET /v1/conflicts?after=<next>` | by the page, what stands beside each other, and what people are asked |
 //! | `GET /v1/conflicts/<name>` | what is on record of one; its first digits will do |
 //! | `GET /v1/conflicts/of/<kind>/<key>?at=<pointer>` | what is on record of an object |
 //! | `POST /v1/conflicts/<name>/answer`, `…/undo` | a person decides; what did not prevail stands again |
+//! | `GET /v1/audit` | the chains of records on this node, beside what was promised of them |
 //! | `GET`, `POST /v1/policies`; `POST /v1/policies/check`, `…/dry-run` | policies |
 //! | `GET`, `POST /v1/schemas` | schemas |
 //! | `GET /v1/openapi.json` | all of this, for machines |
 //!
 //! **Limits** are the fleet's door's.
 
+pub mod checkpoints;
 pub mod commands;
 mod files;
 mod openapi;
@@ -65,8 +68,16 @@ fn bad<T>(why: impl Into<String>) -> Result<T, Refused> {
 /// Whether a path is one of these.
 #[must_use]
 pub fn is_ours(path: &str) -> bool {
-    let ours =
-        ["/v1/documents", "/v1/merge", "/v1/conflicts", "/v1/policies", "/v1/schemas", "/v1/openapi.json"];
+    let ours = [
+        "/v1/audit",
+        "/v1/documents",
+        "/v1/checkpoints",
+        "/v1/merge",
+        "/v1/conflicts",
+        "/v1/policies",
+        "/v1/schemas",
+        "/v1/openapi.json",
+    ];
     ours.iter().any(|o| path.strip_prefix(o).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
@@ -252,6 +263,7 @@ impl Documents {
                 show::answer(self.ask(Question::List { kind: (*kind).into(), after }).await?)
             }
             (_, ["documents", kind, key]) => self.document(method, (*kind).into(), (*key).into(), body).await,
+            ("GET", ["audit"]) => show::answer(self.ask(Question::Verify).await?),
             ("GET", ["conflicts"]) => {
                 let after = asked(uri, "after")?.as_deref().map(show::after).transpose()?;
                 show::answer(self.ask(Question::Conflicts { after }).await?)
@@ -287,6 +299,7 @@ impl Documents {
                 let sides = sides.into_iter().map(side).collect();
                 show::answer(self.ask(Question::Merge { kind, base: some(&base), sides }).await?)
             }
+            (_, ["checkpoints", ..]) => self.checkpoints(method, &parts, body).await,
             (_, ["policies" | "schemas", ..]) => self.rules(method, &parts, body).await,
             _ => Err((
                 StatusCode::NOT_FOUND,

@@ -53,6 +53,12 @@ fn schemas() -> Value {
         object(&[("value", any.clone())], &["value"]),
     ] });
     let map = json!({ "type": "object" });
+    let (texts, yes) =
+        (json!({ "type": "array", "items": { "type": "string" } }), json!({ "type": "boolean" }));
+    let after = object(
+        &[("kind", text.clone()), ("key", text.clone()), ("rollback", json!({ "type": ["string", "null"] }))],
+        &["kind", "key"],
+    );
     let perhaps = json!({ "type": ["object", "null"] });
     let version = object(&[("role", text.clone()), ("document", perhaps.clone())], &["document"]);
     json!({
@@ -67,6 +73,14 @@ fn schemas() -> Value {
         "Decision": object(
             &[("by", by.clone()), ("kind", text.clone()), ("key", text.clone()), ("at", text.clone()), ("choice", choice)],
             &["by", "kind", "key", "at", "choice"],
+        ),
+        "Checkpoint": object(
+            &[("by", by.clone()), ("name", text.clone()), ("kinds", texts.clone()), ("days", json!({ "type": "integer", "minimum": 1, "maximum": 366 }))],
+            &["by", "name"],
+        ),
+        "Rollback": object(
+            &[("by", by.clone()), ("kinds", texts.clone()), ("keys", texts), ("delete_created", yes.clone()), ("dry_run", yes), ("after", after)],
+            &["by"],
         ),
         "Undo": object(&[("by", by), ("which", text.clone()), ("force", json!({ "type": "boolean" }))], &["by"]),
         "Policy": object(&[("policy", map.clone())], &["policy"]),
@@ -93,6 +107,14 @@ pub(super) fn document() -> Value {
                 "patch": with_body("These fields, by JSON pointer, are to be this; null deletes. Of a document that was deleted by its lifecycle only with the lifecycle.", &object, "Patch"),
                 "delete": with_body("It is to be no more: by its lifecycle if the schema names one, else field by field.", &object, "Delete"),
             },
+            "/v1/checkpoints": {
+                "get": get("The checkpoints there are, and who went back to one; what is not done broke off or is under way.", &[]),
+                "post": with_body("What this node shows now is kept under a name: of these kinds, or of all, for so many days (30).", &[], "Checkpoint"),
+            },
+            "/v1/checkpoints/{name}": { "delete": get("A checkpoint is to be no more. Of two of one name: name@id.", &["name"]) },
+            "/v1/checkpoints/{name}/rollback": {
+                "post": with_body("Documents are to be as they were: a part of them. Go on with after=next until next is null. With dry_run nothing is written.", &["name"], "Rollback"),
+            },
             "/v1/merge": { "post": with_body("What versions of a document come to beside a base, and where they clash; nothing is written.", &[], "Merge") },
             "/v1/conflicts": {
                 "get": get("What stands beside each other now, and what people are asked, a thousand at a time. Go on with after=next until next is null.", &["after"]),
@@ -103,6 +125,7 @@ pub(super) fn document() -> Value {
             },
             "/v1/conflicts/{name}/answer": { "post": with_body("A person decides.", &["name"], "Decision") },
             "/v1/conflicts/{name}/undo": { "post": with_body("What did not prevail stands again.", &["name"], "Undo") },
+            "/v1/audit": { "get": get("The chains of records as they lie on this node, beside the heads that consensus was promised.", &[]) },
             "/v1/policies": {
                 "get": get("Policies and schemas, what of them could not be read, and the audit's heads.", &[]),
                 "post": with_body("A policy is to count from the second that it names.", &[], "Policy"),

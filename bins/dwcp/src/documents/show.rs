@@ -3,7 +3,7 @@
 use super::Refused;
 use dwcp_conflict::{Pointer, Value};
 use dwcp_eventual::documents::ask::{
-    Answer, At, Before, Clash, Open, Otherwise, Person, Resolution, Rule, Side,
+    Answer, At, Before, Clash, Open, Otherwise, Person, Resolution, Rule, Side, Verdict,
 };
 use hyper::StatusCode;
 use serde_json::{Value as Json, json};
@@ -13,19 +13,19 @@ fn value(bytes: &[u8]) -> Json {
     Value::from_bytes(bytes).ok().and_then(|v| serde_json::to_value(&v).ok()).unwrap_or(Json::Null)
 }
 
-fn optional(bytes: Option<&bytes::Bytes>) -> Json {
+pub(super) fn optional(bytes: Option<&bytes::Bytes>) -> Json {
     bytes.map_or(Json::Null, |b| value(b))
 }
 
-fn dot((replica, sequence): (u16, u64)) -> String {
+pub(super) fn dot((replica, sequence): (u16, u64)) -> String {
     format!("r{replica}:{sequence}")
 }
 
-fn person(p: &Person) -> Json {
+pub(super) fn person(p: &Person) -> Json {
     json!({ "name": p.name, "role": p.role, "region": p.region })
 }
 
-fn at(a: &At) -> Json {
+pub(super) fn at(a: &At) -> Json {
     json!({ "kind": a.kind, "key": a.key, "at": a.pointer })
 }
 
@@ -87,6 +87,7 @@ fn resolution(r: &Resolution) -> Json {
     out["stands"] = optional(r.stands.as_ref());
     out["written_as"] = r.output.map_or(Json::Null, |d| json!(dot(d)));
     out["decided_by"] = r.person.as_ref().map_or(Json::Null, person);
+    out["rolled_back_to"] = json!(r.back_to);
     out["asked_until_ms"] = json!(r.asked_until_ms);
     out["writes"] = r
         .inputs
@@ -110,6 +111,19 @@ fn clash(c: &Clash) -> Json {
         "base": optional(c.base.as_ref()),
         "sides": c.sides.iter().map(side).collect::<Vec<_>>(),
         "stands": optional(c.stands.as_ref()),
+    })
+}
+
+fn verdict(v: &Verdict) -> Json {
+    json!({
+        "replica": format!("r{}", v.replica),
+        "node": v.node,
+        "records": v.records,
+        "promised": v.promised.map(|(records, at)| json!({ "records": records, "at_ms": at })),
+        "missing": v.missing,
+        "whole": v.fault.is_none(),
+        "first_wrong": v.fault.as_ref().map(|(n, _)| n),
+        "why": v.fault.as_ref().map(|(_, why)| why),
     })
 }
 
@@ -149,6 +163,13 @@ pub(super) fn answer(answer: Answer) -> Result<Json, Refused> {
                 "audit": chains.iter().map(chain).collect::<Vec<_>>(),
             })
         }
+        Answer::Taken(t) => super::checkpoints::taken(&t),
+        Answer::Checkpoints(all, rolled) => json!({
+            "checkpoints": all.iter().map(super::checkpoints::taken).collect::<Vec<_>>(),
+            "rollbacks": rolled.iter().map(super::checkpoints::rolled).collect::<Vec<_>>(),
+        }),
+        Answer::Back(b) => super::checkpoints::back(&b),
+        Answer::Verified(all) => json!({ "chains": all.iter().map(verdict).collect::<Vec<_>>() }),
         Answer::Joined(j) => {
             let clashes: Vec<Json> = j.clashes.iter().map(clash).collect();
             json!({ "document": optional(j.document.as_ref()), "clashes": clashes, "clashing": j.all })

@@ -40,6 +40,9 @@ pub(super) fn draw() -> Result<u128, String> {
     Ok(u128::from_le_bytes(bytes))
 }
 
+/// A door, and what it answered.
+pub(crate) type Heard = (String, Result<(u16, Value), String>);
+
 /// The fleet's doors of some nodes.
 #[derive(Args, Clone, Debug)]
 pub struct Places {
@@ -83,6 +86,23 @@ impl Places {
     /// The answer of the first node that has one.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), String> {
         self.ask_about(None, method, path, body).await
+    }
+
+    /// What each node answers, in the order in which doors are named.
+    pub(crate) async fn ask_each(&self, method: &str, path: &str) -> Result<Vec<Heard>, String> {
+        let mut doors = self.about(None)?;
+        doors.sort_unstable();
+        let mut all = Vec::new();
+        for door in doors {
+            let answer = match http::ask(door, method, path, "", PATIENCE).await {
+                Ok((code, text)) => serde_json::from_str(&text)
+                    .map(|value| (code, value))
+                    .map_err(|e| format!("an answer that makes no sense: {e}; is it a fleet's door?")),
+                Err(why) => Err(why),
+            };
+            all.push((door.to_string(), answer));
+        }
+        Ok(all)
     }
 
     async fn ask_about(

@@ -124,7 +124,7 @@ pub(super) fn judge(order: &Order, ran: &Ran, history: &History) -> Verdict {
         // Only a simulation shows the log by which it is judged.
         Use::Store => {}
         // All that clients were told must show in what the nodes hold at the end.
-        Use::Eventual | Use::Collections | Use::Documents => {}
+        Use::Eventual | Use::Collections | Use::Documents | Use::Checkpoints => {}
         Use::Watch => say("watchers see every change once, in order", judge::watches(&ran.log).err()),
     }
     let mut lost = 0;

@@ -80,6 +80,27 @@ pub struct Chain {
     entries: VecDeque<Entry>,
 }
 
+/// The end of a chain as it will be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tip {
+    pub(super) head: Head,
+    at: Hlc,
+}
+
+impl Tip {
+    /// Goes on by a record; tells what [`Chain::entry_bytes`] will give of it.
+    pub(super) fn next(&mut self, class: Class, at: Hlc, bytes: &[u8]) -> Vec<u8> {
+        let note = Note { class, at: at.max(self.at) };
+        let body = Body::Whole(bytes.into());
+        let sequence = self.head.sequence + 1;
+        let check = link(&self.head.check, sequence, note, &body.hash());
+        *self = Self { head: Head { sequence, check }, at: note.at };
+        let mut out = Writer::new();
+        Entry { body, check, note }.encode(&mut out);
+        out.into_bytes()
+    }
+}
+
 /// A chain that is not what was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Tampered {
@@ -186,15 +207,9 @@ impl Chain {
         self.entries.push_back(Entry { body, check, note });
         Head { sequence, check }
     }
-    /// The number that the next record will have, and what [`Chain::entry_bytes`] will give of it.
-    pub(super) fn next_bytes(&self, class: Class, at: Hlc, bytes: &[u8]) -> (u64, Vec<u8>) {
-        let note = Note { class, at: at.max(self.last_at()) };
-        let before = self.head();
-        let body = Body::Whole(bytes.into());
-        let check = link(&before.check, before.sequence + 1, note, &body.hash());
-        let mut out = Writer::new();
-        Entry { body, check, note }.encode(&mut out);
-        (before.sequence + 1, out.into_bytes())
+    /// Its end, to plan from.
+    pub(super) fn tip(&self) -> Tip {
+        Tip { head: self.head(), at: self.last_at() }
     }
     /// One record as it lies in the chain's bytes: to be kept, or given to other replicas, one by one.
     #[must_use]
@@ -226,6 +241,14 @@ impl Chain {
     fn entry(&self, sequence: u64) -> Option<&Entry> {
         let at = sequence.checked_sub(self.before.sequence + 1)?;
         self.entries.get(usize::try_from(at).ok()?)
+    }
+    /// The check of a record, if anything is left of it.
+    #[must_use]
+    pub fn check_at(&self, sequence: u64) -> Option<[u8; 32]> {
+        if sequence == self.before.sequence {
+            return Some(self.before.check);
+        }
+        Some(self.entry(sequence)?.check)
     }
     /// A record, if it is still whole.
     #[must_use]

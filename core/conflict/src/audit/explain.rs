@@ -73,7 +73,10 @@ pub(super) fn explain(audit: &Audit, kind: &str, key: &str, records: &[Record]) 
         let n = r.inputs.len();
         let s = if n == 1 { "" } else { "s" };
         let id = format!("{:.6}", r.id);
-        out += &format!("{}: {n} write{s} {} ({}, conflict {id}).\n", r.place, why(r.class), r.class);
+        out += &match &r.back_to {
+            Some(_) => format!("{}: {n} write{s} gave way to a checkpoint (conflict {id}).\n", r.place),
+            None => format!("{}: {n} write{s} {} ({}, conflict {id}).\n", r.place, why(r.class), r.class),
+        };
         out += &match &r.base {
             Base::Known(base) => format!("  Before: {}.\n", shown(audit, Some(base))),
             Base::Nothing => "  Before: nothing.\n".into(),
@@ -90,7 +93,15 @@ pub(super) fn explain(audit: &Audit, kind: &str, key: &str, records: &[Record]) 
         let stands = shown(audit, r.output.value.as_ref());
         let rule = u32::from(r.rule) + 1;
         out += &match (&r.by, r.output.asked_until) {
-            (Some(by), _) => format!("  {} ({}) decided: {stands} stands.\n", by.name, by.role),
+            (Some(by), _) => match &r.back_to {
+                Some(name) => format!(
+                    "  {} ({}) rolled back to the checkpoint {name} at {}: {stands} stands.\n",
+                    by.name,
+                    by.role,
+                    date(r.at.millis())
+                ),
+                None => format!("  {} ({}) decided: {stands} stands.\n", by.name, by.role),
+            },
             (None, Some(until)) => format!(
                 "  Policy version {}, rule {rule} asks a person until {}: until then {stands} stands.\n",
                 r.policy,

@@ -9,6 +9,7 @@
 //! | [`chain`] | a node's records, each bound to all before it by BLAKE3 |
 //! | [`Audit`] | a node's own chain and those of others, the values that are too long for records, indexes, retention |
 //! | `explain` | what a person is told |
+//! | [`promised`] | heads of chains, as they were put into consensus |
 //! | [`trial`] | a policy tried against what was recorded |
 //!
 //! **Invariants.** 1. A value over [`INLINE_MAX`] bytes that did not prevail is kept beside the chain until its retention ends, else recording is
@@ -22,19 +23,22 @@
 
 pub mod chain;
 mod explain;
+pub mod promised;
 mod record;
 pub mod trial;
 
 pub use chain::{Chain, Head, Tampered};
 pub use explain::date;
+pub use promised::Promised;
 pub use record::{Held, INLINE_MAX, INPUTS_MAX, Input, Output, RECORD_MAX, Record, Settlement};
 
 use crate::conflict::{Class, ConflictId, Place};
 use crate::queue::Write;
 use crate::reference::Name;
 use crate::value::Value;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use chain::Tip;
 use dwcp_crdt::code::Writer;
 use dwcp_crdt::{Dot, Hlc, ReplicaIndex};
 
@@ -343,6 +347,24 @@ impl Audit {
     /// # Errors
     /// As [`Audit::record`].
     pub fn plan(&self, settlement: &Settlement<'_>) -> Result<Planned, NotRecorded> {
+        self.plan_after(&mut self.chain().tip(), &mut self.left.clone(), &mut BTreeSet::new(), settlement)
+    }
+    /// What would be written down of several, one after the other: all of them are carried out in this order, or none.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub fn plan_all(&self, all: &[Settlement<'_>]) -> Result<Vec<Planned>, NotRecorded> {
+        let (mut tip, mut left, mut named) = (self.chain().tip(), self.left, BTreeSet::new());
+        all.iter().map(|s| self.plan_after(&mut tip, &mut left, &mut named, s)).collect()
+    }
+    /// What would be written down behind what is planned already: `named` are the long values that it keeps.
+    fn plan_after(
+        &self,
+        tip: &mut Tip,
+        left: &mut usize,
+        named: &mut BTreeSet<[u8; 32]>,
+        settlement: &Settlement<'_>,
+    ) -> Result<Planned, NotRecorded> {
         let (record, long) = Record::of(settlement);
         let mut bytes = Writer::new();
         bytes.reserve(256);
@@ -351,13 +373,15 @@ impl Audit {
         if inputs > INPUTS_MAX || size > RECORD_MAX {
             return Err(NotRecorded::Large { inputs, size });
         }
-        let there = |hash| self.kept.get(hash).is_some_and(|k: &Kept| k.value.is_some());
-        let needed = long.iter().filter(|(hash, ..)| !there(hash)).map(|l| l.2).sum();
-        let left =
-            self.left.checked_sub(needed).ok_or(NoRoom { needed, left: self.left, most: self.most })?;
-        let after = self.chain().head();
-        let (sequence, entry) = self.chain().next_bytes(record.class, record.at, bytes.as_slice());
-        Ok(Planned { after, sequence, entry, record, bytes: bytes.into_bytes(), long, left })
+        let there = |hash: &[u8; 32]| self.kept.get(hash).is_some_and(|k| k.value.is_some());
+        let new = |hash: &[u8; 32]| !there(hash) && !named.contains(hash);
+        let needed = long.iter().filter(|(hash, ..)| new(hash)).map(|l| l.2).sum();
+        *left = left.checked_sub(needed).ok_or(NoRoom { needed, left: *left, most: self.most })?;
+        named.extend(long.iter().map(|(hash, ..)| *hash));
+        let after = tip.head;
+        let entry = tip.next(record.class, record.at, bytes.as_slice());
+        let sequence = tip.head.sequence;
+        Ok(Planned { after, sequence, entry, record, bytes: bytes.into_bytes(), long, left: *left })
     }
     /// Writes down what was planned. A plan that was made before another was carried out is made anew from its record.
     pub fn carry_out(&mut self, planned: Planned) -> Head {

@@ -6,6 +6,7 @@ use crate::policy::{Answer, Question, Resolved};
 use crate::queue::Closed;
 use crate::strategy::{Lack, Named, Ordered, Outcome, Reason, Why};
 use crate::value::{Value, text};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use dwcp_crdt::code::{Malformed, Reader, Writer};
 use dwcp_crdt::{Dot, Hlc};
@@ -81,6 +82,8 @@ pub struct Record {
     pub reason: Reason,
     /// Who decided, if a person did.
     pub by: Option<Person>,
+    /// The checkpoint to which they went back, if they did.
+    pub back_to: Option<Arc<str>>,
 }
 
 /// What is to be recorded.
@@ -108,6 +111,8 @@ pub struct Settlement<'a> {
     pub output: Option<Dot>,
     /// A person's decision, where one was made.
     pub decision: Option<&'a Closed>,
+    /// The checkpoint to which they went back, if they did.
+    pub back_to: Option<&'a str>,
 }
 
 impl<'a> Settlement<'a> {
@@ -128,6 +133,7 @@ impl<'a> Settlement<'a> {
             asked_at,
             output: None,
             decision: None,
+            back_to: None,
         }
     }
     /// Of a clash that a merge settled.
@@ -145,6 +151,7 @@ impl<'a> Settlement<'a> {
             asked_at: at.millis(),
             output: None,
             decision: None,
+            back_to: None,
         }
     }
 }
@@ -191,7 +198,11 @@ impl Record {
         };
         let record = Self {
             at: s.at,
-            id: ConflictId::of(inputs.iter().map(|i| i.dot)),
+            // Where nothing lay, it is called by what was written.
+            id: match &inputs[..] {
+                [] => ConflictId::of(s.output),
+                some => ConflictId::of(some.iter().map(|i| i.dot)),
+            },
             place: s.place.clone(),
             class: s.class,
             policy: s.policy,
@@ -206,6 +217,7 @@ impl Record {
             inputs,
             reason: settled.reason,
             by: s.decision.and_then(|d| d.by.clone()),
+            back_to: s.back_to.map(Arc::from),
         };
         (record, long)
     }
@@ -247,11 +259,13 @@ impl Record {
         out.byte(
             u8::from(o.dot.is_some())
                 | u8::from(o.asked_until.is_some()) << 1
-                | u8::from(self.by.is_some()) << 2,
+                | u8::from(self.by.is_some()) << 2
+                | u8::from(self.back_to.is_some()) << 3,
         );
         o.dot.into_iter().for_each(|d| out.dot(d));
         o.asked_until.into_iter().for_each(|t| out.varint(t));
         self.by.iter().for_each(|w| write_person(w, out));
+        self.back_to.iter().for_each(|name| out.bytes(name.as_bytes()));
         write_held(o.value.as_ref(), out);
         let (why, numbers) = number(self.reason.why);
         out.byte(why);
@@ -296,12 +310,13 @@ impl Record {
             inputs.push(Input { dot, hlc, writer, prevails, value: read_held(from)? });
         }
         let flags = from.byte()?;
-        if flags > 7 {
+        if flags > 15 {
             return Err(from.malformed("unknown flags"));
         }
         let dot = if flags & 1 != 0 { Some(from.dot()?) } else { None };
         let asked_until = if flags & 2 != 0 { Some(from.varint()?) } else { None };
         let by = if flags & 4 != 0 { Some(read_person(from)?) } else { None };
+        let back_to = if flags & 8 != 0 { Some(text(from)?) } else { None };
         let output = Output { dot, asked_until, value: read_held(from)? };
         let why = read_why(from)?;
         let lack = match from.byte()? {
@@ -310,7 +325,7 @@ impl Record {
         };
         let place = Place { kind, key, pointer };
         let reason = Reason { why, lack };
-        Ok(Self { at, id, place, class, policy, rule, strategy, base, inputs, output, reason, by })
+        Ok(Self { at, id, place, class, policy, rule, strategy, base, inputs, output, reason, by, back_to })
     }
 }
 

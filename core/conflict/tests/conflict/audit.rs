@@ -2,6 +2,7 @@
 
 use crate::strategies::sibling;
 use crate::world::{json, schema_of};
+use dwcp_conflict::audit::promised::{Kept, Promised};
 use dwcp_conflict::audit::trial::dry_run;
 use dwcp_conflict::audit::{
     Audit, Chain, DAY, Head, LOSERS_MIN, NoRoom, NoUndo, NotRecorded, Retention, Settlement, Tampered,
@@ -514,4 +515,45 @@ fn a_record_that_nobody_could_read_is_not_written() {
         Err(NotRecorded::Large { .. })
     ));
     assert_eq!(a.chain().head(), head);
+}
+
+/// A chain that somebody makes anew verifies by itself; what was promised of it tells between which records it is another.
+#[test]
+fn a_chain_that_was_made_anew_contradicts_what_was_promised() {
+    let p = usual();
+    let make = |altered: Option<u64>, n: u64| {
+        let mut a = Audit::new(ReplicaIndex(3), Retention::default(), 1 << 20);
+        let mut promised = Promised::default();
+        for i in 0..n {
+            let at = NOW + i * 1_000 + u64::from(altered == Some(i));
+            settle(&mut a, &p, "note", Class::Value, &["r1@5 a/eu=4", "r2@9 b/us=8"], None, at).unwrap();
+            if i % 3 == 2 {
+                promised.add(a.chain().head(), at);
+            }
+        }
+        (Chain::from_bytes(&a.chain().to_bytes(), None).unwrap(), promised)
+    };
+    let (chain, promised) = make(None, 12);
+    assert_eq!(promised.against(&chain), Kept::Whole(12));
+    assert_eq!(Promised::from_bytes(&promised.to_bytes()).as_ref(), Ok(&promised));
+    for altered in 0..12 {
+        let (other, _) = make(Some(altered), 12);
+        other.verify(None).expect("by itself it is whole");
+        let after = altered / 3 * 3;
+        assert_eq!(
+            promised.against(&other),
+            Kept::Differs { after, upto: after + 3 },
+            "record {}",
+            altered + 1
+        );
+    }
+    let (cut, _) = make(None, 10);
+    assert_eq!(promised.against(&cut), Kept::Short { found: 10, promised: 12 });
+    let bytes = promised.to_bytes();
+    (0..bytes.len()).for_each(|n| assert!(Promised::from_bytes(&bytes[..n]).is_err(), "{n}"));
+    // Not more often than each minute, nor of a chain that has not grown.
+    let (head, at) = promised.last().unwrap();
+    let next = Head { sequence: head.sequence + 1, ..head };
+    assert!(promised.is_due(next, at + 60_000) && !promised.is_due(next, at + 59_999));
+    assert!(!promised.is_due(head, at + 900_000) && promised.is_due(next, at - 60_000));
 }

@@ -134,8 +134,8 @@ fn counters_beyond_sixty_four_bits_clash() {
     );
 }
 
-fn objects<'a>(docs: &'a [(&str, Document)]) -> BTreeMap<Name, &'a Document> {
-    docs.iter().map(|(key, d)| (("vm".into(), (*key).into()), d)).collect()
+fn objects<'a>(docs: &'a [(&str, Document)]) -> BTreeMap<Name, &'a dwcp_conflict::Value> {
+    docs.iter().map(|(key, d)| (("vm".into(), (*key).into()), d.value())).collect()
 }
 
 #[test]

@@ -134,10 +134,137 @@ pub enum Question {
         /// What became of it.
         sides: Vec<Version>,
     },
+    /// What is there now is to be kept under a name.
+    Checkpoint {
+        /// The name.
+        name: String,
+        /// Of these kinds; none: all that have a schema.
+        kinds: Vec<String>,
+        /// For so many days.
+        days: u32,
+        /// Who wants it.
+        by: Person,
+    },
+    /// Which checkpoints there are, and who went back to one.
+    Checkpoints,
+    /// A checkpoint is to be no more.
+    Forget {
+        /// Its name, or name, `@` and id.
+        name: String,
+    },
+    /// Documents are to be as they were.
+    Rollback {
+        /// The checkpoint's name, or name, `@` and id.
+        name: String,
+        /// Which of them.
+        which: Which,
+        /// Nothing is written; it is told what would be.
+        dry: bool,
+        /// After this document: what the answer before said is next, and the rollback that it named.
+        after: Option<(Name, (u16, u64))>,
+        /// Who wants it.
+        by: Person,
+    },
+    /// Whether the chains of the audit are what was written, and promised.
+    Verify,
     /// Schemas, policies, and how far the chains of the audit have come.
     Rules,
     /// What would have come out otherwise under this policy.
     DryRun(Bytes),
+}
+
+/// A document by kind and key.
+pub type Name = (String, String);
+
+/// Which documents go back.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Which {
+    /// Of these kinds; none: of all that the checkpoint is about.
+    pub kinds: Vec<String>,
+    /// With these keys; none: all.
+    pub keys: Vec<String>,
+    /// Those made since are deleted.
+    pub created: bool,
+}
+
+/// A checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// Its name.
+    pub name: String,
+    /// Its id: two of one name may have been taken on two sides of a cut.
+    pub id: (u16, u64),
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Until when it is kept.
+    pub until_ms: u64,
+    /// By whom.
+    pub by: Person,
+    /// The version of the policy in force then.
+    pub policy: Option<u32>,
+    /// Places at which writes stood beside each other: what was shown there counts.
+    pub open: u64,
+    /// Kinds, the versions of their schemas, and how many documents there were.
+    pub kinds: Vec<(String, u32, u64)>,
+    /// Bytes that it takes.
+    pub bytes: u64,
+}
+
+/// Somebody's way back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rolled {
+    /// Its id.
+    pub id: (u16, u64),
+    /// The checkpoint.
+    pub name: String,
+    /// Its id.
+    pub of: (u16, u64),
+    /// Which documents.
+    pub which: Which,
+    /// By whom.
+    pub by: Person,
+    /// When it began, milliseconds since 1970.
+    pub begun_ms: u64,
+    /// When it wrote last.
+    pub at_ms: u64,
+    /// Documents that it wrote, and fields of them.
+    pub wrote: (u64, u64),
+    /// Whether it has come to its end. What has not was broken off, or is under way.
+    pub done: bool,
+}
+
+/// What a part of a way back wrote, or would write.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Back {
+    /// Places, what is shown there, and what is to be; the first of them.
+    pub writes: Vec<(At, Option<Bytes>, Option<Bytes>)>,
+    /// Fields, and documents that they are of.
+    pub wrote: (u64, u64),
+    /// Documents that were made since and stay; the first of them.
+    pub since: Vec<Name>,
+    /// How many those are.
+    pub all_since: u64,
+    /// The rollback's id, if it has written.
+    pub id: Option<(u16, u64)>,
+    /// More comes after this document.
+    pub next: Option<Name>,
+}
+
+/// What a chain of the audit is beside what was promised of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whose: a place of the roster.
+    pub replica: u16,
+    /// The node there.
+    pub node: Option<u64>,
+    /// Records that lie here, in order.
+    pub records: u64,
+    /// How many were promised last, and when, milliseconds since 1970.
+    pub promised: Option<(u64, u64)>,
+    /// Promised records of another node that have not come.
+    pub missing: u64,
+    /// The first record that is not right, or may not be, and why.
+    pub fault: Option<(u64, String)>,
 }
 
 /// A version of a document.
@@ -250,6 +377,8 @@ pub struct Resolution {
     pub by: (u32, u16, String),
     /// Who decided, if a person did.
     pub person: Option<Person>,
+    /// The checkpoint to which they went back, if they did.
+    pub back_to: Option<String>,
     /// Why it came out so.
     pub why: String,
     /// What took part.
@@ -333,4 +462,12 @@ pub enum Answer {
     Trial(Trial),
     /// What a merge came to.
     Joined(Joined),
+    /// A checkpoint was taken.
+    Taken(Taken),
+    /// Checkpoints, and who went back to one: the latest first.
+    Checkpoints(Vec<Taken>, Vec<Rolled>),
+    /// A part of the way back.
+    Back(Back),
+    /// Chain by chain, in order of places.
+    Verified(Vec<Verdict>),
 }

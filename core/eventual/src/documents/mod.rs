@@ -12,7 +12,11 @@
 //! in the space   <kind> / <key> / <JSON pointer>       envelopes
 //!                \0audit / <replica> / <number>        a replica's chain, record by record
 //!                \0value / <hash>                      values too long for records
-//! decided        \0dwcp/eventual/<keyspace>/schema/<kind>/<version>
+//!                \0point / <name> / <id>               notes of checkpoints
+//!                \0piece / <id> / <number>             what was there then
+//!                \0rolled / <id>                       how far who went back has come
+//! decided        \0dwcp/eventual/<keyspace>/heads/<replica>     how far its chain has come
+//!                \0dwcp/eventual/<keyspace>/schema/<kind>/<version>
 //!                \0dwcp/eventual/<keyspace>/policy/<version>
 //! ```
 //!
@@ -44,14 +48,22 @@
 //! | `write` | what a change comes to; whether there is a document |
 //! | `join` | versions without a history |
 //! | `settle` | what is found, settled and recorded |
+//! | `between` | references that lead nowhere, or in a circle |
 //! | `fallen` | names where nothing is any more, and documents that are no more |
 //! | `past` | what is over |
+//! | `heads` | what of the audit is promised to consensus, and whether it is there |
+//! | `checkpoints` | what was there at a moment, under a name |
+//! | `rollback` | the way back to one |
 //! | `serve` | questions of clients |
 
 pub mod ask;
+mod between;
+mod checkpoints;
 mod fallen;
+mod heads;
 mod join;
 mod past;
+mod rollback;
 mod serve;
 mod settle;
 mod view;
@@ -73,6 +85,12 @@ use std::sync::Arc;
 const AUDIT: &[u8] = b"\0audit";
 /// Where long values lie.
 const VALUE: &[u8] = b"\0value";
+/// Where notes of checkpoints lie.
+const POINT: &[u8] = b"\0point";
+/// Where their pieces lie.
+const PIECE: &[u8] = b"\0piece";
+/// Where ways back are noted.
+const ROLLED: &[u8] = b"\0rolled";
 /// Bytes of long values that are kept in memory.
 const VALUES_MAX: usize = 64 << 20;
 /// Questions that are open at once.
@@ -108,6 +126,9 @@ pub(crate) struct Documents {
     fetched: (u64, u64, u64),
     next_look: Instant,
     next_past: Instant,
+    next_points: Instant,
+    /// References that are broken.
+    found: between::Found,
     retention: Retention,
     /// Why a place is not settled.
     unsettled: BTreeMap<Place, String>,
@@ -144,6 +165,8 @@ impl Documents {
             fetched: (0, 0, 0),
             next_look: Instant::ZERO,
             next_past: Instant::ZERO,
+            next_points: Instant::ZERO,
+            found: between::Found::default(),
             retention,
             unsettled: BTreeMap::new(),
             asking: BTreeSet::new(),

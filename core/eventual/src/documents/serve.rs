@@ -1,6 +1,7 @@
 //! Questions of clients to a keyspace of documents.
 
 use super::ask::{self, At, Open, Person, Resolution, Rule, Side, Told, Trial};
+use super::rollback::Going;
 use super::settle::NOT_FIRST;
 use super::view::{keys, places_of, schema_of};
 use super::{Documents, before, met};
@@ -52,7 +53,7 @@ pub(super) fn word(what: &str, text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn writer(by: &Person) -> Result<Writer, Refusal> {
+pub(super) fn writer(by: &Person) -> Result<Writer, Refusal> {
     word("the writer's name", &by.name)?;
     for text in [&by.role, &by.region] {
         if text.len() > WORD_MAX {
@@ -62,15 +63,15 @@ fn writer(by: &Person) -> Result<Writer, Refusal> {
     Ok(Writer::new(&by.name, &by.role, &by.region))
 }
 
-fn person(w: &Writer) -> Person {
+pub(super) fn person(w: &Writer) -> Person {
     Person { name: w.name.to_string(), role: w.role.to_string(), region: w.region.to_string() }
 }
 
-fn pair(dot: Dot) -> (u16, u64) {
+pub(super) fn pair(dot: Dot) -> (u16, u64) {
     (dot.replica().0, dot.sequence())
 }
 
-fn at(place: &Place) -> At {
+pub(super) fn at(place: &Place) -> At {
     let pointer = place.pointer.as_str().to_string();
     At { kind: place.kind.to_string(), key: place.key.to_string(), pointer }
 }
@@ -86,6 +87,23 @@ fn place(at: &At) -> Result<Place, Refusal> {
 fn side(s: &Sibling) -> Side {
     let value = s.value.as_ref().map(bytes);
     Side { dot: pair(s.dot), at_ms: s.hlc.millis(), by: person(&s.writer), value }
+}
+
+/// Two ascending rows as one; what is in both comes once.
+fn in_order<'p>(
+    a: impl Iterator<Item = &'p Place>,
+    b: impl Iterator<Item = &'p Place>,
+) -> impl Iterator<Item = &'p Place> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if x == y => {
+            b.next();
+            a.next()
+        }
+        (Some(x), Some(y)) if y < x => b.next(),
+        (None, _) => b.next(),
+        _ => a.next(),
+    })
 }
 
 impl Eventual {
@@ -131,7 +149,8 @@ impl Eventual {
             ask::Question::Read { kind, key } => {
                 let value = documents.document(&self.space, &kind, &key, ms);
                 let open = places_of(&self.space, &kind, &key);
-                let open = open.iter().filter_map(|p| self.open_at(ms, documents, p)).collect();
+                let open = open.iter().filter_map(|p| self.open_at(ms, documents, p));
+                let open = open.chain(documents.between(&self.space, &kind, &key, ms)).collect();
                 Ok((ask::Answer::Document(value.map(|v| (bytes(&v), open))), false))
             }
             ask::Question::List { kind, after } => {
@@ -145,7 +164,8 @@ impl Eventual {
             }
             ask::Question::Explain { kind, key, pointer: at } => {
                 let at = at.as_deref().map(pointer).transpose()?;
-                let text = documents.audit.explain(&kind, &key, at.as_ref());
+                let mut text = documents.audit.explain(&kind, &key, at.as_ref());
+                text += &documents.told_between(&self.space, &kind, &key, ms);
                 let records = documents.audit.of_object(&kind, &key);
                 let records = records.filter(|r| at.as_ref().is_none_or(|at| r.place.pointer == *at));
                 let records = records.map(|r| documents.told(&r)).collect();
@@ -171,6 +191,15 @@ impl Eventual {
             ask::Question::Merge { kind, base, sides } => {
                 super::join::join(documents, &kind, base.as_deref(), &sides)
             }
+            ask::Question::Checkpoint { name, kinds, days, by } => {
+                self.take_checkpoint(now, documents, &name, &kinds, days, &writer(&by)?)
+            }
+            ask::Question::Checkpoints => Ok((self.checkpoints(), false)),
+            ask::Question::Forget { name } => self.forget_checkpoint(now, &name),
+            ask::Question::Rollback { name, which, dry, after, by } => {
+                self.roll_back(now, documents, &name, which, after, &Going { by: writer(&by)?, dry })
+            }
+            ask::Question::Verify => self.verify_records(documents),
             ask::Question::Rules => Ok((documents.rules(ms), false)),
             ask::Question::DryRun(file) => {
                 let policy = Policy::read(&value(&file)?).or_else(|e| wrong(e.to_string()))?;
@@ -182,10 +211,13 @@ impl Eventual {
     /// Open conflicts after a place, in order, a page of them.
     fn conflicts(&self, ms: u64, documents: &Documents, after: Option<Place>) -> ask::Answer {
         let (mut found, mut looked, mut last) = (Vec::new(), 0, None);
-        let mut rest = documents.open_after(after.as_ref()).peekable();
+        let (open, between) = (documents.open_after(after.as_ref()), documents.between_after(after.as_ref()));
+        let mut rest = in_order(open, between).peekable();
         while found.len() < LISTED_MAX && looked < LOOKED_MAX {
             let Some(place) = rest.next() else { break };
             found.extend(self.open_at(ms, documents, place));
+            let between = documents.between(&self.space, &place.kind, &place.key, ms);
+            found.extend(between.into_iter().filter(|o| o.at.pointer == place.pointer.as_str()));
             (looked, last) = (looked + 1, Some(at(place)));
         }
         let next = last.filter(|_| rest.peek().is_some());
@@ -409,6 +441,7 @@ impl Documents {
             class: r.class.name().into(),
             by: (r.policy, r.rule, r.strategy.name().into()),
             person: r.by.as_ref().map(person),
+            back_to: r.back_to.as_ref().map(ToString::to_string),
             why: r.reason.to_string(),
             inputs: inputs.collect(),
             stands: value(r.output.value.as_ref()),

@@ -17,6 +17,7 @@ use dwcp_crdt::space::Field;
 use dwcp_crdt::{Address, Change, Dot, Edit, Hlc, ReplicaIndex, Space, Standing};
 use dwcp_env::{Duration, Event, Now};
 use dwcp_wal::Lsn;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -61,8 +62,10 @@ impl Eventual {
             self.look_through(&mut documents);
             self.take_records(&mut documents);
             self.look_at_open(now, &mut documents);
+            self.look_between(&mut documents, millis(now));
             self.sweep(now, &mut documents);
             self.let_go(now, &mut documents);
+            self.forget_checkpoints(now, &mut documents);
         }
         self.documents = Some(documents);
     }
@@ -290,9 +293,7 @@ impl Eventual {
         if self.spec.unrecorded && !edits.is_empty() {
             return self.space.make(millis(now), &edits).map(|_| ()).map_err(|e| e.to_string());
         }
-        let write = |at: Address, bytes: Vec<u8>| Edit::new(at, Change::Write(bytes));
-        edits.push(write(audit_address(documents.owner, planned.sequence), planned.entry.clone()));
-        edits.extend(planned.long().map(|(hash, v)| write(value_address(hash), v.to_bytes())));
+        edits.extend(documents.edits_of(core::slice::from_ref(&planned)));
         if self.space.weigh(&edits, WRITE_MAX) > WRITE_MAX {
             return Err(
                 "the resolution and what it keeps are too large for one write: a person may choose".into()
@@ -388,6 +389,14 @@ impl Documents {
                 Settlement { output, decision, ..Settlement::new(q, answer, policy.version(), Hlc::at(ms)) };
             self.audit.plan(&settlement).map_err(|e| e.to_string())
         })
+    }
+    /// The edits that write records down, behind each other, with the long values that they name.
+    pub(super) fn edits_of(&self, planned: &[Planned]) -> Vec<Edit> {
+        let write = |at: Address, bytes: Vec<u8>| Edit::new(at, Change::Write(bytes));
+        let record = |p: &Planned| write(audit_address(self.owner, p.sequence), p.entry.clone());
+        let long: BTreeMap<&[u8; 32], &Value> = planned.iter().flat_map(Planned::long).collect();
+        let values = long.into_iter().map(|(hash, v)| write(value_address(hash), v.to_bytes()));
+        planned.iter().map(record).chain(values).collect()
     }
     /// A schema's file, for people.
     pub(super) fn known(&self) -> impl Iterator<Item = &Known> {

@@ -25,9 +25,23 @@ use crate::api::WRITE_MAX;
 use crate::refusal::Refusal;
 use crate::replica::Eventual;
 use bytes::Bytes;
+use dwcp_conflict::lineage::Meeting;
 use dwcp_conflict::schema::{DELETED, PRESENT, Schema};
 use dwcp_conflict::{Place, Pointer, Value, Writer};
+use dwcp_crdt::{Dot, Edit};
 use std::collections::BTreeSet;
+
+/// A field that is written.
+pub(super) struct Field {
+    pub(super) place: Place,
+    pub(super) value: Option<Value>,
+    /// What lies there.
+    pub(super) meeting: Meeting,
+    pub(super) dots: Vec<Dot>,
+    pub(super) edit: Edit,
+    /// It holds that already, and is written because others are.
+    pub(super) beside: bool,
+}
 
 /// What a place is to hold.
 struct Wanted {
@@ -100,13 +114,38 @@ impl Eventual {
         change: ask::Change,
         by: &Writer,
     ) -> Asked {
+        let fields = self.fields_of(ms, documents, (kind, key), change, by)?;
+        if fields.is_empty() {
+            return Ok((ask::Answer::Written(0), false));
+        }
+        let edits: Vec<Edit> = fields.into_iter().map(|f| f.edit).collect();
+        let n = edits.len() as u32;
+        self.check_room()?;
+        let size = self.space.weigh(&edits, WRITE_MAX);
+        if size > WRITE_MAX {
+            let what = "what is written at once, with what it rests on".to_string();
+            return Err(Refusal::TooLarge { what, size: size as u64, limit: WRITE_MAX as u64 });
+        }
+        let made = self.space.make(ms, &edits).map_err(|r| self.refusal(r))?;
+        Ok((ask::Answer::Written(n), made))
+    }
+
+    /// The fields that are written if somebody changes a document; none if that changes nothing.
+    pub(super) fn fields_of(
+        &self,
+        ms: u64,
+        documents: &Documents,
+        (kind, key): (&str, &str),
+        change: ask::Change,
+        by: &Writer,
+    ) -> Result<Vec<Field>, Refusal> {
         let schema = schema_of(documents, kind)?;
         let life = schema.lifecycle().map(|p| self.life(documents, Place::new(kind, key, p.clone()), ms));
         let here = places_of(&self.space, kind, key);
         let target = Target { documents, schema: &schema, kind, key, here, life, ms };
         let wanted = self.wanted(&target, change)?;
         self.check_places(&target, &wanted)?;
-        self.write_fields(ms, documents, by, wanted)
+        Ok(self.fields(ms, documents, by, wanted))
     }
 
     fn life(&self, documents: &Documents, place: Place, ms: u64) -> Life {
@@ -211,14 +250,14 @@ impl Eventual {
     }
 
     /// Someone writes fields, over what they are shown.
-    fn write_fields(&mut self, ms: u64, documents: &Documents, by: &Writer, wanted: Vec<Wanted>) -> Asked {
+    fn fields(&self, ms: u64, documents: &Documents, by: &Writer, wanted: Vec<Wanted>) -> Vec<Field> {
         let life = |place: &Place| {
             let schema = documents.schemas.get(&place.kind);
             schema.is_some_and(|k| k.schema.lifecycle() == Some(&place.pointer))
         };
-        let (mut edits, mut beside) = (Vec::new(), Vec::new());
+        let (mut fields, mut others) = (Vec::new(), Vec::new());
         for Wanted { place, value, anew } in wanted {
-            let (_, written, meeting) = met(&self.space, &place);
+            let (dots, written, meeting) = met(&self.space, &place);
             // What stands there already, alone, is not written again.
             let same = match &meeting.siblings[..] {
                 [] => value.is_none(),
@@ -227,28 +266,16 @@ impl Eventual {
             };
             let is_life = life(&place);
             if anew || !same || is_life {
-                let edit = self.person_writes(ms, documents, &place, &written, &meeting, by, value);
+                let edit = self.person_writes(ms, documents, &place, &written, &meeting, by, value.clone());
+                let field = Field { place, value, meeting, dots, edit, beside: same };
                 // A lifecycle that nobody spoke of goes with what is changed, and not alone.
-                if is_life && !anew && same {
-                    beside.push(edit)
-                } else {
-                    edits.push(edit)
-                };
+                if is_life && !anew && same { others.push(field) } else { fields.push(field) }
             }
         }
-        if edits.is_empty() {
-            return Ok((ask::Answer::Written(0), false));
+        if !fields.is_empty() {
+            fields.extend(others);
         }
-        edits.extend(beside);
-        let n = edits.len() as u32;
-        self.check_room()?;
-        let size = self.space.weigh(&edits, WRITE_MAX);
-        if size > WRITE_MAX {
-            let what = "what is written at once, with what it rests on".to_string();
-            return Err(Refusal::TooLarge { what, size: size as u64, limit: WRITE_MAX as u64 });
-        }
-        let made = self.space.make(ms, &edits).map_err(|r| self.refusal(r))?;
-        Ok((ask::Answer::Written(n), made))
+        fields
     }
 }
 

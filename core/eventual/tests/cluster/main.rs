@@ -2,12 +2,15 @@
 //!
 //! The simulator's scenarios (`scenarios/eventual`) do the same to whole nodes under thousands of seeds; here one can be read.
 
+mod between;
+mod checkpoints;
 #[allow(dead_code, reason = "the log's tests use all of it")]
 #[path = "../../../wal/tests/log/disk.rs"]
 mod disk;
 mod documents;
 mod fallen;
 mod floors;
+mod heads;
 mod joined;
 mod ladder;
 mod large;

@@ -204,10 +204,14 @@ impl World {
             self.push(self.news_takes, Event::Decided { node });
         }
     }
+    /// What the strong keyspace holds below the keyspace's prefix.
+    pub(crate) fn kept_at(&self, key: &str) -> Option<Bytes> {
+        self.kept.get(format!("\0dwcp/eventual/e/{key}").as_bytes()).map(|(_, v)| v.clone())
+    }
     /// Asks a node about documents, and waits.
     pub(crate) fn about(&mut self, n: usize, question: ask::Question) -> Result<ask::Answer, Refusal> {
         let id = self.query(n, Query::Documents(Box::new(question)));
-        for _ in 0..20 {
+        for _ in 0..200 {
             if self.answers.contains_key(&id) {
                 break;
             }
@@ -217,6 +221,10 @@ impl World {
             Answer::Documents(answer) => Ok(*answer),
             other => panic!("{other:?}"),
         }
+    }
+    /// Asks, and waits for nothing.
+    pub(crate) fn ask_documents(&mut self, n: usize, question: ask::Question) {
+        self.query(n, Query::Documents(Box::new(question)));
     }
     pub(crate) fn calendar(&self) -> Now {
         let lived = self.now.as_nanos() + self.leapt.as_nanos();

@@ -10,12 +10,13 @@ use crate::record::{Deed, What};
 use bytes::Bytes;
 use dwcp_env::Purpose;
 use dwcp_eventual::documents::Value;
-use dwcp_eventual::documents::ask::{Change, Person, Question};
+use dwcp_eventual::documents::ask::{Change, Person, Question, Which};
 use dwcp_store::api::{Op, OpError, PutRequest};
 
 const FIELD: Purpose = Purpose::named("documents.field");
 const KEY: Purpose = Purpose::named("documents.key");
 const ROLE: Purpose = Purpose::named("documents.role");
+const BACK: Purpose = Purpose::named("documents.back");
 /// Clients that declare the rules.
 const DECLARE: u32 = 2;
 
@@ -40,12 +41,30 @@ pub struct Documents {
     keys: u64,
     /// What it is still to declare: keys and files.
     declares: Vec<(&'static str, &'static str)>,
+    /// Whether it takes checkpoints and goes back to them.
+    returns: bool,
 }
 
 impl Documents {
-    pub(super) fn new(nth: u32, keys: u64) -> Self {
+    pub(super) fn new(nth: u32, keys: u64, returns: bool) -> Self {
         let rules = [("policy/1", POLICY), ("schema/vm/1", SCHEMA)];
-        Self { keys, declares: if nth < DECLARE { rules.into() } else { Vec::new() } }
+        Self { keys, declares: if nth < DECLARE { rules.into() } else { Vec::new() }, returns }
+    }
+
+    /// Of eight names one is taken, let go of, or gone back to; in a name that judges know.
+    fn of_checkpoints(draw: Draw) -> Option<Question> {
+        let name = format!("c{}", draw.below(8, BACK, 0));
+        let by =
+            Person { name: format!("back {}", draw.client), role: "operator".into(), region: String::new() };
+        match draw.below(100, BACK, 1) {
+            0..6 => Some(Question::Checkpoint { name, kinds: Vec::new(), days: 30, by }),
+            6..8 => Some(Question::Forget { name }),
+            8..14 => {
+                let which = Which { created: true, ..Which::default() };
+                Some(Question::Rollback { name, which, dry: false, after: None, by })
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn begin(&mut self, draw: Draw) -> Begun {
@@ -53,6 +72,9 @@ impl Documents {
             let key = Bytes::from(format!("\0dwcp/eventual/eventual/{name}"));
             let put = PutRequest { key, value: file(text).into(), ..PutRequest::default() };
             return Begun { what: None, ask: Ask::Do { stamp: None, op: Op::Put(put) } };
+        }
+        if let Some(question) = Self::of_checkpoints(draw).filter(|_| self.returns) {
+            return Begun { what: None, ask: Ask::Documents(Box::new(question)) };
         }
         let key = draw.below(self.keys, KEY, 0);
         let unique = draw.unique(0);
