@@ -21,10 +21,6 @@ use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now};
 
 /// How long an ended epoch is kept for members that have not left it.
 const LINGER: Duration = Duration::secs(30);
-/// How long the first checkpoint behind a seal waits: what it takes of a machine would come on top of what a switch takes.
-const ANCHOR_AFTER: Duration = Duration::secs(4);
-/// So many epochs without a checkpoint behind them don't wait.
-const UNANCHORED_MAX: u32 = 2;
 /// Beacons without progress, while a peer is in a later epoch, after which a checkpoint is asked for.
 const STUCK: u32 = 3;
 /// One that takes no part asks for state no more often than this.
@@ -107,6 +103,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         if !group.keeps_company() {
             return None;
         }
+        let epoch = group.tail.epoch();
         if now.mono < group.beacon_at {
             return Some(group.beacon_at);
         }
@@ -125,7 +122,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         if let Some(group) = self.groups.get_mut(&id) {
             group.try_awaited(now.mono, false);
         }
-        if self.groups.get(&id).is_some_and(|g| g.anchors(now.mono, durable)) {
+        if durable < epoch {
             self.snapshot(id, OWN);
         }
         self.let_go(now, id, durable);
@@ -572,12 +569,6 @@ impl<SM: StateMachine> ChainGroup<SM> {
     }
     fn shuns(&self, now: Instant, peer: NodeId) -> bool {
         self.seen.get(&peer).is_some_and(|s| now < s.shunned.until)
-    }
-    /// Whether a checkpoint behind the last seals is due.
-    fn anchors(&self, now: Instant, durable: u32) -> bool {
-        let unanchored = self.tail.epoch().saturating_sub(durable);
-        let rested = self.current().is_none_or(|e| now >= e.opened_at + ANCHOR_AFTER);
-        unanchored >= UNANCHORED_MAX || (unanchored > 0 && rested)
     }
     /// Whether this node believes no single member.
     fn judges(&self) -> bool {

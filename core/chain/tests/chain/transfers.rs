@@ -19,7 +19,7 @@ fn short_logs(seed: u64) -> World {
 fn a_switch_while_raft_sends_a_checkpoint_stops_nobody() {
     // The transfer is longer than the patience with a node that is left behind, so the chain's meets it at each of its steps.
     let mut met = false;
-    for seed in [2, 4, 7] {
+    for seed in [1, 3, 5] {
         let mut w = short_logs(seed);
         w.elect();
         let late = w.up().into_iter().find(|id| w.leader(G) != Some(*id)).unwrap();
