@@ -97,6 +97,7 @@ impl Epaxos {
     /// Whether some peer may not know all we know, or we not all it knows.
     fn uneven(&self) -> bool {
         self.peers.probe
+            || (0..self.config.n).any(|at| !self.unnoted(at).is_empty())
             || self.config.others().any(|p| {
                 let h = &self.peers.heard[usize::from(p)];
                 !h.equal || h.committed != self.committed || h.seen != self.seen
@@ -115,6 +116,7 @@ impl Epaxos {
         }
         self.peers.beat_at = now + self.config.set.beat;
         self.peers.probe = false;
+        (0..self.config.n).for_each(|at| self.note_more(now, at));
         self.config.others().for_each(|to| self.tell_beat(to, true, out));
     }
     pub(super) fn tell_beat(&self, to: u8, ask: bool, out: &mut Out) {

@@ -72,7 +72,7 @@
 //! **Recovering only with a quorum near.** A replica that does not hear a quorum begins no ballots and no
 //! commands: in a star of links each ray would undo the promises that the hub collects, for ever.
 //!
-//! **Limits.** 15 replicas; 65,536 numbers of each replica past what is executed here ([`WINDOW`]); 4,096 own in
+//! **Limits.** 15 replicas; 65,536 numbers of each replica past what is executed here ([`WINDOW`]), 1,024 more by one message; 4,096 own in
 //! flight; 8,192 waiting; payloads to 4 MiB. Interference is by bucket: with 16,384 buckets and 80 commands in
 //! flight, one in 200 meets a stranger. Memory for dependencies: buckets × replicas × 16 bytes.
 //!

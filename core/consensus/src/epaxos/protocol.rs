@@ -24,6 +24,9 @@ pub(super) type Out = Outputs<Epaxos>;
 
 /// Timers looked after in one step; the rest follow in the next.
 const TIMERS_A_STEP: usize = 256;
+/// Entries that one message makes for numbers it says there are: the rest follows beat by beat, so that a word of a peer, be it
+/// a wrong one, costs no more than its length is worth.
+const NOTED_AT_ONCE: u64 = 1_024;
 /// Instances of a replica that is gone which one hint brings forward.
 const HURRIED_MAX: usize = 4_096;
 /// Doublings of the patience with an instance: with it the last recoveries of many rivals lie far enough apart.
@@ -89,6 +92,8 @@ pub struct Epaxos {
     pub(super) committed: Vec<u64>,
     /// By replica: the highest number heard of.
     pub(super) seen: Vec<u64>,
+    /// By replica: all up to this are executed, or have an entry that is looked after.
+    noted: Vec<u64>,
     /// The number of our next command.
     pub(super) next: u64,
     pub(super) live: Live,
@@ -121,7 +126,16 @@ impl Hash for Epaxos {
         (&self.instances, &self.executed, &self.committed, &self.seen, &self.next, &self.live, &self.done)
             .hash(h);
         (&self.own, &self.timers, &self.proposals, &self.delayed, &self.waits, &self.execution).hash(h);
-        (self.ticket, &self.reads, &self.peers, &self.base, &self.durable_base, self.marker, self.cut_off)
+        (
+            &self.noted,
+            self.ticket,
+            &self.reads,
+            &self.peers,
+            &self.base,
+            &self.durable_base,
+            self.marker,
+            self.cut_off,
+        )
             .hash(h);
     }
 }
@@ -176,6 +190,9 @@ impl Epaxos {
     /// The instance's entry, made if need be; the index and the highest number follow.
     pub(super) fn entry(&mut self, id: InstanceId) -> &mut Instance {
         self.seen[id.at()] = self.seen[id.at()].max(id.number);
+        if id.number == self.noted[id.at()] + 1 {
+            self.noted[id.at()] = id.number;
+        }
         let n = self.config.n;
         self.instances.entry(id).or_insert_with(|| Instance::new(n))
     }
@@ -186,18 +203,29 @@ impl Epaxos {
             // A number of ours that we lost with a crash, and that others heard of before: it is spent.
             self.next = self.next.max(number + 1);
         }
-        if number <= self.seen[at] {
+        self.seen[at] = self.seen[at].max(number);
+        self.note_more(now, at);
+    }
+    /// What a replica has numbers of, and is neither executed nor looked after: from where, and to where.
+    pub(super) fn unnoted(&self, at: usize) -> core::ops::RangeInclusive<u64> {
+        let frontier = self.executed.frontier[at];
+        self.noted[at].max(frontier) + 1..=self.seen[at].min(frontier.saturating_add(WINDOW))
+    }
+    /// Looks after more of what a replica has numbers of, if there is any.
+    pub(super) fn note_more(&mut self, now: Instant, at: usize) {
+        let unnoted = self.unnoted(at);
+        if unnoted.is_empty() {
             return;
         }
-        let from = self.seen[at].max(self.executed.frontier[at]) + 1;
-        self.seen[at] = number;
-        for number in from..=number.min(self.executed.frontier[at] + WINDOW) {
-            let id = InstanceId::new(replica, number);
+        let to = (*unnoted.end()).min(unnoted.start() + NOTED_AT_ONCE - 1);
+        for number in *unnoted.start()..=to {
+            let id = InstanceId::new(at as u8, number);
             if !self.executed.has(id) && !self.instances.contains_key(&id) {
                 self.entry(id);
                 self.look_later(now, id);
             }
         }
+        self.noted[at] = to;
     }
     /// Whether a message about this instance can be taken. Who asks about what is forgotten here is told how far
     /// we are, and fetches.
@@ -480,6 +508,7 @@ impl Epaxos {
             // Numbers below the highest that no record names: heard of, not known.
             let highest = self.seen[replica].max(self.executed.highest(replica));
             self.seen[replica] = self.executed.frontier[replica];
+            self.noted[replica] = self.executed.frontier[replica];
             self.note(now, replica as u8, highest);
         }
     }
@@ -587,6 +616,7 @@ impl Protocol for Epaxos {
             instances: BTreeMap::new(),
             committed: vec![0; n],
             seen: vec![0; n],
+            noted: vec![0; n],
             next: 1,
             live: Live::default(),
             own: VecDeque::new(),

@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn what_is_refused_is_refused_for_a_reason_that_holds(system in any_system(9)) {
-        for needs in [Needs::Paxos, Needs::FastPaxos, Needs::EPaxos, Needs::Byzantine] {
+        for needs in [Needs::Paxos, Needs::FastPaxos, Needs::EPaxos, Needs::Atlas, Needs::Byzantine] {
             if let Err(Refusal::Apart { sets, shared, wanted, .. }) = verdict(&system, needs) {
                 let places = |named: &Named| set(&named.members.iter().map(|n| n.0 as usize - 1).collect::<Vec<_>>());
                 prop_assert!(sets.iter().all(|named| system.is_quorum(named.phase, places(named))));
@@ -106,7 +106,7 @@ proptest! {
     #[test]
     fn arithmetic_says_what_looking_says_or_says_that_it_can_not(system in any_system(9)) {
         let members = nodes(system.members());
-        for needs in [Needs::Paxos, Needs::FastPaxos, Needs::EPaxos, Needs::Byzantine] {
+        for needs in [Needs::Paxos, Needs::FastPaxos, Needs::EPaxos, Needs::Atlas, Needs::Byzantine] {
             match (judge(&system, &members, needs, true), judge(&system, &members, needs, false)) {
                 (_, Err(Refusal::Unproved { .. })) => {}
                 (looked, proved) => prop_assert_eq!(looked.is_ok(), proved.is_ok(), "{:?} {:?}: {:?} {:?}", needs, system, looked, proved),
@@ -142,6 +142,11 @@ fn the_systems_that_are_known_to_fit_are_admitted() {
     }
     for members in (3..=13).step_by(2).chain((15..=61).step_by(2)) {
         assert_eq!(verdict(&System::Majority { members }, Needs::EPaxos), Ok(()), "{members}");
+    }
+    for members in (3..=13).chain(50..=60) {
+        for bears in 1..=(members - 1) / 2 {
+            assert_eq!(verdict(&System::atlas(members, bears), Needs::Atlas), Ok(()), "{bears} of {members}");
+        }
     }
     for members in 4..=60 {
         assert_eq!(verdict(&System::Byzantine { members }, Needs::Byzantine), Ok(()), "{members}");

@@ -49,6 +49,10 @@ pub struct Lockstep<S: Subject> {
     pub cost: Cost,
     /// How many commands each gave out as decided.
     pub decided: Vec<u64>,
+    /// Who is to be given whose checkpoint.
+    behind: Vec<(usize, usize)>,
+    /// Whether the protocol itself says where checkpoints are taken: then none is brought.
+    names_checkpoints: bool,
     held: Vec<Vec<Held<S::P>>>,
     tickets: Vec<u64>,
     persisted: Vec<u64>,
@@ -76,6 +80,8 @@ impl<S: Subject> Lockstep<S> {
             wire: Vec::new(),
             cost: Cost::default(),
             decided: vec![0; members],
+            behind: Vec::new(),
+            names_checkpoints: subject.names_checkpoints(),
             held: vec![Vec::new(); members],
             tickets: vec![0; members],
             persisted: vec![0; members],
@@ -111,7 +117,11 @@ impl<S: Subject> Lockstep<S> {
                     let digest = *blake3::hash(&mark).as_bytes();
                     self.input(node, Input::Vouched { mark, digest });
                 }
-                Output::Stable { .. } | Output::Behind { .. } | Output::Blame { .. } => {}
+                Output::Behind { peer } => {
+                    let peer = self.members.binary_search(&peer).expect("members only");
+                    self.behind.push((node, peer));
+                }
+                Output::Stable { .. } | Output::Blame { .. } => {}
             }
         }
     }
@@ -133,6 +143,25 @@ impl<S: Subject> Lockstep<S> {
             let free: Vec<Held<S::P>> = free;
             free.into_iter().for_each(|(_, to, message)| self.post(node, to, message));
             self.input(node, Input::Persisted(Ticket(upto)));
+        }
+    }
+
+    /// Every member has a durable checkpoint of what it holds now, and who is behind another's is given it, where the protocol
+    /// does not name the places itself.
+    pub fn checkpoint(&mut self) {
+        let behind = core::mem::take(&mut self.behind);
+        if self.names_checkpoints {
+            return;
+        }
+        for (from, to) in behind {
+            let mark = self.nodes[from].mark();
+            if self.nodes[to].admits(&mark, blake3::hash(&mark).as_bytes()) {
+                self.input(to, Input::Installed { mark });
+            }
+        }
+        for node in 0..self.nodes.len() {
+            let mark = self.nodes[node].mark();
+            self.input(node, Input::Checkpointed { mark });
         }
     }
 

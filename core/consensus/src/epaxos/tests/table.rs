@@ -193,6 +193,25 @@ fn lost_decisions_are_fetched_and_then_all_are_quiet() {
     }
 }
 
+/// A peer's word that there are 60,000 numbers makes no 60,000 entries at once; in the end all are looked after.
+#[test]
+fn a_word_of_many_numbers_is_followed_up_step_by_step() {
+    let mut replica = started(0, 3, &[]);
+    let word = |seen| Message::Beat { committed: [0, 0, 0].into(), seen: [0, seen, 0].into(), ask: false };
+    let mut now = Instant::from_nanos(1);
+    let mut out = Vec::new();
+    replica.step(now, Input::Message { from: NodeId(2), message: word(60_000) }, &mut out);
+    assert_eq!((replica.instances.len(), replica.seen[1]), (1_024, 60_000));
+    replica.step(now, Input::Message { from: NodeId(2), message: word(1 << 40) }, &mut out);
+    assert_eq!(replica.instances.len(), 2_048);
+    for _ in 0..80 {
+        now += Duration::millis(10);
+        assert!(replica.wake_at() <= now, "it goes on by itself");
+        replica.step(now, Input::Tick, &mut out);
+    }
+    assert_eq!(replica.instances.len(), 65_536, "and no farther than the window");
+}
+
 #[test]
 fn a_mark_and_what_is_compacted_make_the_same_replica_again() {
     let mut c = Cluster::new(3);
