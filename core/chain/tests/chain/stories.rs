@@ -1,8 +1,10 @@
 //! A few seeded stories; thousands are a command of their own (`--example rehearse`).
 
+use crate::harness::world::Answered;
 use crate::harness::{G, World, n};
 use crate::trial::{Ended, Told, tell};
-use dwcp_chain::EngineKind;
+use dwcp_chain::{EngineKind, Switch};
+use dwcp_consensus::quorum::System;
 use dwcp_env::Duration;
 
 #[test]
@@ -68,4 +70,35 @@ fn a_checkpoint_of_nothing_is_taken_for_done_and_stops_nobody() {
         }
         w.write_at(n(1), "after");
     }
+}
+
+/// An epoch under Atlas' rule, which its seal names: every member serves, one that dies holds nobody up, and the next epoch follows.
+#[test]
+fn an_epoch_under_atlas_rule_serves_loses_a_member_and_ends() {
+    let mut w = World::cluster(31, 3, EngineKind::Paxos);
+    w.elect_any();
+    let at = w.leader(G).unwrap_or(n(1));
+    let to = |quorums| Switch { engine: EngineKind::EPaxos, quorums: Some(quorums), ..Switch::default() };
+    // Two of three elect and all decide: that EPaxos can't be run under.
+    let token = w.ask(at, |h, t| h.switch(G, t, None, to(System::flexible(3, 2, 3))));
+    assert!(!matches!(w.answer(token), Answered::Done(Ok(()))), "taken");
+    let token = w.ask(at, |h, t| h.switch(G, t, None, to(System::atlas(3, 1))));
+    assert_eq!(w.answer(token), Answered::Done(Ok(())));
+    w.run(Duration::secs(1));
+    for id in [1, 2, 3].map(n) {
+        assert_eq!(w.epoch(id), 1);
+        w.write_at(id, "under Atlas' rule");
+    }
+    w.crash(n(3));
+    for id in [1, 2].map(n) {
+        w.write_at(id, "without a member");
+    }
+    w.start(n(3));
+    w.run(Duration::secs(2));
+    let token = w.switch(n(2), EngineKind::Paxos);
+    assert_eq!(w.answer(token), Answered::Done(Ok(())));
+    w.run(Duration::secs(2));
+    let at = w.leader(G).unwrap_or(n(1));
+    w.write_at(at, "behind it");
+    assert!(w.up().into_iter().all(|id| w.epoch(id) == 2));
 }
