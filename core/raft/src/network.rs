@@ -115,8 +115,15 @@ impl<SM: StateMachine> Peer<SM> {
             _ => Err(self.wrong()),
         }
     }
-    /// Sends one append.
+    /// Sends one append. It names no indices: its entries are those that follow `previous`, or it is not sent.
     fn append(&self, rpc: &AppendEntriesRequest<C<SM>>) -> Result<InFlight<SM>, RPCError<C<SM>>> {
+        let mut follows = rpc.prev_log_id.map_or(0, |id| id.index + 1)..;
+        if !rpc.entries.iter().all(|e| follows.next() == Some(e.log_id.index)) {
+            self.shared.probe.reachable("raft.append_with_a_gap");
+            return Err(RPCError::Unreachable(Unreachable::from_string(
+                "entries that do not follow what is before them",
+            )));
+        }
         let payloads: Vec<_> = rpc.entries.iter().map(|e| payload_bytes(&e.payload)).collect();
         let heads = rpc.entries.iter().zip(&payloads).map(|(e, p)| EntryHead {
             term: e.log_id.leader_id.term,
