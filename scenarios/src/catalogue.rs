@@ -123,6 +123,7 @@ pub const REGRESSIONS: &[(&str, &str)] = embedded![
     "regressions/eventual_two_who_know_only_each_other",
     "regressions/leader_outside_the_core",
     "regressions/log_took_another_way",
+    "regressions/raft_entries_under_lower_indices",
     "regressions/raft_log_with_holes_behind_a_state",
     "regressions/state_behind_its_log"
 ];
