@@ -1,17 +1,18 @@
 //! `dwcp consensus`: which engine orders a keyspace's commands, why, and how to put another in its place.
 //!
-//! `status` and `switch` ask a cluster, and so do `hybrid`, `promote`, `abandon` and `aside` (keyspaces with a home region); `explain` and `policy` need none: they show what the selection
-//! (`dwcp_consensus::select`) would choose for regions, writes and conflicts that are told to it.
+//! `status` and `switch` ask a cluster, and so do `hybrid`, `promote`, `abandon` and `aside` (keyspaces with a home region). `explain` and `policy` need none: they show
+//! what the selection (`dwcp_consensus::select`) would choose for regions, writes and conflicts that are told to it; with `--now` and
+//! `--in-force` they ask the cluster what it goes by.
 
 use crate::client::{Client, ClientError, Endpoints};
-use crate::consensus_key;
 use crate::dev::layout::{Layout, OPERATOR_KEY};
 use crate::etcd::message as pb;
 use crate::hybrid::{self, PromoteArgs};
 use crate::quorums::{self, Wanted};
+use crate::{consensus_key, consensus_status};
 use clap::{Args, Subcommand};
 use dwcp_consensus::pbft::seal;
-use dwcp_consensus::quorum::{MEMBERS_MAX, System};
+use dwcp_consensus::quorum::MEMBERS_MAX;
 use dwcp_consensus::select::{
     self, Class, Keyspace, Link, Measurements, Member, Policy, Region, Share, Trust,
 };
@@ -29,7 +30,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
 /// Which engine orders commands, why, and how to change it.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus switch paxos --quorums regions\n                                             majorities in a majority of the regions; also grid:2x3, weights:2,1,1:3/2, in-region, witness:3\n  dwcp consensus switch epaxos --quorums atlas:1\n                                             everybody proposes; what meets others takes one round trip too, one member may be gone\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why\n  dwcp consensus hybrid --keyspace orders    home, lag of each region, what lies aside\n  dwcp consensus promote orders --to us-east-1\n                                             the home is lost: that region goes on from what was shipped to it\n  dwcp consensus promote orders --to us-east-1 --graceful\n                                             the home is there: it hands over, nothing is lost"
+    after_help = "A keyspace's commands are ordered in epochs, each under one engine: raft, paxos (Multi-Paxos, with any quorums), epaxos or pbft (up to f of 3f + 1 members may lie).\n  dwcp consensus status                      which epoch, engine and leader each node sees, since when, and who wanted it\n  dwcp consensus explain --now               why this engine: what its epoch was begun for, what the selection says of it\n  dwcp consensus policy --in-force           what the selection goes by, and on which nodes\n  dwcp consensus switch paxos                the next epoch begins; clients wait for a few round trips and lose nothing\n  dwcp consensus switch paxos --quorums 4/2  four members elect, two decide\n  dwcp consensus switch paxos --quorums regions\n                                             majorities in a majority of the regions; also grid:2x3, weights:2,1,1:3/2, in-region, witness:3\n  dwcp consensus switch epaxos --quorums atlas:1\n                                             everybody proposes; what meets others takes one round trip too, one member may be gone\n  dwcp consensus keygen operator.key         the key that ends epochs under pbft: keep it off the nodes\n  dwcp consensus switch pbft --operator operator.key.pub\n                                             from here on no single member is believed; four members at least\n  dwcp consensus switch paxos --sign-with operator.key\n                                             back: only the operator ends an epoch under pbft\n  dwcp consensus explain --latency aws-2020 --at eu-west-1=1:100 --at us-east-1=1:10 --at sa-east-1=1:10\n                                             what would be chosen for three members with these writes, and why\n  dwcp consensus hybrid --keyspace orders    home, lag of each region, what lies aside\n  dwcp consensus promote orders --to us-east-1\n                                             the home is lost: that region goes on from what was shipped to it\n  dwcp consensus promote orders --to us-east-1 --graceful\n                                             the home is there: it hands over, nothing is lost"
 )]
 pub struct ConsensusArgs {
     /// Whom to ask.
@@ -63,12 +64,16 @@ pub enum ConsensusCommand {
         /// Which era.
         era: u32,
     },
-    /// What the selection would choose, which rule matched, and what speaks against each other candidate.
+    /// What the selection would choose, which rule matched, and what speaks against each other candidate; or why the engine that
+    /// runs does (`--now`).
     Explain(ExplainArgs),
-    /// Prints the policy that a file makes (without one: the defaults), or says what is wrong with it.
+    /// Prints the policy that a file makes (without one: the defaults), or says what is wrong with it; or the one in force (`--in-force`).
     Policy {
         /// The file, TOML: what is not written in it is as in the defaults.
         file: Option<PathBuf>,
+        /// The policy that the cluster's nodes go by, and which nodes those are.
+        #[arg(long, conflicts_with = "file")]
+        in_force: bool,
     },
 }
 
@@ -102,6 +107,9 @@ pub struct SwitchArgs {
 /// What the selection is told.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
+    /// Of the running cluster: why the epoch was begun that it is in, and what its own selection, if a policy is set, says now.
+    #[arg(long, conflicts_with_all = ["at", "untrusted", "mergeable", "policy"])]
+    pub now: bool,
     /// A region, how many members it has, and its clients' writes a second: `eu-west-1=1:100`. Left out: the regions of the
     /// development cluster, with equal writes.
     #[arg(long, value_parser = place)]
@@ -153,7 +161,7 @@ fn place(text: &str) -> Result<At, String> {
 /// What is wrong and what to do.
 pub async fn run(args: ConsensusArgs, json: bool) -> Result<(), String> {
     match args.command {
-        ConsensusCommand::Status => status(&args.endpoints, json).await,
+        ConsensusCommand::Status => consensus_status::status(&args.endpoints, json).await,
         ConsensusCommand::Switch(switch) => change(&args.endpoints, switch, json).await,
         ConsensusCommand::Keygen { file } => {
             consensus_key::create(&file)?;
@@ -171,12 +179,18 @@ pub async fn run(args: ConsensusArgs, json: bool) -> Result<(), String> {
         ConsensusCommand::Promote(promote) => hybrid::promote(&args.endpoints, &promote, json).await,
         ConsensusCommand::Abandon => hybrid::abandon(&args.endpoints, json).await,
         ConsensusCommand::Aside { era } => hybrid::aside(&args.endpoints, era, json).await,
+        ConsensusCommand::Explain(explain) if explain.now => {
+            consensus_status::explain(&args.endpoints, json).await
+        }
         ConsensusCommand::Explain(explain) => explained(&args.endpoints, &explain, json),
-        ConsensusCommand::Policy { file } => print_policy(file.as_ref(), json),
+        ConsensusCommand::Policy { in_force: true, .. } => {
+            consensus_status::policy(&args.endpoints, json).await
+        }
+        ConsensusCommand::Policy { file, .. } => print_policy(file.as_ref(), json),
     }
 }
 
-async fn asked(client: &Client) -> Result<ConsensusStatus, ClientError> {
+pub(crate) async fn asked(client: &Client) -> Result<ConsensusStatus, ClientError> {
     let answer: pb::ConsensusAnswer =
         client.call("/dwcp.v1.Consensus/Status", &pb::ConsensusStatusRequest {}).await?;
     serde_json::from_str(&answer.json).map_err(|e| ClientError::Lost(format!("not a status: {e}")))
@@ -192,87 +206,6 @@ pub(crate) fn as_json<S: serde::Serialize>(
     let silent: Vec<_> =
         silent.iter().map(|(name, why)| serde_json::json!({ "name": name, "error": why })).collect();
     serde_json::json!({ "nodes": nodes, "silent": silent })
-}
-
-async fn status(endpoints: &Endpoints, json: bool) -> Result<(), String> {
-    let mut silent = Vec::new();
-    let mut found = Vec::new();
-    for (name, address) in endpoints.all()? {
-        let client = Client::connect(address, endpoints.keyspace.clone()).await;
-        let answer = match client {
-            Ok(client) => asked(&client).await.map_err(|e| e.to_string()),
-            Err(e) => Err(e.to_string()),
-        };
-        match answer {
-            Ok(status) => found.push((name, status)),
-            Err(why) => silent.push((name, why)),
-        }
-    }
-    if json {
-        println!("{}", as_json(&found, &silent));
-    } else {
-        print_status(&found, &silent);
-    }
-    if found.is_empty() {
-        return Err("no node answers; is the cluster running? (`dwcp dev`)".into());
-    }
-    Ok(())
-}
-
-fn print_status(found: &[(String, ConsensusStatus)], silent: &[(String, String)]) {
-    println!(
-        "{:<20} {:>5} {:<8} {:<10} {:>6} {:<8} {:>9}",
-        "NODE", "EPOCH", "ENGINE", "ROLE", "TERM", "LEADER", "APPLIED"
-    );
-    for (name, s) in found {
-        let role = format!("{:?}", s.role).to_lowercase();
-        let leader = match s.leader {
-            _ if s.spec.engine.serves_everywhere() => "all".to_string(),
-            Some(leader) => leader.to_string(),
-            None => "none".to_string(),
-        };
-        // Of later epochs the term counts within the epoch.
-        let term = s.term & ((1 << 40) - 1);
-        let note =
-            if s.silent { "  takes no part: its disk lost what it had promised in this epoch" } else { "" };
-        println!(
-            "{name:<20} {:>5} {:<8} {role:<10} {term:>6} {leader:<8} {:>9}{note}",
-            s.spec.epoch,
-            s.spec.engine.name(),
-            s.applied,
-        );
-    }
-    for (name, why) in silent {
-        println!("{name:<20} silent: {why}");
-    }
-    let Some((_, newest)) = found.iter().max_by_key(|(_, s)| (s.spec.epoch, s.applied)) else { return };
-    let voters: Vec<NodeId> = newest.spec.members.voters.iter().copied().collect();
-    let members = voters.len() as u8;
-    let quorums = match &newest.spec.quorums {
-        Some(q) => quorums::told(q, &voters),
-        None if newest.spec.engine == EngineKind::Pbft => {
-            quorums::told(&System::Byzantine { members }, &voters)
-        }
-        None => quorums::told(&System::Majority { members }, &voters),
-    };
-    println!(
-        "\nepoch {} under {}: {quorums} of {}",
-        newest.spec.epoch,
-        newest.spec.engine,
-        voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    );
-    if let Some(advice) = found.iter().find_map(|(_, s)| s.advice.as_ref()) {
-        println!("{advice}");
-    }
-    for past in newest.past.iter().rev() {
-        println!(
-            "  epoch {} under {}: entries {} to {}",
-            past.epoch,
-            past.engine,
-            past.base + 1,
-            past.sealed
-        );
-    }
 }
 
 /// A file of the development cluster's operator, if none is named and there is such a cluster.
@@ -467,6 +400,7 @@ mod tests {
     fn the_example_of_the_help_is_explained() {
         let at = ["eu-west-1=1:100", "us-east-1=1:10", "sa-east-1=1:10"].map(|t| place(t).unwrap());
         let args = ExplainArgs {
+            now: false,
             at: at.to_vec(),
             latency: "aws-2020".into(),
             conflict: 100,

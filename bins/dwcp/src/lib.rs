@@ -5,11 +5,13 @@
 pub mod say;
 
 pub mod admin;
+mod agree;
 pub mod check;
 pub mod client;
 pub mod config;
 pub mod consensus;
 pub mod consensus_key;
+mod consensus_status;
 pub mod crdt;
 pub mod dev;
 pub mod documents;

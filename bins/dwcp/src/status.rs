@@ -93,5 +93,10 @@ fn print(name: &str, page: &Page) {
         if let Some(why) = &g.repairing {
             println!("    {why}");
         }
+        if let Some(configured) = g.configured {
+            println!(
+                "    the configuration says engine = \"{configured}\", and the first epoch was under another: `dwcp consensus status`"
+            );
+        }
     }
 }

@@ -42,6 +42,10 @@ impl Dwcp {
     fn status(&self) -> Value {
         serde_json::from_str(&self.ok("--output json consensus status")).expect("a document")
     }
+    /// Something of how the epoch in force was begun.
+    fn in_force(&self, what: &str) -> String {
+        self.status()["in_force"]["begun"][what].as_str().unwrap_or_default().to_owned()
+    }
     /// Epochs as all nodes that answer see them.
     fn epochs(&self) -> Vec<u64> {
         let status = self.status();
@@ -85,6 +89,7 @@ fn engines_and_quorums_change_under_writes_and_nothing_is_lost() {
         assert!(refused.contains(why), "{words}: {refused}");
     }
     assert_eq!(dwcp.epochs(), [0; 3], "what was refused changed nothing");
+    assert_eq!(dwcp.in_force("cause"), "configured");
 
     let stop = AtomicBool::new(false);
     let acknowledged = std::thread::scope(|s| {
@@ -103,6 +108,97 @@ fn engines_and_quorums_change_under_writes_and_nothing_is_lost() {
     for n in 0..acknowledged {
         assert!(dwcp.ok(&format!("kv get k{n}")).contains(&format!("v{n}")), "k{n}");
     }
+    whoever_looks_is_told_what_is_in_force(&dwcp);
+    a_configuration_that_names_another_engine_is_named(&dwcp);
+}
+
+fn whoever_looks_is_told_what_is_in_force(dwcp: &Dwcp) {
+    let last = EPOCHS.len();
+    let now = &dwcp.status()["in_force"];
+    assert_eq!((now["epoch"].as_u64(), now["engine"].as_str()), (Some(last as u64), Some("paxos")), "{now}");
+    assert_eq!(dwcp.in_force("cause"), "asked", "{now}");
+    assert!(now["since"].as_str().is_some_and(|at| at.ends_with("UTC")), "{now}");
+    assert_eq!(now["policies"][0]["nodes"].as_array().map(Vec::len), Some(3), "{now}");
+    for words in ["consensus status", "consensus explain --now"] {
+        let told = dwcp.ok(words);
+        assert!(told.contains(" ago): an operator asked for it"), "{words}: {told}");
+    }
+    assert!(dwcp.ok("consensus policy --in-force").contains("operators choose"));
+    let why: Value =
+        serde_json::from_str(&dwcp.ok("--output json consensus explain --now")).expect("a document");
+    assert_eq!(why["begun"]["cause"], "asked", "{why}");
+}
+
+/// The node goes on under the engine that its record names, and says that its file does not.
+fn a_configuration_that_names_another_engine_is_named(dwcp: &Dwcp) {
+    // What is checkpointed decides, so one must be: each epoch that is over leaves one.
+    dwcp.until("a state is durable", |d| {
+        let status = d.run("--output json status")?;
+        let line = status.lines().find(|l| l.contains("eu-west-1")).ok_or("no such node")?;
+        let node: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        let index = node["status"]["groups"][0]["checkpoint_index"].as_u64();
+        if index.is_some_and(|at| at > 0) { Ok(()) } else { Err(format!("{index:?}")) }
+    });
+    dwcp.ok("dev kill eu-west-1");
+    let folders = std::fs::read_dir(dwcp.0.dir.path()).expect("the cluster's folder").flatten();
+    let is_it = |f: &std::path::PathBuf| f.to_string_lossy().contains("eu-west-1") && f.exists();
+    let file = folders.map(|f| f.path().join("node.toml")).find(is_it).expect("the node's configuration");
+    let text = std::fs::read_to_string(&file).expect("it is read");
+    assert!(text.contains("engine = \"paxos\""), "{text}");
+    std::fs::write(&file, text.replace("engine = \"paxos\"", "engine = \"raft\"")).expect("it is written");
+    dwcp.ok("dev start eu-west-1");
+    dwcp.until("the node says so", |d| {
+        let told = d.run("consensus status")?;
+        if told.contains("its configuration says engine = \"raft\"") { Ok(()) } else { Err(told) }
+    });
+    dwcp.all_are_in(EPOCHS.len() as u64);
+    assert!(dwcp.ok("status").contains("the configuration says engine = \"raft\""));
+}
+
+/// A node that lies to its clients: here another cluster's, which speaks the same protocol and holds other things.
+#[test]
+fn a_node_that_lies_fools_nobody_who_asks_enough_others() {
+    let dwcp = Dwcp(Cluster::of(4, PORTS));
+    let liar = Dwcp(Cluster::of(1, PORTS));
+    dwcp.ok("consensus switch pbft");
+    let honest: Vec<String> = (0..4).map(|n| format!("127.0.0.1:{}", dwcp.0.first_port + n)).collect();
+    let lying = format!("127.0.0.1:{}", liar.0.first_port);
+    // The liar's door stands where the first member's was.
+    let doors = format!("{lying},{}", honest[1..].join(","));
+    dwcp.ok("kv put secret true");
+    for _ in 0..5 {
+        liar.ok("kv put secret false");
+    }
+    assert_eq!(dwcp.ok(&format!("kv get secret --endpoints {doors}")), "false", "one node is believed");
+    assert_eq!(dwcp.ok(&format!("kv get secret --agree --endpoints {doors}")), "true");
+    let by: Value =
+        serde_json::from_str(&dwcp.ok("--output json kv get secret --agree=3")).expect("a document");
+    assert_eq!(by["agreed_by"].as_array().map(Vec::len), Some(3), "{by}");
+
+    let differ = dwcp.run(&format!("kv get secret --agree=2 --endpoints {lying},{}", honest[1]));
+    let differ = differ.expect_err("one against one");
+    assert!(
+        differ.contains("\"false\"") && differ.contains("\"true\"") && differ.contains(&lying),
+        "{differ}"
+    );
+
+    let wrote = dwcp.run(&format!("kv put secret false --agree --endpoints {doors}"));
+    let wrote = wrote.expect_err("the liar keeps it for itself");
+    assert!(wrote.contains(&lying) && wrote.contains("may or may not"), "{wrote}");
+    let gone =
+        dwcp.run(&format!("kv del secret --agree --endpoints {doors}")).expect_err("so does it with this");
+    assert!(gone.contains(&lying), "{gone}");
+    assert_eq!(dwcp.ok("kv get secret --agree"), "true");
+
+    let honest = honest.join(",");
+    let wrote = dwcp.ok(&format!("kv put secret new --agree --endpoints {honest}"));
+    assert!(wrote.contains("so say"), "{wrote}");
+    assert_eq!(dwcp.ok("kv get secret --agree"), "new");
+    assert!(dwcp.ok("kv del secret --agree").starts_with("1 deleted, so say"));
+    assert!(dwcp.run("kv get secret --agree").expect_err("it is gone").contains("there is no key"));
+    assert!(dwcp.ok("kv del secret --agree").starts_with("0 deleted"));
+    dwcp.ok("dev kill us-east-1");
+    dwcp.until("one member may be gone", |d| d.run("kv put secret after --agree").map(drop));
 }
 
 #[test]
