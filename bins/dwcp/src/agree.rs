@@ -92,8 +92,9 @@ impl Doors {
         told: impl Fn(&A) -> String,
     ) -> Result<Agreed<A>, String> {
         let until = Instant::now() + AGREE_WITHIN;
+        // What each door said last: of those that are late in the last round an earlier answer is told.
+        let mut heard: Vec<Option<Result<Said<A>, String>>> = self.doors.iter().map(|_| None).collect();
         loop {
-            let mut heard: Vec<Option<Result<Said<A>, String>>> = self.doors.iter().map(|_| None).collect();
             let mut replies = Replies::needing(self.doors.len(), self.enough);
             let left = until.saturating_duration_since(Instant::now()).min(ANSWER_WITHIN);
             let asked = self.doors.iter().enumerate().map(async |(place, (_, address))| {
@@ -106,7 +107,9 @@ impl Doors {
                     bare(a);
                 }
                 let digest = answer.as_ref().ok().map(digest);
-                heard[place] = Some(answer);
+                if digest.is_some() || !matches!(heard[place], Some(Ok(_))) {
+                    heard[place] = Some(answer);
+                }
                 if let Some(believed) = digest.and_then(|digest| replies.hear(place, digest)) {
                     return self.believed(heard, believed);
                 }

@@ -109,7 +109,6 @@ fn engines_and_quorums_change_under_writes_and_nothing_is_lost() {
         assert!(dwcp.ok(&format!("kv get k{n}")).contains(&format!("v{n}")), "k{n}");
     }
     whoever_looks_is_told_what_is_in_force(&dwcp);
-    a_configuration_that_names_another_engine_is_named(&dwcp);
 }
 
 fn whoever_looks_is_told_what_is_in_force(dwcp: &Dwcp) {
@@ -127,32 +126,6 @@ fn whoever_looks_is_told_what_is_in_force(dwcp: &Dwcp) {
     let why: Value =
         serde_json::from_str(&dwcp.ok("--output json consensus explain --now")).expect("a document");
     assert_eq!(why["begun"]["cause"], "asked", "{why}");
-}
-
-/// The node goes on under the engine that its record names, and says that its file does not.
-fn a_configuration_that_names_another_engine_is_named(dwcp: &Dwcp) {
-    // What is checkpointed decides, so one must be: each epoch that is over leaves one.
-    dwcp.until("a state is durable", |d| {
-        let status = d.run("--output json status")?;
-        let line = status.lines().find(|l| l.contains("eu-west-1")).ok_or("no such node")?;
-        let node: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        let index = node["status"]["groups"][0]["checkpoint_index"].as_u64();
-        if index.is_some_and(|at| at > 0) { Ok(()) } else { Err(format!("{index:?}")) }
-    });
-    dwcp.ok("dev kill eu-west-1");
-    let folders = std::fs::read_dir(dwcp.0.dir.path()).expect("the cluster's folder").flatten();
-    let is_it = |f: &std::path::PathBuf| f.to_string_lossy().contains("eu-west-1") && f.exists();
-    let file = folders.map(|f| f.path().join("node.toml")).find(is_it).expect("the node's configuration");
-    let text = std::fs::read_to_string(&file).expect("it is read");
-    assert!(text.contains("engine = \"paxos\""), "{text}");
-    std::fs::write(&file, text.replace("engine = \"paxos\"", "engine = \"raft\"")).expect("it is written");
-    dwcp.ok("dev start eu-west-1");
-    dwcp.until("the node says so", |d| {
-        let told = d.run("consensus status")?;
-        if told.contains("its configuration says engine = \"raft\"") { Ok(()) } else { Err(told) }
-    });
-    dwcp.all_are_in(EPOCHS.len() as u64);
-    assert!(dwcp.ok("status").contains("the configuration says engine = \"raft\""));
 }
 
 /// A node that lies to its clients: here another cluster's, which speaks the same protocol and holds other things.
