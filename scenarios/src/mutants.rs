@@ -140,7 +140,7 @@ mutants! {
     "raft.retry_unknown" "a command of unknown outcome is proposed once more"
         ["partition/brief_cuts@raft", "partition/store_cut_off@raft"] |c| c.engine.bugs.retry_unknown;
     "raft.suspect_votes" "a node whose disk lost part of its log votes as if nothing had happened"
-        ["disk/rot_and_elect", "disk/bit_rot"]
+        ["disk/rot_and_elect@raft", "disk/bit_rot@raft"]
         |c| c.engine.bugs.suspect_votes, c.bugs.repair_skipped;
     // --- the node ---
     "node.read_without_barrier" "a read is answered from local state, behind no barrier"
