@@ -281,13 +281,7 @@ pub(crate) async fn explain(endpoints: &Endpoints, json: bool) -> Result<(), Str
         println!("{document}");
         return Ok(());
     }
-    println!(
-        "epoch {} under {}, {}: {}",
-        in_force.newest.spec.epoch,
-        in_force.newest.spec.engine,
-        since(&in_force),
-        in_force.begun()
-    );
+    println!("{}", epoch(&in_force));
     if let Cause::Chosen(why) = &in_force.cause {
         println!("What it said then:");
         why.lines().for_each(|line| println!("  {line}"));
@@ -310,6 +304,12 @@ pub(crate) async fn explain(endpoints: &Endpoints, json: bool) -> Result<(), Str
     Ok(())
 }
 
+/// The newest epoch in a line: since when, and where it comes from.
+fn epoch(in_force: &InForce<'_>) -> String {
+    let spec = &in_force.newest.spec;
+    format!("epoch {} under {}, {}: {}", spec.epoch, spec.engine, since(in_force), in_force.begun())
+}
+
 /// `dwcp consensus policy --in-force`.
 pub(crate) async fn policy(endpoints: &Endpoints, json: bool) -> Result<(), String> {
     let seen = look(endpoints).await?;
@@ -319,13 +319,7 @@ pub(crate) async fn policy(endpoints: &Endpoints, json: bool) -> Result<(), Stri
         return Ok(());
     }
     println!("# {}", in_force.policy().replace('\n', "\n# "));
-    println!(
-        "# epoch {} under {}, {}: {}",
-        in_force.newest.spec.epoch,
-        in_force.newest.spec.engine,
-        since(&in_force),
-        in_force.begun()
-    );
+    println!("# {}", epoch(&in_force));
     for (policy, who) in &in_force.policies {
         if in_force.policies.len() > 1 {
             println!("# {}:", who.join(", "));

@@ -348,6 +348,17 @@ impl Message {
             _ => None,
         }
     }
+    /// The fast quorum it names: what a recovery believes hangs on who is in it.
+    pub(super) fn fast_quorum(&self) -> Option<NodeSet> {
+        match self {
+            Self::Collect { quorum, .. } => Some(*quorum),
+            Self::PrepareOk { vote, .. } => match vote.phase {
+                Phase::Collected(named) => Some(named),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
     /// Whether sizes and numbers are such as a correct replica of a group of `n` sends.
     pub(super) fn shape(&self, n: usize) -> Shape {
         debug_assert!(n <= GROUP_MAX);

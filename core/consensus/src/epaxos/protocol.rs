@@ -340,14 +340,14 @@ impl Epaxos {
         if message.of_atlas().is_some_and(|atlas| atlas != self.config.reported.is_some()) {
             return self.blame(from, Fault::Contradiction, out);
         }
+        if message.fast_quorum().is_some_and(|named| named.len() != self.config.fast_size()) {
+            return self.blame(from, Fault::Contradiction, out);
+        }
         match message {
             Message::PreAccept { id, command, deps } => {
                 self.on_pre_accept(now, from, id, (command, deps, Phase::PreAccepted), out);
             }
             Message::Collect { id, command, deps, quorum } => {
-                if quorum.len() != self.config.fast_size() {
-                    return self.blame(from, Fault::Contradiction, out);
-                }
                 self.on_pre_accept(now, from, id, (command, deps, Phase::Collected(quorum)), out);
             }
             Message::PreAcceptOk { id, deps } => self.on_pre_accept_ok(now, from, id, deps, out),

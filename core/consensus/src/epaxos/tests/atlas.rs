@@ -1,7 +1,7 @@
 //! Atlas' rule by hand: who is asked, what is decided fast, what a recovery makes of what is left.
 
 use super::super::ConfigError;
-use super::super::message::{Deps, InstanceId, Message, Phase};
+use super::super::message::{Deps, InstanceId, Message, Phase, Vote};
 use super::{Cluster, config_of, name, settings};
 use crate::quorum::{NodeSet, System};
 use crate::step::{Fault, Input, Output, Payload, Protocol};
@@ -211,6 +211,16 @@ fn what_belongs_to_the_other_rule_is_not_believed() {
         deps: deps.clone(),
         quorum: NodeSet(quorum),
     };
+    let promise = |quorum| {
+        let vote = Vote {
+            command: Some(command.clone()),
+            phase: Phase::Collected(NodeSet(quorum)),
+            ballot: 1,
+            initial: Some(deps.clone()),
+            ..Vote::new(3)
+        };
+        Message::PrepareOk { id, ballot: 1, vote }
+    };
     let blamed = |quorums: &System, message: &Message| {
         let mut c = Cluster::of(quorums.clone());
         let before = c.nodes[0].clone();
@@ -232,6 +242,13 @@ fn what_belongs_to_the_other_rule_is_not_believed() {
         (&atlas, &collect(0b111), Some(Fault::Contradiction)),
         (&atlas, &collect(0b101), Some(Fault::Contradiction)),
         (&atlas, &collect(0b1010), Some(Fault::Bound)),
+        // The same where a promise names it: what is left of it would tell a recovery too little, or nothing.
+        (&atlas, &promise(0b011), None),
+        (&majority, &promise(0b011), Some(Fault::Contradiction)),
+        (&atlas, &promise(0b010), Some(Fault::Contradiction)),
+        (&atlas, &promise(0b111), Some(Fault::Contradiction)),
+        (&atlas, &promise(0b101), Some(Fault::Contradiction)),
+        (&atlas, &promise(0b1010), Some(Fault::Bound)),
     ] {
         assert_eq!(blamed(quorums, message), fault, "{message:?}");
     }
