@@ -21,6 +21,7 @@
 //! | `eventual_logs_cut` | their logs, once they are equal | the liveness phase |
 //! | `documents_one_view` | what replicas with the same writes and rules show of documents; of the core, and that nothing is left to settle | every look; the liveness phase |
 //! | `documents_nothing_lost` | every write that a resolution superseded, against the audit of every core replica | the liveness phase |
+//! | `documents_rolled_back` | what a replica shows after a turn in which it went back to a checkpoint, against the checkpoint's bytes | every look |
 //! | `hybrid_one_home` | who answers for a hybrid keyspace, in which era | every answer |
 //! | `hybrid_bound_kept` | what other regions have on disk when a home answers a write | every answer |
 //! | `hybrid_prefix` | the revision at each place of the order, on every node; contents at the end | every look, at the end |
@@ -47,7 +48,7 @@ mod state_machine_safety;
 
 pub use chain_never_forks::Chains;
 pub use convergence::converged;
-pub use documents::{Settled, Views, one_view};
+pub use documents::{Settled, Watched, one_view};
 pub use eventual::{Replicas, uncut, unequal};
 pub use hybrid::Homes;
 pub use state_machine_safety::Extent;
@@ -127,6 +128,8 @@ properties! {
     DocumentsOneView "documents_one_view",
     /// What a resolution superseded is on record, with its value, on every replica of the core.
     DocumentsNothingLost "documents_nothing_lost",
+    /// Who went back to a checkpoint, and took nothing else in, shows what it holds.
+    DocumentsRolledBack "documents_rolled_back",
     /// At no time do nodes of two regions answer for a hybrid keyspace, nor an earlier era after a later one.
     HybridOneHome "hybrid_one_home",
     /// A home answers a write only while enough regions have on disk all but what the bound allows.

@@ -256,6 +256,10 @@ mutants! {
         ["eventual/documents"] |c| c.eventual[0].unrecorded;
     "documents.own_view" "of what stands beside each other a node shows what it wrote itself"
         ["eventual/documents"] |c| c.eventual[0].own_view;
+    "documents.unrecorded_rollback" "what a rollback overwrites is not recorded"
+        ["eventual/checkpoints"] |c| c.eventual[0].unrecorded_rollback;
+    "documents.half_rollback" "a rollback says after half of the documents that it is done"
+        ["eventual/checkpoints"] |c| c.eventual[0].half_rollback;
 }
 
 /// Bugs that the scenarios there are do not find: hunted only by name. What they break is made good

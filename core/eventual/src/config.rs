@@ -79,6 +79,12 @@ pub struct EventualSpec {
     /// A known bug: of what stands beside each other a node shows what it wrote itself.
     #[cfg(feature = "planted-bugs")]
     pub own_view: bool,
+    /// A known bug: what a rollback overwrites is not recorded.
+    #[cfg(feature = "planted-bugs")]
+    pub unrecorded_rollback: bool,
+    /// A known bug: a rollback says after half of the documents that it is done.
+    #[cfg(feature = "planted-bugs")]
+    pub half_rollback: bool,
 }
 
 impl EventualSpec {
@@ -105,6 +111,10 @@ impl EventualSpec {
             unrecorded: false,
             #[cfg(feature = "planted-bugs")]
             own_view: false,
+            #[cfg(feature = "planted-bugs")]
+            unrecorded_rollback: false,
+            #[cfg(feature = "planted-bugs")]
+            half_rollback: false,
         }
     }
 

@@ -1,9 +1,12 @@
-//! **One view** and **nothing lost**: what replicas of a keyspace of documents show, and what resolutions leave behind, from outside.
+//! **One view**, **nothing lost** and **rolled back**: what replicas of a keyspace of documents show, and what resolutions leave behind, from outside.
 //!
 //! The first is the promise of a resolution as a view: who has the same writes and the same rules shows the same document. It is asked of all
 //! at the end, and of any two that have the same meanwhile, while writes stand beside each other ([`Views`]): at the end nothing does. The second
 //! takes every write as its replica logged it, knows which of them resolutions superseded, and asks every replica's audit for each: on record, with its
 //! value. It does not ask the code that settles what it thinks it did. What rollbacks superseded counts as what resolutions did.
+//!
+//! The third looks at a replica right after a turn in which it made a rollback in one part and took nothing else in: what it shows is what lies in the
+//! checkpoint's pieces, no more and no less.
 
 use super::{Broken, Property};
 use dwcp_conflict::lineage::{Envelope, Name};
@@ -120,9 +123,124 @@ fn told(at: &Address) -> String {
     at.names.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect::<Vec<_>>().join(" ")
 }
 
+/// What is watched of documents at every look.
+#[derive(Debug, Default)]
+pub struct Watched {
+    views: Option<Views>,
+    /// What each replica appended to its log last.
+    returns: Option<BTreeMap<NodeId, First>>,
+}
+
+impl Watched {
+    /// Where these properties are asked for.
+    pub fn of(watches: impl Fn(Property) -> bool) -> Self {
+        Self {
+            views: watches(Property::DocumentsOneView).then(Views::default),
+            returns: watches(Property::DocumentsRolledBack).then(BTreeMap::new),
+        }
+    }
+    /// Looks at a replica after a turn of its node; tells what was compared.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn look(&mut self, node: NodeId, replica: &Eventual) -> Result<Vec<&'static str>, Broken> {
+        let mut met = Vec::new();
+        if let Some(seen) = &mut self.returns
+            && let Some(found) = rolled_back(node, replica, seen.entry(node).or_default())
+        {
+            found?;
+            met.push("documents.rollbacks_compared");
+        }
+        if let Some(views) = &mut self.views {
+            let before = views.compared();
+            match views.look(node, replica) {
+                Some(broken) => return Err(broken),
+                None if views.compared() > before => met.push("documents.views_compared"),
+                None => {}
+            }
+        }
+        Ok(met)
+    }
+}
+
+/// The first write that a replica appended to its log last.
+type First = Option<Dot>;
+
+/// Whether what a replica shows is what it went back to in this turn; nothing if it did not, or not alone. `seen`: what it had appended last when it was looked at before:
+/// a turn that appends nothing may have taken in what came later.
+fn rolled_back(node: NodeId, replica: &Eventual, seen: &mut First) -> Option<Result<(), Broken>> {
+    let appended = || replica.drained().iter().flat_map(dwcp_crdt::Batch::ops).flatten();
+    let first = appended().next().map(|op| op.dot);
+    if std::mem::replace(seen, first) == first {
+        return None;
+    }
+    let mut to = None;
+    for op in appended() {
+        // What others made is appended as well when it comes: that one of them went back says nothing of what is here.
+        if Some(op.dot.replica()) != replica.place() {
+            return None;
+        }
+        let container = Address::decode(&mut Reader::new(op.container)).ok()?;
+        match (container.names.first().map(Vec::as_slice), &op.action) {
+            (Some(b"\0rolled"), Action::Write(bytes)) => {
+                let mut from = Reader::new(bytes);
+                let _version = from.byte().ok()?;
+                let (name, id) = (from.bytes(bytes.len()).ok()?.to_vec(), from.dot().ok()?);
+                // The first of its writes is the one it is called by: another part has gone before this else.
+                let alone = to.is_none() && bytes.last() == Some(&1) && called_now(op.name, replica);
+                to = Some((name, id)).filter(|_| alone);
+                to.as_ref()?;
+            }
+            (Some(b"\0audit" | b"\0value"), _) => {}
+            (_, Action::Write(bytes))
+                if Envelope::from_bytes(bytes).is_ok_and(|e| e.writer.name.starts_with(BACK)) => {}
+            _ => return None,
+        }
+    }
+    let (name, id) = to?;
+    let then = held(replica, &name, id)?;
+    let shown: Vec<Shown> = replica.documents_shown().0.into_iter().filter(|(.., d)| !d.is_empty()).collect();
+    let name = String::from_utf8_lossy(&name).into_owned();
+    Some(match then == shown {
+        true => Ok(()),
+        false => Err(Broken {
+            property: Property::DocumentsRolledBack,
+            detail: format!("{node} went back to {name}, which holds {then:?}, and shows {shown:?}"),
+        }),
+    })
+}
+
+/// Whether a rollback's name is a write of the batches just made here.
+fn called_now(name: &[u8], replica: &Eventual) -> bool {
+    let Some((r, s)) = name.split_first_chunk::<2>() else { return false };
+    let Ok(sequence) = s.try_into().map(u64::from_be_bytes) else { return false };
+    let id = Dot::new(dwcp_crdt::ReplicaIndex(u16::from_be_bytes(*r)), sequence);
+    replica.drained().iter().flat_map(dwcp_crdt::Batch::ops).flatten().any(|op| op.dot == id)
+}
+
+/// What lies in a checkpoint's pieces.
+fn held(replica: &Eventual, name: &[u8], id: Dot) -> Option<Vec<Shown>> {
+    let bytes = [&id.replica().0.to_be_bytes()[..], &id.sequence().to_be_bytes()[..]].concat();
+    let lies = |names: [Vec<u8>; 3]| {
+        let all = replica.space().siblings(&Address { names: names.into(), kind: dwcp_crdt::Kind::Mv });
+        all.into_iter().next().map(|s| s.value)
+    };
+    let note = lies([b"\0point".to_vec(), name.to_vec(), bytes.clone()])?;
+    let note = dwcp_conflict::checkpoint::taken::Taken::from_bytes(&note).ok()?;
+    let mut out = Vec::new();
+    for nth in 0..note.pieces.len() {
+        let piece = lies([b"\0piece".to_vec(), bytes.clone(), (nth as u32).to_be_bytes().to_vec()])?;
+        let objects = note.open(nth, &piece).ok()?;
+        out.extend(
+            objects.into_iter().map(|((kind, key), v)| (kind.to_string(), key.to_string(), v.to_string())),
+        );
+    }
+    Some(out)
+}
+
 /// What replicas showed while writes stood beside each other.
 #[derive(Debug, Default)]
-pub struct Views {
+struct Views {
     shown: BTreeMap<Basis, (NodeId, Vec<Shown>)>,
     order: VecDeque<Basis>,
     /// At which basis each node was looked at last.
@@ -133,7 +251,7 @@ pub struct Views {
 impl Views {
     /// Looks at a replica after a turn of its node. What is not on disk yet is passed over: a crash takes it back, and its version may name
     /// other writes then.
-    pub fn look(&mut self, node: NodeId, replica: &Eventual) -> Option<Broken> {
+    fn look(&mut self, node: NodeId, replica: &Eventual) -> Option<Broken> {
         let rules = replica.rules_of_siblings().filter(|_| replica.is_durable())?;
         let basis = (replica.space().digest().version, rules);
         if basis.0 % ONE_OF != 0 || self.last.get(&node) == Some(&basis) {
@@ -158,8 +276,7 @@ impl Views {
         self.shown.insert(basis, seen);
     }
     /// How often two replicas had the same while something stood beside something.
-    #[must_use]
-    pub const fn compared(&self) -> u64 {
+    const fn compared(&self) -> u64 {
         self.compared
     }
 }

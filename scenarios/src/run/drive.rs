@@ -12,7 +12,7 @@ use super::{Options, Outcome, Stats, judge};
 use crate::expand::{Cast, RunPlan, faults};
 use crate::file::Figure;
 use crate::invariant::{
-    Broken, Chains, Extent, Homes, Looks, Property, Replicas, Settled, Views, converged, one_view, uncut,
+    Broken, Chains, Extent, Homes, Looks, Property, Replicas, Settled, Watched, converged, one_view, uncut,
     unequal,
 };
 use dwcp_consensus::Role;
@@ -67,8 +67,8 @@ struct Eye {
     replicas: Option<Replicas>,
     /// What resolutions superseded in documents, if there are any.
     settled: Settled,
-    /// What they showed, where that is watched.
-    views: Option<Views>,
+    /// What is watched of what they show.
+    watched: Watched,
     /// The nodes of the hybrid keyspace, if there is one.
     homes: Option<Homes>,
 }
@@ -160,14 +160,9 @@ impl Eye {
         }
         if let Some(replica) = node.eventual(EVENTUAL) {
             self.settled.look(replica);
-            if let Some(views) = &mut self.views {
-                let before = views.compared();
-                if let Some(broken) = views.look(node.id(), replica) {
-                    return Some(broken);
-                }
-                if views.compared() > before {
-                    self.told.entry("documents.views_compared").or_default().pass(at);
-                }
+            match self.watched.look(node.id(), replica) {
+                Err(broken) => return Some(broken),
+                Ok(met) => met.into_iter().for_each(|what| self.told.entry(what).or_default().pass(at)),
             }
         }
         if let (Some(homes), Some(sight)) = (&mut self.homes, node.look_hybrid(HYBRID))
@@ -276,7 +271,7 @@ impl Drive {
             witness: plan.always.contains(&Property::StoreModel).then(Witness::default),
             replicas: has_eventual(&plan).then(|| Replicas::new(&plan.always, regions(&plan))),
             settled: Settled::default(),
-            views: plan.always.contains(&Property::DocumentsOneView).then(Views::default),
+            watched: Watched::of(|p| plan.always.contains(&p)),
             homes: plan.node.hybrid.as_ref().map(|h| {
                 let region_of = |(n, r): (NodeId, u32)| (n, RegionId(r as u16));
                 let regions = regions(&plan).into_iter().map(region_of).collect();

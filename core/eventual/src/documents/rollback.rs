@@ -45,7 +45,7 @@ use dwcp_conflict::policy::class_of;
 use dwcp_conflict::queue::Closed;
 use dwcp_conflict::reference::Name;
 use dwcp_conflict::strategy::{Named, Reason, Settled, Why};
-use dwcp_conflict::{Answer, Class, ConflictId, Outcome, Policy, Ticket, Value, Write, Writer};
+use dwcp_conflict::{Answer, Class, ConflictId, Outcome, Pointer, Policy, Ticket, Value, Write, Writer};
 use dwcp_crdt::code::{Malformed, Reader, Writer as Out};
 use dwcp_crdt::{Address, Dot, Edit, Hlc, Kind};
 use dwcp_env::Now;
@@ -216,6 +216,10 @@ impl Eventual {
         self.write_back(now, documents, all, rolled, part.next.is_none())?;
         self.probe.reachable("documents.rolled_back");
         self.probe.sometimes("documents.rolled_back_in_parts", part.next.is_some());
+        #[cfg(feature = "planted-bugs")]
+        if self.spec.half_rollback {
+            back.next = None;
+        }
         Ok((ask::Answer::Back(back), true))
     }
 
@@ -389,17 +393,22 @@ impl Eventual {
                         back.since.push((name.0.to_string(), name.1.to_string()));
                     }
                 }
-                (Some(_), Some(_)) => {
+                (Some(was), Some(_)) => {
                     // What is no field any more stays; that there is a document is not taken back by its absence then.
                     let schema = schema_of(documents, &name.0)?;
-                    let life = schema.lifecycle() == Some(&w.place.pointer);
-                    if schema.field(&w.place.pointer).is_none() || life && w.value.is_none() {
+                    let life = schema.lifecycle();
+                    let is_life = life == Some(&w.place.pointer);
+                    if schema.field(&w.place.pointer).is_none() || is_life && w.value.is_none() {
                         continue;
                     }
-                    let field = (w.place.pointer.to_string(), w.value.as_ref().map(bytes));
-                    match changes.last_mut() {
-                        Some((last, Change::Patch(fields))) if *last == name => fields.push(field),
-                        _ => changes.push((name, Change::Patch(vec![field]))),
+                    let field = |at: &Pointer, value: Option<&Value>| (at.to_string(), value.map(bytes));
+                    if changes.last().is_none_or(|(last, _)| *last != name) {
+                        // Always said: an edit that leaves it out may end the word that lies there.
+                        let word = life.and_then(|at| Some(field(at, Some(was.at(at)?))));
+                        changes.push((name, Change::Patch(word.into_iter().collect())));
+                    }
+                    if let Some((_, Change::Patch(fields))) = changes.last_mut().filter(|_| !is_life) {
+                        fields.push(field(&w.place.pointer, w.value.as_ref()));
                     }
                 }
             }
@@ -436,6 +445,10 @@ impl Eventual {
             Refusal::Argument("no policy is in force: apply one with `dwcp policy apply`".into())
         })?;
         self.check_room()?;
+        #[cfg(feature = "planted-bugs")]
+        if self.spec.half_rollback {
+            all.truncate(all.len().div_ceil(2));
+        }
         let mut at_once = all.len().max(1);
         loop {
             let rest = all.split_off(at_once.min(all.len()));
@@ -489,18 +502,33 @@ impl Eventual {
         let planned = documents.audit.plan_all(&settlements).map_err(|e| Refusal::NotReady(e.to_string()))?;
         let mut edits: Vec<Edit> = fields.iter().map(|f| f.edit.clone()).collect();
         edits.push(Edit::new(address(rolled.id), dwcp_crdt::Change::Write(note.to_bytes())));
-        edits.extend(documents.edits_of(&planned));
+        let recorded = !cfg!(feature = "planted-bugs") || !self.forgets_rollbacks();
+        if recorded {
+            edits.extend(documents.edits_of(&planned));
+        }
         let size = self.space.weigh(&edits, WRITE_MAX);
         if size > WRITE_MAX {
             return Ok(Err(size));
         }
         self.space.make(ms, &edits).map_err(|r| self.refusal(r))?;
-        for p in planned {
-            documents.audit.carry_out(p);
+        if recorded {
+            for p in planned {
+                documents.audit.carry_out(p);
+            }
         }
         self.unsynced_any = Some(Lsn(u64::MAX));
         *rolled = note;
         Ok(Ok(()))
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    const fn forgets_rollbacks(&self) -> bool {
+        self.spec.unrecorded_rollback
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    #[allow(clippy::unused_self, reason = "the other build asks it")]
+    const fn forgets_rollbacks(&self) -> bool {
+        false
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checkpoints: what was there comes back, from whichever node, and nothing that it goes over is lost.
 
-use crate::documents::{file, json, shown, three, who};
+use crate::documents::{file, json, shown, three, three_with_life, who};
 use crate::secs;
 use crate::world::World;
 use dwcp_conflict::Value;
@@ -406,7 +406,7 @@ fn its_time_ends_and_so_does_that_of_what_was_never_finished() {
 #[test]
 fn after_a_rollback_beside_which_nobody_writes_each_view_is_the_checkpoints() {
     for seed in 0..24_u64 {
-        let mut w = three();
+        let mut w = if seed % 2 == 0 { three() } else { three_with_life() };
         w.dice(seed);
         let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
         let mut below = |n: u64| {
@@ -421,7 +421,7 @@ fn after_a_rollback_beside_which_nobody_writes_each_view_is_the_checkpoints() {
                 let (n, key) = (below(3), format!("k{}", below(8)));
                 let field = |at: &str, to: String| Change::Patch(vec![(at.into(), Some(file(&to).into()))]);
                 let whole = format!(r#"{{"cpu":{},"labels":{{"a":1}}}}"#, below(9));
-                let change = match below(10) {
+                let change = match below(11) {
                     0 => Change::Delete,
                     1 | 2 => Change::Put(file(&whole).into()),
                     3 => field("/power", r#""on""#.into()),
@@ -433,7 +433,9 @@ fn after_a_rollback_beside_which_nobody_writes_each_view_is_the_checkpoints() {
                         w.cut(2, cut);
                         continue;
                     }
-                    8 => {
+                    // Where there is no such field it is refused.
+                    8 => field("/life", r#""wanted""#.into()),
+                    9 => {
                         w.crash(n);
                         w.boot(n);
                         w.run(secs(5));
@@ -461,6 +463,27 @@ fn after_a_rollback_beside_which_nobody_writes_each_view_is_the_checkpoints() {
         assert_eq!(w.one_view(), then, "seed {seed}");
         w.all_equal();
     }
+}
+
+/// An edit says of a word at the lifecycle that all have seen that it is over; a way back says what it was.
+#[test]
+fn the_word_that_a_document_was_there_by_comes_back_with_its_fields() {
+    let mut w = three_with_life();
+    w.put(0, "a", r#"{"cpu":2,"life":"wanted"}"#);
+    w.run(secs(60));
+    let then = w.one_view();
+    assert_eq!(then["a"], r#"{"cpu":2,"life":"wanted"}"#);
+    w.checkpoint(0, "before", &[], 30).expect("it is taken");
+    w.alter(1, "a", "/cpu", "16");
+    w.run(secs(3));
+    assert_eq!(w.one_view()["a"], r#"{"cpu":16,"life":"present"}"#);
+    w.alter(1, "a", "/life", r#""wanted""#);
+    w.run(secs(60));
+    // Only its processors are not what they were.
+    let back = w.back(2, "before", &Which::default(), false).expect("it goes back");
+    assert_eq!((told(&back.writes), back.wrote), (vec!["a /cpu: 16 -> 2".to_string()], (1, 1)));
+    w.run(secs(3));
+    assert_eq!(w.one_view(), then);
 }
 
 #[test]

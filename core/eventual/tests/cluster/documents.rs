@@ -60,7 +60,17 @@ impl World {
 }
 
 pub(crate) fn three() -> World {
-    let rules = [("schema/vm/1", file(SCHEMA)), ("policy/1", file(POLICY))];
+    three_under(SCHEMA)
+}
+
+/// The same, where a field says whether there is a machine.
+pub(crate) fn three_with_life() -> World {
+    let fields = r#""lifecycle":"/life","fields":{"life":{"kind":"atomic","type":"text"},"#;
+    three_under(&SCHEMA.replace(r#""fields":{"#, fields))
+}
+
+fn three_under(schema: &str) -> World {
+    let rules = [("schema/vm/1", file(schema)), ("policy/1", file(POLICY))];
     let mut w = World::documents(&[0, 0, 1], &rules);
     w.run(secs(15));
     w.all_serve();
