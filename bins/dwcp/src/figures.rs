@@ -53,9 +53,11 @@ const DOCUMENTS: [DocumentGauge; 5] = [
         d.unsettled
     }),
     ("dwcp_documents_records_count", "Records in the chains of the audit.", |d| d.records),
-    ("dwcp_documents_broken_chains_count", "Chains of the audit that do not go on as they should.", |d| {
-        d.broken_chains
-    }),
+    (
+        "dwcp_documents_broken_chains_count",
+        "Chains of the audit that are not what was written and promised.",
+        |d| d.broken_chains,
+    ),
 ];
 
 const DIGESTS: (&str, &str) =

@@ -451,7 +451,7 @@ pub struct DocumentFigures {
     pub unsettled: u64,
     /// Records in all chains of the audit.
     pub records: u64,
-    /// Chains that do not go on as they should.
+    /// Chains that do not go on as they should, or are not what consensus was promised.
     pub broken_chains: u64,
 }
 

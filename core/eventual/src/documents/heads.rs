@@ -4,6 +4,8 @@
 //! holds its head. [`verify`](Eventual::verify_records) goes through the records as they lie in the space, byte by byte, and names the first that is not as it was written, or between which
 //! two the first lies that is another than was promised.
 //!
+//! Nobody has to ask: each node goes through all chains every ten minutes, so many records at a time ([`RECORDS`]), and what it finds is a metric, a fault that is listed, and an event.
+//!
 //! Each node promises its own head, by a compare-and-set like any change of the roster, once a minute while it grows. Only records that no crash takes back are promised. Without a
 //! quorum nothing is; then the next promise covers all that was written since.
 //!
@@ -24,8 +26,54 @@ use crate::replica::{Eventual, millis};
 use crate::roster::{self, Wish};
 use dwcp_conflict::audit::Chain;
 use dwcp_conflict::audit::promised::{Kept, Promised};
-use dwcp_crdt::ReplicaIndex;
-use dwcp_env::Now;
+use dwcp_crdt::{ReplicaIndex, Space};
+use dwcp_env::{Duration, Event, Instant, Now};
+use std::collections::BTreeMap;
+
+/// Records of one look.
+const RECORDS: usize = 256;
+/// Between the ends of rounds and the next.
+const ROUND: Duration = Duration::secs(600);
+
+/// A way through a chain as it lies in the space.
+#[derive(Debug)]
+struct Walk {
+    chain: Chain,
+    /// The first record that does not follow, and why.
+    fault: Option<(u64, String)>,
+}
+
+/// How far the round is, and what was found that is not as it was.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    walk: Option<Walk>,
+    next: Instant,
+    pub(super) altered: BTreeMap<ReplicaIndex, String>,
+}
+
+impl Walk {
+    fn new(of: ReplicaIndex) -> Self {
+        Self { chain: Chain::new(of), fault: None }
+    }
+    /// Goes on for so many records; whether it has come to the end.
+    fn go_on(&mut self, space: &Space, mut records: usize) -> bool {
+        while records > 0 {
+            let next = self.chain.head().sequence + 1;
+            let found = space.siblings(&audit_address(self.chain.owner(), next));
+            let Some(first) = found.first() else { return true };
+            // Of several that stand there one may follow.
+            let mut rest = found.iter().skip(1);
+            if let Err(why) = self.chain.take(next, &first.value)
+                && !rest.any(|s| self.chain.take(next, &s.value).is_ok())
+            {
+                self.fault = Some((next, format!("record {next}: {why}")));
+                return true;
+            }
+            records -= 1;
+        }
+        false
+    }
+}
 
 impl Eventual {
     /// What is to be promised of this node's chain, if it is time.
@@ -48,31 +96,69 @@ impl Eventual {
 
     /// Goes through all chains as they lie in the space.
     pub(super) fn verify_records(&self, documents: &Documents) -> Asked {
+        let verdict = |of: ReplicaIndex| {
+            let mut walk = Walk::new(of);
+            walk.go_on(&self.space, usize::MAX);
+            self.verdict(documents, walk)
+        };
+        Ok((ask::Answer::Verified(self.chains().into_iter().map(verdict).collect()), false))
+    }
+
+    /// Whose chains there are, or should be.
+    fn chains(&self) -> Vec<ReplicaIndex> {
         let mut all: Vec<ReplicaIndex> = self.decided.heads.keys().map(|r| ReplicaIndex(*r)).collect();
         let lie = self.space.fields(&[AUDIT.to_vec()], None, usize::from(u16::MAX)).into_iter();
         let number = |bytes: Vec<u8>| <[u8; 2]>::try_from(bytes).ok().map(u16::from_be_bytes);
         all.extend(lie.filter_map(|f| number(f.name)).map(ReplicaIndex));
         all.sort_unstable();
         all.dedup();
-        Ok((ask::Answer::Verified(all.into_iter().map(|of| self.verdict(documents, of)).collect()), false))
+        all
     }
 
-    fn verdict(&self, documents: &Documents, of: ReplicaIndex) -> Verdict {
-        let mut chain = Chain::new(of);
-        let mut fault = None;
-        loop {
-            let next = chain.head().sequence + 1;
-            let found = self.space.siblings(&audit_address(of, next));
-            let Some(first) = found.first() else { break };
-            // Of several that stand there one may follow.
-            let mut rest = found.iter().skip(1);
-            if let Err(why) = chain.take(next, &first.value)
-                && !rest.any(|s| chain.take(next, &s.value).is_ok())
-            {
-                fault = Some((next, format!("record {next}: {why}")));
-                break;
+    /// Goes on through the chains, if it is time.
+    pub(super) fn look_at_records(&self, now: Now, documents: &mut Documents) {
+        if now.mono < documents.rounds.next {
+            return;
+        }
+        let mut walk = match documents.rounds.walk.take() {
+            Some(walk) => walk,
+            None => match self.chains().first() {
+                Some(first) => Walk::new(*first),
+                None => return,
+            },
+        };
+        let of = walk.chain.owner();
+        if !walk.go_on(&self.space, RECORDS) {
+            documents.rounds.walk = Some(walk);
+            return;
+        }
+        let fault = self.verdict(documents, walk).fault;
+        self.note_altered(documents, of, fault);
+        match self.chains().into_iter().find(|next| *next > of) {
+            Some(next) => documents.rounds.walk = Some(Walk::new(next)),
+            None => {
+                self.probe.reachable("documents.verified");
+                documents.rounds.next = now.mono + ROUND;
             }
         }
+    }
+
+    fn note_altered(&self, documents: &mut Documents, of: ReplicaIndex, fault: Option<(u64, String)>) {
+        let Some((record, why)) = fault else {
+            documents.rounds.altered.remove(&of);
+            return;
+        };
+        let told = format!("the audit of {of} is not what was written and promised: {why}");
+        if documents.rounds.altered.insert(of, told.clone()).is_none() {
+            let file = format!("{}/{told}", self.spec.keyspace);
+            self.probe.event(&Event::CorruptionFound { file, offset: record });
+            self.probe.reachable("documents.record_altered");
+        }
+    }
+
+    fn verdict(&self, documents: &Documents, walk: Walk) -> Verdict {
+        let Walk { chain, mut fault } = walk;
+        let of = chain.owner();
         let head = chain.head();
         let nothing = Promised::default();
         let promised = self.decided.heads.get(&of.0).map_or(&nothing, |(p, _)| p);

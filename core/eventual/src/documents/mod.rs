@@ -143,6 +143,8 @@ pub(crate) struct Documents {
     next_sweep: Instant,
     /// Chains of the audit that do not go on as they should, and why.
     broken: BTreeMap<ReplicaIndex, String>,
+    /// Those that are not what was promised.
+    rounds: heads::Rounds,
     /// [`crate::EventualSpec::own_view`].
     #[cfg(feature = "planted-bugs")]
     pub(crate) own_view: bool,
@@ -175,6 +177,7 @@ impl Documents {
             swept: None,
             next_sweep: Instant::ZERO,
             broken: BTreeMap::new(),
+            rounds: heads::Rounds::default(),
             #[cfg(feature = "planted-bugs")]
             own_view: false,
         }

@@ -472,7 +472,7 @@ impl Documents {
         ask::Answer::Rules {
             schemas: schemas.collect(),
             policies: policies.collect(),
-            faults: self.faults.iter().chain(self.broken.values()).cloned().collect(),
+            faults: self.faults.iter().chain(self.chains_at_fault()).cloned().collect(),
             chains: chains.collect(),
         }
     }

@@ -63,6 +63,7 @@ impl Eventual {
             self.take_records(&mut documents);
             self.look_at_open(now, &mut documents);
             self.look_between(&mut documents, millis(now));
+            self.look_at_records(now, &mut documents);
             self.sweep(now, &mut documents);
             self.let_go(now, &mut documents);
             self.forget_checkpoints(now, &mut documents);
@@ -359,8 +360,14 @@ impl Documents {
             asked: self.asking.len() as u64,
             unsettled: self.unsettled.len() as u64,
             records,
-            broken_chains: self.broken.len() as u64,
+            broken_chains: self.chains_at_fault().count() as u64,
         }
+    }
+    /// Chains that do not go on, or are not what was promised.
+    pub(super) fn chains_at_fault(&self) -> impl Iterator<Item = &String> {
+        let altered = &self.rounds.altered;
+        let only = altered.iter().filter(|(of, _)| !self.broken.contains_key(of));
+        self.broken.values().chain(only.map(|(_, told)| told))
     }
     /// Something that people should look at.
     pub(super) fn fault(&mut self, told: String) {

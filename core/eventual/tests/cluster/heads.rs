@@ -84,6 +84,12 @@ fn a_chain_that_is_not_what_was_promised_is_told_with_the_first_record_that_may_
     let why = "4 records, and 5 were promised: record 5 and those behind it were cut off";
     assert_eq!(own[0].fault, Some((5, why.to_string())), "whose chain it is has all of it");
     assert_eq!((others[0].fault.clone(), others[0].missing), (None, 1), "to others it may come");
+    let at_fault = |w: &World| {
+        [0, 1, 2].map(|n| w.node(n).status(w.calendar()).documents.expect("figures").broken_chains)
+    };
+    assert_eq!(at_fault(&w), [0, 0, 0], "the next round is not due");
+    w.run(secs(600));
+    assert_eq!(at_fault(&w), [1, 0, 0], "nobody asked");
     w.quarrel(9);
     w.run(secs(130));
     for n in 0..3 {
@@ -92,4 +98,10 @@ fn a_chain_that_is_not_what_was_promised_is_told_with_the_first_record_that_may_
         assert_eq!(found, Some((5, why.to_string())), "node {n}");
     }
     assert_eq!(w.promised(0).last(), Some((other, at + 60_000)), "nothing is made good by another promise");
+    w.run(secs(620));
+    assert_eq!(at_fault(&w), [1, 1, 1]);
+    // The promise was what had been altered: once it is as it was, it is over.
+    w.decide("heads/0", promised.to_bytes());
+    w.run(secs(620));
+    assert_eq!(at_fault(&w), [0, 0, 0]);
 }
