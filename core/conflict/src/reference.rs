@@ -35,6 +35,8 @@ pub enum Broken {
     },
     /// A name that must be one object's own is two objects'. All but the first by key are to be renamed: name, `-`, their key.
     Name {
+        /// In which field.
+        at: Pointer,
         /// The name.
         name: Value,
         /// Who has it, by key.
@@ -177,5 +179,5 @@ pub fn unique(objects: &BTreeMap<Name, &Value>, kind: &str, at: &Pointer) -> Vec
         }
     }
     let twice = holders.into_iter().filter(|(_, h)| h.len() > 1);
-    twice.map(|(name, holders)| Broken::Name { name: name.clone(), holders }).collect()
+    twice.map(|(name, holders)| Broken::Name { at: at.clone(), name: name.clone(), holders }).collect()
 }

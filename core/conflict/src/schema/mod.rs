@@ -20,7 +20,10 @@
 //! field (`lifecycle = "/field"`) that says in a word whether there is a document: [`DELETED`], or anything else ([`PRESENT`] by those who have
 //! nothing to add). Whoever deletes writes there alone, whoever changes anything writes there too, and the two meet in one conflict.
 //!
-//! **Limits.** 4096 fields with all that types expand to ([`FIELDS_MAX`]), 16 levels ([`LEVELS_MAX`]), 256 types, names of 256 bytes.
+//! **Names.** What two who do not see each other give two documents no merge of either shows. A schema may list fields whose values are to be one document's own
+//! (`unique = ["/name"]`): where two have the same, all but the first by key are told so ([`crate::reference::unique`]).
+//!
+//! **Limits.** 16 names. 4096 fields with all that types expand to ([`FIELDS_MAX`]), 16 levels ([`LEVELS_MAX`]), 256 types, names of 256 bytes.
 //!
 //! **Rejected.** Recursive types: a merge's cost would follow the document's depth, and no object of a fleet needs them.
 
@@ -51,6 +54,7 @@ pub struct Schema {
     pub(crate) version: u32,
     pub(crate) root: Field,
     pub(crate) lifecycle: Option<crate::Pointer>,
+    pub(crate) unique: Vec<crate::Pointer>,
 }
 
 /// One field.
@@ -206,6 +210,11 @@ impl Schema {
     #[must_use]
     pub const fn lifecycle(&self) -> Option<&crate::Pointer> {
         self.lifecycle.as_ref()
+    }
+    /// Fields whose values are names: no two documents of this kind are to have the same.
+    #[must_use]
+    pub fn unique(&self) -> &[crate::Pointer] {
+        &self.unique
     }
     /// The field at a place of this document's form: what lies there, merged on its own, is merged so. Nothing where the
     /// schema knows no field. Positions of keyed lists and of ordered lists are any number.

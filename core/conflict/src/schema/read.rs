@@ -18,6 +18,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// Names that are to be one document's own.
+const UNIQUE_MAX: usize = 16;
 /// Types of a schema.
 const TYPES_MAX: usize = 256;
 const KINDS: [&str; 11] = [
@@ -41,7 +43,7 @@ impl Schema {
     /// The first thing that is wrong, where, and what would be right.
     pub fn read(file: &Value) -> Result<Self, Fault> {
         let part = Part::root(file);
-        part.only(&["schema", "version", "types", "fields", "owner", "lifecycle"])?;
+        part.only(&["schema", "version", "types", "fields", "owner", "lifecycle", "unique"])?;
         let name = part.need("schema")?.text()?.clone();
         let version = part.need("version")?.int(1..=i64::from(u32::MAX))? as u32;
         let types = match part.may("types") {
@@ -64,12 +66,25 @@ impl Schema {
         let kind = reader.record(&part.need("fields")?, owner.as_ref())?;
         let root = Field { counts: counts(&kind), kind, required: true, owner };
         let lifecycle = part.may("lifecycle").map(|p| lifecycle(&p, &root)).transpose()?;
-        Ok(Self { name, version, root, lifecycle })
+        let unique = match part.may("unique") {
+            Some(all) => {
+                all.items(UNIQUE_MAX, "names")?.iter().map(|p| unique(p, &root)).collect::<Result<_, _>>()?
+            }
+            None => Vec::new(),
+        };
+        if let Some(twice) = (1..unique.len()).find(|n| unique[..*n].contains(&unique[*n])) {
+            return part
+                .fault(format!("`{}` stands twice in `unique`", unique[twice].as_str()), "name each once");
+        }
+        if let Some(life) = lifecycle.as_ref().filter(|life| unique.contains(life)) {
+            return part.fault(format!("`{}` is the lifecycle", life.as_str()), "leave it out of `unique`");
+        }
+        Ok(Self { name, version, root, lifecycle, unique })
     }
 }
 
-/// The place of a field that there is in every document: below records only, a word, and none that its writers have to give.
-fn lifecycle(part: &Part<'_>, root: &Field) -> Result<Pointer, Fault> {
+/// A field that there is in every document: below records only.
+fn everywhere<'f>(part: &Part<'_>, root: &'f Field, example: &str) -> Result<(Pointer, &'f Field), Fault> {
     let text: &str = part.any_text()?;
     let at = match Pointer::parse(text) {
         Ok(at) => at,
@@ -79,16 +94,36 @@ fn lifecycle(part: &Part<'_>, root: &Field) -> Result<Pointer, Fault> {
         FieldKind::Record(fields) => find(fields, &name),
         _ => None,
     });
-    match field.map(|f| (&f.kind, f.required)) {
-        Some((FieldKind::Atomic(Type::Text | Type::Any), false)) => Ok(at),
-        Some((FieldKind::Atomic(Type::Text | Type::Any), true)) => part.fault(
-            format!("`{text}` is required"),
-            "leave `required` out: who says nothing there says `present`",
-        ),
-        Some(_) => part.fault(format!("`{text}` can't hold a word"), "name an atomic field of texts"),
+    match field {
+        Some(field) => Ok((at, field)),
         None => part.fault(
             format!("`{}` is no field of every document", quoted(text)),
-            "name one of `fields`, or of a record in it, as \"/lifecycle\"",
+            format!("name one of `fields`, or of a record in it, as \"/{example}\""),
+        ),
+    }
+}
+
+/// A word, and none that its writers have to give.
+fn lifecycle(part: &Part<'_>, root: &Field) -> Result<Pointer, Fault> {
+    let (at, field) = everywhere(part, root, "lifecycle")?;
+    match (&field.kind, field.required) {
+        (FieldKind::Atomic(Type::Text | Type::Any), false) => Ok(at),
+        (FieldKind::Atomic(Type::Text | Type::Any), true) => part.fault(
+            format!("`{}` is required", at.as_str()),
+            "leave `required` out: who says nothing there says `present`",
+        ),
+        _ => part.fault(format!("`{}` can't hold a word", at.as_str()), "name an atomic field of texts"),
+    }
+}
+
+/// A name that is one document's own.
+fn unique(part: &Part<'_>, root: &Field) -> Result<Pointer, Fault> {
+    let (at, field) = everywhere(part, root, "name")?;
+    match &field.kind {
+        FieldKind::Atomic(_) => Ok(at),
+        other => part.fault(
+            format!("`{}` is a {}: what several write there is joined", at.as_str(), other.name()),
+            "name an atomic field",
         ),
     }
 }

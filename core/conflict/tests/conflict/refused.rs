@@ -14,6 +14,11 @@ fn bad_schemas() {
             r#"{{"schema":"s","version":1,"lifecycle":"{at}","fields":{{"m":{{"kind":"map","of":"atomic"}},"n":"counter","r":{{"kind":"atomic","required":true}}}}}}"#
         )
     };
+    let names = |all: &str| {
+        format!(
+            r#"{{"schema":"s","version":1,"lifecycle":"/life","unique":{all},"fields":{{"name":"atomic","life":"atomic","s":"set"}}}}"#
+        )
+    };
     let mut deep = "\"atomic\"".to_string();
     for _ in 0..16 {
         deep = format!(r#"{{"kind":"map","of":{deep}}}"#);
@@ -37,7 +42,7 @@ fn bad_schemas() {
         ),
         (
             r#"{"schema":"s","version":1,"feilds":{}}"#.into(),
-            "the document: unknown key `feilds`; known here: schema, version, types, fields, owner, lifecycle",
+            "the document: unknown key `feilds`; known here: schema, version, types, fields, owner, lifecycle, unique",
         ),
         (
             life("life"),
@@ -51,6 +56,17 @@ fn bad_schemas() {
             life("/m/x"),
             "/lifecycle: `/m/x` is no field of every document; name one of `fields`, or of a record in it, as \"/lifecycle\"",
         ),
+        (names(r#""/name""#), "/unique: a text where a list is due; write a list"),
+        (
+            names(r#"["/nick"]"#),
+            "/unique/0: `/nick` is no field of every document; name one of `fields`, or of a record in it, as \"/name\"",
+        ),
+        (
+            names(r#"["/s"]"#),
+            "/unique/0: `/s` is a set: what several write there is joined; name an atomic field",
+        ),
+        (names(r#"["/name","/name"]"#), "the document: `/name` stands twice in `unique`; name each once"),
+        (names(r#"["/name","/life"]"#), "the document: `/life` is the lifecycle; leave it out of `unique`"),
         (life("/m"), "/lifecycle: `/m` can't hold a word; name an atomic field of texts"),
         (life("/n"), "/lifecycle: `/n` can't hold a word; name an atomic field of texts"),
         (

@@ -168,7 +168,8 @@ fn a_name_of_two_is_found() {
     let vm = |text: &str| admitted(&s, json(text));
     let docs =
         [("a", vm(r#"{"notes":"web"}"#)), ("b", vm(r#"{"notes":"db"}"#)), ("c", vm(r#"{"notes":"web"}"#))];
-    let found = unique(&objects(&docs), "vm", &Pointer::parse("/notes").unwrap());
+    let at = Pointer::parse("/notes").unwrap();
+    let found = unique(&objects(&docs), "vm", &at);
     let holders = vec![("vm".into(), "a".into()), ("vm".into(), "c".into())];
-    assert_eq!(found, [Broken::Name { name: "web".into(), holders }]);
+    assert_eq!(found, [Broken::Name { at, name: "web".into(), holders }]);
 }

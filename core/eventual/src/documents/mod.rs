@@ -48,7 +48,7 @@
 //! | `write` | what a change comes to; whether there is a document |
 //! | `join` | versions without a history |
 //! | `settle` | what is found, settled and recorded |
-//! | `between` | references that lead nowhere, or in a circle |
+//! | `between` | references that lead nowhere, or in a circle; names that two have |
 //! | `fallen` | names where nothing is any more, and documents that are no more |
 //! | `past` | what is over |
 //! | `heads` | what of the audit is promised to consensus, and whether it is there |
@@ -129,6 +129,8 @@ pub(crate) struct Documents {
     next_points: Instant,
     /// References that are broken.
     found: between::Found,
+    /// Who has which name.
+    names: between::Names,
     retention: Retention,
     /// Why a place is not settled.
     unsettled: BTreeMap<Place, String>,
@@ -169,6 +171,7 @@ impl Documents {
             next_past: Instant::ZERO,
             next_points: Instant::ZERO,
             found: between::Found::default(),
+            names: between::Names::default(),
             retention,
             unsettled: BTreeMap::new(),
             asking: BTreeSet::new(),

@@ -1,4 +1,4 @@
-//! References between documents that are deleted, or that lead in a circle.
+//! References between documents that are deleted, or that lead in a circle; names that two have.
 
 use crate::documents::{file, three, who};
 use crate::secs;
@@ -109,4 +109,54 @@ fn more_than_one_round_takes_in_is_found_in_the_next() {
     let after = w.in_list(1)[598].at.clone();
     let Ok(Answer::Conflicts(rest, None)) = w.about(1, pages(Some(after))) else { panic!("it is listed") };
     assert_eq!(rest.len(), 1);
+}
+
+const RACK: &str = r#"{"schema":"rack","version":1,"unique":["/name","/spot/row"],"fields":{
+    "name":"atomic","note":"text","spot":{"kind":"record","fields":{"row":"atomic"}}}}"#;
+
+#[test]
+fn a_name_that_both_sides_of_a_cut_gave_is_the_firsts_by_key_and_the_other_is_told_everywhere() {
+    let mut w = three();
+    w.decide("schema/rack/1", file(RACK));
+    w.run(secs(2));
+    w.let_be(0, "rack", "a", r#"{"name":"north","spot":{"row":1}}"#);
+    w.let_be(0, "rack", "b", r#"{"name":"south","spot":{"row":2}}"#);
+    w.let_be(0, "rack", "nameless", r#"{"note":"has neither"}"#);
+    w.let_be(0, "rack", "so too", r#"{"note":"has neither"}"#);
+    w.run(secs(3));
+    assert!(w.in_list(0).is_empty());
+    w.cut(2, true);
+    w.let_be(0, "rack", "c", r#"{"name":"west","spot":{"row":3}}"#);
+    w.let_be(2, "rack", "d", r#"{"name":"west","spot":{"row":3}}"#);
+    w.let_be(2, "rack", "b", r#"{"name":"north","spot":{"row":2}}"#);
+    w.run(secs(3));
+    // That side has seen `a`: what it writes is told there at once.
+    assert_eq!(w.in_list(2).len(), 1);
+    w.cut(2, false);
+    w.run(secs(10));
+    let first = w.in_list(0);
+    let told: Vec<_> = first.iter().map(|o| (&*o.at.key, &*o.at.pointer, &*o.class, &*o.waits)).collect();
+    let why = |name: &str, who: &str| {
+        format!("{name} is the name of rack {who}, which has it by the order of keys: give another here")
+    };
+    let (north, west, row) = (why("\"north\"", "a"), why("\"west\"", "c"), why("3", "c"));
+    let want = [
+        ("b", "/name", "structure", &*north),
+        ("d", "/name", "structure", &*west),
+        ("d", "/spot/row", "structure", &*row),
+    ];
+    assert_eq!(told, want);
+    for n in 0..3 {
+        assert_eq!(w.in_list(n), first, "node {n}: by one name, too");
+        let asked = Question::Explain { kind: "rack".into(), key: "d".into(), pointer: None };
+        let Ok(Answer::Explained(text, _)) = w.about(n, asked) else { panic!("it is explained") };
+        assert!(text.contains(&format!("rack d/name: {west} (C3 structure).")), "{text}");
+    }
+    // One gives another name, the other's namesake goes.
+    w.let_be(1, "rack", "b", r#"{"name":"south","spot":{"row":2}}"#);
+    w.let_be(1, "rack", "c", "-");
+    w.run(secs(5));
+    for n in 0..3 {
+        assert!(w.in_list(n).is_empty(), "node {n}: {:?}", w.in_list(n));
+    }
 }
