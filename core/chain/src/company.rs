@@ -5,6 +5,17 @@
 //! takes no part in the epoch, and who is offered one. An engine of an ended epoch goes on answering the late until all its
 //! members have left it, or [`LINGER`] has passed, and a checkpoint behind it is durable here; after that the late get
 //! the checkpoint. A member that lost what it promised makes the leader begin another epoch, in which it can vote again.
+//!
+//! **Of an epoch of Raft in which nothing was applied** Raft makes no checkpoint: there is nothing that its log could be shortened by. But
+//! who is late may need just what that epoch began with: an engine's blanks move its mark and no index, so the newest checkpoint
+//! before the seal may be at the very index where the late one is, and can't be offered, while the ended engine's log begins behind
+//! its mark. If that epoch can't elect without the late one, no entry ever comes. So the chain writes that state itself when
+//! somebody asks for it ([`ChainGroup::as_it_began`]): the index is the seal's and so beyond all that the epoch before could give,
+//! the record says that nothing of the epoch's engine is in it, and who takes it founds Raft as if it had met the seal itself.
+//!
+//! **Rejected.** *Such a checkpoint behind each seal*: a write of the state on top of what a switch costs, for what Raft's own first
+//! one mends a moment later wherever it has a leader. *Offers by mark in place of index*: only its own engine can compare two marks, and the epoch
+//! would still end where its seal can be learned of nobody. *The ended engine's checkpoint*: the state is the next epoch's by then.
 
 use crate::bugs::bug;
 use crate::fetch::{Allowance, Fetch, Taken};
@@ -16,7 +27,7 @@ use crate::record::ChainRecord;
 use crate::spec::EngineKind;
 use crate::trust::Judged;
 use bytes::Bytes;
-use dwcp_consensus::{Checkpointed, EngineOutput, Piece, Position, StateMachine};
+use dwcp_consensus::{Checkpointed, EngineOutput, Piece, Position, StateMachine, Work};
 use dwcp_env::{Duration, Event, GroupId, Instant, JobResult, Lane, NodeId, Now};
 
 /// How long an ended epoch is kept for members that have not left it.
@@ -92,9 +103,24 @@ impl<SM: StateMachine> ChainHost<SM> {
         if !named && has < here && servable.as_ref().is_none_or(|(c, _)| c.at.index <= has) {
             // Nothing that the peer has not. (What a protocol decided without a command moves its mark, and no index.)
             self.probe.reachable("chain.checkpoint_for_the_late");
-            self.snapshot(id, OWN);
+            self.take_for_the_late(id);
         } else if let Some((checkpoint, _)) = servable {
             self.say(id, to, Lane::Control, &ChainMessage::Offer { at: checkpoint.at });
+        }
+    }
+
+    /// Begins a checkpoint that is newer than those which can be given.
+    fn take_for_the_late(&mut self, id: GroupId) {
+        let free = !self.checkpoint_under_way(id);
+        let began = self.groups.get_mut(&id).filter(|_| free).and_then(ChainGroup::as_it_began);
+        match began {
+            Some((epoch, work)) => {
+                self.probe.reachable("chain.checkpoint_of_a_beginning");
+                self.job(id, Purpose::Checkpoint { epoch }, work);
+            }
+            None => {
+                self.snapshot(id, OWN);
+            }
         }
     }
 
@@ -353,7 +379,7 @@ impl<SM: StateMachine> ChainHost<SM> {
                 let worth = begun.is_none() && !busy && !named && group.applied() > beyond;
                 self.say(id, to, Lane::Bulk, &ChainMessage::Later);
                 if worth {
-                    self.snapshot(id, OWN);
+                    self.take_for_the_late(id);
                 }
             }
         }
@@ -539,6 +565,7 @@ impl<SM: StateMachine> ChainHost<SM> {
         group.whole = true;
         group.tail.set(record);
         group.try_awaited(now.mono, true);
+        group.try_raft();
         if let Some(Running::Step(step)) = group.epochs.get_mut(&epoch).map(|e| &mut e.running) {
             step.installed(now.mono, &mark);
         }
@@ -559,6 +586,18 @@ impl<SM: StateMachine> ChainGroup<SM> {
     fn outlived_its_trust(&self) -> bool {
         let begun_in = self.fetch.as_ref().filter(|f| !f.swapping).map(|f| f.begun_in);
         begun_in.is_some_and(|epoch| epoch != self.tail.epoch()) && self.judges()
+    }
+    /// The state as an epoch of Raft found it, to be written, while it is in no checkpoint of Raft's.
+    fn as_it_began(&mut self) -> Option<(u32, Work)> {
+        let raft = self.current().is_some_and(|e| e.spec.engine == EngineKind::Raft);
+        let swapping = self.fetch.as_ref().is_some_and(|f| f.swapping) || self.tail.raft_swaps();
+        if !raft || swapping {
+            return None;
+        }
+        let (epoch, base) = self.tail.with(|t| (t.spec.epoch, t.base));
+        let mut machine = self.machine.lock();
+        machine.applied_at().filter(|at| at.index == base)?;
+        machine.checkpoint().map(|work| (epoch, work))
     }
     /// The transfer came to nothing, by its sender's fault: others are asked first.
     fn shun(&mut self, now: Instant, wrong: bool) {

@@ -413,6 +413,18 @@ impl<SM: StateMachine> ChainGroup<SM> {
         }
     }
 
+    /// Who was no member as an epoch of Raft began may be one by the state that came: Raft knows.
+    pub(crate) fn try_raft(&mut self) {
+        let here = self.current().map(|e| (&e.running, e.spec.engine, e.spec.epoch));
+        let told = self.tail.with(|t| !t.inner.is_empty());
+        if let Some((Running::Aside { silent: false }, EngineKind::Raft, epoch)) = here
+            && told
+        {
+            self.probe.reachable("chain.raft_begins_late");
+            self.epochs.remove(&epoch);
+        }
+    }
+
     fn start(
         &mut self,
         now: Now,
@@ -438,6 +450,10 @@ impl<SM: StateMachine> ChainGroup<SM> {
                  was (the default is {}), and change it with `dwcp consensus switch`",
                     EngineKind::Paxos
                 ))
+            }
+            // Its log begins behind what the epoch began with, and that is all this state holds.
+            EngineKind::Raft if log.purged.is_some() && spec.epoch > 0 && self.applied() <= record.base => {
+                Ok(self.await_state(now.mono, spec, slot))
             }
             EngineKind::Raft => {
                 self.start_raft(now, record, slot, log, raft)?;

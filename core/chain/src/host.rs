@@ -69,7 +69,7 @@ impl Switch {
 
 /// What a job of the chain is for.
 pub(crate) enum Purpose {
-    /// A driver's checkpoint.
+    /// A checkpoint, a driver's or the chain's own.
     Checkpoint { epoch: u32 },
     /// A piece for a peer.
     Part { to: NodeId, checkpoint: dwcp_consensus::Checkpointed, cursor: Bytes, proof: Bytes },
@@ -490,6 +490,13 @@ impl<SM: StateMachine> ChainHost<SM> {
     /// How many jobs are under way.
     pub(crate) fn jobs_under_way(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Whether one of them writes a checkpoint of a group.
+    pub(crate) fn checkpoint_under_way(&self, id: GroupId) -> bool {
+        self.jobs
+            .values()
+            .any(|(group, purpose)| *group == id && matches!(purpose, Purpose::Checkpoint { .. }))
     }
 
     /// How many of them read pieces of a group for one peer.

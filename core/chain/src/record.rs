@@ -265,6 +265,10 @@ impl Tail {
         }
         goes_on
     }
+    /// Whether a Raft is swapping in what it was sent.
+    pub(crate) fn raft_swaps(&self) -> bool {
+        matches!(self.0.lock().intake, Intake::Raft { swaps: true, .. })
+    }
     /// The swap of an epoch's Raft is over, or all of the epoch is.
     pub(crate) fn raft_took_in(&self, epoch: u32) {
         let intake = &mut self.0.lock().intake;

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod bent;
+mod blank;
 mod door;
 mod gap;
 mod gone;

@@ -125,10 +125,9 @@ impl StateMachine for Ledger {
         self.expected = Some(digest);
     }
     fn checkpoint(&mut self) -> Option<Work> {
-        if self.durable.as_ref().is_some_and(|d| d.at >= self.state.at) {
-            return None;
-        }
-        Some(self.write())
+        // A record that was replaced is news as well.
+        let new = self.durable.as_ref().is_none_or(|d| *d != self.checkpointed());
+        new.then(|| self.write())
     }
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
         let result = result.ok_or("lost")?;
@@ -157,7 +156,7 @@ impl StateMachine for Ledger {
         let mut serving = self.serving.lock().unwrap();
         let read = serving.take().filter(|(p, ..)| *p == at).map(|(_, bytes, _)| bytes);
         let find =
-            |of: &VecDeque<(Position, Bytes)>| of.iter().find(|(p, _)| *p == at).map(|(_, b)| b.clone());
+            |of: &VecDeque<(Position, Bytes)>| of.iter().rfind(|(p, _)| *p == at).map(|(_, b)| b.clone());
         let held = read.or_else(|| find(&self.held));
         *serving = held.clone().map(|bytes| (at, bytes, 0));
         drop(serving);
