@@ -35,6 +35,7 @@ pub const SCENARIOS: &[(&str, &str)] = embedded![
     "consensus/paxos_leases",
     "consensus/paxos_members",
     "consensus/paxos_rot",
+    "consensus/paxos_rot_tail",
     "consensus/paxos_store",
     "consensus/pbft",
     "consensus/pbft_calm",

@@ -207,7 +207,7 @@ mutants! {
     "chain.durable_at_once" "a protocol's records count as durable once they are appended"
         ["consensus/switch_crashes", "consensus/paxos"] |c| c.bugs.chain.durable_at_once;
     "chain.damage_ignored" "a protocol goes on from a journal that has lost records"
-        ["consensus/paxos_rot"] |c| c.bugs.chain.damage_ignored;
+        ["consensus/paxos_rot_tail", "disk/rot_and_elect@epaxos"] |c| c.bugs.chain.damage_ignored;
     "chain.old_barrier_passes" "a read passes the barrier of an epoch that is over"
         ["consensus/switch", "consensus/switch_leases"] |c| c.bugs.chain.old_barrier_passes;
     "chain.mark_not_renewed" "checkpoints keep the mark of the first one"

@@ -10,7 +10,8 @@ pub struct ChainBugs {
     pub sent_before_durable: bool,
     /// Records count as durable once they are appended.
     pub durable_at_once: bool,
-    /// A journal that has lost records is replayed without them.
+    /// A journal that has lost records is replayed without them. (Under Multi-Paxos it shows only in what was accepted last: a slot
+    /// that a later record tells as decided, and that holds no value, is refused by the protocol itself.)
     pub damage_ignored: bool,
     /// A barrier that an ended epoch has checked lets a read pass.
     pub old_barrier_passes: bool,
