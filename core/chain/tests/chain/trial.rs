@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod rot;
 
 const DRAW: Purpose = Purpose::named("trial");
+const SLOW: Purpose = Purpose::named("trial.slow_checkpoints");
 /// Whose signature ends an epoch under PBFT.
 const OPERATOR: [u8; 32] = [99; 32];
 /// Things that happen in one story.
@@ -154,6 +155,9 @@ impl Trial {
         trial.world.disk_slow = Duration::millis([0, 3, 25][trial.draw(3) as usize]);
         trial.world.jobs_early = trial.draw(2) == 0;
         trial.world.job_slow = Duration::millis(trial.draw(3) * 30);
+        // The next one begins so much later, too: there is one at a time.
+        let slow = trial.seed.below(4, SLOW, 0, Instant::ZERO, 0);
+        trial.world.checkpoint_slow = Duration::secs(if slow == 0 { 4 } else { 0 });
         let engine = trial.engine();
         let snapshot = [0, 10, 40][trial.draw(3) as usize];
         let keep = trial.draw(2) * 8;

@@ -4,7 +4,7 @@ use super::disk::{MemDisk, read};
 use bytes::Bytes;
 use dwcp_consensus::{Checkpointed, Piece, Position, StateMachine, Work};
 use dwcp_env::disk::{FileName, replace};
-use dwcp_env::{Duration, GroupId, JobResult, wire};
+use dwcp_env::{DiskError, Duration, GroupId, JobResult, wire};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -35,8 +35,19 @@ pub(crate) struct Ledger {
     held: VecDeque<(Position, Bytes)>,
     /// One that was held and is being read outlives its successors; for how many nobody has read it.
     serving: Mutex<Option<(Position, Bytes, u8)>>,
+    /// Checkpoints begun, and the one under way: there is one at most, as in a store.
+    begun: u64,
+    writing: Option<u64>,
+    /// States of peers swapped in: what was to be written before one must not be written over it.
+    swaps: Arc<Mutex<u64>>,
     digest: Option<[u8; 32]>,
     expected: Option<[u8; 32]>,
+}
+
+/// What came of a checkpoint; `None`: a peer's state has come in its place.
+struct Written {
+    number: u64,
+    result: Result<Option<(Checkpointed, Bytes)>, DiskError>,
 }
 
 fn work<T: Send + 'static>(name: &'static str, run: impl FnOnce() -> T + Send + 'static) -> Work {
@@ -71,14 +82,28 @@ impl Ledger {
             kept,
             held: VecDeque::new(),
             serving: Mutex::new(None),
+            begun: 0,
+            writing: None,
+            swaps: Arc::default(),
             digest: None,
             expected: None,
         }
     }
-    fn write(&self) -> Work {
+    fn write(&mut self) -> Option<Work> {
+        if self.writing.is_some() {
+            return None;
+        }
+        self.begun += 1;
+        self.writing = Some(self.begun);
         let (disk, file, bytes) = (self.disk.clone(), self.file.clone(), wire::encode(&self.state));
-        let taken = self.checkpointed();
-        work("checkpoint", move || replace(&disk, &file, &bytes).map(|()| (taken, Bytes::from(bytes))))
+        let (number, taken, swaps) = (self.begun, self.checkpointed(), self.swaps.clone());
+        let before = *swaps.lock().unwrap();
+        Some(work("checkpoint", move || {
+            let overtaken = *swaps.lock().unwrap() != before;
+            let written = if overtaken { Ok(()) } else { replace(&disk, &file, &bytes) };
+            let taken = (!overtaken).then(|| (taken, Bytes::from(bytes)));
+            Written { number, result: written.map(|()| taken) }
+        }))
     }
     fn keep(&mut self, bytes: Bytes) {
         self.kept.extend(self.durable.as_ref().map(|d| (d.at, bytes)));
@@ -115,8 +140,10 @@ impl StateMachine for Ledger {
         0
     }
     fn checkpoint_with_digest(&mut self) -> Option<Work> {
-        self.digest = Some(digest_of(&wire::encode(&self.state)));
-        Some(self.write())
+        let digest = digest_of(&wire::encode(&self.state));
+        let work = self.write()?;
+        self.digest = Some(digest);
+        Some(work)
     }
     fn digest(&self) -> Option<[u8; 32]> {
         self.digest
@@ -127,14 +154,20 @@ impl StateMachine for Ledger {
     fn checkpoint(&mut self) -> Option<Work> {
         // A record that was replaced is news as well.
         let new = self.durable.as_ref().is_none_or(|d| *d != self.checkpointed());
-        new.then(|| self.write())
+        if new { self.write() } else { None }
     }
     fn checkpoint_done(&mut self, result: JobResult) -> Result<Checkpointed, String> {
         let result = result.ok_or("lost")?;
-        let done = result.downcast::<Result<(Checkpointed, Bytes), dwcp_env::DiskError>>();
-        let (done, bytes) = done.map_err(|_| "type")?.map_err(|e| e.to_string())?;
+        let written = result.downcast::<Written>().map_err(|_| "type")?;
+        if self.writing == Some(written.number) {
+            self.writing = None;
+        }
+        let nothing = "nothing was applied before the checkpoint";
+        let Some((done, bytes)) = written.result.map_err(|e| e.to_string())? else {
+            return self.durable.clone().ok_or_else(|| nothing.into());
+        };
         if done.at.index == 0 {
-            return Err("nothing was applied before the checkpoint".into());
+            return Err(nothing.into());
         }
         self.durable = Some(done.clone());
         self.keep(bytes);
@@ -186,6 +219,7 @@ impl StateMachine for Ledger {
     fn finish_install(&mut self) -> Work {
         let incoming = self.incoming.as_ref().map(|(c, bytes)| (c.clone(), bytes.clone()));
         let (disk, file, expected) = (self.disk.clone(), self.file.clone(), self.expected);
+        let swaps = self.swaps.clone();
         work("finish_install", move || {
             let (checkpoint, bytes) = incoming.ok_or("no transfer")?;
             let bytes = bytes.lock().unwrap().clone();
@@ -197,6 +231,7 @@ impl StateMachine for Ledger {
                 return Err(String::from("another digest than is vouched for"));
             }
             replace(&disk, &file, &bytes).map_err(|e| e.to_string())?;
+            *swaps.lock().unwrap() += 1;
             Ok(state)
         })
     }
@@ -204,7 +239,7 @@ impl StateMachine for Ledger {
         let state = *result.ok_or("lost")?.downcast::<Result<State, String>>().map_err(|_| "type")?;
         self.state = state?;
         self.durable = Some(self.checkpointed());
-        (self.incoming, self.digest) = (None, self.expected);
+        (self.incoming, self.digest, self.writing) = (None, self.expected, None);
         self.keep(wire::encode(&self.state).into());
         Ok(())
     }

@@ -138,6 +138,8 @@ pub(crate) struct World<H: Host> {
     pub(crate) jobs_early: bool,
     /// Added to every job.
     pub(crate) job_slow: Duration,
+    /// Added to those that write a checkpoint, besides.
+    pub(crate) checkpoint_slow: Duration,
     pub(crate) heard: Arc<Mutex<Heard>>,
     pub(crate) answers: BTreeMap<Token, Answered>,
     pub(crate) asked: u64,
@@ -182,6 +184,7 @@ impl<H: Host> World<H> {
             disk_slow: Duration::ZERO,
             jobs_early: false,
             job_slow: Duration::ZERO,
+            checkpoint_slow: Duration::ZERO,
             heard: Arc::default(),
             answers: BTreeMap::new(),
             asked: 0,
@@ -309,7 +312,8 @@ impl<H: Host> World<H> {
             match output {
                 EngineOutput::Send { to, lane, body } => self.send(id, to, lane, group, body),
                 EngineOutput::Job(job) => {
-                    let at = self.now + job.cost + self.job_slow;
+                    let slow = if job.name == "checkpoint" { self.checkpoint_slow } else { Duration::ZERO };
+                    let at = self.now + job.cost + self.job_slow + slow;
                     let done = match self.jobs_early {
                         true => Done::Already(Some((job.run)())),
                         false => Done::AtTheEnd(job.run),
