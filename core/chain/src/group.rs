@@ -381,13 +381,14 @@ impl<SM: StateMachine> ChainGroup<SM> {
     }
 
     /// The journal begins behind this state. If that is a peer's, in the place of one that was lost, a later one is waited for;
-    /// if none comes in time, or helps, this node keeps silent.
+    /// if none comes in time, or helps, this node keeps silent. Not so of Raft, whose vote and log are whole: it waits as long as it takes, and is a
+    /// voter again then.
     fn await_state(&mut self, now: Instant, spec: &Spec, slot: GroupId) -> Running<SM::Response> {
         let since = match self.awaited {
             Some(awaited) if awaited.epoch == spec.epoch => awaited.since,
             _ => now,
         };
-        if now.since(since) >= AWAITED_FOR {
+        if spec.engine != EngineKind::Raft && now.since(since) >= AWAITED_FOR {
             self.awaited = None;
             return self.keep_silent(spec, slot);
         }
@@ -408,7 +409,8 @@ impl<SM: StateMachine> ChainGroup<SM> {
             return;
         }
         let waits = matches!(self.epochs.get(&epoch).map(|e| &e.running), Some(Running::Aside { .. }));
-        if waits && (came || now.since(since) >= AWAITED_FOR) {
+        let raft = self.spec().engine == EngineKind::Raft;
+        if waits && (came || !raft && now.since(since) >= AWAITED_FOR) {
             self.epochs.remove(&epoch);
         }
     }
@@ -416,9 +418,9 @@ impl<SM: StateMachine> ChainGroup<SM> {
     /// Who was no member as an epoch of Raft began may be one by the state that came: Raft knows.
     pub(crate) fn try_raft(&mut self) {
         let here = self.current().map(|e| (&e.running, e.spec.engine, e.spec.epoch));
-        let told = self.tail.with(|t| !t.inner.is_empty());
+        let members = self.tail.with(|t| dwcp_raft::members_of(&t.inner));
         if let Some((Running::Aside { silent: false }, EngineKind::Raft, epoch)) = here
-            && told
+            && members.is_some_and(|m| m.nodes.contains_key(&self.me()))
         {
             self.probe.reachable("chain.raft_begins_late");
             self.epochs.remove(&epoch);
@@ -457,6 +459,7 @@ impl<SM: StateMachine> ChainGroup<SM> {
             }
             EngineKind::Raft => {
                 self.start_raft(now, record, slot, log, raft)?;
+                self.awaited = None;
                 Ok(Running::Raft(slot))
             }
             EngineKind::Paxos => {
@@ -656,11 +659,15 @@ impl<SM: StateMachine> ChainGroup<SM> {
         self.machine.lock().applied_at().map_or(0, |at| at.index)
     }
 
-    /// The epoch of the last durable checkpoint.
+    /// The epoch of the last durable checkpoint. What an epoch of Raft began with is none of it yet: it bears the position of the seal, as
+    /// an entry of the epoch before, whose log answers until a checkpoint of Raft's own does.
     pub(crate) fn durable_epoch(&self) -> u32 {
         let checkpoint = self.machine.lock().current_checkpoint();
-        let record = checkpoint.and_then(|c| ChainRecord::decode(&c.engine_record).ok().flatten());
-        record.map_or(0, |r| r.spec.epoch)
+        let read = |c: &Checkpointed| ChainRecord::decode(&c.engine_record).ok().flatten();
+        checkpoint.and_then(|c| Some((read(&c)?, c.at.index))).map_or(0, |(record, index)| {
+            let beginning = record.spec.engine == EngineKind::Raft && index <= record.base;
+            record.spec.epoch.saturating_sub(u32::from(beginning))
+        })
     }
 
     /// How it is doing.
