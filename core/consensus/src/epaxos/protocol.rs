@@ -625,7 +625,7 @@ impl Protocol for Epaxos {
             delayed: VecDeque::new(),
             waits: BTreeSet::new(),
             execution: Execution::default(),
-            reads: Reads::default(),
+            reads: Reads::begin(&config, now),
             peers: Peers::new(n, now),
             durable_base: mark.base.clone(),
             base: mark.base,

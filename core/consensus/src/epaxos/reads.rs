@@ -3,7 +3,12 @@
 //! Any decision has a member of any majority among those who pre-accepted it (fast) or voted for it (slow). So
 //! what was decided before the question is among the numbers told, and executed here before the answer. One
 //! question serves all reads that came before it was asked.
+//!
+//! **Invariant.** An answer is to the question that is open, and to no earlier one. A question is known by its round, and rounds
+//! are counted in memory: so a life counts from a number of its own, drawn from the seed of the process and the time. What is on its way from before a crash,
+//! queued at a peer for as long as it likes, would else answer the same round of this life with what there was then.
 
+use super::config::Config;
 use super::message::Message;
 use super::planted::{self, Bug};
 use super::protocol::{Epaxos, Out};
@@ -13,8 +18,9 @@ use crate::step::Output;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use dwcp_env::Instant;
+use dwcp_env::{Instant, Purpose, Seed};
 
+const ROUNDS: Purpose = Purpose::named("epaxos.reads");
 /// Reads that may wait at once.
 const READS_MAX: usize = 8_192;
 
@@ -43,6 +49,12 @@ struct Question {
 }
 
 impl Reads {
+    /// Those of a life.
+    pub(super) fn begin(config: &Config, now: Instant) -> Self {
+        // With room to count in, and short on the wire.
+        let round = Seed(config.set.seed).draw(ROUNDS, u64::from(config.place), now, 0) >> 16;
+        Self { round, ..Self::default() }
+    }
     fn len(&self) -> usize {
         let behind: usize = self.behind.iter().map(|q| q.reads.len()).sum();
         self.waiting.len() + behind + self.open.as_ref().map_or(0, |q| q.reads.len())

@@ -164,6 +164,28 @@ fn a_read_waits_for_what_a_majority_has_heard_of() {
 }
 
 #[test]
+fn an_answer_to_a_question_of_a_former_life_is_none() {
+    let mut c = Cluster::new(3);
+    c.step(2, Input::Read(Token(7)));
+    c.lose(2, 0);
+    c.deliver(2, 1, "ReadAsk");
+    c.crash(2);
+    // 1's answer is on its way still. What 0 decides with it meanwhile it does not tell of.
+    c.propose(0, 1, "a=1");
+    c.lose(0, 2);
+    c.deliver(0, 1, "PreAccept");
+    c.deliver(1, 0, "PreAcceptOk");
+    assert_eq!(c.given[0].len(), 1, "answered at 0");
+    c.now += Duration::millis(1);
+    c.crash(2);
+    c.step(2, Input::Read(Token(8)));
+    c.deliver(1, 2, "ReadOk");
+    assert!(c.readable.is_empty(), "{:?}", c.readable);
+    c.settle();
+    assert_eq!((c.readable.as_slice(), c.given[2].len()), (&[(2, 8)][..], 1));
+}
+
+#[test]
 fn reads_and_proposals_without_a_quorum_are_answered_in_the_end() {
     let mut c = Cluster::new(3);
     c.propose(0, 1, "a=1");
