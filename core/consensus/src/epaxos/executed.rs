@@ -27,6 +27,16 @@ pub(super) struct Mark {
     pub(super) done: Done,
     /// Of what is executed, what lies inside the last marker: see `marker.rs`.
     pub(super) base: Executed,
+    /// By replica: the highest executed number that was decided as nothing.
+    pub(super) nothing: Vec<u64>,
+}
+
+/// As it was before it told of nothings.
+#[derive(Deserialize)]
+struct Older {
+    executed: Executed,
+    done: Done,
+    base: Executed,
 }
 
 impl Executed {
@@ -89,9 +99,26 @@ impl Executed {
 
 impl Mark {
     pub(super) fn read(bytes: &Bytes, n: usize) -> Option<Self> {
-        wire::decode::<Self>(bytes).ok().filter(|m| {
-            m.executed.sound(n) && m.done.sound(n) && m.base.sound(n) && m.executed.holds(&m.base)
+        let mark = wire::decode::<Self>(bytes).ok().or_else(|| {
+            let Older { executed, done, base } = wire::decode(bytes).ok()?;
+            // What of it was nothing is not known: any of it.
+            let nothing =
+                (0..executed.frontier.len().min(executed.beyond.len())).map(|r| executed.highest(r));
+            Some(Self { nothing: nothing.collect(), executed, done, base })
+        });
+        mark.filter(|m| {
+            m.executed.sound(n)
+                && m.done.sound(n)
+                && m.base.sound(n)
+                && m.executed.holds(&m.base)
+                && m.nothing.len() == n
+                && m.nothing.iter().enumerate().all(|(r, number)| *number <= m.executed.highest(r))
         })
+    }
+    /// Of nothing executed.
+    pub(super) fn none(n: usize) -> Self {
+        let none = Executed::none(n);
+        Self { executed: none.clone(), done: Done::none(n), base: none, nothing: vec![0; n] }
     }
     pub(super) fn write(&self) -> Bytes {
         Bytes::from(wire::encode(self))
@@ -107,7 +134,7 @@ mod tests {
         let mark = |numbers: &[u64]| {
             let mut executed = Executed::none(2);
             numbers.iter().for_each(|n| executed.insert(InstanceId::new(1, *n)));
-            Mark { executed, done: Done::none(2), base: Executed::none(2) }.write()
+            Mark { executed, ..Mark::none(2) }.write()
         };
         assert_eq!(mark(&[1, 2, 3, 5]), mark(&[5, 3, 2, 1]));
         assert_ne!(mark(&[1, 2, 3, 5]), mark(&[1, 2, 3, 6]));

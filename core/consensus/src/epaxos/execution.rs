@@ -220,13 +220,18 @@ impl Epaxos {
             Some(command) if !instance.vote.noop => command.clone(),
             _ => Payload::Blank,
         };
-        let touch = instance.touch.clone();
+        let (touch, nothing) = (instance.touch.clone(), instance.vote.noop);
         let marker = (!instance.vote.noop && payload.is_empty()).then(|| instance.vote.deps.clone());
         if let Some(base) = &marker {
             self.execute_nothings(base, out);
         }
         self.live.remove(id, &touch);
-        self.done.insert(id, &touch);
+        if nothing {
+            let highest = &mut self.nothing[id.at()];
+            *highest = id.number.max(*highest);
+        } else {
+            self.done.insert(id, &touch);
+        }
         self.executed.insert(id);
         self.execution.roots.remove(&id);
         if let Some(deps) = marker {

@@ -86,6 +86,8 @@ struct Bucket {
 pub(super) struct Live {
     any: BTreeSet<InstanceId>,
     all: BTreeSet<InstanceId>,
+    /// What was decided as nothing: a dependency of all that comes, and in nobody's way.
+    nothing: BTreeSet<InstanceId>,
     buckets: BTreeMap<u32, Bucket>,
 }
 
@@ -105,8 +107,13 @@ impl Live {
         }
         self.any.insert(id);
     }
+    /// It was decided as nothing.
+    pub(super) fn give_up(&mut self, id: InstanceId) {
+        self.nothing.insert(id);
+    }
     pub(super) fn remove(&mut self, id: InstanceId, touch: &Touch) {
         self.any.remove(&id);
+        self.nothing.remove(&id);
         match touch {
             Touch::Nothing => {}
             Touch::All => {
@@ -156,7 +163,8 @@ impl Live {
     /// Raises `highest` to the highest numbers that interfere with what touches this, `id` and the later ones of
     /// its replica left out: those depend on it, not it on them.
     pub(super) fn raise(&self, id: InstanceId, touch: &Touch, highest: &mut [u64]) {
-        for set in self.sets(touch) {
+        let nothing = Some(&self.nothing).filter(|_| *touch != Touch::Nothing);
+        for set in self.sets(touch).into_iter().chain(nothing) {
             for (replica, highest) in highest.iter_mut().enumerate() {
                 let below = if replica == id.at() { id.number } else { u64::MAX };
                 let range = InstanceId::new(replica as u8, *highest)..InstanceId::new(replica as u8, below);

@@ -98,6 +98,10 @@ pub struct Epaxos {
     pub(super) next: u64,
     pub(super) live: Live,
     pub(super) done: Done,
+    /// By replica: the highest executed number that was decided as nothing. What comes depends on it, whatever it touches: a recovery
+    /// concludes from a vote without it that whoever voted had not heard of it ([`super::recovery`]), and who recovers may have heard
+    /// of nothing but the command.
+    pub(super) nothing: Vec<u64>,
     pub(super) own: VecDeque<(u64, Own)>,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
     /// Our undecided proposals, with their deadlines.
@@ -123,7 +127,16 @@ pub struct Epaxos {
 impl Hash for Epaxos {
     fn hash<H: Hasher>(&self, h: &mut H) {
         // The configuration never changes.
-        (&self.instances, &self.executed, &self.committed, &self.seen, &self.next, &self.live, &self.done)
+        (
+            &self.instances,
+            &self.executed,
+            &self.committed,
+            &self.seen,
+            &self.next,
+            &self.live,
+            &self.done,
+            &self.nothing,
+        )
             .hash(h);
         (&self.own, &self.timers, &self.proposals, &self.delayed, &self.waits, &self.execution).hash(h);
         (
@@ -243,8 +256,9 @@ impl Epaxos {
         }
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let vote = &instance.vote;
+        let nothing = vote.committed() && vote.noop;
         let touch = match &vote.command {
-            _ if vote.committed() && vote.noop => Touch::Nothing,
+            _ if nothing => Touch::Nothing,
             Some(Payload::Blank) if planted::is(Bug::LooseMarker) => Touch::Nothing,
             Some(command) => self.config.touch(command),
             // A vote for nothing, the command unknown: that may still be decided, and may touch anything.
@@ -256,12 +270,18 @@ impl Epaxos {
             self.live.insert(id, &touch);
             instance.touch = touch;
         }
+        if nothing {
+            self.live.give_up(id);
+        }
     }
     /// What this command must depend on as far as is known here, and at least `deps`.
     pub(super) fn dependencies(&self, id: InstanceId, touch: &Touch, deps: Deps) -> Deps {
         let mut highest = deps;
         if !planted::is(Bug::ForgottenExecuted) {
             highest.join(&Deps(self.done.highest(touch)));
+            if *touch != Touch::Nothing {
+                highest.join(&Deps(self.nothing.clone()));
+            }
         }
         self.live.raise(id, touch, &mut highest.0);
         highest.0[id.at()] = highest.0[id.at()].min(id.number - 1);
@@ -460,6 +480,7 @@ impl Epaxos {
         self.marker = None;
         self.executed = mark.executed;
         self.done = mark.done;
+        self.nothing = mark.nothing;
         let done: Vec<InstanceId> =
             self.instances.keys().copied().filter(|id| self.executed.has(*id)).collect();
         for id in done {
@@ -608,7 +629,7 @@ impl Protocol for Epaxos {
     ) -> Result<Self, Corrupt> {
         let n = config.n;
         let mark = match mark {
-            None => Mark { executed: Executed::none(n), done: Done::none(n), base: Executed::none(n) },
+            None => Mark::none(n),
             Some(bytes) => Mark::read(bytes, n).ok_or(Corrupt("a mark of no replica of this group"))?,
         };
         let mut new = Self {
@@ -633,6 +654,7 @@ impl Protocol for Epaxos {
             marker: None,
             executed: mark.executed,
             done: mark.done,
+            nothing: mark.nothing,
             counts: Counts::default(),
             config,
         };
@@ -687,7 +709,8 @@ impl Protocol for Epaxos {
     }
 
     fn mark(&self) -> Bytes {
-        Mark { executed: self.executed.clone(), done: self.done.clone(), base: self.base.clone() }.write()
+        let (executed, done) = (self.executed.clone(), self.done.clone());
+        Mark { executed, done, base: self.base.clone(), nothing: self.nothing.clone() }.write()
     }
 
     fn admits(&self, mark: &Bytes, _digest: &[u8; 32]) -> bool {

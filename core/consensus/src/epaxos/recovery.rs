@@ -13,6 +13,9 @@
 //!   outside Q can't have: it proposed the blocker without this. If the blocker's own recovery found more than
 //!   n - F - E agreeing with *its* set, they and its own replica are too many to leave a fast quorum for this.
 //!   Else wait: it will be decided, by its replica or by a recovery, which may be ours.
+//!
+//! Both lean on this: who had the blocker when it pre-accepted this said so. So what was decided as nothing stays a dependency of whatever
+//! is pre-accepted later ([`Epaxos::nothing`]): nobody need wait for it, but a vote without it would look as if it came before.
 
 use super::instance::{Candidate, Drive, Own};
 use super::message::{BLOCKERS_MAX, Deps, InstanceId, Message, Phase, Record, Value, Vote};
@@ -284,12 +287,18 @@ impl Epaxos {
         Some(contradictions)
     }
     /// Whether a decided command contradicts this, and which undecided ones may; `None`: too many to say.
+    ///
+    /// What is itself executed here, in a state that a peer gave, was decided, though this replica's vote does not say so. Nobody of
+    /// those who promised has voted for it, so it was decided fast, and this is what was decided.
     fn contradictions(
         &self,
         id: InstanceId,
         command: &Payload,
         deps: &Deps,
     ) -> Option<(bool, Vec<InstanceId>)> {
+        if self.executed.has(id) {
+            return Some((false, Vec::new()));
+        }
         let touch = self.config.touch(command);
         // What is executed here does not depend on it, else it would be executed or decided here too.
         let mut refuted = self.executed_outside(command, deps);
@@ -454,9 +463,12 @@ impl Epaxos {
         }
         let mut open = false;
         for blocker in &candidate.blockers {
-            let Some(other) = self.instances.get(blocker) else {
-                if self.executed.has(*blocker) {
-                    // Forgotten: that it is executed without ours says enough.
+            // Of one in a state that a peer gave this replica need not know how it was decided.
+            let executed = self.executed.has(*blocker);
+            let known = self.instances.get(blocker).filter(|i| i.vote.committed() || !executed);
+            let Some(other) = known else {
+                if executed {
+                    // That it is executed without ours says enough.
                     if self.executed_outside(&candidate.command, &candidate.deps) {
                         return Fate::Nothing;
                     }

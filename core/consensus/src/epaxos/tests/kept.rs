@@ -1,7 +1,6 @@
 //! What may be forgotten, and what a checkpoint of a peer must bring in return.
 
 use super::super::executed::{Executed, Mark};
-use super::super::interference::Done;
 use super::super::message::{InstanceId, Message, Record, Value};
 use super::super::protocol::Epaxos;
 use super::{Cluster, config};
@@ -18,7 +17,7 @@ fn mark(executed: &[(u8, u64)], base: &[(u8, u64)]) -> Bytes {
         ids.iter().for_each(|(replica, number)| set.insert(InstanceId::new(*replica, *number)));
         set
     };
-    Mark { executed: set(executed), done: Done::none(3), base: set(base) }.write()
+    Mark { executed: set(executed), base: set(base), ..Mark::none(3) }.write()
 }
 
 /// A replica restarts from a checkpoint that holds more than its last marker; a peer's checkpoint lacks some of that.

@@ -4,6 +4,7 @@ mod atlas;
 mod explore;
 mod golden;
 mod kept;
+mod nothing;
 mod table;
 
 use super::message::{InstanceId, Message, Record};
