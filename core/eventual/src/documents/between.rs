@@ -22,6 +22,7 @@ use dwcp_conflict::reference::{Broken, Name, examine, links, may_refer};
 use dwcp_conflict::{Class, ConflictId, Place, Pointer, Schema, Value};
 use dwcp_crdt::Space;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Documents of one look.
@@ -36,8 +37,11 @@ const NAMES_MAX: usize = 65_536;
 /// Who had a name when the round came by, that are asked whether they still do.
 const HOLDERS_MAX: usize = 16;
 
-/// A name: of which kind, in which of its fields.
-type Given = (Arc<str>, Pointer, Value);
+/// Letters of a name that are told.
+const SHOWN_MAX: usize = 80;
+
+/// A name, by its digest: of which kind, in which of its fields.
+type Given = (Arc<str>, Pointer, [u8; 32]);
 
 /// What was found to be broken, and how far the round is that looks for the next.
 #[derive(Debug, Default)]
@@ -55,24 +59,35 @@ pub(super) struct Names {
     /// In this one, so far; and how many that are.
     next: BTreeMap<Given, BTreeSet<Arc<str>>>,
     count: usize,
+    /// Whether there were more, in the last round and in this one.
+    more: (bool, bool),
 }
 
 impl Names {
-    /// Whether there was room for it.
-    fn note(&mut self, given: Given, key: Arc<str>) -> bool {
-        let room = self.count < NAMES_MAX;
-        if room && self.next.entry(given).or_default().insert(key) {
+    fn note(&mut self, given: Given, key: Arc<str>) {
+        if self.count == NAMES_MAX {
+            self.more.1 = true;
+        } else if self.next.entry(given).or_default().insert(key) {
             self.count += 1;
         }
-        room
     }
-    /// Who had it, by key.
-    fn holders(&self, given: &Given) -> BTreeSet<&Arc<str>> {
-        [&self.last, &self.next].into_iter().filter_map(|all| all.get(given)).flatten().collect()
+    /// Who had it before a key, by key: the first few.
+    fn holders_before(&self, given: &Given, key: &str) -> BTreeSet<&Arc<str>> {
+        let before = (Bound::Unbounded, Bound::Excluded(key));
+        let all = [&self.last, &self.next].into_iter().filter_map(|all| all.get(given));
+        let few = all.flat_map(|keys| keys.range::<str, _>(before).take(HOLDERS_MAX));
+        few.collect::<BTreeSet<_>>().into_iter().take(HOLDERS_MAX).collect()
     }
     fn end_round(&mut self) {
         self.last = std::mem::take(&mut self.next);
         self.count = 0;
+        self.more = (self.more.1, false);
+    }
+    /// What people should know.
+    pub(super) fn fault(&self) -> Option<String> {
+        let told =
+            || format!("more than {NAMES_MAX} names that are to be unique: the others are not compared");
+        self.more.0.then(told)
     }
 }
 
@@ -102,10 +117,9 @@ impl Documents {
     ) -> Vec<Broken> {
         let twice = |at: &Pointer| {
             let name = value.at(at)?;
-            let holders = self.names.holders(&(kind.clone(), at.clone(), name.clone()));
+            let given = (kind.clone(), at.clone(), name.digest());
             let has = |key: &str| self.document(space, kind, key, ms).is_some_and(|d| d.at(at) == Some(name));
-            let mut before = holders.into_iter().take_while(|other| *other < key).take(HOLDERS_MAX);
-            let first = before.find(|other| has(other))?;
+            let first = self.names.holders_before(&given, key).into_iter().find(|other| has(other))?;
             let holders = [first, key].map(|k| (kind.clone(), k.clone())).into();
             Some(Broken::Name { at: at.clone(), name: name.clone(), holders })
         };
@@ -184,8 +198,8 @@ impl Documents {
 
     /// What was broken in the last round, after a place.
     pub(super) fn between_after(&self, after: Option<&Place>) -> impl Iterator<Item = &Place> {
-        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        self.found.last.range::<Place, _>((from, std::ops::Bound::Unbounded))
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.found.last.range::<Place, _>((from, Bound::Unbounded))
     }
 
     /// What is explained of a document besides its records.
@@ -251,11 +265,7 @@ impl Eventual {
         {
             for at in schema.unique() {
                 let Some(given) = value.at(at) else { continue };
-                if !documents.names.note((kind.clone(), at.clone(), given.clone()), key.clone()) {
-                    documents.fault(format!(
-                        "more than {NAMES_MAX} names that are to be unique: the others are not compared"
-                    ));
-                }
+                documents.names.note((kind.clone(), at.clone(), given.digest()), key.clone());
             }
         }
         for broken in documents.broken_of(&self.space, kind, key, ms) {
@@ -295,6 +305,7 @@ fn told(broken: &Broken) -> (&Pointer, String) {
         ),
         Broken::Name { at, name, holders } => {
             let first = named(&holders[..1]).concat();
+            let name: String = name.to_string().chars().take(SHOWN_MAX).collect();
             (
                 at,
                 format!(

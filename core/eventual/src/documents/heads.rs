@@ -4,7 +4,8 @@
 //! holds its head. [`verify`](Eventual::verify_records) goes through the records as they lie in the space, byte by byte, and names the first that is not as it was written, or between which
 //! two the first lies that is another than was promised.
 //!
-//! Nobody has to ask: each node goes through all chains every ten minutes, so many records at a time ([`RECORDS`]), and what it finds is a metric, a fault that is listed, and an event.
+//! Nobody has to ask: each node goes through all chains, so many records at a time ([`RECORDS`], 512 a second), and again ten minutes after the end. What it finds is a metric, a fault that is listed, and an event.
+//! Of a chain whose owner has left nobody can tell whether its end was cut off or was never sent: `verify` says how many records are missing, and it is no fault.
 //!
 //! Each node promises its own head, by a compare-and-set like any change of the roster, once a minute while it grows. Only records that no crash takes back are promised. Without a
 //! quorum nothing is; then the next promise covers all that was written since.
@@ -137,6 +138,8 @@ impl Eventual {
         match self.chains().into_iter().find(|next| *next > of) {
             Some(next) => documents.rounds.walk = Some(Walk::new(next)),
             None => {
+                let there = self.chains();
+                documents.rounds.altered.retain(|of, _| there.contains(of));
                 self.probe.reachable("documents.verified");
                 documents.rounds.next = now.mono + ROUND;
             }

@@ -472,7 +472,13 @@ impl Documents {
         ask::Answer::Rules {
             schemas: schemas.collect(),
             policies: policies.collect(),
-            faults: self.faults.iter().chain(self.chains_at_fault()).cloned().collect(),
+            faults: self
+                .faults
+                .iter()
+                .chain(self.chains_at_fault())
+                .cloned()
+                .chain(self.names.fault())
+                .collect(),
             chains: chains.collect(),
         }
     }

@@ -178,6 +178,11 @@ impl Eventual {
                 for (text, new) in fields {
                     out.extend(patched(to, &text, new)?);
                 }
+                // Of what is said twice of a place, by itself and by what it is part of, the last counts.
+                let mut said = BTreeSet::new();
+                out.reverse();
+                out.retain(|w| said.insert(w.place.clone()));
+                out.reverse();
             }
         }
         let Some(life) = &to.life else { return Ok(out) };

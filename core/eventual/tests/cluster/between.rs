@@ -3,7 +3,7 @@
 use crate::documents::{file, three, who};
 use crate::secs;
 use crate::world::World;
-use dwcp_eventual::documents::ask::{Answer, Change, Open, Question};
+use dwcp_eventual::documents::ask::{Answer, At, Change, Open, Question};
 
 const HOST: &str = r#"{"schema":"host","version":1,"lifecycle":"/life","fields":{"cores":"atomic","life":{"kind":"atomic","type":"text"}}}"#;
 const SITE: &str = r#"{"schema":"site","version":1,"fields":{
@@ -31,8 +31,14 @@ impl World {
         }
     }
     fn in_list(&mut self, n: usize) -> Vec<Open> {
-        match self.about(n, Question::Conflicts { after: None }) {
-            Ok(Answer::Conflicts(all, None)) => all,
+        match self.in_page(n, None) {
+            (all, None) => all,
+            other => panic!("{other:?}"),
+        }
+    }
+    fn in_page(&mut self, n: usize, after: Option<At>) -> (Vec<Open>, Option<At>) {
+        match self.about(n, Question::Conflicts { after }) {
+            Ok(Answer::Conflicts(all, next)) => (all, next),
             other => panic!("{other:?}"),
         }
     }
@@ -159,4 +165,24 @@ fn a_name_that_both_sides_of_a_cut_gave_is_the_firsts_by_key_and_the_other_is_to
     for n in 0..3 {
         assert!(w.in_list(n).is_empty(), "node {n}: {:?}", w.in_list(n));
     }
+}
+
+/// As many as there may be of one name: each is told, and none costs more for it.
+#[test]
+fn a_name_of_thousands_is_the_firsts() {
+    let mut w = three();
+    w.decide("schema/rack/1", file(RACK));
+    w.run(secs(2));
+    for i in 0..2_000 {
+        w.let_be(0, "rack", &format!("r{i:04}"), r#"{"name":"rack"}"#);
+    }
+    w.run(secs(20));
+    let first = w.in_page(1, None);
+    assert_eq!(first.0[0].at.key, "r0001", "all but the first");
+    let last = w.in_page(1, first.0.last().map(|o| o.at.clone()));
+    assert_eq!(first.0.len() + last.0.len(), 1_999);
+    // The first gives it up: it is the next one's.
+    w.let_be(2, "rack", "r0000", r#"{"name":"another"}"#);
+    w.run(secs(20));
+    assert_eq!(w.in_page(1, None).0[0].at.key, "r0002");
 }
